@@ -1,0 +1,14 @@
+/* avx512.c - every kernel for both types, compiled for avx512; setup.py gives this file its own flags. */
+#include "../kernels.h"
+
+#ifdef __AVX512F__ /* else the compiler does not know it: see setup.py */
+#define ISA avx512
+#define SIMD "../simd/avx512.h"
+
+#define REAL_BITS 32
+#include "../kernels/instance.tmpl.h"
+
+#define REAL_BITS 64
+#include "../kernels/instance.tmpl.h"
+
+#endif

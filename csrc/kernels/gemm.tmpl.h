@@ -1,0 +1,99 @@
+/* gemm.tmpl.h - C = A B, one tile of MR x NR in registers at a time; a tail takes each finished tile.
+ *
+ * A is read through two strides, so the same text serves forward (A = a), dX (A = delta) and dW
+ * (A = a transposed). B is read in place where its rows are near each other, else copied into a panel
+ * (k, NR); a transposed B always is. Every element is one chain of FMAs over k, so its bits depend
+ * neither on the tile that it falls into nor on the split of the rows among threads. */
+#define NR (NV * LANES)
+
+typedef void NAME(micro)(size_t k, const real *a, size_t a_row, size_t a_col, const real *b, size_t ldb,
+                         size_t last, real *tile);
+
+/* tile (rows, NR) = A (rows, k) B (k, vecs * LANES), of whose last vector only `last` lanes exist */
+static inline __attribute__((always_inline)) void NAME(micro_tile)(
+    const size_t rows, const size_t vecs, size_t k, const real *a, size_t a_row, size_t a_col,
+    const real *b, size_t ldb, size_t last, real *tile) {
+    vec sum[MR][NV];
+#pragma GCC unroll 8
+    for (size_t r = 0; r < rows; r++)
+#pragma GCC unroll 3
+        for (size_t v = 0; v < vecs; v++) sum[r][v] = v_zero();
+
+    for (size_t p = 0; p < k; p++, a += a_col, b += ldb) {
+        vec row[NV];
+#pragma GCC unroll 3
+        for (size_t v = 0; v + 1 < vecs; v++) row[v] = v_load(b + v * LANES);
+        row[vecs - 1] = v_load_n(b + (vecs - 1) * LANES, last);
+#pragma GCC unroll 8
+        for (size_t r = 0; r < rows; r++) {
+            const vec x = v_set(a[r * a_row]);
+#pragma GCC unroll 3
+            for (size_t v = 0; v < vecs; v++) sum[r][v] = v_fma(x, row[v], sum[r][v]);
+        }
+    }
+#pragma GCC unroll 8
+    for (size_t r = 0; r < rows; r++)
+#pragma GCC unroll 3
+        for (size_t v = 0; v < vecs; v++) v_store(tile + r * NR + v * LANES, sum[r][v]);
+}
+
+#define MICRO(r, v)                                                                                  \
+    static void NAME(micro_##r##x##v)(size_t k, const real *a, size_t a_row, size_t a_col,           \
+                                      const real *b, size_t ldb, size_t last, real *tile) {          \
+        NAME(micro_tile)(r, v, k, a, a_row, a_col, b, ldb, last, tile);                              \
+    }
+#define MICRO_COLUMN(v) EACH_ROW(MICRO, v)
+EACH_VEC(MICRO_COLUMN)
+#undef MICRO
+#define MICRO(r, v) [r][v] = NAME(micro_##r##x##v),
+static NAME(micro) *const NAME(micros)[MR + 1][NV + 1] = {EACH_VEC(MICRO_COLUMN)};
+#undef MICRO
+#undef MICRO_COLUMN
+
+/* panel (k, NR) = the transpose of w (cols, k; ldw), zero beyond cols */
+static void NAME(pack_transposed)(size_t cols, size_t k, const real *w, size_t ldw, real *panel) {
+    for (size_t c = 0; c < cols; c += LANES)
+        for (size_t p = 0; p < k; p += LANES) {
+            vec block[LANES];
+            for (size_t r = 0; r < LANES; r++)
+                block[r] = c + r < cols ? v_load_n(w + (c + r) * ldw + p, k - p) : v_zero();
+            v_transpose(block);
+            const size_t rows = k - p < LANES ? k - p : LANES;
+            for (size_t r = 0; r < rows; r++) v_store(panel + (p + r) * NR + c, block[r]);
+        }
+}
+
+/* panel (k, NR) = b (k, cols; ldb), zero beyond cols */
+static void NAME(pack)(size_t cols, size_t k, const real *b, size_t ldb, real *panel) {
+    for (size_t p = 0; p < k; p++)
+        for (size_t c = 0; c < cols; c += LANES)
+            v_store(panel + p * NR + c, v_load_n(b + p * ldb + c, cols - c));
+}
+
+/* What is done with tile (rows, cols; NR) of the product, whose first element is (i, j). */
+typedef void NAME(tail)(void *context, size_t i, size_t j, size_t rows, size_t cols, real *tile);
+
+/* A (m, k) at a[r * a_row + p * a_col]; B (k, n) at b[p * ldb + j], transposed: at b[j * ldb + p]. */
+static void NAME(gemm)(size_t m, size_t n, size_t k, const real *a, size_t a_row, size_t a_col,
+                       const real *b, size_t ldb, int transposed, real *scratch, NAME(tail) *tail,
+                       void *context) {
+    real *const tile = scratch, *const panel = scratch + VG_TILE_SIZE;
+    /* Rows half a page apart crowd into a few sets of the L1 cache: copying them once pays when
+     * several rows of tiles read the copy. */
+    const int copied = !transposed && ldb * sizeof(real) >= 2048 && m >= 4 * MR;
+
+    for (size_t j = 0; j < n; j += NR) {
+        const size_t cols = n - j < NR ? n - j : NR, vecs = (cols + LANES - 1) / LANES;
+        if (transposed) NAME(pack_transposed)(cols, k, b + j * ldb, ldb, panel);
+        if (copied) NAME(pack)(cols, k, b + j, ldb, panel);
+
+        const int packed = transposed || copied;
+        const real *const columns = packed ? panel : b + j;
+        const size_t ld = packed ? NR : ldb, last = packed ? LANES : cols - (vecs - 1) * LANES;
+        for (size_t i = 0; i < m; i += MR) {
+            const size_t rows = m - i < MR ? m - i : MR;
+            NAME(micros)[rows][vecs](k, a + i * a_row, a_row, a_col, columns, ld, last, tile);
+            tail(context, i, j, rows, cols, tile);
+        }
+    }
+}

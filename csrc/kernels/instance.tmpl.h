@@ -1,0 +1,61 @@
+/* instance.tmpl.h - every kernel for one type on one machine, as one table. The only template that
+ * includes its siblings; ends by forgetting what the next instance will say anew. */
+#if REAL_BITS == 32
+#define real float
+#define SFX f32
+#else
+#define real double
+#define SFX f64
+#endif
+
+#include "../simd/words.h"
+#include SIMD
+
+#include "gemm.tmpl.h"
+#include "math.tmpl.h"
+#include "guard.tmpl.h"
+#include "activation.tmpl.h"
+#include "summary.tmpl.h"
+#include "sgd.tmpl.h"
+#include "dense.tmpl.h"
+#include "loss.tmpl.h"
+
+const vg_kernels NAME(vg_kernels) = {
+    .tile_rows = MR,
+    .tile_cols = NR,
+    .lanes = LANES,
+    .watch = NAME(watch_all),
+    .gather = NAME(gather),
+    .dense_forward = NAME(dense_forward),
+    .dense_backward = NAME(dense_backward),
+    .weight_update = NAME(weight_update),
+    .column_sums = NAME(column_sums),
+    .sgd = NAME(sgd),
+    .loss = NAME(loss),
+    .exponential = NAME(exponential),
+    .activate = NAME(activate),
+    .derivative = NAME(derivative),
+    .softmax = NAME(softmax),
+    .square_norm = NAME(square_norm),
+    .statistics = NAME(statistics),
+};
+
+#undef LANES
+#undef MR
+#undef NV
+#undef NR
+#undef EACH_ROW
+#undef EACH_VEC
+#undef MM
+#undef MASK
+#undef AS_BITS
+#undef FROM_BITS
+#undef SAME_BITS
+#undef SIGN_OF
+#undef SIGN_BIT
+#undef MANTISSA_BITS
+#undef EXPONENT_BIAS
+#undef EPSILON_BITS
+#undef real
+#undef SFX
+#undef REAL_BITS

@@ -1,0 +1,102 @@
+/* math.tmpl.h - exp, tanh, sigmoid and log(1 + u): at most 3 ULP anywhere, subnormal results included.
+ *
+ * exp: x = n ln2 + r with |r| <= ln2 / 2 (Cody & Waite: the high part of ln2 has so few bits that n times
+ * it is exact), e^r by its Taylor series to below a tenth of an ULP, times 2^n rounded once. */
+#if REAL_BITS == 32
+#define LN2_HIGH 0x1.62e4p-1f /* 15 bits, and n has 8 */
+#define LN2_LOW 0x1.7f7d1cp-20f
+#define LOG2_E 0x1.715476p+0f
+#define EXP_LEAST -110.0f /* e^x is 0 below, infinity above */
+#define EXP_MOST 90.0f
+#define EXP_TERMS 8
+#define TANH_ONE 10.0f /* tanh is 1 from here on */
+#define LOG1P_TERMS 8
+#else
+#define LN2_HIGH 0x1.62e42feep-1 /* 32 bits, and n has 11 */
+#define LN2_LOW 0x1.a39ef35793c76p-33
+#define LOG2_E 0x1.71547652b82fep+0
+#define EXP_LEAST -760.0
+#define EXP_MOST 720.0
+#define EXP_TERMS 14
+#define TANH_ONE 20.0
+#define LOG1P_TERMS 17
+#endif
+
+/* (e^r - 1) = r + r^2 / 2! + r^3 / 3! + ... */
+static inline vec NAME(expm1_series)(vec r) {
+    double factorial = 1;
+    for (int i = 2; i < EXP_TERMS; i++) factorial *= i;
+    vec sum = v_set((real)(1 / factorial));
+#pragma GCC unroll 14
+    for (int i = EXP_TERMS - 1; i > 2; i--) {
+        factorial /= i;
+        sum = v_fma(sum, r, v_set((real)(1 / factorial)));
+    }
+    return v_fma(v_mul(r, r), sum, r);
+}
+
+/* Clamped x = n ln2 + r; returns r. A NaN passes through. */
+static inline vec NAME(reduce)(vec x, vec *n) {
+    x = v_max(v_set(EXP_LEAST), v_min(v_set(EXP_MOST), x));
+    *n = v_round(v_mul(x, v_set(LOG2_E)));
+    return v_fnma(*n, v_set(LN2_LOW), v_fnma(*n, v_set(LN2_HIGH), x));
+}
+
+/* e^(x + low), low far below x: what rounding took from x is not lost. */
+static inline vec NAME(exp_sum)(vec x, vec low) {
+    vec n;
+    const vec r = v_add(NAME(reduce)(x, &n), low);
+    return v_ldexp(v_add(v_set(1), NAME(expm1_series)(r)), n);
+}
+
+static inline vec NAME(exp)(vec x) { return NAME(exp_sum)(x, v_zero()); }
+
+/* (e - 1) / (e + 1) with e = exp(2 |x|), as m / (m + 2) with m = e - 1: relative accuracy near 0 */
+static inline vec NAME(tanh)(vec x) {
+    vec n;
+    const vec size = v_min(v_set(TANH_ONE), v_abs(x));
+    const vec r = NAME(reduce)(v_add(size, size), &n);
+    const vec power = v_ldexp(v_set(1), n);
+    const vec m = v_fma(power, NAME(expm1_series)(r), v_sub(power, v_set(1)));
+    return v_copysign(v_div(m, v_add(m, v_set(2))), x);
+}
+
+/* 1 / (1 + e) or e / (1 + e) with e = exp(-|x|): no overflow, and relative accuracy in the left tail */
+static inline vec NAME(sigmoid)(vec x) {
+    const vec e = NAME(exp)(v_sub(v_zero(), v_abs(x)));
+    return v_div(v_if_positive(x, v_set(1), e), v_add(v_set(1), e));
+}
+
+/* log(1 + u), 0 <= u <= 1, = 2 artanh(s) with s = u / (2 + u) <= 1/3 = 2 (s + s^3 / 3 + s^5 / 5 + ...) */
+static inline vec NAME(log1p)(vec u) {
+    const vec s = v_div(u, v_add(v_set(2), u)), square = v_mul(s, s);
+    vec sum = v_set((real)(1.0 / (2 * LOG1P_TERMS - 1)));
+#pragma GCC unroll 17
+    for (int i = LOG1P_TERMS - 2; i > 0; i--) sum = v_fma(sum, square, v_set((real)(1.0 / (2 * i + 1))));
+    sum = v_fma(v_mul(sum, square), s, s);
+    return v_add(sum, sum);
+}
+
+/* The sum over the lanes, in more digits than the type has. */
+#if REAL_BITS == 32
+typedef double NAME(wide);
+static inline double NAME(wide_sum)(vec x) { return v_sum(x); }
+#else
+typedef long double NAME(wide);
+static inline long double NAME(wide_sum)(vec x) {
+    real lanes[LANES];
+    v_store(lanes, x);
+    long double sum = 0;
+    for (int i = 0; i < LANES; i++) sum += (long double)lanes[i];
+    return sum;
+}
+#endif
+
+#undef LN2_HIGH
+#undef LN2_LOW
+#undef LOG2_E
+#undef EXP_LEAST
+#undef EXP_MOST
+#undef EXP_TERMS
+#undef TANH_ONE
+#undef LOG1P_TERMS

@@ -1,0 +1,119 @@
+/* plan.c - sizes -> where everything lies; every product and sum checked for overflow. */
+#include "kernels.h"
+
+/* Elements in a cache line of 64 bytes of the smaller type: rows and pieces start at multiples of it. */
+enum { LINE = 16 };
+/* Threads' guards lie a cache line apart, in doubles. */
+enum { GUARD_STRIDE = 8 };
+
+/* No array may have more bytes than a signed offset can tell. */
+static const size_t MOST = PTRDIFF_MAX / sizeof(double);
+
+/* total += a * b; *fits becomes 0 if that leaves the range. */
+static size_t add_product(size_t total, size_t a, size_t b, int *fits) {
+    size_t product, sum;
+    if (__builtin_mul_overflow(a, b, &product) || __builtin_add_overflow(total, product, &sum) ||
+        sum > MOST) {
+        *fits = 0;
+        return 0;
+    }
+    return sum;
+}
+
+static size_t round_up(size_t n, int *fits) {
+    return add_product(0, n / LINE + (n % LINE != 0), LINE, fits);
+}
+
+size_t vg_item_size(vg_dtype dtype) { return dtype == VG_F32 ? sizeof(float) : sizeof(double); }
+
+int vg_net_lay_out(vg_net *net) {
+    int fits = 1;
+    net->n_params = net->n_blocks = 0;
+    net->input_ld = net->n_columns = net->widest = round_up(net->layers[0].n_in, &fits);
+    for (size_t l = 0; l < net->n_layers; l++) {
+        vg_layer *const layer = &net->layers[l];
+        layer->weights = net->n_params;
+        layer->biases = add_product(layer->weights, layer->n_in, layer->n_out, &fits);
+        net->n_params = add_product(layer->biases, layer->n_out, 1, &fits);
+        layer->ld = round_up(layer->n_out, &fits);
+        layer->column = net->n_columns;
+        net->n_columns = add_product(net->n_columns, layer->ld, 1, &fits);
+        layer->block = net->n_blocks;
+        net->n_blocks += (layer->n_in + VG_BLOCK_ROWS - 1) / VG_BLOCK_ROWS;
+        if (layer->ld > net->widest) net->widest = layer->ld;
+    }
+    net->panel = add_product(0, net->widest, VG_TILE_COLS, &fits);
+    return fits ? 0 : -1;
+}
+
+int vg_workspace_lay_out(const vg_net *net, size_t rows, int n_threads, vg_workspace *w) {
+    int fits = 1;
+    const size_t threads = (size_t)n_threads;
+    size_t panel = add_product(0, rows, VG_TILE_COLS, &fits);
+    panel = panel > net->panel ? panel : net->panel;
+    w->rows = rows;
+    w->n_threads = n_threads;
+    w->deltas = add_product(0, rows, net->n_columns, &fits);
+    w->scratch = add_product(w->deltas, rows, net->n_columns - net->input_ld, &fits);
+    w->per_thread = add_product(panel, VG_TILE_SIZE, 1, &fits);
+    w->n_elements = add_product(w->scratch, w->per_thread, threads, &fits);
+
+    w->row_correct = rows;
+    w->row_norms = add_product(0, rows, 2, &fits);
+    w->summaries = add_product(w->row_norms, rows * net->n_layers, sizeof(vg_norm) / sizeof(double), &fits);
+    w->statistics = add_product(w->summaries, net->n_blocks + net->n_layers,
+                                sizeof(vg_summary) / sizeof(double), &fits);
+    w->guards = add_product(w->statistics, net->n_layers, sizeof(vg_statistics) / sizeof(double), &fits);
+    w->n_notes = add_product(w->guards, threads, GUARD_STRIDE, &fits);
+    return fits ? 0 : -1;
+}
+
+size_t vg_guard_at(const vg_workspace *w, int thread) {
+    return w->guards + (size_t)thread * GUARD_STRIDE;
+}
+
+size_t vg_forward_scratch(const vg_net *net, int n_threads) {
+    int fits = 1;
+    const size_t tile = add_product(net->panel, VG_TILE_SIZE, 1, &fits);
+    const size_t each = add_product(tile, net->widest, 2 * VG_FORWARD_ROWS, &fits);
+    const size_t all = add_product(0, each, (size_t)n_threads, &fits);
+    return fits ? all : 0;
+}
+
+/* A meeting of two threads costs a few microseconds where one thread does 50 to 200 kFLOP a
+ * microsecond: below about a MFLOP a thread, company costs more than it brings. */
+int vg_threads_for(const vg_net *net, size_t rows, int limit) {
+    double flops = 0;
+    for (size_t l = 0; l < net->n_layers; l++)
+        flops += (l == 0 ? 4.0 : 6.0) * (double)rows * (double)net->layers[l].n_in *
+                 (double)net->layers[l].n_out;
+    const double pays = flops / 1e6;
+    const int n = pays < (double)limit ? (int)pays : limit;
+    return n > 1 ? n : 1;
+}
+
+/* ---- sums of squares that cannot overflow ------------------------------------------------------ */
+
+void vg_norm_add(vg_norm *a, vg_norm b) {
+    if (b.sum == 0) return;
+    if (a->sum == 0) {
+        *a = b;
+        return;
+    }
+    const double exponent = a->exponent > b.exponent ? a->exponent : b.exponent;
+    a->sum = ldexp(a->sum, 2 * (int)(a->exponent - exponent)) +
+             ldexp(b.sum, 2 * (int)(b.exponent - exponent));
+    a->exponent = exponent;
+}
+
+void vg_summary_add(vg_summary *a, const vg_summary *b) {
+    vg_norm_add(&a->gradient, b->gradient);
+    vg_norm_add(&a->weight, b->weight);
+    vg_norm_add(&a->step, b->step);
+    a->max_abs = b->max_abs > a->max_abs ? b->max_abs : a->max_abs;
+    a->zero += b->zero;
+    a->subnormal += b->subnormal;
+    a->frozen += b->frozen;
+}
+
+double vg_norm_root(vg_norm a) { return ldexp(sqrt(a.sum), (int)a.exponent); }

@@ -1,0 +1,131 @@
+/* avx2.h - AVX2 with FMA: 8 floats or 4 doubles. No include guard: read once for each type. */
+#include <immintrin.h>
+
+#define MR 6
+#define NV 2
+#define EACH_ROW(f, v) f(1, v) f(2, v) f(3, v) f(4, v) f(5, v) f(6, v)
+#define EACH_VEC(f) f(1) f(2)
+
+#if REAL_BITS == 32
+#define LANES 8
+#define MM(op) _mm256_##op##_ps
+#define AS_BITS(x) _mm256_castps_si256(x)
+#define FROM_BITS(x) _mm256_castsi256_ps(x)
+#define SAME_BITS(a, b) _mm256_cmpeq_epi32(a, b)
+typedef __m256 vec;
+static inline __m256i NAME(mask)(size_t n) {
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n < LANES ? (int)n : LANES), lane);
+}
+static inline double v_sum(vec x) {
+    const __m256d wide =
+        _mm256_add_pd(_mm256_cvtps_pd(_mm256_castps256_ps128(x)),
+                      _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)));
+    const __m128d half =
+        _mm_add_pd(_mm256_castpd256_pd128(wide), _mm256_extractf128_pd(wide, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(half, _mm_unpackhi_pd(half, half)));
+}
+static inline real v_largest(vec x) {
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+}
+/* 2^n for integral n in the range of normal exponents */
+static inline vec NAME(power_of_two)(vec n) {
+    const __m256i e = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+    return FROM_BITS(_mm256_slli_epi32(e, 23));
+}
+static inline void v_transpose(vec *r) {
+    vec a[8], b[8];
+    for (int i = 0; i < 4; i++) {
+        a[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+        a[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+    }
+    for (int i = 0; i < 2; i++) {
+        b[4 * i] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0x44);
+        b[4 * i + 1] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0xEE);
+        b[4 * i + 2] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0x44);
+        b[4 * i + 3] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0xEE);
+    }
+    for (int i = 0; i < 4; i++) {
+        r[i] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x20);
+        r[i + 4] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
+    }
+}
+#else
+#define LANES 4
+#define MM(op) _mm256_##op##_pd
+#define AS_BITS(x) _mm256_castpd_si256(x)
+#define FROM_BITS(x) _mm256_castsi256_pd(x)
+#define SAME_BITS(a, b) _mm256_cmpeq_epi64(a, b)
+typedef __m256d vec;
+static inline __m256i NAME(mask)(size_t n) {
+    const __m256i lane = _mm256_setr_epi64x(0, 1, 2, 3);
+    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n < LANES ? (int)n : LANES), lane);
+}
+static inline double v_sum(vec x) {
+    const __m128d half = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(half, _mm_unpackhi_pd(half, half)));
+}
+static inline real v_largest(vec x) {
+    const __m128d m = _mm_max_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
+    return _mm_cvtsd_f64(_mm_max_sd(m, _mm_unpackhi_pd(m, m)));
+}
+static inline vec NAME(power_of_two)(vec n) {
+    const __m128i e = _mm_add_epi32(_mm256_cvtpd_epi32(n), _mm_set1_epi32(1023));
+    return FROM_BITS(_mm256_slli_epi64(_mm256_cvtepi32_epi64(e), 52));
+}
+static inline void v_transpose(vec *r) {
+    const vec a = _mm256_unpacklo_pd(r[0], r[1]), b = _mm256_unpackhi_pd(r[0], r[1]);
+    const vec c = _mm256_unpacklo_pd(r[2], r[3]), d = _mm256_unpackhi_pd(r[2], r[3]);
+    r[0] = _mm256_permute2f128_pd(a, c, 0x20);
+    r[1] = _mm256_permute2f128_pd(b, d, 0x20);
+    r[2] = _mm256_permute2f128_pd(a, c, 0x31);
+    r[3] = _mm256_permute2f128_pd(b, d, 0x31);
+}
+#endif
+
+static inline vec v_zero(void) { return MM(setzero)(); }
+static inline vec v_set(real s) { return MM(set1)(s); }
+static inline vec v_load(const real *p) { return MM(loadu)(p); }
+static inline void v_store(real *p, vec x) { MM(storeu)(p, x); }
+static inline vec v_load_n(const real *p, size_t n) { return MM(maskload)(p, NAME(mask)(n)); }
+static inline vec v_load_or(const real *p, size_t n, vec fill) {
+    return MM(blendv)(fill, v_load_n(p, n), FROM_BITS(NAME(mask)(n)));
+}
+static inline void v_store_n(real *p, vec x, size_t n) { MM(maskstore)(p, NAME(mask)(n), x); }
+static inline vec v_add(vec a, vec b) { return MM(add)(a, b); }
+static inline vec v_sub(vec a, vec b) { return MM(sub)(a, b); }
+static inline vec v_mul(vec a, vec b) { return MM(mul)(a, b); }
+static inline vec v_div(vec a, vec b) { return MM(div)(a, b); }
+static inline vec v_abs(vec x) { return MM(andnot)(v_set((real)-0.0), x); }
+static inline vec v_fma(vec a, vec b, vec c) { return MM(fmadd)(a, b, c); }
+static inline vec v_fnma(vec a, vec b, vec c) { return MM(fnmadd)(a, b, c); }
+static inline vec v_max(vec a, vec b) { return MM(max)(a, b); }
+static inline vec v_min(vec a, vec b) { return MM(min)(a, b); }
+static inline vec v_round(vec x) {
+    return MM(round)(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+/* Three steps, because 2^n alone may be out of range; only the last can be inexact. */
+static inline vec v_ldexp(vec x, vec n) {
+    const vec third = v_round(v_mul(n, v_set((real)(1.0 / 3))));
+    const vec part = NAME(power_of_two)(third);
+    const vec rest = NAME(power_of_two)(v_sub(n, v_add(third, third)));
+    return v_mul(v_mul(v_mul(x, part), part), rest);
+}
+static inline vec v_copysign(vec x, vec s) {
+    const vec sign = v_set((real)-0.0);
+    return MM(or)(MM(andnot)(sign, x), MM(and)(sign, s));
+}
+static inline vec v_if_positive(vec x, vec a, vec b) {
+    return MM(blendv)(b, a, MM(cmp)(x, v_zero(), _CMP_GT_OQ));
+}
+static inline unsigned v_equal(vec a, vec b) {
+    return (unsigned)MM(movemask)(MM(cmp)(a, b, _CMP_EQ_OQ));
+}
+static inline unsigned v_less(vec a, vec b) {
+    return (unsigned)MM(movemask)(MM(cmp)(a, b, _CMP_LT_OQ));
+}
+static inline unsigned v_same(vec a, vec b) {
+    return (unsigned)MM(movemask)(FROM_BITS(SAME_BITS(AS_BITS(a), AS_BITS(b))));
+}

@@ -1,0 +1,117 @@
+/* avx512.h - AVX-512F: 16 floats or 8 doubles. No include guard: read once for each type. */
+#include <immintrin.h>
+
+#define MR 8
+#define NV 3
+#define EACH_ROW(f, v) f(1, v) f(2, v) f(3, v) f(4, v) f(5, v) f(6, v) f(7, v) f(8, v)
+#define EACH_VEC(f) f(1) f(2) f(3)
+
+#if REAL_BITS == 32
+#define LANES 16
+#define MM(op) _mm512_##op##_ps
+#define MASK(op) _mm512_##op##_ps_mask
+#define AS_BITS(x) _mm512_castps_si512(x)
+#define FROM_BITS(x) _mm512_castsi512_ps(x)
+#define SAME_BITS(a, b) _mm512_cmpeq_epi32_mask(a, b)
+typedef __m512 vec;
+typedef __mmask16 NAME(mask);
+static inline double v_sum(vec x) {
+    const __m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1));
+    return _mm512_reduce_add_pd(_mm512_add_pd(_mm512_cvtps_pd(_mm512_castps512_ps256(x)),
+                                              _mm512_cvtps_pd(high)));
+}
+static inline void v_transpose(vec *r) {
+    vec a[16];
+    for (int i = 0; i < 8; i++) { /* pairs of rows */
+        a[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+        a[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+    }
+    for (int i = 0; i < 4; i++) { /* columns 4q + 0..3 of four rows, q = 128-bit lane */
+        r[4 * i] = _mm512_shuffle_ps(a[4 * i], a[4 * i + 2], 0x44);
+        r[4 * i + 1] = _mm512_shuffle_ps(a[4 * i], a[4 * i + 2], 0xEE);
+        r[4 * i + 2] = _mm512_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0x44);
+        r[4 * i + 3] = _mm512_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0xEE);
+    }
+    for (int i = 0; i < 4; i++) { /* 4 x 4 transpose of the lanes, in two steps */
+        a[i] = _mm512_shuffle_f32x4(r[i], r[4 + i], 0x88);
+        a[4 + i] = _mm512_shuffle_f32x4(r[i], r[4 + i], 0xDD);
+        a[8 + i] = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0x88);
+        a[12 + i] = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0xDD);
+    }
+    for (int i = 0; i < 4; i++) {
+        r[i] = _mm512_shuffle_f32x4(a[i], a[8 + i], 0x88);
+        r[4 + i] = _mm512_shuffle_f32x4(a[4 + i], a[12 + i], 0x88);
+        r[8 + i] = _mm512_shuffle_f32x4(a[i], a[8 + i], 0xDD);
+        r[12 + i] = _mm512_shuffle_f32x4(a[4 + i], a[12 + i], 0xDD);
+    }
+}
+#else
+#define LANES 8
+#define MM(op) _mm512_##op##_pd
+#define MASK(op) _mm512_##op##_pd_mask
+#define AS_BITS(x) _mm512_castpd_si512(x)
+#define FROM_BITS(x) _mm512_castsi512_pd(x)
+#define SAME_BITS(a, b) _mm512_cmpeq_epi64_mask(a, b)
+typedef __m512d vec;
+typedef __mmask8 NAME(mask);
+static inline double v_sum(vec x) { return _mm512_reduce_add_pd(x); }
+static inline void v_transpose(vec *r) {
+    vec a[8];
+    for (int i = 0; i < 4; i++) {
+        a[2 * i] = _mm512_unpacklo_pd(r[2 * i], r[2 * i + 1]);
+        a[2 * i + 1] = _mm512_unpackhi_pd(r[2 * i], r[2 * i + 1]);
+    }
+    for (int i = 0; i < 2; i++) { /* i: even or odd columns; r: [rows 0-3: lanes 0,2 | 1,3] */
+        r[i] = _mm512_shuffle_f64x2(a[i], a[2 + i], 0x88);
+        r[2 + i] = _mm512_shuffle_f64x2(a[i], a[2 + i], 0xDD);
+        r[4 + i] = _mm512_shuffle_f64x2(a[4 + i], a[6 + i], 0x88);
+        r[6 + i] = _mm512_shuffle_f64x2(a[4 + i], a[6 + i], 0xDD);
+    }
+    for (int i = 0; i < 4; i++) {
+        a[i] = _mm512_shuffle_f64x2(r[i], r[4 + i], 0x88);
+        a[4 + i] = _mm512_shuffle_f64x2(r[i], r[4 + i], 0xDD);
+    }
+    for (int i = 0; i < 8; i++) r[i] = a[i];
+}
+#endif
+
+static inline NAME(mask) NAME(first)(size_t n) {
+    return (NAME(mask))(n < LANES ? (1u << n) - 1u : (1u << LANES) - 1u);
+}
+static inline vec v_zero(void) { return MM(setzero)(); }
+static inline vec v_set(real s) { return MM(set1)(s); }
+static inline vec v_load(const real *p) { return MM(loadu)(p); }
+static inline void v_store(real *p, vec x) { MM(storeu)(p, x); }
+static inline vec v_load_n(const real *p, size_t n) { return MM(maskz_loadu)(NAME(first)(n), p); }
+static inline vec v_load_or(const real *p, size_t n, vec fill) {
+    return MM(mask_loadu)(fill, NAME(first)(n), p);
+}
+static inline void v_store_n(real *p, vec x, size_t n) { MM(mask_storeu)(p, NAME(first)(n), x); }
+static inline vec v_add(vec a, vec b) { return MM(add)(a, b); }
+static inline vec v_sub(vec a, vec b) { return MM(sub)(a, b); }
+static inline vec v_mul(vec a, vec b) { return MM(mul)(a, b); }
+static inline vec v_div(vec a, vec b) { return MM(div)(a, b); }
+static inline vec v_abs(vec x) { return MM(abs)(x); }
+static inline vec v_fma(vec a, vec b, vec c) { return MM(fmadd)(a, b, c); }
+static inline vec v_fnma(vec a, vec b, vec c) { return MM(fnmadd)(a, b, c); }
+static inline vec v_max(vec a, vec b) { return MM(max)(a, b); }
+static inline vec v_min(vec a, vec b) { return MM(min)(a, b); }
+static inline vec v_round(vec x) {
+    return MM(roundscale)(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+static inline vec v_ldexp(vec x, vec n) { return MM(scalef)(x, n); }
+#if REAL_BITS == 32
+#define SIGN_OF _mm512_set1_epi32(INT32_MIN)
+#else
+#define SIGN_OF _mm512_set1_epi64(INT64_MIN)
+#endif
+static inline vec v_copysign(vec x, vec s) { /* bitwise: s where the sign bit is, else x */
+    return FROM_BITS(_mm512_ternarylogic_epi32(SIGN_OF, AS_BITS(s), AS_BITS(x), 0xCA));
+}
+static inline vec v_if_positive(vec x, vec a, vec b) {
+    return MM(mask_blend)(MASK(cmp)(x, v_zero(), _CMP_GT_OQ), b, a);
+}
+static inline unsigned v_equal(vec a, vec b) { return MASK(cmp)(a, b, _CMP_EQ_OQ); }
+static inline unsigned v_less(vec a, vec b) { return MASK(cmp)(a, b, _CMP_LT_OQ); }
+static inline unsigned v_same(vec a, vec b) { return SAME_BITS(AS_BITS(a), AS_BITS(b)); }
+static inline real v_largest(vec x) { return MM(reduce_max)(x); }

@@ -1,0 +1,76 @@
+/* scalar.h - one lane, any machine: the meaning that the other files must match. No include guard:
+ * read once for each type. */
+#include <string.h>
+
+#define LANES 1
+#define MR 4
+#define NV 2
+#define EACH_ROW(f, v) f(1, v) f(2, v) f(3, v) f(4, v)
+#define EACH_VEC(f) f(1) f(2)
+
+typedef real vec;
+#if REAL_BITS == 32
+typedef uint32_t NAME(bits);
+#define MANTISSA_BITS 23
+#define EXPONENT_BIAS 127
+#else
+typedef uint64_t NAME(bits);
+#define MANTISSA_BITS 52
+#define EXPONENT_BIAS 1023
+#endif
+
+static inline NAME(bits) NAME(to_bits)(vec x) {
+    NAME(bits) b;
+    memcpy(&b, &x, sizeof b);
+    return b;
+}
+static inline vec NAME(from_bits)(NAME(bits) b) {
+    vec x;
+    memcpy(&x, &b, sizeof x);
+    return x;
+}
+
+static inline vec v_zero(void) { return 0; }
+static inline vec v_set(real s) { return s; }
+static inline vec v_load(const real *p) { return *p; }
+static inline void v_store(real *p, vec x) { *p = x; }
+static inline vec v_load_or(const real *p, size_t n, vec fill) { return n > 0 ? *p : fill; }
+static inline vec v_load_n(const real *p, size_t n) { return n > 0 ? *p : 0; }
+static inline void v_store_n(real *p, vec x, size_t n) {
+    if (n > 0) *p = x;
+}
+static inline vec v_add(vec a, vec b) { return a + b; }
+static inline vec v_sub(vec a, vec b) { return a - b; }
+static inline vec v_mul(vec a, vec b) { return a * b; }
+static inline vec v_div(vec a, vec b) { return a / b; }
+static inline vec v_fma(vec a, vec b, vec c) { return a * b + c; }
+static inline vec v_fnma(vec a, vec b, vec c) { return c - a * b; }
+static inline vec v_max(vec a, vec b) { return a > b ? a : b; }
+static inline vec v_min(vec a, vec b) { return a < b ? a : b; }
+static inline vec v_if_positive(vec x, vec a, vec b) { return x > 0 ? a : b; }
+static inline unsigned v_equal(vec a, vec b) { return a == b; }
+static inline unsigned v_less(vec a, vec b) { return a < b; }
+static inline unsigned v_same(vec a, vec b) { return NAME(to_bits)(a) == NAME(to_bits)(b); }
+static inline double v_sum(vec x) { return (double)x; }
+static inline real v_largest(vec x) { return x; }
+static inline void v_transpose(vec *rows) { (void)rows; }
+
+#define SIGN_BIT ((NAME(bits))1 << (REAL_BITS - 1))
+static inline vec v_abs(vec x) { return NAME(from_bits)(NAME(to_bits)(x) & ~SIGN_BIT); }
+static inline vec v_copysign(vec x, vec s) {
+    return NAME(from_bits)((NAME(to_bits)(x) & ~SIGN_BIT) | (NAME(to_bits)(s) & SIGN_BIT));
+}
+/* 1.5 * 2^mantissa: what is added to it loses its fraction, rounded to even, if below 2^(mantissa-1). */
+static inline vec v_round(vec x) {
+    const vec magic = (real)1.5 * (real)((NAME(bits))1 << MANTISSA_BITS);
+    return (x + magic) - magic;
+}
+static inline vec NAME(power_of_two)(int n) {
+    return NAME(from_bits)((NAME(bits))(n + EXPONENT_BIAS) << MANTISSA_BITS);
+}
+/* Three steps, because 2^n alone may be out of range; only the last can be inexact. */
+static inline vec v_ldexp(vec x, vec n) {
+    const int whole = n == n ? (int)n : 0, third = whole / 3;
+    return x * NAME(power_of_two)(third) * NAME(power_of_two)(third) *
+           NAME(power_of_two)(whole - 2 * third);
+}

@@ -1,0 +1,53 @@
+/* words.h - the vocabulary that kernels are written in. Each simd/<isa>.h defines every word here as a
+ * static inline function NAME(word), for `real` = float and again for double; scalar.h is their meaning.
+ *
+ *   vec, LANES                 LANES elements of type real
+ *   v_zero() v_set(s)          all lanes alike
+ *   v_load(p) v_store(p, x)    no alignment needed
+ *   v_load_or(p, n, fill)      the first min(n, LANES) elements, fill beyond; reads no byte more
+ *   v_load_n(p, n)             the same with zero
+ *   v_store_n(p, x, n)         writes no byte more
+ *   v_add v_sub v_mul v_div v_abs
+ *   v_fma(a, b, c)             a b + c;  v_fnma(a, b, c) = c - a b;  fused where the machine fuses
+ *   v_max(a, b) v_min(a, b)    b where either is NaN
+ *   v_round(x)                 to the nearest integer
+ *   v_ldexp(x, n)              x 2^n for integral -1100 <= n <= 1100, rounded once
+ *   v_copysign(x, s)           abs(x) with the sign of s
+ *   v_if_positive(x, a, b)     a where x > 0, else b
+ *   v_equal(a, b) v_less(a, b) one bit a lane;  v_same(a, b): equal as bit patterns
+ *   v_sum(x) v_largest(x)      across the lanes; v_sum in double
+ *   v_transpose(rows)          a LANES x LANES block, in place
+ * and the tile of the matrix product: MR rows of NV vectors, with EACH_ROW(f, v), EACH_VEC(f), which
+ * list f(1, v) .. f(MR, v), f(1) .. f(NV). */
+#ifndef VG_WORDS_H
+#define VG_WORDS_H
+
+#define vec NAME(vec)
+#define v_zero NAME(zero)
+#define v_set NAME(set)
+#define v_load NAME(load)
+#define v_store NAME(store)
+#define v_load_or NAME(load_or)
+#define v_load_n NAME(load_n)
+#define v_store_n NAME(store_n)
+#define v_add NAME(add)
+#define v_sub NAME(sub)
+#define v_mul NAME(mul)
+#define v_div NAME(div)
+#define v_abs NAME(abs)
+#define v_fma NAME(fma)
+#define v_fnma NAME(fnma)
+#define v_max NAME(max)
+#define v_min NAME(min)
+#define v_round NAME(round)
+#define v_ldexp NAME(ldexp)
+#define v_copysign NAME(copysign)
+#define v_if_positive NAME(if_positive)
+#define v_equal NAME(equal)
+#define v_less NAME(less)
+#define v_same NAME(same)
+#define v_sum NAME(sum)
+#define v_largest NAME(largest)
+#define v_transpose NAME(transpose)
+
+#endif

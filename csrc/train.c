@@ -1,0 +1,472 @@
+/* train.c - one training step, and runs of them. An epoch is a loop of steps inside one task of the team.
+ *
+ *   A  each thread takes rows of the batch: gather, forward, loss, deltas back (with the old weights)
+ *      -- meet --
+ *   B  each thread takes blocks of weight rows: dW and its update, in registers
+ *      -- meet --
+ *
+ * If the update needs to know the whole gradient first (clip_norm), or if a guard has tripped, B writes
+ * the gradient to memory and
+ *      -- meet --
+ *   C  each thread applies it to its blocks. (After a trip: twice, the first time without storing.)
+ *
+ * No sum over the batch is ever split, and what is summed over threads is summed in a fixed order. */
+#include <time.h>
+
+#include "kernels.h"
+#include "threads.h"
+
+/* What one thread knows while the team runs. */
+typedef struct {
+    vg_run *run;
+    const vg_kernels *kernels;
+    int thread, n_threads;
+    size_t item;            /* bytes of an element */
+    size_t first_row, rows; /* this step's batch, in the order of the epoch */
+    int inspected, checked;
+    double guard;
+    double start; /* seconds */
+} crew;
+
+static void *at(const crew *c, const void *base, size_t offset) {
+    return base ? (char *)(uintptr_t)base + offset * c->item : NULL;
+}
+
+/* a[l], with l = 0 the gathered input; delta_l */
+static void *output(const crew *c, size_t l, size_t row) {
+    const vg_net *const net = c->run->net;
+    const size_t column = l ? net->layers[l - 1].column : 0;
+    const size_t ld = l ? net->layers[l - 1].ld : net->input_ld;
+    return at(c, c->run->memory, column * c->run->workspace->rows + row * ld);
+}
+static void *delta(const crew *c, size_t l, size_t row) {
+    const vg_layer *const layer = &c->run->net->layers[l - 1];
+    const size_t column = layer->column - c->run->net->input_ld;
+    return at(c, c->run->memory,
+              c->run->workspace->deltas + column * c->run->workspace->rows + row * layer->ld);
+}
+static size_t ld_of(const crew *c, size_t l) {
+    return l ? c->run->net->layers[l - 1].ld : c->run->net->input_ld;
+}
+static void *scratch(const crew *c) {
+    const vg_workspace *const w = c->run->workspace;
+    return at(c, c->run->memory, w->scratch + (size_t)c->thread * w->per_thread);
+}
+static vg_norm *row_norms(const crew *c, size_t l) { /* of delta_{l+1} W_{l+1}^T, (rows,) */
+    const vg_workspace *const w = c->run->workspace;
+    return (vg_norm *)(void *)(c->run->notes + w->row_norms) + (l - 1) * w->rows;
+}
+/* Of block b of the weights; after the blocks, of the biases of each layer. */
+static vg_summary *summary(const crew *c, size_t b) {
+    return (vg_summary *)(void *)(c->run->notes + c->run->workspace->summaries) + b;
+}
+static vg_statistics *statistics(const crew *c, size_t l) {
+    return (vg_statistics *)(void *)(c->run->notes + c->run->workspace->statistics) + (l - 1);
+}
+
+/* ---- A: rows ------------------------------------------------------------------------------------ */
+
+static void rows_forward_and_back(crew *c) {
+    const vg_run *const run = c->run;
+    const vg_net *const net = run->net;
+    const size_t n_layers = net->n_layers;
+    const size_t n = (size_t)c->n_threads, t = (size_t)c->thread;
+    const size_t from = c->rows * t / n, rows = c->rows * (t + 1) / n - from;
+    if (rows == 0) return;
+
+    const size_t sample = c->first_row + from, n_0 = net->layers[0].n_in;
+    const int64_t *const order = run->order ? run->order + sample : NULL;
+    const size_t skip = order ? 0 : sample;
+    c->kernels->gather(rows, n_0, at(c, run->x, skip * n_0), order, output(c, 0, from), net->input_ld,
+                       &c->guard);
+
+    for (size_t l = 1; l <= n_layers; l++) {
+        const vg_layer *const layer = &net->layers[l - 1];
+        c->kernels->dense_forward(rows, layer->n_in, layer->n_out, output(c, l - 1, from),
+                                  ld_of(c, l - 1), at(c, run->params, layer->weights),
+                                  at(c, run->params, layer->biases), layer->activation,
+                                  output(c, l, from), layer->ld, scratch(c), &c->guard);
+    }
+
+    const vg_layer *const last = &net->layers[n_layers - 1];
+    c->kernels->loss(net->loss, rows, last->n_out, output(c, n_layers, from), last->ld,
+                     run->labels ? run->labels + skip : NULL, at(c, run->targets, skip * last->n_out),
+                     order, (double)c->rows, run->notes + from,
+                     run->notes + run->workspace->row_correct + from, delta(c, n_layers, from), &c->guard);
+
+    for (size_t l = n_layers; l > 1; l--) {
+        const vg_layer *const layer = &net->layers[l - 1];
+        c->kernels->dense_backward(rows, layer->n_in, layer->n_out, delta(c, l, from), layer->ld,
+                                   at(c, run->params, layer->weights), net->layers[l - 2].activation,
+                                   output(c, l - 1, from), ld_of(c, l - 1), delta(c, l - 1, from),
+                                   ld_of(c, l - 1), scratch(c), &c->guard,
+                                   c->inspected ? row_norms(c, l - 1) + from : NULL);
+    }
+}
+
+static double seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static double sum_in_order(const double *x, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += x[i];
+    return sum;
+}
+
+/* ---- B and C: blocks of weights ------------------------------------------------------------------ */
+
+/* The blocks [first, last) of this thread: those whose middle weight lies in its share of all weights. */
+static void share_blocks(const crew *c, size_t *first, size_t *last) {
+    const vg_net *const net = c->run->net;
+    const double share = (double)net->n_params / c->n_threads;
+    const double from = share * c->thread, to = share * (c->thread + 1);
+    *first = *last = 0;
+    double done = 0;
+    for (size_t l = 1; l <= net->n_layers; l++) {
+        const vg_layer *const layer = &net->layers[l - 1];
+        for (size_t row = 0; row < layer->n_in; row += VG_BLOCK_ROWS) {
+            const size_t left = layer->n_in - row;
+            const double size =
+                (double)(left < VG_BLOCK_ROWS ? left : VG_BLOCK_ROWS) * (double)layer->n_out;
+            const double middle = done + size / 2;
+            done += size;
+            *first += middle < from;
+            *last += middle < to;
+        }
+        done += (double)layer->n_out;
+    }
+    if (c->thread == c->n_threads - 1) *last = net->n_blocks;
+}
+
+/* What is done with rows [first, last) of the weights of layer l, which are the blocks from `block` on. */
+typedef void visit(crew *c, size_t l, size_t first, size_t last, size_t block,
+                   const vg_update *update);
+
+/* Visit this thread's rows: all of a layer's at once, or block by block when something is summed. */
+static void visit_blocks(crew *c, int block_by_block, const vg_update *update, visit *visit) {
+    const vg_net *const net = c->run->net;
+    size_t first, last;
+    share_blocks(c, &first, &last);
+    for (size_t l = 1; l <= net->n_layers; l++) {
+        const vg_layer *const layer = &net->layers[l - 1];
+        const size_t end = l < net->n_layers ? net->layers[l].block : net->n_blocks;
+        const size_t stop = last < end ? last : end;
+        size_t b = first > layer->block ? first : layer->block;
+        while (b < stop) {
+            const size_t next = block_by_block ? b + 1 : stop;
+            const size_t row = (b - layer->block) * VG_BLOCK_ROWS;
+            const size_t row_end = (next - layer->block) * VG_BLOCK_ROWS;
+            visit(c, l, row, row_end < layer->n_in ? row_end : layer->n_in, b, update);
+            b = next;
+        }
+    }
+}
+
+static vg_update update_of(const vg_sgd *sgd, double scale) {
+    const int plain =
+        sgd->momentum == 0 && sgd->weight_decay == 0 && scale == 1 && sgd->clip_value == INFINITY;
+    return (vg_update){
+        .lr = sgd->lr,
+        .momentum = sgd->momentum,
+        .decay = sgd->weight_decay,
+        .clip_value = sgd->clip_value,
+        .scale = scale,
+        .nesterov = sgd->nesterov,
+        .plain = plain,
+        .commit = 1,
+        .exact = 0,
+    };
+}
+static vg_update bias_update(const vg_update *update) { /* biases do not decay */
+    vg_update u = *update;
+    u.decay = 0;
+    return u;
+}
+
+/* db of layer l, into memory; with the first block of the layer */
+static void bias_gradient(const crew *c, size_t l, void *sums) {
+    const vg_layer *const layer = &c->run->net->layers[l - 1];
+    c->kernels->column_sums(c->rows, layer->n_out, delta(c, l, 0), layer->ld, sums);
+}
+
+/* The summary to fill, emptied; NULL if this pass is not inspected. */
+static vg_summary *fresh_summary(const crew *c, size_t b, const vg_update *update) {
+    if (!c->inspected || update->exact) return NULL;
+    vg_summary *const s = summary(c, b);
+    *s = (vg_summary){0};
+    return s;
+}
+
+static void apply_biases(crew *c, size_t l, const void *gradient, const vg_update *update) {
+    const vg_layer *const layer = &c->run->net->layers[l - 1];
+    const vg_update of_biases = bias_update(update);
+    vg_summary *const s = fresh_summary(c, c->run->net->n_blocks + l - 1, update);
+    c->kernels->sgd(layer->n_out, gradient, at(c, c->run->params, layer->biases),
+                    at(c, c->run->velocity, layer->biases), &of_biases, &c->guard, s);
+}
+
+static void layer_statistics(const crew *c, size_t l) {
+    const vg_layer *const layer = &c->run->net->layers[l - 1];
+    c->kernels->statistics(layer->activation, c->rows, layer->n_out, output(c, l, 0), layer->ld,
+                           delta(c, l, 0), layer->ld, statistics(c, l));
+}
+
+static void fused_visit(crew *c, size_t l, size_t first, size_t last, size_t block,
+                        const vg_update *update) {
+    const vg_run *const run = c->run;
+    const vg_layer *const layer = &run->net->layers[l - 1];
+    vg_summary *const s = fresh_summary(c, block, update);
+    c->kernels->weight_update(c->rows, first, last, layer->n_out, output(c, l - 1, 0), ld_of(c, l - 1),
+                              delta(c, l, 0), layer->ld, at(c, run->params, layer->weights),
+                              at(c, run->velocity, layer->weights), NULL, update, scratch(c), &c->guard,
+                              s);
+    if (first > 0) return;
+    bias_gradient(c, l, scratch(c));
+    apply_biases(c, l, scratch(c), update);
+    if (c->inspected) layer_statistics(c, l);
+}
+
+static void gradient_visit(crew *c, size_t l, size_t first, size_t last, size_t block,
+                           const vg_update *update) {
+    const vg_run *const run = c->run;
+    const vg_layer *const layer = &run->net->layers[l - 1];
+    void *const dw = at(c, run->gradient, layer->weights);
+    void *const db = at(c, run->gradient, layer->biases);
+    c->kernels->weight_update(c->rows, first, last, layer->n_out, output(c, l - 1, 0), ld_of(c, l - 1),
+                              delta(c, l, 0), layer->ld, NULL, NULL, dw, update, scratch(c), &c->guard,
+                              NULL);
+    summary(c, block)->gradient = c->kernels->square_norm(
+        (last - first) * layer->n_out, at(c, dw, first * layer->n_out));
+    if (first > 0) return;
+    bias_gradient(c, l, db);
+    summary(c, run->net->n_blocks + l - 1)->gradient = c->kernels->square_norm(layer->n_out, db);
+    if (c->inspected) layer_statistics(c, l);
+}
+
+static void apply_visit(crew *c, size_t l, size_t first, size_t last, size_t block,
+                        const vg_update *update) {
+    const vg_run *const run = c->run;
+    const vg_layer *const layer = &run->net->layers[l - 1];
+    const size_t start = layer->weights + first * layer->n_out;
+    vg_summary *const s = fresh_summary(c, block, update);
+    c->kernels->sgd((last - first) * layer->n_out, at(c, run->gradient, start), at(c, run->params, start),
+                    at(c, run->velocity, start), update, &c->guard, s);
+    if (first == 0) apply_biases(c, l, at(c, run->gradient, layer->biases), update);
+}
+
+/* ---- inspection ----------------------------------------------------------------------------------- */
+
+/* The quantities of layer l, from what the passes have summed up; blocks and rows in their order. */
+static void write_record(const crew *c, size_t l, vg_record *record) {
+    const vg_net *const net = c->run->net;
+    const vg_layer *const layer = &net->layers[l - 1];
+    const size_t end = l < net->n_layers ? net->layers[l].block : net->n_blocks;
+    vg_summary sum = {0};
+    for (size_t b = layer->block; b < end; b++) vg_summary_add(&sum, summary(c, b));
+    const double weights = (double)layer->n_in * (double)layer->n_out;
+    const double units = (double)layer->n_out, entries = (double)c->rows * units;
+    const vg_statistics *const s = statistics(c, l);
+    const double db = vg_norm_root(summary(c, net->n_blocks + l - 1)->gradient);
+    *record = (vg_record){
+        .grad_norm = vg_norm_root(sum.gradient),
+        .bias_grad_norm = db,
+        .weight_norm = vg_norm_root(sum.weight),
+        .delta_norm = vg_norm_root(s->delta),
+        .speed = db,
+        .weight_gain = NAN,
+        .activation_gain = NAN,
+        .gain = NAN,
+        .mean_derivative = s->derivative / entries,
+        .saturated = s->saturated / entries,
+        .dead = s->dead / units,
+        .update_ratio = vg_norm_root(sum.step) / vg_norm_root(sum.weight),
+        .frozen = sum.frozen / weights,
+        .zero = sum.zero / weights,
+        .subnormal = sum.subnormal / weights,
+        .max_abs = sum.max_abs,
+    };
+    if (l == net->n_layers) return;
+    vg_norm raw = {0, 0};
+    for (size_t r = 0; r < c->rows; r++) vg_norm_add(&raw, row_norms(c, l)[r]);
+    const double next = vg_norm_root(statistics(c, l + 1)->delta);
+    record->weight_gain = vg_norm_root(raw) / next;
+    record->activation_gain = record->delta_norm / vg_norm_root(raw);
+    record->gain = record->delta_norm / next;
+}
+
+static void write_records(const crew *c) {
+    vg_run *const run = c->run;
+    const size_t n_layers = run->net->n_layers;
+    for (size_t l = 1; l <= n_layers; l++)
+        write_record(c, l, &run->records[run->n_records * n_layers + l - 1]);
+    run->n_records++;
+}
+
+/* ---- one step ------------------------------------------------------------------------------------- */
+
+/* Meet, and learn whether all threads' guards are well: every thread gets the same answer. A guard is
+ * told before this meeting only, and there is another meeting before the next time. */
+static int meet_well(crew *c) {
+    const vg_run *const run = c->run;
+    run->notes[vg_guard_at(run->workspace, c->thread)] = c->guard;
+    c->guard = 0;
+    vg_team_meet(c->n_threads);
+    for (int t = 0; t < c->n_threads; t++)
+        if (!isfinite(run->notes[vg_guard_at(run->workspace, t)])) return 0;
+    return 1;
+}
+
+/* Every thread looks at everything, once in a run: what an update adds to must be of moderate size. */
+static int check_parameters(crew *c, const vg_update *update) {
+    double guard = 0;
+    if (!c->checked && !update->plain) {
+        c->kernels->watch(c->run->net->n_params, c->run->params, &guard);
+        if (c->run->velocity) c->kernels->watch(c->run->net->n_params, c->run->velocity, &guard);
+    }
+    c->checked = 1;
+    return isfinite(guard);
+}
+
+/* Of the whole gradient in memory, by blocks in their order: the same bits in every thread. */
+static vg_norm gradient_norm(const crew *c) {
+    vg_norm total = {0, 0};
+    for (size_t b = 0; b < c->run->net->n_blocks + c->run->net->n_layers; b++)
+        vg_norm_add(&total, summary(c, b)->gradient);
+    return total;
+}
+
+/* B by way of memory, and C. A NaN or an infinity in the gradient makes its norm non-finite. */
+static vg_status two_passes(crew *c, const vg_update *fused, int well) {
+    const vg_run *const run = c->run;
+    visit_blocks(c, 1, fused, gradient_visit);
+    vg_team_meet(c->n_threads);
+    const vg_norm norm = gradient_norm(c);
+    if (!isfinite(norm.sum)) return VG_NON_FINITE;
+    vg_team_meet(c->n_threads); /* the norms' places are about to be used again */
+    if (run->mode == VG_GRADIENT) return VG_DONE;
+
+    const double size = vg_norm_root(norm), most = run->sgd.clip_norm;
+    vg_update update = update_of(&run->sgd, size > most ? most / size : 1);
+    if (!well) {
+        update.commit = 0;
+        update.exact = 1;
+        visit_blocks(c, 1, &update, apply_visit);
+        if (!meet_well(c)) return VG_NON_FINITE;
+        update.exact = 0;
+    }
+    update.commit = run->mode == VG_TRAIN;
+    visit_blocks(c, 1, &update, apply_visit);
+    return VG_DONE;
+}
+
+static vg_status take_step(crew *c, size_t step) {
+    vg_run *const run = c->run;
+    c->first_row = step * run->batch_size;
+    c->rows = run->n_rows - c->first_row;
+    if (c->rows > run->batch_size) c->rows = run->batch_size;
+    c->inspected = run->mode == VG_INSPECT ||
+                   (run->inspect_every && (run->steps_before + step) % run->inspect_every == 0);
+
+    rows_forward_and_back(c);
+    const vg_update update = update_of(&run->sgd, 1);
+    const int met_well = meet_well(c);
+    const int well = check_parameters(c, &update) && met_well;
+    const double loss = sum_in_order(run->notes, c->rows) / (double)c->rows;
+    if (!isfinite(loss)) return VG_NON_FINITE;
+
+    if (well && run->mode == VG_TRAIN && run->sgd.clip_norm == INFINITY) {
+        visit_blocks(c, c->inspected, &update, fused_visit);
+    } else {
+        if (!run->gradient) return VG_WARY;
+        const vg_status status = two_passes(c, &update, well);
+        if (status != VG_DONE) return status;
+    }
+
+    if (c->thread == 0) {
+        run->losses[step] = loss;
+        run->correct[step] = sum_in_order(run->notes + run->workspace->row_correct, c->rows);
+        run->status = run->seconds > 0 && seconds() - c->start > run->seconds ? VG_PAUSED : VG_DONE;
+    }
+    vg_team_meet(c->n_threads);
+    const vg_status status = run->status;
+    if (c->inspected) {
+        if (c->thread == 0) write_records(c);
+        vg_team_meet(c->n_threads);
+    }
+    return status;
+}
+
+static void train(void *context, int thread, int n_threads) {
+    vg_run *const run = context;
+    crew c = {
+        .run = run,
+        .kernels = vg_kernels_of(run->net->dtype),
+        .thread = thread,
+        .n_threads = n_threads,
+        .item = vg_item_size(run->net->dtype),
+        .checked = run->checked,
+        .start = seconds(),
+    };
+    size_t step = run->step;
+    vg_status status = VG_DONE;
+    while (step < run->n_steps && status == VG_DONE) {
+        status = take_step(&c, step);
+        step += status == VG_DONE || status == VG_PAUSED;
+    }
+    if (thread > 0) return;
+    run->status = status == VG_PAUSED && step == run->n_steps ? VG_DONE : status;
+    run->step = step;
+    run->checked = c.checked;
+}
+
+void vg_train(vg_run *run) { vg_team_run(train, run, run->n_threads); }
+
+/* ---- forward only --------------------------------------------------------------------------------- */
+
+typedef struct {
+    const vg_net *net;
+    const void *params, *x;
+    size_t n_rows;
+    void *z, *scratch;
+} forward_call;
+
+/* Thread t takes every n_threads-th piece of VG_FORWARD_ROWS rows through all layers. Of the hidden
+ * activations only the last and the next are kept. */
+static void forward(void *context, int thread, int n_threads) {
+    const forward_call *const call = context;
+    const vg_net *const net = call->net;
+    const vg_kernels *const kernels = vg_kernels_of(net->dtype);
+    const size_t item = vg_item_size(net->dtype), n_layers = net->n_layers;
+    const size_t buffer = VG_FORWARD_ROWS * net->widest * item;
+    const size_t per_thread = 2 * buffer + (net->panel + VG_TILE_SIZE) * item;
+    char *const buffers = (char *)call->scratch + (size_t)thread * per_thread;
+    double guard = 0; /* not looked at: a prediction may be infinite */
+
+    const size_t stride = (size_t)n_threads * VG_FORWARD_ROWS;
+    for (size_t from = (size_t)thread * VG_FORWARD_ROWS; from < call->n_rows; from += stride) {
+        const size_t left = call->n_rows - from, rows = left < VG_FORWARD_ROWS ? left : VG_FORWARD_ROWS;
+        const void *x = (const char *)call->x + from * net->layers[0].n_in * item;
+        size_t ldx = net->layers[0].n_in;
+        for (size_t l = 1; l <= n_layers; l++) {
+            const vg_layer *const layer = &net->layers[l - 1];
+            const char *const params = call->params;
+            void *const y = l < n_layers ? buffers + (l % 2) * buffer
+                                         : (char *)call->z + from * layer->n_out * item;
+            const size_t ldy = l < n_layers ? layer->ld : layer->n_out;
+            kernels->dense_forward(rows, layer->n_in, layer->n_out, x, ldx, params + layer->weights * item,
+                                   params + layer->biases * item, layer->activation, y, ldy,
+                                   buffers + 2 * buffer, &guard);
+            x = y;
+            ldx = ldy;
+        }
+    }
+}
+
+void vg_forward(const vg_net *net, const void *params, const void *x, size_t n_rows, void *z,
+                void *scratch, int n_threads) {
+    forward_call call = {net, params, x, n_rows, z, scratch};
+    vg_team_run(forward, &call, n_threads);
+}

@@ -1,0 +1,157 @@
+/* vgfast.h - the contract of the C core. Read this first.
+ *
+ * Letters: B rows of the batch, L layers, n_l units of layer l; layer l (1..L, stored at l-1) maps
+ * a[l-1] (B, n_in) to a[l] (B, n_out) by z = a W + b, a = phi(z). W is (n_in, n_out). Layer L is linear:
+ * its non-linearity belongs to the loss. d means gradient: dW, db; delta_l = dloss/dz_l, (B, n_l).
+ *
+ * The core allocates nothing, prints nothing and cannot fail: whoever calls owns every byte and has
+ * checked every size. All matrices are row-major; ld is the distance between rows, in elements.
+ */
+#ifndef VGFAST_H
+#define VGFAST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum { VG_F32, VG_F64 } vg_dtype;
+typedef enum { VG_IDENTITY, VG_SIGMOID, VG_TANH, VG_RELU, VG_LEAKY_RELU } vg_activation;
+typedef enum { VG_CROSS_ENTROPY, VG_BINARY_CROSS_ENTROPY, VG_MSE } vg_loss;
+
+/* ---- the net: where everything lies in the one parameter vector -------------------------------- */
+
+typedef struct {
+    size_t n_in, n_out;
+    vg_activation activation;
+    size_t weights, biases; /* offsets in the parameter vector, which is W1 b1 W2 b2 ... */
+    size_t ld;              /* n_out rounded up to a cache line */
+    size_t column;          /* rows of the batch times this = offset of a[l] in the workspace */
+    size_t block;           /* number of the first block of weight rows, counted over all layers */
+} vg_layer;
+
+typedef struct {
+    vg_dtype dtype;
+    vg_loss loss;
+    size_t n_layers;
+    vg_layer *layers;
+    size_t n_params;
+    size_t input_ld;  /* n_0 rounded up to a cache line */
+    size_t n_columns; /* input_ld and the ld of all layers together */
+    size_t widest;    /* the largest of them */
+    size_t n_blocks;  /* blocks of VG_BLOCK_ROWS weight rows in all layers */
+    size_t panel;     /* elements of scratch that the widest layer needs when its W is transposed */
+} vg_net;
+
+/* Rows of W that are updated, and summed up for inspection, as one unit. A multiple of every tile
+ * height, so that tiles, and with them all bits, do not depend on how blocks fall to threads. */
+enum { VG_BLOCK_ROWS = 48 };
+
+/* Fill in everything but dtype, loss, n_layers and each layer's n_in, n_out, activation.
+ * Returns 0, or -1 if the sizes do not fit the address space. */
+int vg_net_lay_out(vg_net *net);
+
+size_t vg_item_size(vg_dtype dtype);
+
+/* ---- the workspace: memory for one batch in flight --------------------------------------------- */
+
+typedef struct {
+    size_t rows;      /* of the largest batch */
+    int n_threads;    /* at most */
+    size_t deltas;    /* offset, in elements, of delta_1; the input and a[1..L] lie before it */
+    size_t scratch;   /* offset of the first thread's scratch */
+    size_t per_thread;
+    size_t n_elements; /* of the net's dtype */
+
+    /* Offsets in a second piece of memory, of n_notes doubles. First there, the rows' losses. */
+    size_t row_correct, row_norms, summaries, statistics, guards, n_notes;
+} vg_workspace;
+
+/* For training with batches of `rows`. Returns 0, or -1 if that does not fit the address space. */
+int vg_workspace_lay_out(const vg_net *net, size_t rows, int n_threads, vg_workspace *workspace);
+
+/* Rows that vg_forward takes through all layers at a time: their activations stay in the cache. */
+enum { VG_FORWARD_ROWS = 64 };
+
+/* Elements of scratch that vg_forward needs for n_threads; 0 if that does not fit. */
+size_t vg_forward_scratch(const vg_net *net, int n_threads);
+
+/* How many threads, of at most `limit`, pay for a training step on `rows` rows. */
+int vg_threads_for(const vg_net *net, size_t rows, int limit);
+
+/* ---- inspection: what one step knows about one layer (defined in gradients.py) ------------------ */
+
+typedef struct {
+    double grad_norm, bias_grad_norm, weight_norm, delta_norm, speed;
+    double weight_gain, activation_gain, gain;
+    double mean_derivative, saturated, dead;
+    double update_ratio, frozen, zero, subnormal, max_abs;
+} vg_record;
+
+/* ---- training ----------------------------------------------------------------------------------- */
+
+typedef struct {
+    double lr, momentum, weight_decay;
+    double clip_norm, clip_value; /* INFINITY: none */
+    int nesterov;
+} vg_sgd;
+
+typedef enum {
+    VG_TRAIN,    /* steps that change the parameters */
+    VG_GRADIENT, /* one batch: loss, deltas and the whole gradient; no update */
+    VG_INSPECT   /* one batch: the records of the step that would be taken; no update */
+} vg_mode;
+
+typedef enum {
+    VG_DONE,       /* all steps */
+    VG_PAUSED,     /* out of time: call again */
+    VG_WARY,       /* huge values met and run.gradient is NULL: give it memory and call again */
+    VG_NON_FINITE  /* the next step would leave a non-finite loss, gradient or parameter */
+} vg_status;
+
+typedef struct {
+    const vg_net *net;
+    const vg_workspace *workspace;
+    vg_mode mode;
+    int n_threads; /* <= workspace->n_threads */
+
+    const void *x;         /* (n_samples, n_0), contiguous */
+    const int32_t *labels; /* (n_samples,), or NULL where there are targets */
+    const void *targets;   /* (n_samples, n_L), or NULL where there are labels */
+    const int64_t *order;  /* (n_rows,) samples of this epoch, or NULL for 0, 1, 2, ... */
+    size_t n_rows, batch_size;
+
+    void *params;   /* (n_params,) */
+    void *velocity; /* (n_params,), or NULL without momentum */
+    void *gradient; /* (n_params,), or NULL: never written unless clip_norm or the mode needs it */
+    void *memory;   /* workspace->n_elements */
+    double *notes;  /* workspace->n_notes */
+    vg_sgd sgd;
+
+    size_t step, n_steps; /* the next step of this epoch, and the step to stop before */
+    double *losses;       /* (n_steps,) mean loss of the batch, before its update */
+    double *correct;      /* (n_steps,) sum over the rows of the share predicted rightly */
+    size_t inspect_every; /* 0: never; else steps whose number in the whole run divides by it */
+    size_t steps_before;  /* steps of the run before this epoch */
+    vg_record *records;   /* (.., L), filled from n_records on */
+    size_t n_records;
+    double seconds; /* pause after about this time; 0: do not */
+
+    vg_status status; /* out */
+    int checked;      /* the parameters and the velocity are known to be of moderate size */
+} vg_run;
+
+/* Steps run->step .. run->n_steps - 1. run->step, n_records and status tell how far it came; the
+ * parameters are always those after a whole number of steps. */
+void vg_train(vg_run *run);
+
+/* z (n_rows, n_L) = the net applied to x (n_rows, n_0); scratch as vg_forward_scratch says. */
+void vg_forward(const vg_net *net, const void *params, const void *x, size_t n_rows, void *z,
+                void *scratch, int n_threads);
+
+/* ---- the choice of machine ---------------------------------------------------------------------- */
+
+/* The n-th instruction set that was built and that this machine can run, narrow to wide; or NULL. */
+const char *vg_isa_available(int n);
+const char *vg_isa_name(void);
+int vg_isa_use(const char *name); /* 0, or -1 if it is not available */
+
+#endif

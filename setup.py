@@ -1,0 +1,99 @@
+"""The native part of the build: one static library a C file, each with its own flags; one extension."""
+
+import os
+import platform
+import shlex
+import tempfile
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_clib import build_clib
+from setuptools.command.sdist import sdist
+
+HEADERS = sorted(str(p) for p in Path("csrc").rglob("*.h"))
+SOURCES = sorted(str(p) for p in Path("csrc").rglob("*.c"))
+DEPENDS = HEADERS + SOURCES + ["vgfast/_kernels.pxi", "setup.py"]
+
+# -ffp-contract=off: a * b + c means what it says, and FMAs are where the source says v_fma.
+C11 = ["-std=gnu11", "-O3", "-g0", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-pthread"]
+# Every instruction set may use the ones before it.
+ISA_FLAGS = {
+    "scalar": ["-fno-tree-vectorize", "-fno-tree-slp-vectorize"],
+    "avx2": ["-mavx2", "-mfma", "-mpopcnt"],
+    "avx512": ["-mavx2", "-mfma", "-mpopcnt", "-mavx512f"],
+}
+
+
+def refuse_fast_math() -> None:
+    """Subnormals and NaN are what vgfast reports; these flags would have them flushed or assumed away."""
+    for name in ("CFLAGS", "CPPFLAGS", "LDFLAGS"):
+        bad = {"-ffast-math", "-Ofast", "-funsafe-math-optimizations", "-ffinite-math-only"}
+        found = bad.intersection(shlex.split(os.environ.get(name, "")))
+        if found:
+            raise SystemExit(f"{name} holds {' '.join(sorted(found))}: vgfast must not be built with it")
+
+
+class BuildCLib(build_clib):
+    """Compile the C core; leave out each instruction set whose flags the compiler does not take."""
+
+    def accepts(self, flags: list[str]) -> bool:
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "probe.c")
+            source.write_text("#include <immintrin.h>\nint probe(void) { return 0; }\n")
+            try:
+                self.compiler.compile([str(source)], output_dir=folder, extra_postargs=flags)
+            except Exception:
+                return False
+        return True
+
+    def build_libraries(self, libraries):
+        x86 = platform.machine().lower() in ("x86_64", "amd64", "i686", "i386")
+        wide = [isa for isa in ("avx2", "avx512") if x86 and self.accepts(ISA_FLAGS[isa])]
+        have = [f"-DVG_HAVE_{isa.upper()}" for isa in wide]
+        kept = []
+        for name, info in libraries:
+            isa = name.removeprefix("vg_")
+            if isa in ISA_FLAGS and isa != "scalar" and isa not in wide:
+                info = {**info, "cflags": C11}  # compiles to nothing
+            if name == "vg_dispatch":
+                info = {**info, "cflags": info["cflags"] + have}
+            kept.append((name, info))
+        super().build_libraries(kept)
+
+
+class Sdist(sdist):
+    """Everything that building and testing needs, without a manifest file to keep in step."""
+
+    def add_defaults(self):
+        super().add_defaults()
+        self.filelist.extend(HEADERS + SOURCES + ["CHANGELOG.md", "CONTRIBUTING.md", "csrc/README.md"])
+        self.filelist.extend(str(p) for folder in ("tests", "benchmarks") for p in Path(folder).glob("*.py"))
+
+
+def library(name: str, source: str, flags: list[str]):
+    return (f"vg_{name}", {"sources": [source], "cflags": C11 + flags, "obj_deps": {"": HEADERS}})
+
+
+refuse_fast_math()
+# The linker reads them in this order: users before what they use.
+libraries = [
+    library("train", "csrc/train.c", []),
+    library("dispatch", "csrc/dispatch.c", []),
+    *(library(isa, f"csrc/isa/{isa}.c", flags) for isa, flags in ISA_FLAGS.items()),
+    library("plan", "csrc/plan.c", []),
+    library("threads", "csrc/threads.c", []),
+]
+core = Extension(
+    "vgfast._core",
+    ["vgfast/_core.pyx"],
+    include_dirs=["csrc"],
+    depends=DEPENDS,
+    extra_compile_args=["-std=gnu11", "-O2", "-g0", "-fvisibility=hidden", "-ffp-contract=off"],
+    extra_link_args=["-pthread", "-lm"],
+)
+setup(
+    libraries=libraries,
+    ext_modules=cythonize([core], build_dir="build"),
+    cmdclass={"build_clib": BuildCLib, "sdist": Sdist},
+)

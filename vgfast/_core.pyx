@@ -1,0 +1,238 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, embedsignature=True
+"""The one crossing into C.
+
+Python's side has checked values (``_check``); this side checks only that every piece of memory is as long
+as the C core will take it to be, and holds on to it while C has its address.
+"""
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.math cimport INFINITY
+from libc.stdint cimport int32_t, int64_t, uintptr_t
+from libc.string cimport memset
+
+from vgfast cimport _csrc as c
+
+import numpy as np
+
+# The order of the enums in vgfast.h.
+ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "leaky_relu")
+LOSSES = ("cross_entropy", "binary_cross_entropy", "mse")
+DTYPES = ("float32", "float64")
+DONE, PAUSED, WARY, NON_FINITE = c.VG_DONE, c.VG_PAUSED, c.VG_WARY, c.VG_NON_FINITE
+TRAIN, GRADIENT, INSPECT = c.VG_TRAIN, c.VG_GRADIENT, c.VG_INSPECT
+THREADS_MOST = c.VG_THREADS_MOST
+HAS_THREADS = bool(c.vg_team_exists())
+
+# vg_record, field by field.
+QUANTITIES = (
+    "grad_norm", "bias_grad_norm", "weight_norm", "delta_norm", "speed", "weight_gain", "activation_gain",
+    "gain", "mean_derivative", "saturated", "dead", "update_ratio", "frozen", "zero", "subnormal", "max_abs",
+)
+assert sizeof(c.vg_record) == 8 * len(QUANTITIES)
+
+
+def isas():
+    """The instruction sets that this build has and this machine can run, narrow to wide."""
+    names = []
+    while c.vg_isa_available(len(names)) != NULL:
+        names.append(c.vg_isa_available(len(names)).decode())
+    return tuple(names)
+
+
+def isa():
+    """The instruction set in use."""
+    return c.vg_isa_name().decode()
+
+
+def use_isa(str name):
+    """Choose the instruction set of all later calls."""
+    if c.vg_isa_use(name.encode()) != 0:
+        raise ValueError(f"no instruction set {name!r} here; there is {', '.join(isas())}")
+
+
+def aligned(size_t n, dtype):
+    """An uninitialised vector of n elements that starts on a cache line."""
+    dtype = np.dtype(dtype)
+    raw = np.empty(n * dtype.itemsize + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + n * dtype.itemsize].view(dtype)
+
+
+cdef void *address(object array, size_t n_bytes, int writable) except? NULL:
+    """Where the array's memory starts; NULL of None. The caller keeps the array alive."""
+    if array is None:
+        return NULL
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_WRITABLE if writable else PyBUF_SIMPLE)
+    cdef void *start = view.buf
+    cdef size_t length = <size_t>view.len
+    PyBuffer_Release(&view)
+    if length < n_bytes:
+        raise ValueError(f"need {n_bytes} bytes, got an array of {length}")
+    return start
+
+
+cdef class Net:
+    """Sizes, and where each layer lies in the parameter vector."""
+
+    cdef c.vg_net net
+    cdef readonly tuple weights, biases  # offsets
+
+    def __cinit__(self, sizes, activations, int loss, int dtype):
+        cdef size_t n_layers = len(sizes) - 1, l
+        self.net.layers = <c.vg_layer *>PyMem_Malloc(n_layers * sizeof(c.vg_layer))
+        if self.net.layers == NULL:
+            raise MemoryError()
+        memset(self.net.layers, 0, n_layers * sizeof(c.vg_layer))
+        self.net.n_layers = n_layers
+        self.net.loss = <c.vg_loss>loss
+        self.net.dtype = <c.vg_dtype>dtype
+        for l in range(n_layers):
+            self.net.layers[l].n_in = sizes[l]
+            self.net.layers[l].n_out = sizes[l + 1]
+            self.net.layers[l].activation = <c.vg_activation><int>activations[l]
+        if c.vg_net_lay_out(&self.net) != 0:
+            raise MemoryError(f"sizes {tuple(sizes)} make a net larger than the address space")
+        self.weights = tuple(self.net.layers[l].weights for l in range(n_layers))
+        self.biases = tuple(self.net.layers[l].biases for l in range(n_layers))
+
+    def __dealloc__(self):
+        PyMem_Free(self.net.layers)
+
+    @property
+    def n_params(self):
+        return self.net.n_params
+
+    def threads_for(self, size_t rows, int limit):
+        """How many threads, of at most `limit`, pay for a step on `rows` rows."""
+        return c.vg_threads_for(&self.net, rows, limit)
+
+    def forward(self, params, x, z, int n_threads):
+        """z (rows, n_L) = the net applied to x (rows, n_0)."""
+        cdef size_t item = c.vg_item_size(self.net.dtype), rows = x.shape[0]
+        cdef size_t n_0 = self.net.layers[0].n_in, n_l = self.net.layers[self.net.n_layers - 1].n_out
+        scratch = aligned(c.vg_forward_scratch(&self.net, n_threads), z.dtype)
+        cdef const void *params_at = address(params, self.net.n_params * item, 0)
+        cdef const void *x_at = address(x, rows * n_0 * item, 0)
+        cdef void *z_at = address(z, rows * n_l * item, 1)
+        cdef void *scratch_at = address(scratch, 0, 1)
+        with nogil:
+            c.vg_forward(&self.net, params_at, x_at, rows, z_at, scratch_at, n_threads)
+
+
+cdef class Workspace:
+    """Memory for one batch in flight: inputs, activations, deltas, and each thread's scratch."""
+
+    cdef c.vg_workspace layout
+    cdef readonly Net net
+    cdef readonly object memory, notes
+
+    def __cinit__(self, Net net, size_t rows, int n_threads):
+        self.net = net
+        if c.vg_workspace_lay_out(&net.net, rows, n_threads, &self.layout) != 0:
+            raise MemoryError(f"a batch of {rows} rows is larger than the address space")
+        self.memory = aligned(self.layout.n_elements, DTYPES[net.net.dtype])
+        self.notes = aligned(self.layout.n_notes, np.float64)
+
+    @property
+    def rows(self):
+        return self.layout.rows
+
+    @property
+    def n_threads(self):
+        return self.layout.n_threads
+
+    def delta(self, size_t l):
+        """delta_l (rows, n_l) of the last batch: a view."""
+        cdef c.vg_layer *layer = &self.net.net.layers[l - 1]
+        start = self.layout.deltas + (layer.column - self.net.net.input_ld) * self.layout.rows
+        whole = self.memory[start : start + self.layout.rows * layer.ld]
+        return whole.reshape(self.layout.rows, layer.ld)[:, : layer.n_out]
+
+
+cdef class Run:
+    """A run of steps over one set of data: ``vg_run``, and hold of all memory that it points to."""
+
+    cdef c.vg_run run
+    cdef Workspace workspace
+    cdef dict held
+
+    def __cinit__(self, Workspace workspace, int mode, params, velocity=None, gradient=None):
+        cdef size_t n_bytes
+        self.workspace = workspace
+        self.held = {}
+        self.run.net = &workspace.net.net
+        self.run.workspace = &workspace.layout
+        self.run.mode = <c.vg_mode>mode
+        self.run.n_threads = workspace.layout.n_threads
+        n_bytes = self.run.net.n_params * c.vg_item_size(self.run.net.dtype)
+        self.run.params = self.hold("params", params, n_bytes, 1)
+        self.run.velocity = self.hold("velocity", velocity, n_bytes, 1)
+        self.run.gradient = self.hold("gradient", gradient, n_bytes, 1)
+        self.run.memory = self.hold("memory", workspace.memory, 0, 1)
+        self.run.notes = <double *>self.hold("notes", workspace.notes, 0, 1)
+
+    cdef void *hold(self, str name, object array, size_t n_bytes, int writable) except? NULL:
+        cdef void *start = address(array, n_bytes, writable)
+        self.held[name] = array
+        return start
+
+    def set_gradient(self, gradient):
+        """Memory for the whole gradient, when a status of WARY asks for it."""
+        cdef size_t n_bytes = self.run.net.n_params * c.vg_item_size(self.run.net.dtype)
+        self.run.gradient = self.hold("gradient", gradient, n_bytes, 1)
+
+    def set_optimizer(self, double lr, double momentum, int nesterov, double weight_decay,
+                      double clip_norm, double clip_value):
+        self.run.sgd = c.vg_sgd(lr, momentum, weight_decay, clip_norm, clip_value, nesterov)
+
+    def set_data(self, x, y, size_t batch_size):
+        """x (rows, n_0) of the net's dtype; y int32 labels (rows,), or targets (rows, n_L) like x."""
+        cdef size_t item = c.vg_item_size(self.run.net.dtype), rows = x.shape[0]
+        cdef size_t n_0 = self.run.net.layers[0].n_in
+        cdef size_t n_l = self.run.net.layers[self.run.net.n_layers - 1].n_out
+        if not 0 < batch_size <= self.workspace.layout.rows:
+            raise ValueError(f"a batch of {batch_size} rows in a workspace of {self.workspace.rows}")
+        self.run.x = self.hold("x", x, rows * n_0 * item, 0)
+        self.run.labels = NULL
+        self.run.targets = NULL
+        if y.ndim == 1:
+            self.run.labels = <const int32_t *>self.hold("y", y, rows * 4, 0)
+        else:
+            self.run.targets = self.hold("y", y, rows * n_l * item, 0)
+        self.run.n_rows = rows
+        self.run.batch_size = batch_size
+
+    def set_epoch(self, order, losses, correct, size_t steps_before):
+        """order: int64 (rows,) or None; losses and correct: float64 (steps of an epoch,), to be filled."""
+        cdef size_t n_steps = (self.run.n_rows + self.run.batch_size - 1) // self.run.batch_size
+        self.run.order = <const int64_t *>self.hold("order", order, self.run.n_rows * 8, 0)
+        self.run.losses = <double *>self.hold("losses", losses, n_steps * 8, 1)
+        self.run.correct = <double *>self.hold("correct", correct, n_steps * 8, 1)
+        self.run.step = 0
+        self.run.n_steps = n_steps
+        self.run.steps_before = steps_before
+
+    def set_records(self, records, size_t inspect_every):
+        """records: float64 (inspected steps, L, quantities), to be filled."""
+        self.run.records = <c.vg_record *>self.hold("records", records, 0, 1)
+        self.run.inspect_every = inspect_every
+
+    @property
+    def step(self):
+        """The next step of this epoch."""
+        return self.run.step
+
+    @property
+    def n_records(self):
+        return self.run.n_records
+
+    def go(self, double seconds=0.0):
+        """Run to the end of the epoch, or for about so many seconds; returns the status."""
+        with nogil:
+            self.run.seconds = seconds
+            c.vg_train(&self.run)
+        return self.run.status
+
+
+include "_kernels.pxi"

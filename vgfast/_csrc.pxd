@@ -1,0 +1,108 @@
+# vgfast.h (and what tests need of kernels.h), said again for Cython.
+from libc.stdint cimport int32_t, int64_t
+
+cdef extern from "vgfast.h" nogil:
+    ctypedef enum vg_dtype: VG_F32, VG_F64
+    ctypedef enum vg_activation: VG_IDENTITY, VG_SIGMOID, VG_TANH, VG_RELU, VG_LEAKY_RELU
+    ctypedef enum vg_loss: VG_CROSS_ENTROPY, VG_BINARY_CROSS_ENTROPY, VG_MSE
+    ctypedef enum vg_mode: VG_TRAIN, VG_GRADIENT, VG_INSPECT
+    ctypedef enum vg_status: VG_DONE, VG_PAUSED, VG_WARY, VG_NON_FINITE
+
+    ctypedef struct vg_layer:
+        size_t n_in, n_out, weights, biases, ld, column
+        vg_activation activation
+
+    ctypedef struct vg_net:
+        vg_dtype dtype
+        vg_loss loss
+        size_t n_layers, n_params, input_ld, n_columns
+        vg_layer *layers
+
+    ctypedef struct vg_workspace:
+        size_t rows, deltas, n_elements, n_notes
+        int n_threads
+
+    ctypedef struct vg_record:
+        pass
+
+    ctypedef struct vg_sgd:
+        double lr, momentum, weight_decay, clip_norm, clip_value
+        int nesterov
+
+    ctypedef struct vg_run:
+        const vg_net *net
+        const vg_workspace *workspace
+        vg_mode mode
+        int n_threads
+        const void *x
+        const int32_t *labels
+        const void *targets
+        const int64_t *order
+        size_t n_rows, batch_size
+        void *params
+        void *velocity
+        void *gradient
+        void *memory
+        double *notes
+        vg_sgd sgd
+        size_t step, n_steps
+        double *losses
+        double *correct
+        size_t inspect_every, steps_before, n_records
+        vg_record *records
+        double seconds
+        vg_status status
+        int checked
+
+    int vg_net_lay_out(vg_net *net)
+    size_t vg_item_size(vg_dtype dtype)
+    int vg_workspace_lay_out(const vg_net *net, size_t rows, int n_threads, vg_workspace *workspace)
+    size_t vg_forward_scratch(const vg_net *net, int n_threads)
+    int vg_threads_for(const vg_net *net, size_t rows, int limit)
+    void vg_train(vg_run *run)
+    void vg_forward(const vg_net *net, const void *params, const void *x, size_t n_rows, void *z,
+                    void *scratch, int n_threads)
+    const char *vg_isa_available(int n)
+    const char *vg_isa_name()
+    int vg_isa_use(const char *name)
+
+cdef extern from "threads.h" nogil:
+    int VG_THREADS_MOST
+    int vg_team_exists()
+
+cdef extern from "kernels.h" nogil:
+    int VG_TILE_SIZE, VG_TILE_COLS
+
+    ctypedef struct vg_norm:
+        double sum, exponent
+
+    ctypedef struct vg_summary:
+        vg_norm gradient, weight, step
+        double max_abs, zero, subnormal, frozen
+
+    ctypedef struct vg_update:
+        double lr, momentum, decay, clip_value, scale
+        int nesterov, plain, commit, exact
+
+    ctypedef struct vg_kernels:
+        size_t tile_rows, tile_cols, lanes
+        void (*dense_forward)(size_t, size_t, size_t, const void *, size_t, const void *, const void *,
+                              vg_activation, void *, size_t, void *, double *)
+        void (*dense_backward)(size_t, size_t, size_t, const void *, size_t, const void *,
+                               vg_activation, const void *, size_t, void *, size_t, void *, double *,
+                               vg_norm *)
+        void (*weight_update)(size_t, size_t, size_t, size_t, const void *, size_t, const void *,
+                              size_t, void *, void *, void *, const vg_update *, void *, double *,
+                              vg_summary *)
+        void (*column_sums)(size_t, size_t, const void *, size_t, void *)
+        void (*sgd)(size_t, const void *, void *, void *, const vg_update *, double *, vg_summary *)
+        void (*loss)(vg_loss, size_t, size_t, const void *, size_t, const int32_t *, const void *,
+                     const int64_t *, double, double *, double *, void *, double *)
+        void (*exponential)(size_t, const void *, void *)
+        void (*activate)(vg_activation, size_t, const void *, void *)
+        void (*derivative)(vg_activation, size_t, const void *, void *)
+        void (*softmax)(size_t, size_t, const void *, void *)
+        vg_norm (*square_norm)(size_t, const void *)
+
+    const vg_kernels *vg_kernels_of(vg_dtype dtype)
+    double vg_norm_root(vg_norm a)

@@ -1,0 +1,115 @@
+# The kernels one by one: for predictions and evaluation, for tests and for benchmarks. Arrays are float32
+# or float64, rows of matrices contiguous, and checked by the caller.
+
+
+cdef void *at(array):
+    return <void *><uintptr_t>array.ctypes.data if array is not None else NULL
+
+
+cdef size_t ld(matrix):
+    return matrix.strides[0] // matrix.itemsize
+
+
+cdef const c.vg_kernels *kernels(array):
+    return c.vg_kernels_of(c.VG_F32 if array.dtype == np.float32 else c.VG_F64)
+
+
+def tile(dtype):
+    """(rows, columns, lanes) of the tile that the matrix products work on."""
+    cdef const c.vg_kernels *k = kernels(np.empty(0, dtype))
+    return k.tile_rows, k.tile_cols, k.lanes
+
+
+def scratch_size(size_t widest):
+    """Elements of scratch for a product whose inner dimension is at most `widest`."""
+    return c.VG_TILE_SIZE + widest * c.VG_TILE_COLS
+
+
+def activate(str activation, x, y):
+    """y = phi(x), for contiguous x and y."""
+    kernels(x).activate(<c.vg_activation><int>ACTIVATIONS.index(activation), x.size, at(x), at(y))
+
+
+def derivative(str activation, a, y):
+    """y = phi'(z) from a = phi(z)."""
+    kernels(a).derivative(<c.vg_activation><int>ACTIVATIONS.index(activation), a.size, at(a), at(y))
+
+
+def exponential(x, y):
+    """y = exp(x)."""
+    kernels(x).exponential(x.size, at(x), at(y))
+
+
+def softmax(z, y):
+    """Rows of y (rows, n) = softmax of the rows of z, both contiguous."""
+    kernels(z).softmax(z.shape[0], z.shape[1], at(z), at(y))
+
+
+def loss(str name, z, y, losses, correct, dz):
+    """Each row's loss, whether it is predicted rightly, and dz = d(mean loss)/dz (rows, n)."""
+    cdef double guard = 0
+    cdef int labelled = y.ndim == 1
+    kernels(z).loss(<c.vg_loss><int>LOSSES.index(name), z.shape[0], z.shape[1], at(z), ld(z),
+                    <const int32_t *>at(y) if labelled else NULL, NULL if labelled else at(y), NULL,
+                    z.shape[0], <double *>at(losses), <double *>at(correct), at(dz), &guard)
+    return guard
+
+
+def dense_forward(str activation, x, weights, biases, y, scratch):
+    """y (rows, n_out) = phi(x W + b); returns the guard."""
+    cdef double guard = 0
+    kernels(x).dense_forward(x.shape[0], x.shape[1], weights.shape[1], at(x), ld(x), at(weights), at(biases),
+                             <c.vg_activation><int>ACTIVATIONS.index(activation), at(y), ld(y), at(scratch),
+                             &guard)
+    return guard
+
+
+def dense_backward(str activation, dy, weights, x, dx, scratch):
+    """dx (rows, n_in) = (dy W^T) * phi'(x); returns the norms of the rows of dy W^T."""
+    cdef double guard = 0
+    norms = np.full((dy.shape[0], 2), np.nan)
+    kernels(x).dense_backward(dy.shape[0], weights.shape[0], weights.shape[1], at(dy), ld(dy), at(weights),
+                              <c.vg_activation><int>ACTIVATIONS.index(activation), at(x), ld(x), at(dx),
+                              ld(dx), at(scratch), &guard, <c.vg_norm *>at(norms))
+    return np.ldexp(np.sqrt(norms[:, 0]), norms[:, 1].astype(int))
+
+
+def weight_gradient(x, dy, gradient, scratch, size_t first, size_t last):
+    """Rows [first, last) of gradient (n_in, n_out) = x^T dy."""
+    cdef double guard = 0
+    cdef c.vg_update update = c.vg_update(0, 0, 0, INFINITY, 1, 0, 1, 1, 0)
+    kernels(x).weight_update(x.shape[0], first, last, dy.shape[1], at(x), ld(x), at(dy), ld(dy), NULL, NULL,
+                             at(gradient), &update, at(scratch), &guard, NULL)
+
+
+def weight_update(x, dy, weights, double lr, scratch, size_t first, size_t last):
+    """weights -= lr x^T dy, in rows [first, last)."""
+    cdef double guard = 0
+    cdef c.vg_update update = c.vg_update(lr, 0, 0, INFINITY, 1, 0, 1, 1, 0)
+    kernels(x).weight_update(x.shape[0], first, last, dy.shape[1], at(x), ld(x), at(dy), ld(dy),
+                             at(weights), NULL, NULL, &update, at(scratch), &guard, NULL)
+
+
+def column_sums(dy, sums):
+    """sums (n,) = the column sums of dy (rows, n)."""
+    kernels(dy).column_sums(dy.shape[0], dy.shape[1], at(dy), ld(dy), at(sums))
+
+
+def square_norm(x):
+    """The Euclidean norm of contiguous x."""
+    return c.vg_norm_root(kernels(x).square_norm(x.size, at(x)))
+
+
+def sgd(gradient, params, velocity, double lr, double momentum, int nesterov, double decay,
+        double clip_value, double scale):
+    """One update of params and velocity, in place; returns the counts and norms that inspection takes."""
+    cdef double guard = 0
+    cdef c.vg_summary s
+    memset(&s, 0, sizeof(s))
+    cdef c.vg_update update = c.vg_update(lr, momentum, decay, clip_value, scale, nesterov, 0, 1, 0)
+    kernels(params).sgd(params.size, at(gradient), at(params), at(velocity), &update, &guard, &s)
+    return {
+        "gradient": c.vg_norm_root(s.gradient), "weight": c.vg_norm_root(s.weight),
+        "step": c.vg_norm_root(s.step), "max_abs": s.max_abs, "zero": s.zero, "subnormal": s.subnormal,
+        "frozen": s.frozen, "guard": guard,
+    }
