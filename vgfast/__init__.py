@@ -1,0 +1,32 @@
+"""Dense networks that train fast on the CPU, and that tell where their gradient went."""
+
+from vgfast import init
+from vgfast.config import get_num_threads, set_num_threads, show_config, threads
+from vgfast.gradients import GradientReport
+from vgfast.history import DivergenceError, History
+from vgfast.mlp import MLP
+from vgfast.sgd import SGD
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MLP",
+    "SGD",
+    "DivergenceError",
+    "GradientReport",
+    "History",
+    "get_num_threads",
+    "init",
+    "reference",
+    "set_num_threads",
+    "show_config",
+    "threads",
+]
+
+
+def __getattr__(name: str):
+    if name == "reference":  # the textbook is read when asked for, not by every import
+        import importlib
+
+        return importlib.import_module("vgfast.reference")
+    raise AttributeError(f"module 'vgfast' has no attribute {name!r}")

@@ -1,0 +1,132 @@
+"""What this process uses: the instruction set, chosen at import, and the number of threads."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from vgfast import _check, _core
+
+# The most threads that a call may use; None: not asked for yet.
+_limit: int | None = None
+
+
+def _choose_isa() -> None:
+    """The widest instruction set, or the one that VGFAST_ISA names as the widest to use."""
+    there = _core.isas()
+    cap = os.environ.get("VGFAST_ISA")
+    if cap is not None and cap not in there:
+        raise ImportError(
+            f"VGFAST_ISA is {cap!r}, which this machine or this build does not have; "
+            f"there is {', '.join(there)}: set it to one of these or unset it"
+        )
+    _core.use_isa(cap if cap is not None else there[-1])
+
+
+def _cgroup_quota() -> int | None:
+    """Processors that the control group of the process allows, rounded up; None without a limit."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
+        return None if quota == "max" else max(1, -(-int(quota) // int(period)))
+    except (OSError, ValueError):
+        return None
+
+
+def _default_threads() -> int:
+    """The least of affinity, control group and OMP_NUM_THREADS; VGFAST_NUM_THREADS overrules them."""
+    asked = os.environ.get("VGFAST_NUM_THREADS")
+    if asked is not None:
+        if not asked.isdecimal() or not 1 <= int(asked) <= _core.THREADS_MOST:
+            raise ValueError(
+                f"VGFAST_NUM_THREADS is {asked!r}; set it to a whole number from 1 to {_core.THREADS_MOST}"
+            )
+        return int(asked)
+    limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
+    quota = _cgroup_quota()
+    if quota is not None:
+        limits.append(quota)
+    openmp = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if openmp.isdecimal() and int(openmp) > 0:
+        limits.append(int(openmp))
+    return min(*limits, _core.THREADS_MOST)
+
+
+def get_num_threads() -> int:
+    """The most threads that a call may use. Small nets use fewer, because company costs time too.
+
+    By default the least of the processors that the process may run on, the quota of its control group,
+    and the environment variable ``OMP_NUM_THREADS``; ``VGFAST_NUM_THREADS`` overrules all three.
+
+    >>> import vgfast as vg
+    >>> vg.get_num_threads() >= 1
+    True
+    """
+    global _limit
+    if _limit is None:
+        _limit = _default_threads()
+    return _limit
+
+
+def set_num_threads(n: int) -> None:
+    """Let calls use up to n threads, from now on and in every thread of the process.
+
+    Results do not depend on it: the same seed gives the same bits with any number of threads.
+
+    >>> import vgfast as vg
+    >>> before = vg.get_num_threads()
+    >>> vg.set_num_threads(1)
+    >>> vg.get_num_threads()
+    1
+    >>> vg.set_num_threads(before)
+    """
+    global _limit
+    _limit = _check.integer("the number of threads", n, 1, _core.THREADS_MOST)
+
+
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Within this context, calls use up to n threads.
+
+    >>> import vgfast as vg
+    >>> with vg.threads(1):
+    ...     vg.get_num_threads()
+    1
+    """
+    before = get_num_threads()
+    set_num_threads(n)
+    try:
+        yield
+    finally:
+        set_num_threads(before)
+
+
+def describe() -> dict[str, object]:
+    """What ``show_config`` prints, as data."""
+    from vgfast import __version__
+
+    return {
+        "vgfast": __version__,
+        "instruction set": _core.isa(),
+        "available": list(_core.isas()),
+        "threads": get_num_threads() if _core.HAS_THREADS else 1,
+        "thread team": "pthreads" if _core.HAS_THREADS else "none: built without pthreads, one thread",
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def show_config() -> None:
+    """Print the version, the instruction set in use and the others, and the number of threads."""
+    for name, value in describe().items():
+        text = ", ".join(value) if isinstance(value, list) else value
+        print(f"{name:>16}: {text}", file=sys.stdout)
+
+
+_choose_isa()

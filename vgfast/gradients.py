@@ -1,0 +1,267 @@
+"""Inspection: what one step knows about each layer, and what it means.
+
+For a batch of B rows, with delta_l = d(mean loss)/dz_l as a (B, n_l) matrix and phi' the derivative of layer
+l's activation at z_l (1 for the output layer, which is linear):
+
+``grad_norm`` ``bias_grad_norm`` ``weight_norm``
+    Frobenius or L2 norms of dW_l, db_l, W_l.
+``delta_norm``
+    Frobenius norm of delta_l.
+``speed``
+    L2 norm of db_l, the sum of delta_l over the batch: Nielsen's "speed of learning" (*Neural Networks and
+    Deep Learning*, chapter 5).
+``weight_gain``
+    ‖delta_{l+1} W_{l+1}ᵀ‖ / ‖delta_{l+1}‖: what the weights did to the signal on its way back to layer l.
+``activation_gain``
+    ‖(delta_{l+1} W_{l+1}ᵀ) ∘ phi'(z_l)‖ / ‖delta_{l+1} W_{l+1}ᵀ‖: what the activation did.
+``gain``
+    Their product, ‖delta_l‖ / ‖delta_{l+1}‖; the product over layers is ‖delta_1‖ / ‖delta_L‖. All three
+    gains are NaN for the output layer, where the signal starts.
+``mean_derivative`` ``saturated`` ``dead``
+    Mean of phi'; share of entries with phi' below 1 % of its maximum; share of units with phi' = 0 on every row.
+``update_ratio``
+    ‖W_new - W_old‖ / ‖W_old‖, computed as ‖lr * step‖ / ‖W_l‖ (for plain SGD, ‖lr dW_l‖ / ‖W_l‖).
+``frozen``
+    Share of weights whose bits the update does not change, in the net's dtype.
+``zero`` ``subnormal`` ``max_abs``
+    Shares and largest of abs(dW_l).
+"""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from vgfast.history import RECORD
+
+
+@dataclass
+class GradientReport:
+    """What one batch tells about each layer, and a verdict. ``str()`` shows it.
+
+    ``layers[l-1]`` has the quantities of ``vgfast.gradients`` as attributes; ``records`` (L,) is the same as a
+    structured array. ``verdict`` is one of ``healthy``, ``vanishing``, ``exploding``, ``frozen``, with
+    ``explanation`` in words, ``remedies``, and in ``numbers`` those that it was judged by.
+
+    The rule. With T the steps of the training judged for (``steps``) and G = ‖delta_1‖ / ‖delta_L‖ the gain
+    over all layers:
+
+    - *frozen*: in some layer, more than half of the weights whose gradient is not 0 keep their bits, because
+      their update is under half an ulp; or every entry of its gradient is 0. Such a layer stands still.
+    - *vanishing*: G < 1 / T. One learning rate serves all layers, so the signal that moves layer 1 in all T
+      steps together is less than what moves layer L in a single one.
+    - *exploding*: G > T. The same with the ends exchanged.
+
+    >>> import numpy as np, vgfast as vg
+    >>> net = vg.MLP([8, *[16] * 30, 2], "sigmoid", rng=0)
+    >>> X, y = np.eye(8), np.arange(8) % 2
+    >>> report = net.inspect(X, y)
+    >>> report.verdict, report.layers[0].gain < 0.5
+    ('frozen', True)
+    >>> net.inspect(X, y, optimizer=vg.SGD(lr=1e12)).verdict
+    'vanishing'
+    """
+
+    records: np.ndarray
+    loss: float
+    sizes: tuple[int, ...]
+    activations: tuple[str, ...]
+    steps: int
+    verdict: str = field(init=False)
+    explanation: str = field(init=False)
+    remedies: list[str] = field(init=False)
+    numbers: dict[str, float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.verdict, self.explanation, self.remedies, self.numbers = judge(
+            self.records, self.activations, self.steps
+        )
+
+    @property
+    def layers(self) -> np.ndarray:
+        """One record a layer, with its quantities as attributes."""
+        return self.records.view(np.recarray)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain data; quantities without a value are None."""
+        return {
+            "verdict": self.verdict,
+            "explanation": self.explanation,
+            "remedies": list(self.remedies),
+            "numbers": dict(self.numbers),
+            "loss": self.loss,
+            "layers": as_dicts(self.records),
+        }
+
+    def to_pandas(self) -> Any:
+        """A DataFrame with one row a layer (needs pandas)."""
+        import pandas as pd
+
+        return pd.DataFrame(self.records, index=pd.Index(range(1, len(self.records) + 1), name="layer"))
+
+    def plot(self, ax: Any = None) -> Any:
+        """Gradient and delta norms over the layers, as a matplotlib Axes (needs matplotlib)."""
+        from vgfast import plots
+
+        return plots.report(self, ax)
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The table that ``str()`` shows, heading first."""
+        head = ("layer", "size", "|dW|", "weights x activ. = gain", "|step|/|W|", "frozen", "satur.", "dead")
+        body = [head]
+        for l, r in enumerate(self.layers, 1):
+            ledger = (
+                f"{r.weight_gain:8.3g} x {r.activation_gain:6.3g} = {r.gain:6.3g}" if np.isfinite(r.gain) else "-"
+            )
+            body.append(
+                (
+                    str(l),
+                    f"{self.sizes[l - 1]}-{self.sizes[l]}",
+                    f"{r.grad_norm:.2e}",
+                    ledger,
+                    f"{r.update_ratio:.1e}",
+                    f"{r.frozen:.1%}",
+                    f"{r.saturated:.0%}",
+                    f"{r.dead:.0%}",
+                )
+            )
+        return body
+
+    def __str__(self) -> str:
+        rows = self.rows()
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+        return "\n".join([*lines, f"{self.verdict}: {self.explanation}", *(f"  - {r}" for r in self.remedies)])
+
+    def _repr_html_(self) -> str:
+        head, *body = self.rows()
+        cells = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+        lines = [
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in body
+        ]
+        remedies = "".join(f"<li>{html.escape(r)}</li>" for r in self.remedies)
+        return (
+            f"<table><thead><tr>{cells}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+            f"<p><b>{self.verdict}</b>: {html.escape(self.explanation)}</p><ul>{remedies}</ul>"
+        )
+
+
+def as_dicts(records: np.ndarray) -> list[dict[str, float | None]]:
+    """Records of layers as JSON can hold them: NaN and infinity become None."""
+    return [
+        {name: float(r[name]) if np.isfinite(r[name]) else None for name in RECORD.names or ()} for r in records
+    ]
+
+
+def stuck(records: np.ndarray) -> np.ndarray:
+    """(L,) the share, among weights whose gradient is not 0, of those that keep their bits; 1 if all are 0."""
+    moved = 1 - records["zero"]
+    with np.errstate(invalid="ignore"):
+        return np.where(moved > 0, (records["frozen"] - records["zero"]) / moved, 1.0)
+
+
+def judge(
+    records: np.ndarray, activations: tuple[str, ...], steps: int
+) -> tuple[str, str, list[str], dict[str, float]]:
+    """(verdict, explanation, remedies, numbers); the rule is in ``GradientReport``."""
+    last = len(records)
+    deltas = records["delta_norm"]
+    total = float(deltas[0] / deltas[-1]) if deltas[-1] > 0 else 0.0
+    shares = stuck(records)
+    worst = int(shares.argmax())
+    numbers = {
+        "total_gain": total,
+        "vanishing_below": 1 / steps,
+        "exploding_above": float(steps),
+        "largest_stuck_share": float(shares[worst]),
+        "stuck_layer": worst + 1,
+        "frozen_above": 0.5,
+    }
+    gains = _culprit(records)
+    if shares[worst] > 0.5:
+        if records["zero"][worst] == 1:
+            why = f"every entry of layer {worst + 1}'s gradient is 0"
+        else:
+            why = (
+                f"{shares[worst]:.0%} of layer {worst + 1}'s weights keep their bits, their updates being under "
+                f"half an ulp"
+            )
+        text = f"{why}; the gain from layer {last} back to layer 1 is {total:.1e}.{gains}"
+        return "frozen", text, _remedies(records, activations, "frozen"), numbers
+    if total < 1 / steps:
+        text = (
+            f"layer 1 gets {total:.1e} of layer {last}'s signal: in {steps} steps it moves less than "
+            f"layer {last} in one.{gains}"
+        )
+        return "vanishing", text, _remedies(records, activations, "vanishing"), numbers
+    if total > steps:
+        text = (
+            f"layer 1 gets {total:.1e} times layer {last}'s signal: in {steps} steps layer {last} moves less "
+            f"than layer 1 in one.{gains}"
+        )
+        return "exploding", text, _remedies(records, activations, "exploding"), numbers
+    text = (
+        f"layer 1 gets {total:.2g} times layer {last}'s signal, within 1/{steps} to {steps}; at most "
+        f"{shares[worst]:.0%} of a layer's weights (layer {worst + 1}) are stuck."
+    )
+    return "healthy", text, [], numbers
+
+
+def _mean_gains(records: np.ndarray) -> tuple[float, float]:
+    """Geometric means of weight_gain and activation_gain over the layers that have them."""
+    hidden = records[:-1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = [np.log(hidden[name]) for name in ("weight_gain", "activation_gain")]
+    finite = [x[np.isfinite(x)] for x in logs]
+    weight, activation = (float(np.exp(x.mean())) if len(x) else 1.0 for x in finite)
+    return weight, activation
+
+
+def _culprit(records: np.ndarray) -> str:
+    """A sentence on which factor of the mean gain is farther from 1."""
+    if len(records) == 1:
+        return ""
+    weight, activation = _mean_gains(records)
+    return (
+        f" A hidden layer's mean gain is {weight * activation:.2g} = {weight:.2g} (weights) x "
+        f"{activation:.2g} (activation)."
+    )
+
+
+def _remedies(records: np.ndarray, activations: tuple[str, ...], verdict: str) -> list[str]:
+    weight, activation = _mean_gains(records) if len(records) > 1 else (1.0, 1.0)
+    found = []
+    if records["dead"].max() > 0.5:
+        layer = int(records["dead"].argmax()) + 1
+        found.append(f"layer {layer} has {records['dead'].max():.0%} dead units: activation='leaky_relu'")
+    if verdict == "exploding":
+        found.append("smaller first weights, such as init='auto'" if weight > 1 else "fewer layers")
+        found.append("clip_norm=1.0 in vg.SGD")
+        return found
+    if activation < 0.7 and set(activations) & {"sigmoid", "tanh"}:
+        found.append("activation='relu' with init='he_normal', whose gain stays near 1")
+    if records["saturated"].max() > 0.5 and set(activations) & {"sigmoid", "tanh"}:
+        found.append("scale the inputs to mean 0 and variance 1: most units are saturated")
+    if weight < 0.7:
+        found.append("larger first weights: init='he_normal' for relu, 'glorot_uniform' for tanh")
+    if verdict == "frozen":
+        found.append("dtype='float64', or a larger lr, so that updates reach half an ulp")
+    return found or ["fewer layers"]
+
+
+def locate_divergence(
+    forward: list[np.ndarray], gradients: list[np.ndarray] | None
+) -> tuple[int, str]:
+    """(layer, what) became non-finite first, from each layer's outputs and, if there are any, gradients."""
+    for l, outputs in enumerate(forward, 1):
+        if not np.isfinite(outputs).all():
+            return l, "outputs"
+    for l in range(len(gradients or []), 0, -1):
+        if gradients and not np.isfinite(gradients[l - 1]).all():
+            return l, "gradient"
+    if gradients:
+        return int(np.argmax([float(np.abs(g).max()) for g in gradients])) + 1, "updated weights"
+    return len(forward), "loss"

@@ -1,0 +1,528 @@
+"""The model: a multi-layer perceptron, its training, its predictions, its files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vgfast import _check, _core, _safetensors, config, gradients
+from vgfast import init as init_module
+from vgfast.history import RECORD, DivergenceError, History
+from vgfast.init import Init
+from vgfast.sgd import SGD, checked_optimizer
+
+# C hands control back to Python after about so many seconds of steps: for Ctrl-C and progress.
+_SLICE = 0.03
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """``loss``, the mean over the rows, and ``accuracy``, the share predicted rightly (None for mse)."""
+
+    loss: float
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """The whole gradient of the mean loss of one batch.
+
+    ``weights[l-1]`` (n_in, n_out) and ``biases[l-1]`` (n_out,) are views of ``flat`` (n_params,), which is
+    ordered like ``net.params``; ``deltas[l-1]`` (rows, n_l) is dloss/dz_l.
+    """
+
+    loss: float
+    weights: list[np.ndarray]
+    biases: list[np.ndarray]
+    deltas: list[np.ndarray]
+    flat: np.ndarray
+
+
+class Pieces(Sequence[np.ndarray]):
+    """Live views of the parameter vector, one a layer; assigning to one copies in."""
+
+    def __init__(self, name: str, views: list[np.ndarray]) -> None:
+        self._name = name
+        self._views = views
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._views[index]
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        _check.assigned(f"{self._name}[{index}]", value, self._views[index])
+
+    def __repr__(self) -> str:
+        return f"<{self._name}: {', '.join(str(view.shape) for view in self._views)}>"
+
+
+class MLP:
+    """A dense network with float32 or float64 parameters.
+
+    Layer l (1..L) computes z = a W + b and a = phi(z) from the outputs of the layer before; layer L is linear,
+    and its softmax or sigmoid belongs to the loss.
+
+    sizes: [n_in, hidden..., n_out].
+    activation: of the hidden layers, one name or one a layer: identity, sigmoid, tanh, relu, leaky_relu (slope
+        0.01 below 0).
+    loss: ``cross_entropy`` (softmax; y holds integer labels (rows,) or probabilities (rows, n_out); mean over
+        rows), ``binary_cross_entropy`` (y from 0 to 1) or ``mse`` (both: y (rows, n_out); mean over rows and
+        outputs).
+    init: a name or object of ``vg.init``; ``auto`` is He for the ReLUs and Glorot for the rest.
+    rng: None, a seed, or a ``numpy.random.Generator``: for the first weights, then for shuffling.
+
+    Errors: TypeError or ValueError for a size below 1, fewer than two sizes, or an unknown name.
+
+    >>> import numpy as np, vgfast as vg
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(200, 2))
+    >>> y = (X[:, 0] * X[:, 1] > 0).astype(int)
+    >>> net = vg.MLP([2, 16, 2], rng=0)
+    >>> history = net.fit(X, y, epochs=60, batch_size=20, optimizer=vg.SGD(lr=0.1, momentum=0.9))
+    >>> net.evaluate(X, y).accuracy > 0.95
+    True
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activation: str | Sequence[str] = "relu",
+        loss: str = "cross_entropy",
+        init: str | Init = "auto",
+        dtype: Any = "float32",
+        rng: Any = None,
+    ) -> None:
+        self._sizes = _check.sizes(sizes)
+        n_hidden = len(self._sizes) - 2
+        self._activations = _check.activations(activation, n_hidden, _core.ACTIVATIONS)
+        self._loss = _check.choice("loss", loss, _core.LOSSES)
+        self._dtype = _checked_dtype(dtype)
+        self._rng = np.random.default_rng(rng)
+        rules = [init_module.of_layer(init, name) for name in (*self._activations, "identity")]
+        self._build()
+        for rule, weights, biases in zip(rules, self._weights, self._biases, strict=True):
+            rule.fill(weights, biases, self._rng)
+
+    def _build(self) -> None:
+        """The parameter vector, its views, and what C knows of the net."""
+        kinds = [_core.ACTIVATIONS.index(name) for name in (*self._activations, "identity")]
+        self._core = _core.Net(
+            self._sizes, kinds, _core.LOSSES.index(self._loss), _core.DTYPES.index(self._dtype.name)
+        )
+        self._params = _core.aligned(self._core.n_params, self._dtype)
+        weights, biases = self._views(self._params)
+        self._weights = Pieces("weights", weights)
+        self._biases = Pieces("biases", biases)
+        self._lock = threading.RLock()
+
+    def _views(self, flat: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Weights and biases of each layer, as views of a vector that is ordered like ``params``."""
+        weights, biases = [], []
+        for l, (n_in, n_out) in enumerate(zip(self._sizes, self._sizes[1:], strict=False)):
+            w, b = self._core.weights[l], self._core.biases[l]
+            weights.append(flat[w:b].reshape(n_in, n_out))
+            biases.append(flat[b : b + n_out])
+        return weights, biases
+
+    # ---- what it is ------------------------------------------------------------------------------
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """(n_in, hidden..., n_out)."""
+        return self._sizes
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """One name a hidden layer."""
+        return self._activations
+
+    @property
+    def loss(self) -> str:
+        """The name of the loss."""
+        return self._loss
+
+    @property
+    def dtype(self) -> np.dtype:
+        """float32 or float64."""
+        return self._dtype
+
+    @property
+    def n_params(self) -> int:
+        """Weights and biases together."""
+        return self._params.size
+
+    @property
+    def params(self) -> np.ndarray:
+        """All parameters (n_params,): W1, b1, W2, b2, ... A live view; assignment copies in."""
+        return self._params
+
+    @params.setter
+    def params(self, value: Any) -> None:
+        _check.assigned("params", value, self._params)
+
+    @property
+    def weights(self) -> Pieces:
+        """``weights[l-1]`` is W_l (n_in, n_out), a live view of ``params``; assignment copies in."""
+        return self._weights
+
+    @property
+    def biases(self) -> Pieces:
+        """``biases[l-1]`` is b_l (n_out,), a live view of ``params``; assignment copies in."""
+        return self._biases
+
+    def __repr__(self) -> str:
+        kinds = self._activations[0] if len(set(self._activations)) == 1 else list(self._activations)
+        return f"MLP({list(self._sizes)}, {kinds!r}, loss={self._loss!r}, dtype='{self._dtype}')"
+
+    # ---- training --------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        epochs: int = 10,
+        batch_size: int = 32,
+        optimizer: SGD | None = None,
+        shuffle: bool = True,
+        validation_data: tuple[Any, Any] | None = None,
+        inspect_every: int = 0,
+        callbacks: Sequence[Callable[[MLP, History], Any]] = (),
+        progress: Callable[[int, int, History], Any] | None = None,
+    ) -> History:
+        """Train on mini-batches of X (rows, n_in) and y; returns the ``History``.
+
+        The last batch of an epoch has the rows that are left. inspect_every: inspect each step whose number
+        divides by it, from step 0 on; 0 is never. callbacks: each is called as callback(net, history) after
+        each epoch, and training ends early when one returns True. progress(done, total, history) is called
+        about every 30 ms; of ``history.loss`` and ``history.gradients`` the part done so far is shown.
+
+        The same seed gives the same bits, with any number of threads and with or without inspection.
+        Ctrl-C leaves the net at its last complete step. Errors: ``DivergenceError``, likewise; TypeError and
+        ValueError for bad input and RuntimeError while another thread trains this net, all before any change.
+        """
+        epochs = _check.integer("epochs", epochs, 1)
+        inspect_every = _check.integer("inspect_every", inspect_every, 0)
+        optimizer = checked_optimizer(optimizer)
+        x, t = self._batch(X, y)
+        batch_size = _check.integer("batch_size", batch_size, 1)
+        if batch_size > len(x):
+            raise ValueError(
+                f"batch_size must be at most the number of rows, {len(x)}, got {batch_size}; "
+                f"use batch_size={len(x)} to train on all rows at once"
+            )
+        validation = None if validation_data is None else self._batch(*_pair(validation_data))
+        with self._training():
+            loop = _Loop(self, x, t, epochs, batch_size, optimizer, inspect_every)
+            for epoch in range(epochs):
+                order = self._rng.permutation(len(x)) if shuffle else None
+                loop.train_epoch(epoch, order, progress)
+                if validation is not None:
+                    scores = self._evaluate(*validation)
+                    loop.history.epochs[-1] |= {"val_loss": scores.loss}
+                    if scores.accuracy is not None:
+                        loop.history.epochs[-1] |= {"val_accuracy": scores.accuracy}
+                history = loop.so_far()
+                if any([callback(self, history) is True for callback in callbacks]):
+                    break
+        return loop.so_far()
+
+    def step(self, X: Any, y: Any, optimizer: SGD | None = None) -> float:
+        """One step on this batch, all rows of X at once; returns the mean loss before the update."""
+        optimizer = checked_optimizer(optimizer)
+        x, t = self._batch(X, y)
+        with self._training():
+            loop = _Loop(self, x, t, 1, len(x), optimizer, 0)
+            loop.train_epoch(0, None, None)
+        return float(loop.history.loss[0])
+
+    def gradients(self, X: Any, y: Any) -> Gradients:
+        """The gradient of the mean loss over all rows of X; changes nothing in the net."""
+        x, t = self._batch(X, y)
+        flat = _core.aligned(self.n_params, self._dtype)
+        workspace, losses, _ = self._one_batch(_core.GRADIENT, x, t, SGD(), flat, None)
+        weights, biases = self._views(flat)
+        deltas = [workspace.delta(l).copy() for l in range(1, len(self._sizes))]
+        return Gradients(float(losses[0]), weights, biases, deltas, flat)
+
+    def inspect(
+        self, X: Any, y: Any, optimizer: SGD | None = None, steps: int = 1000
+    ) -> gradients.GradientReport:
+        """What a step with this optimizer on this batch would do to each layer; changes nothing in the net.
+
+        steps: the length of the training to judge for (see ``GradientReport``).
+        """
+        optimizer = checked_optimizer(optimizer)
+        steps = _check.integer("steps", steps, 1)
+        x, t = self._batch(X, y)
+        flat = _core.aligned(self.n_params, self._dtype)
+        velocity = optimizer.velocity(self, lambda: _core.aligned(self.n_params, self._dtype))
+        _, losses, records = self._one_batch(_core.INSPECT, x, t, optimizer, flat, velocity)
+        return gradients.GradientReport(records[0], float(losses[0]), self._sizes, self._activations, steps)
+
+    def _one_batch(
+        self, mode: int, x: np.ndarray, t: np.ndarray, optimizer: SGD, flat: np.ndarray, velocity: Any
+    ) -> tuple[_core.Workspace, np.ndarray, np.ndarray]:
+        """Run one batch without an update; returns its memory, its loss and its records."""
+        workspace = _core.Workspace(self._core, len(x), self._threads(len(x)))
+        losses, correct = np.empty(1), np.empty(1)
+        records = np.zeros((1, len(self._sizes) - 1), RECORD)
+        run = _core.Run(workspace, mode, self._params, velocity, flat)
+        run.set_optimizer(*optimizer.checked())
+        run.set_data(x, t, len(x))
+        run.set_epoch(None, losses, correct, 0)
+        run.set_records(records, 0)
+        if run.go() == _core.NON_FINITE:
+            raise self._divergence(x, t, 0, optimizer, "this batch has no finite gradient")
+        return workspace, losses, records
+
+    def _batch(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        """X and y as C takes them, sharing no memory with the parameters, which change meanwhile."""
+        x = _check.inputs("X", X, self._sizes[0], self._dtype)
+        t = _check.targets("y", y, len(x), self._sizes[-1], self._loss, self._dtype)
+        x, t = (a.copy() if np.may_share_memory(a, self._params) else a for a in (x, t))
+        return x, t
+
+    def _threads(self, rows: int) -> int:
+        return self._core.threads_for(rows, config.get_num_threads())
+
+    @contextmanager
+    def _training(self) -> Iterator[None]:
+        """Refuse a second training at the same time, instead of waiting for the first."""
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError(
+                "this net is being trained in another thread, and two trainings would mix their steps; "
+                "wait for it, or train a net.copy()"
+            )
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _divergence(
+        self, x: np.ndarray, t: np.ndarray, step: int, optimizer: SGD, what: str
+    ) -> DivergenceError:
+        """The error for a batch after `step` good steps: which layer, and what to do."""
+        from vgfast import reference  # the textbook can take the step apart; only needed here
+
+        outputs, grads = reference.take_apart(self, x, t)
+        layer, where = gradients.locate_divergence(outputs, grads)
+        largest = float(np.abs(x).max())
+        remedy = f"lower lr (it is {optimizer.lr:g}) or set clip_norm=1.0"
+        if largest > 1e3:
+            remedy += f", and scale X, whose largest value is {largest:.2g}"
+        return DivergenceError(
+            f"{what}: the {where} of layer {layer} would not be finite; the parameters are those after "
+            f"{step} steps; {remedy}",
+            step,
+            layer,
+        )
+
+    # ---- predictions -----------------------------------------------------------------------------
+
+    def forward(self, X: Any) -> np.ndarray:
+        """z_L (rows, n_out): the outputs before softmax or sigmoid."""
+        return self._forward(_check.inputs("X", X, self._sizes[0], self._dtype))
+
+    def _forward(self, x: np.ndarray) -> np.ndarray:
+        z = np.empty((len(x), self._sizes[-1]), self._dtype)
+        self._core.forward(self._params, x, z, self._threads(len(x)))
+        return z
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """(rows, n_out): softmax or sigmoid of ``forward``. ValueError for mse, which has no probabilities."""
+        if self._loss == "mse":
+            raise ValueError("a net with loss='mse' predicts values, not probabilities; use predict")
+        z = self.forward(X)
+        if self._loss == "cross_entropy":
+            _core.softmax(z, z)
+        else:
+            _core.activate("sigmoid", z, z)
+        return z
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Class labels (rows,) for cross_entropy; 0 or 1 (rows, n_out) for binary_cross_entropy; values
+        (rows, n_out) for mse."""
+        z = self.forward(X)
+        if self._loss == "cross_entropy":
+            return z.argmax(axis=1)
+        return (z > 0).astype(np.int64) if self._loss == "binary_cross_entropy" else z
+
+    def evaluate(self, X: Any, y: Any) -> Evaluation:
+        """Mean loss and accuracy over all rows of X."""
+        return self._evaluate(*self._batch(X, y))
+
+    def _evaluate(self, x: np.ndarray, t: np.ndarray) -> Evaluation:
+        z = self._forward(x)
+        losses, correct = np.empty(len(x)), np.empty(len(x))
+        _core.loss(self._loss, z, t, losses, correct, z)
+        accuracy = None if self._loss == "mse" else float(correct.mean())
+        return Evaluation(float(losses.mean()), accuracy)
+
+    # ---- copies and files ------------------------------------------------------------------------
+
+    @classmethod
+    def _restore(
+        cls, sizes: tuple[int, ...], activations: tuple[str, ...], loss: str, dtype: str, params: np.ndarray
+    ) -> MLP:
+        net = cls.__new__(cls)
+        net._sizes, net._activations, net._loss, net._dtype = sizes, activations, loss, np.dtype(dtype)
+        net._rng = np.random.default_rng()
+        net._build()
+        net._params[...] = params
+        return net
+
+    def __reduce__(self) -> Any:
+        return MLP._restore, (self._sizes, self._activations, self._loss, self._dtype.name, self._params.copy())
+
+    def copy(self) -> MLP:
+        """A net with the same parameters, which shares nothing with this one; velocities stay behind."""
+        return self._restore(self._sizes, self._activations, self._loss, self._dtype.name, self._params)
+
+    def _architecture(self) -> str:
+        return json.dumps(
+            {"sizes": self._sizes, "activations": self._activations, "loss": self._loss, "dtype": self._dtype.name}
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a safetensors file, whole or not at all.
+
+        The tensors are named and shaped as by ``torch.nn.Sequential`` of Linear layers with activations
+        between: ``0.weight`` (n_out, n_in), ``0.bias``, ``2.weight``, ...
+        """
+        tensors = {}
+        for l, (weights, biases) in enumerate(zip(self._weights, self._biases, strict=True)):
+            tensors[f"{2 * l}.weight"] = np.ascontiguousarray(weights.T)
+            tensors[f"{2 * l}.bias"] = biases
+        metadata = {"vgfast": self._architecture(), "sha256": _digest(self._architecture(), tensors)}
+        _safetensors.write(path, tensors, metadata)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> MLP:
+        """The net that ``save`` wrote. ValueError if the file is damaged or is something else."""
+        try:
+            tensors, metadata = _safetensors.read(path)
+            if not isinstance(metadata, dict) or not isinstance(metadata.get("vgfast"), str):
+                raise ValueError("it does not hold a vgfast net")
+            if metadata.get("sha256") != _digest(metadata["vgfast"], tensors):
+                raise ValueError("its contents do not fit its checksum: it was altered after it was saved")
+            known = json.loads(metadata["vgfast"])
+            net = cls(known["sizes"], known["activations"], known["loss"], "zeros", known["dtype"])
+            for l in range(len(net.weights)):
+                net.weights[l] = tensors[f"{2 * l}.weight"].T
+                net.biases[l] = tensors[f"{2 * l}.bias"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"{os.fspath(path)} is not a whole model file: {error}; save the net again with net.save"
+            ) from None
+        return net
+
+
+class _Loop:
+    """One call of ``fit``: its memory, its place in the run, its history."""
+
+    def __init__(
+        self,
+        net: MLP,
+        x: np.ndarray,
+        t: np.ndarray,
+        epochs: int,
+        batch_size: int,
+        optimizer: SGD,
+        inspect_every: int,
+    ) -> None:
+        self.net, self.x, self.t, self.optimizer, self.batch_size = net, x, t, optimizer, batch_size
+        self.inspect_every = inspect_every
+        self.per_epoch = -(-len(x) // batch_size)
+        self.total = epochs * self.per_epoch
+        self.losses, self.correct = np.zeros(self.total), np.zeros(self.total)
+        n_records = -(-self.total // inspect_every) if inspect_every else 0
+        self.records = np.zeros((n_records, len(net.sizes) - 1), RECORD)
+        self.history = History(self.losses)
+        self.done = 0
+
+        def vector() -> np.ndarray:
+            return _core.aligned(net.n_params, net.dtype)
+
+        workspace = _core.Workspace(net._core, batch_size, net._threads(batch_size))
+        settings = optimizer.checked()
+        clip_norm = settings[4]
+        self.run = _core.Run(
+            workspace,
+            _core.TRAIN,
+            net._params,
+            optimizer.velocity(net, vector),
+            vector() if clip_norm < np.inf else None,
+        )
+        self.make_vector = vector
+        self.run.set_optimizer(*settings)
+        self.run.set_data(x, t, batch_size)
+        self.run.set_records(self.records, inspect_every)
+
+    def train_epoch(self, epoch: int, order: np.ndarray | None, progress: Any) -> None:
+        start = time.perf_counter()
+        first = epoch * self.per_epoch
+        part = slice(first, first + self.per_epoch)
+        self.run.set_epoch(order, self.losses[part], self.correct[part], first)
+        status = _core.PAUSED
+        while status != _core.DONE:
+            status = self.run.go(_SLICE)
+            self.done = first + self.run.step
+            if status == _core.WARY:
+                self.run.set_gradient(self.make_vector())
+            elif status == _core.NON_FINITE:
+                raise self.divergence(epoch, order)
+            elif progress is not None:
+                progress(self.done, self.total, self.so_far())
+        rows = np.full(self.per_epoch, self.batch_size)
+        rows[-1] = len(self.x) - (self.per_epoch - 1) * self.batch_size
+        scores = {"loss": float(self.losses[part] @ rows / len(self.x))}
+        if self.net.loss != "mse":
+            scores["accuracy"] = float(self.correct[part].sum() / len(self.x))
+        self.history.epochs.append({**scores, "seconds": time.perf_counter() - start})
+
+    def so_far(self) -> History:
+        """The history, cut to what is done."""
+        n = self.run.n_records
+        self.history.loss = self.losses[: self.done]
+        self.history.gradients = self.records[:n]
+        self.history.steps = np.arange(n, dtype=np.int64) * self.inspect_every
+        return self.history
+
+    def divergence(self, epoch: int, order: np.ndarray | None) -> DivergenceError:
+        first = (self.done - epoch * self.per_epoch) * self.batch_size
+        rows = slice(first, first + self.batch_size)
+        batch = rows if order is None else order[rows]
+        what = f"training diverged at step {self.done} (epoch {epoch + 1})"
+        return self.net._divergence(self.x[batch], self.t[batch], self.done, self.optimizer, what)
+
+
+def _pair(data: Any) -> tuple[Any, Any]:
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise TypeError(f"validation_data must be a pair (X, y), got {type(data).__name__}")
+    return data[0], data[1]
+
+
+def _checked_dtype(dtype: Any) -> np.dtype:
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = str(dtype)
+    return np.dtype(_check.choice("dtype", name, _core.DTYPES))
+
+
+def _digest(architecture: str, tensors: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(architecture.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode() + np.ascontiguousarray(tensors[name]).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,326 @@
+"""The same network in plain NumPy, to be read like a textbook: the oracle of the tests and the opponent of the
+benchmarks. Same constructor, same methods, same meaning as ``vgfast.MLP``; same first weights and the same
+order of the rows from the same seed.
+
+Forward, for l = 1..L, with a[0] = X:          z[l] = a[l-1] W[l] + b[l],   a[l] = phi(z[l])
+The loss gives the first delta:                delta[L] = d loss / d z[L]
+The chain rule takes it back, for l = L-1..1:  delta[l] = (delta[l+1] W[l+1]ᵀ) ∘ phi'(z[l])
+and each delta gives its layer's gradient:     dW[l] = a[l-1]ᵀ delta[l],    db[l] = sum of delta[l] over the rows
+which the update subtracts:                    W[l] -= lr dW[l],            b[l] -= lr db[l]
+
+In the code, index l - 1 holds what belongs to layer l.
+
+>>> import numpy as np, vgfast as vg
+>>> X, y = np.eye(4), np.array([0, 1, 1, 0])
+>>> fast, plain = vg.MLP([4, 8, 2], rng=0), vg.reference.MLP([4, 8, 2], rng=0)
+>>> np.allclose(fast.fit(X, y, batch_size=2).loss, plain.fit(X, y, batch_size=2).loss, rtol=1e-5)
+True
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from vgfast import _check, mlp
+from vgfast import init as init_module
+from vgfast.gradients import GradientReport
+from vgfast.history import RECORD, DivergenceError, History
+from vgfast.init import Init
+from vgfast.sgd import SGD, checked_optimizer
+
+# ---- activations: phi(z) and phi'(z) ------------------------------------------------------------------
+
+
+def sigmoid(z: np.ndarray) -> np.ndarray:
+    e = np.exp(-np.abs(z))  # never overflows
+    return np.where(z > 0, 1, e) / (1 + e)
+
+
+def sigmoid_derivative(z: np.ndarray) -> np.ndarray:
+    return sigmoid(z) * sigmoid(-z)
+
+
+def tanh_derivative(z: np.ndarray) -> np.ndarray:
+    return (1 - np.tanh(z)) * (1 + np.tanh(z))
+
+
+ACTIVATIONS: dict[str, tuple[Callable[..., np.ndarray], Callable[..., np.ndarray]]] = {
+    "identity": (lambda z: z, np.ones_like),
+    "sigmoid": (sigmoid, sigmoid_derivative),
+    "tanh": (np.tanh, tanh_derivative),
+    "relu": (lambda z: np.maximum(z, 0), lambda z: (z > 0).astype(z.dtype)),
+    "leaky_relu": (
+        lambda z: np.where(z > 0, z, z.dtype.type(0.01) * z),
+        lambda z: np.where(z > 0, z.dtype.type(1), z.dtype.type(0.01)),
+    ),
+}
+
+# ---- losses: (mean loss, d loss / d z, share of each row that is predicted rightly) ---------------------
+
+
+def softmax(z: np.ndarray) -> np.ndarray:
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def cross_entropy(z: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    t = np.eye(z.shape[1], dtype=z.dtype)[y] if y.ndim == 1 else y
+    shifted = z - z.max(axis=1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    delta = (softmax(z) * t.sum(axis=1, keepdims=True) - t) / z.dtype.type(len(z))
+    return float(-(t * log_p).sum(axis=1).mean()), delta, z.argmax(axis=1) == t.argmax(axis=1)
+
+
+def binary_cross_entropy(z: np.ndarray, t: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    loss = np.maximum(z, 0) - z * t + np.log1p(np.exp(-np.abs(z)))
+    return float(loss.mean()), (sigmoid(z) - t) / z.dtype.type(z.size), ((z > 0) == (t > 0.5)).mean(axis=1)
+
+
+def mse(z: np.ndarray, t: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    return float(((z - t) ** 2).mean()), 2 * (z - t) / z.dtype.type(z.size), np.zeros(len(z))
+
+
+LOSSES = {"cross_entropy": cross_entropy, "binary_cross_entropy": binary_cross_entropy, "mse": mse}
+
+
+# ---- the network ----------------------------------------------------------------------------------------
+
+
+def _norm(x: np.ndarray) -> float:
+    """Frobenius norm, in float64 and scaled so that tiny entries do not vanish when squared."""
+    x = np.asarray(x, np.float64)
+    largest = float(np.abs(x).max(initial=0))
+    return largest * float(np.sqrt(np.square(x / largest).sum())) if largest > 0 else largest
+
+
+class MLP:
+    """``vgfast.MLP`` in NumPy. See there for the arguments, shapes and errors."""
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activation: str | Sequence[str] = "relu",
+        loss: str = "cross_entropy",
+        init: str | Init = "auto",
+        dtype: Any = "float32",
+        rng: Any = None,
+    ) -> None:
+        self.sizes = _check.sizes(sizes)
+        self.activations = _check.activations(activation, len(self.sizes) - 2, tuple(ACTIVATIONS))
+        self.loss = _check.choice("loss", loss, tuple(LOSSES))
+        self.dtype = np.dtype(dtype)
+        self.rng = np.random.default_rng(rng)
+        shapes = list(zip(self.sizes, self.sizes[1:], strict=False))
+        self.n_params = sum(n_in * n_out + n_out for n_in, n_out in shapes)
+        self.params = np.empty(self.n_params, self.dtype)
+        self.weights, self.biases = self._views(self.params)
+        for l, kind in enumerate((*self.activations, "identity")):
+            init_module.of_layer(init, kind).fill(self.weights[l], self.biases[l], self.rng)
+
+    def _views(self, flat: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Cut a vector W1, b1, W2, b2, ... into matrices and vectors that share its memory."""
+        weights, biases, start = [], [], 0
+        for n_in, n_out in zip(self.sizes, self.sizes[1:], strict=False):
+            stop = start + n_in * n_out
+            weights.append(flat[start:stop].reshape(n_in, n_out))
+            biases.append(flat[stop : stop + n_out])
+            start = stop + n_out
+        return weights, biases
+
+    # ---- forward, chain, update ----------------------------------------------------------------------
+
+    def _forward(self, x: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """(z of every layer, a of every layer with a[0] = x)."""
+        zs, activations = [], [x]
+        for weights, biases, kind in zip(
+            self.weights, self.biases, (*self.activations, "identity"), strict=True
+        ):
+            zs.append(activations[-1] @ weights + biases)
+            activations.append(ACTIVATIONS[kind][0](zs[-1]))
+        return zs, activations
+
+    def _chain(
+        self, zs: list[np.ndarray], activations: list[np.ndarray], delta: np.ndarray
+    ) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+        """From delta of the last layer: (the flat gradient, all deltas, all delta[l+1] W[l+1]ᵀ)."""
+        flat = np.empty(self.n_params, self.dtype)
+        d_weights, d_biases = self._views(flat)
+        deltas, before_activation = [delta], []
+        for l in range(len(zs) - 1, -1, -1):
+            d_weights[l][...] = activations[l].T @ deltas[0]
+            d_biases[l][...] = deltas[0].sum(axis=0)
+            if l > 0:
+                before_activation.insert(0, deltas[0] @ self.weights[l].T)
+                derivative = ACTIVATIONS[self.activations[l - 1]][1](zs[l - 1])
+                deltas.insert(0, before_activation[0] * derivative)
+        return flat, deltas, before_activation
+
+    def _step_of(self, gradient: np.ndarray, optimizer: SGD, velocity: np.ndarray) -> np.ndarray:
+        """The step s of params -= lr s; changes velocity."""
+        _, momentum, nesterov, decay, clip_norm, clip_value = optimizer.checked()
+        norm = _norm(gradient)
+        g = gradient * self.dtype.type(clip_norm / norm) if norm > clip_norm else gradient.copy()
+        np.clip(g, -clip_value, clip_value, out=g)
+        for g_weights, weights in zip(self._views(g)[0], self.weights, strict=True):
+            g_weights += self.dtype.type(decay) * weights
+        velocity *= self.dtype.type(momentum)
+        velocity += g
+        return g + self.dtype.type(momentum) * velocity if nesterov else velocity
+
+    def _velocity(self, optimizer: SGD) -> np.ndarray:
+        velocity = optimizer.velocity(self, lambda: np.empty(self.n_params, self.dtype))
+        return np.zeros(self.n_params, self.dtype) if velocity is None else velocity
+
+    def _update(self, x: np.ndarray, t: np.ndarray, optimizer: SGD) -> tuple[float, float]:
+        """One step; returns (loss, rows predicted rightly). Nothing changes if a value is not finite."""
+        zs, activations = self._forward(x)
+        loss, delta, correct = LOSSES[self.loss](zs[-1], t)
+        gradient, _, _ = self._chain(zs, activations, delta)
+        velocity = self._velocity(optimizer).copy()
+        new = self.params - self.dtype.type(optimizer.lr) * self._step_of(gradient, optimizer, velocity)
+        if not (np.isfinite(loss) and np.isfinite(new).all()):
+            raise DivergenceError("the next step would not be finite; lower lr")
+        self._velocity(optimizer)[...] = velocity
+        self.params[...] = new
+        return loss, float(correct.sum())
+
+    # ---- the methods of vgfast.MLP -------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        epochs: int = 10,
+        batch_size: int = 32,
+        optimizer: SGD | None = None,
+        shuffle: bool = True,
+        validation_data: tuple[Any, Any] | None = None,
+        inspect_every: int = 0,
+        callbacks: Sequence[Callable[[MLP, History], Any]] = (),
+        progress: Callable[[int, int, History], Any] | None = None,
+    ) -> History:
+        optimizer = checked_optimizer(optimizer)
+        x, t = self._batch(X, y)
+        losses: list[float] = []
+        records: list[np.ndarray] = []
+        history = History(np.zeros(0))
+        total = epochs * -(-len(x) // batch_size)
+        for _ in range(epochs):
+            start, right, weighted = time.perf_counter(), 0.0, 0.0
+            order = self.rng.permutation(len(x)) if shuffle else np.arange(len(x))
+            for first in range(0, len(x), batch_size):
+                rows = order[first : first + batch_size]
+                if inspect_every and len(losses) % inspect_every == 0:
+                    records.append(self.inspect(x[rows], t[rows], optimizer).records)
+                    history.steps = np.append(history.steps, len(losses))
+                loss, correct = self._update(x[rows], t[rows], optimizer)
+                losses.append(loss)
+                right, weighted = right + correct, weighted + loss * len(rows)
+                history.loss = np.array(losses)
+                history.gradients = np.array(records) if records else history.gradients
+                if progress is not None:
+                    progress(len(losses), total, history)
+            scores = {"loss": weighted / len(x)}
+            if self.loss != "mse":
+                scores["accuracy"] = right / len(x)
+            history.epochs.append({**scores, "seconds": time.perf_counter() - start})
+            if validation_data is not None:
+                validation = self.evaluate(*validation_data)
+                history.epochs[-1] |= {"val_loss": validation.loss, "val_accuracy": validation.accuracy}
+            if any([callback(self, history) is True for callback in callbacks]):
+                break
+        return history
+
+    def step(self, X: Any, y: Any, optimizer: SGD | None = None) -> float:
+        return self._update(*self._batch(X, y), checked_optimizer(optimizer))[0]
+
+    def gradients(self, X: Any, y: Any) -> mlp.Gradients:
+        x, t = self._batch(X, y)
+        zs, activations = self._forward(x)
+        loss, delta, _ = LOSSES[self.loss](zs[-1], t)
+        flat, deltas, _ = self._chain(zs, activations, delta)
+        return mlp.Gradients(loss, *self._views(flat), deltas, flat)
+
+    def inspect(self, X: Any, y: Any, optimizer: SGD | None = None, steps: int = 1000) -> GradientReport:
+        optimizer = checked_optimizer(optimizer)
+        x, t = self._batch(X, y)
+        zs, activations = self._forward(x)
+        loss, delta, _ = LOSSES[self.loss](zs[-1], t)
+        flat, deltas, before = self._chain(zs, activations, delta)
+        step = self.dtype.type(optimizer.lr) * self._step_of(flat, optimizer, self._velocity(optimizer).copy())
+        (d_weights, d_biases), (moves, _) = self._views(flat), self._views(step)
+        records = np.full(len(zs), np.nan, RECORD)
+        tiny = np.finfo(self.dtype).smallest_normal
+        for l, (r, kind) in enumerate(zip(records, (*self.activations, "identity"), strict=True)):
+            derivative = ACTIVATIONS[kind][1](zs[l])
+            size = np.abs(d_weights[l])
+            r["grad_norm"], r["bias_grad_norm"] = _norm(d_weights[l]), _norm(d_biases[l])
+            r["weight_norm"], r["delta_norm"], r["speed"] = _norm(self.weights[l]), _norm(deltas[l]), _norm(d_biases[l])
+            if l + 1 < len(zs):
+                r["weight_gain"] = _norm(before[l]) / _norm(deltas[l + 1])
+                r["activation_gain"] = _norm(deltas[l]) / _norm(before[l])
+                r["gain"] = _norm(deltas[l]) / _norm(deltas[l + 1])
+            r["mean_derivative"] = derivative.mean(dtype=np.float64)
+            r["saturated"] = (derivative < (0.0025 if kind == "sigmoid" else 0.01)).mean()
+            r["dead"] = (derivative == 0).all(axis=0).mean()
+            r["update_ratio"] = _norm(moves[l]) / _norm(self.weights[l])
+            r["frozen"] = (self.weights[l] - moves[l] == self.weights[l]).mean()
+            r["zero"], r["max_abs"] = (size == 0).mean(), size.max()
+            r["subnormal"] = ((size > 0) & (size < tiny)).mean()
+        return GradientReport(records, loss, self.sizes, self.activations, steps)
+
+    def forward(self, X: Any) -> np.ndarray:
+        return self._forward(_check.inputs("X", X, self.sizes[0], self.dtype))[0][-1]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        if self.loss == "mse":
+            raise ValueError("a net with loss='mse' predicts values, not probabilities; use predict")
+        return softmax(self.forward(X)) if self.loss == "cross_entropy" else sigmoid(self.forward(X))
+
+    def predict(self, X: Any) -> np.ndarray:
+        z = self.forward(X)
+        if self.loss == "cross_entropy":
+            return z.argmax(axis=1)
+        return (z > 0).astype(np.int64) if self.loss == "binary_cross_entropy" else z
+
+    def evaluate(self, X: Any, y: Any) -> mlp.Evaluation:
+        x, t = self._batch(X, y)
+        loss, _, correct = LOSSES[self.loss](self.forward(x), t)
+        return mlp.Evaluation(loss, None if self.loss == "mse" else float(np.mean(correct)))
+
+    def copy(self) -> MLP:
+        net = MLP(self.sizes, self.activations, self.loss, "zeros", self.dtype)
+        net.params[...] = self.params
+        return net
+
+    def save(self, path: Any) -> None:
+        mlp.MLP._restore(self.sizes, self.activations, self.loss, self.dtype.name, self.params).save(path)
+
+    @classmethod
+    def load(cls, path: Any) -> MLP:
+        fast = mlp.MLP.load(path)
+        net = cls(fast.sizes, fast.activations, fast.loss, "zeros", fast.dtype)
+        net.params[...] = fast.params
+        return net
+
+    def _batch(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        x = _check.inputs("X", X, self.sizes[0], self.dtype)
+        return x, _check.targets("y", y, len(x), self.sizes[-1], self.loss, self.dtype)
+
+
+def take_apart(
+    net: mlp.MLP, x: np.ndarray, t: np.ndarray
+) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+    """(z of every layer, dW of every layer or None if the loss is not finite) for a step that failed."""
+    plain = MLP(net.sizes, net.activations, net.loss, "zeros", net.dtype)
+    plain.params[...] = net.params
+    with np.errstate(all="ignore"):
+        zs, activations = plain._forward(x)
+        loss, delta, _ = LOSSES[plain.loss](zs[-1], t)
+        if not np.isfinite(loss):
+            return zs, None
+        return zs, plain._views(plain._chain(zs, activations, delta)[0])[0]

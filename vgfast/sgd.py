@@ -1,0 +1,100 @@
+"""The optimizer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from vgfast import _check
+
+
+class SGD:
+    """Stochastic gradient descent, in the order and with the meaning of ``torch.optim.SGD``.
+
+    For each step, with g the gradient of the mean loss over the batch:
+
+    1. ``clip_norm``: if the norm of g over all layers, biases included, is larger, scale g down to it.
+    2. ``clip_value``: clip each entry of g to [-clip_value, clip_value].
+    3. ``weight_decay``: g += weight_decay * W. Weights only: biases do not decay.
+    4. ``momentum``: v = momentum * v + g, and the step is v; with ``nesterov`` it is g + momentum * v.
+    5. W -= lr * step.
+
+    The velocity v starts at 0 and belongs to the pair of optimizer and net: it lives on from one ``fit`` or
+    ``step`` to the next with the same two objects. ``reset()`` forgets it. Attributes may be changed
+    between calls, as for a schedule of ``lr``.
+
+    Errors: TypeError or ValueError if lr is not above 0, momentum not in [0, 1), weight_decay below 0, a
+    clip not above 0, or if nesterov is asked for without momentum.
+
+    >>> import vgfast as vg
+    >>> vg.SGD(lr=0.1, momentum=0.9)
+    SGD(lr=0.1, momentum=0.9, nesterov=False, weight_decay=0.0, clip_norm=None, clip_value=None)
+    """
+
+    def __init__(
+        self,
+        lr: float = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        self.lr = lr
+        self.momentum = momentum
+        self.nesterov = nesterov
+        self.weight_decay = weight_decay
+        self.clip_norm = clip_norm
+        self.clip_value = clip_value
+        self._velocities: WeakKeyDictionary[Any, np.ndarray] = WeakKeyDictionary()
+        self.checked()
+
+    def checked(self) -> tuple[float, float, bool, float, float, float]:
+        """(lr, momentum, nesterov, weight_decay, clip_norm, clip_value), an absent clip being infinity."""
+        lr = _check.real("lr", self.lr, 0, above=True)
+        momentum = _check.real("momentum", self.momentum, 0, below=1)
+        decay = _check.real("weight_decay", self.weight_decay, 0)
+        if self.nesterov and momentum == 0:
+            raise ValueError("nesterov=True needs momentum above 0, got momentum=0; for example momentum=0.9")
+        clips = [
+            math.inf if value is None else _check.real(name, value, 0, above=True)
+            for name, value in (("clip_norm", self.clip_norm), ("clip_value", self.clip_value))
+        ]
+        return lr, momentum, bool(self.nesterov), decay, clips[0], clips[1]
+
+    def velocity(self, net: Any, make: Any) -> np.ndarray | None:
+        """This net's velocity (n_params,), made when first asked for; None without momentum."""
+        if self.momentum == 0:
+            return None
+        if net not in self._velocities:
+            velocity = make()
+            velocity[...] = 0
+            self._velocities[net] = velocity
+        return self._velocities[net]
+
+    def reset(self) -> None:
+        """Forget the velocities of all nets."""
+        self._velocities.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_velocities"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _velocities=WeakKeyDictionary())
+
+    def __repr__(self) -> str:
+        names = ("lr", "momentum", "nesterov", "weight_decay", "clip_norm", "clip_value")
+        return f"SGD({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
+
+def checked_optimizer(optimizer: Any) -> SGD:
+    """The optimizer itself, or ``SGD()`` for None."""
+    if optimizer is None:
+        return SGD()
+    if not isinstance(optimizer, SGD):
+        raise TypeError(f"optimizer must be a vg.SGD, got {optimizer!r}; for example vg.SGD(lr=0.1)")
+    optimizer.checked()
+    return optimizer
