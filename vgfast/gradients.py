@@ -156,6 +156,23 @@ def as_dicts(records: np.ndarray) -> list[dict[str, float | None]]:
     ]
 
 
+def over_time(records: np.ndarray) -> np.ndarray:
+    """(L,) what records (inspected steps, L) of a training come to: geometric means of norms, gains and ratios,
+    so that the ledger's products still hold; means of shares; the largest of ``max_abs``."""
+    result = np.empty(records.shape[1], RECORD)
+    shares = {"mean_derivative", "saturated", "dead", "frozen", "zero", "subnormal"}
+    for name in RECORD.names or ():
+        column = records[name]
+        if name == "max_abs":
+            result[name] = column.max(axis=0)
+        elif name in shares:
+            result[name] = column.mean(axis=0)
+        else:
+            with np.errstate(divide="ignore"):
+                result[name] = np.exp(np.log(column).mean(axis=0))
+    return result
+
+
 def stuck(records: np.ndarray) -> np.ndarray:
     """(L,) the share, among weights whose gradient is not 0, of those that keep their bits; 1 if all are 0."""
     moved = 1 - records["zero"]
@@ -204,8 +221,8 @@ def judge(
         )
         return "exploding", text, _remedies(records, activations, "exploding"), numbers
     text = (
-        f"layer 1 gets {total:.2g} times layer {last}'s signal, within 1/{steps} to {steps}; at most "
-        f"{shares[worst]:.0%} of a layer's weights (layer {worst + 1}) are stuck."
+        f"layer 1 gets {total:.2g} times layer {last}'s signal, within 1/{steps} to {steps}; "
+        f"no layer has more than {shares[worst]:.1%} of its weights stuck."
     )
     return "healthy", text, [], numbers
 

@@ -1,0 +1,50 @@
+"""Fixtures, and the bounds that comparisons of floats are judged by."""
+
+import numpy as np
+import pytest
+
+import vgfast as vg
+from vgfast import _core
+
+
+@pytest.fixture(params=_core.isas()[: _core.isas().index(_core.isa()) + 1])
+def isa(request):
+    """Each instruction set up to the one in use, in turn, in this one process."""
+    before = _core.isa()
+    _core.use_isa(request.param)
+    yield request.param
+    _core.use_isa(before)
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request):
+    return request.param
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(12345)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """X (1797, 64) float32 from 0 to 1, y (1797,)."""
+    from sklearn.datasets import load_digits
+
+    X, y = load_digits(return_X_y=True)
+    return (X / 16).astype(np.float32), y
+
+
+@pytest.fixture
+def small_problem(rng):
+    """X (40, 5), y (40,) with three classes."""
+    X = rng.normal(size=(40, 5))
+    return X, (X[:, :3]).argmax(axis=1)
+
+
+@pytest.fixture(autouse=True)
+def threads_stay():
+    """No test changes the number of threads for the next."""
+    before = vg.get_num_threads()
+    yield
+    vg.set_num_threads(before)

@@ -1,0 +1,235 @@
+"""Every kernel, of every instruction set and type, at every size around the edges of its tiles."""
+
+import numpy as np
+import pytest
+
+from vgfast import _core
+from vgfast import reference as ref
+
+GUARD = 0x7FF5A5A5A5A5A5A5  # a NaN that nobody computes
+
+
+class Fenced:
+    """A matrix that starts off any alignment, in rows with a gap behind, filled with one NaN pattern."""
+
+    def __init__(self, rows, cols, dtype, gap=3):
+        self.shape, self.ld = (rows, cols), cols + gap
+        bits = np.uint32 if dtype == "float32" else np.uint64
+        self.bits = np.full(1 + rows * self.ld + 5, GUARD & np.iinfo(bits).max, bits)
+        self.clean = self.bits[0]
+        whole = self.bits.view(dtype)[1 : 1 + rows * self.ld]
+        self.matrix = np.lib.stride_tricks.as_strided(whole, (rows, cols), (self.ld * whole.itemsize, whole.itemsize))
+
+    def check(self):
+        """Everything within is written, nothing outside."""
+        rows, cols = self.shape
+        body = self.bits[1 : 1 + rows * self.ld].reshape(rows, self.ld)
+        assert not (body[:, :cols] == self.clean).any()
+        assert (body[:, cols:] == self.clean).all()
+        assert self.bits[0] == self.clean
+        assert (self.bits[1 + rows * self.ld :] == self.clean).all()
+
+
+def unaligned(values, dtype):
+    """A contiguous copy that starts one element past a cache line."""
+    buffer = _core.aligned(values.size + 1, dtype)[1:].reshape(values.shape)
+    buffer[...] = values
+    return buffer
+
+
+def sizes(dtype):
+    """m, n, k from 1 to one more than twice the tile's edge; k has no tile, so twice the vector."""
+    rows, cols, lanes = _core.tile(dtype)
+    return range(1, 2 * rows + 2), range(1, 2 * cols + 2), range(1, 2 * max(lanes, 4) + 2)
+
+
+class Product:
+    """A (m, k) and B (k, n) with a longdouble product and its error bound, of which all smaller are parts."""
+
+    def __init__(self, m, n, k, dtype, rng):
+        self.a, self.b = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
+        self.bias = rng.normal(size=n).astype(dtype)
+        a, b = self.a.astype(np.longdouble), self.b.astype(np.longdouble)
+        terms = a[:, :, None] * b[None]
+        self.exact, self.size = terms.cumsum(axis=1), np.abs(terms).cumsum(axis=1)
+        self.eps = np.finfo(dtype).eps
+
+    def bound(self, m, n, k, extra=0.0):
+        """A chain of k products and sums, each rounded (Higham, section 3.1): k eps |A| |B|; 2 k without FMA."""
+        return 2 * (k + 1) * self.eps * (self.size[:m, k - 1, :n] + extra)
+
+
+@pytest.mark.parametrize("kernel", ["forward", "backward", "gradient"])
+def test_products_at_all_sizes(isa, dtype, kernel, rng):
+    ms, ns, ks = sizes(dtype)
+    p = Product(ms[-1], ns[-1], ks[-1], dtype, rng)
+    scratch = np.empty(_core.scratch_size(max(ns[-1], ks[-1])), dtype)
+    for k in ks:
+        x = unaligned(p.a[:, :k], dtype)
+        x_t = unaligned(p.a[:, :k].T, dtype)
+        for n in ns:
+            b, b_t = unaligned(p.b[:k, :n], dtype), unaligned(p.b[:k, :n].T, dtype)
+            for m in ms:
+                bound, exact = p.bound(m, n, k), p.exact[:m, k - 1, :n]
+                if kernel == "gradient":  # dW is contiguous
+                    out = Fenced(m, n, dtype, gap=0)
+                    _core.weight_gradient(x_t[:, :m], b, out.matrix, scratch, 0, m)
+                elif kernel == "forward":
+                    out = Fenced(m, n, dtype)
+                    _core.dense_forward("identity", x[:m], b, p.bias[:n], out.matrix, scratch)
+                    exact, bound = exact + p.bias[:n], p.bound(m, n, k, np.abs(p.bias[:n]))
+                else:
+                    out = Fenced(m, n, dtype)
+                    ones = np.ones((m, n), dtype)
+                    norms = _core.dense_backward("identity", x[:m], b_t, ones, out.matrix, scratch)
+                    np.testing.assert_allclose(norms, np.linalg.norm(out.matrix, axis=1), rtol=4 * (n + 1) * p.eps)
+                out.check()
+                assert (np.abs(out.matrix - exact) <= bound).all(), (m, n, k)
+
+
+@pytest.mark.parametrize("n", [600, 1000])
+def test_product_with_far_rows_is_the_same(isa, dtype, n, rng):
+    """Rows of B half a page apart are copied first: the path for wide layers, and many rows."""
+    m, k = 70, 37
+    p = Product(m, n, k, dtype, rng)
+    out = Fenced(m, n, dtype)
+    scratch = np.empty(_core.scratch_size(n), dtype)
+    _core.dense_forward("identity", p.a, p.b, p.bias, out.matrix, scratch)
+    out.check()
+    assert (np.abs(out.matrix - p.exact[:, -1] - p.bias) <= p.bound(m, n, k, np.abs(p.bias))).all()
+
+
+@pytest.mark.parametrize("activation", _core.ACTIVATIONS)
+def test_fused_tails(isa, dtype, activation, rng):
+    """Forward and backward with each activation equal their parts done one after the other."""
+    rows, n_in, n_out = 13, 21, 37
+    x, w = rng.normal(size=(rows, n_in)).astype(dtype), rng.normal(size=(n_in, n_out)).astype(dtype)
+    bias, dy = rng.normal(size=n_out).astype(dtype), rng.normal(size=(rows, n_out)).astype(dtype)
+    scratch = np.empty(_core.scratch_size(64), dtype)
+    z, y, parts = np.empty((rows, n_out), dtype), np.empty((rows, n_out), dtype), np.empty((rows, n_out), dtype)
+    _core.dense_forward("identity", x, w, bias, z, scratch)
+    _core.dense_forward(activation, x, w, bias, y, scratch)
+    _core.activate(activation, z, parts)
+    np.testing.assert_array_equal(y, parts)
+
+    raw, dx, derivative = (np.empty((rows, n_in), dtype) for _ in range(3))
+    a = np.empty((rows, n_in), dtype)
+    _core.activate(activation, x, a)
+    _core.dense_backward("identity", dy, w, a, raw, scratch)
+    _core.dense_backward(activation, dy, w, a, dx, scratch)
+    _core.derivative(activation, a, derivative)
+    np.testing.assert_array_equal(dx, raw * derivative)
+
+
+@pytest.mark.parametrize("activation", _core.ACTIVATIONS)
+def test_derivatives_from_outputs(isa, dtype, activation, rng):
+    """phi' from a = phi(z) against phi' from z. 1 - a has the absolute error of a, half an ulp of 1."""
+    z = rng.normal(0, 3, 1001).astype(dtype)
+    a, d = np.empty_like(z), np.empty_like(z)
+    _core.activate(activation, z, a)
+    _core.derivative(activation, a, d)
+    np.testing.assert_allclose(d, ref.ACTIVATIONS[activation][1](z.astype(np.float64)), rtol=0, atol=8 * np.finfo(dtype).eps)
+
+
+def test_weight_update_is_gradient_then_subtraction(isa, dtype, rng):
+    """Any split of the rows gives the same bits as the gradient in memory and one FMA (or mul and sub)."""
+    rows, n_in, n_out, lr = 19, 101, 53, 0.37
+    x, dy = rng.normal(size=(rows, n_in)).astype(dtype), rng.normal(size=(rows, n_out)).astype(dtype)
+    w = rng.normal(size=(n_in, n_out)).astype(dtype)
+    scratch = np.empty(_core.scratch_size(128), dtype)
+    gradient, expected = np.empty_like(w), w.copy()
+    _core.weight_gradient(x, dy, gradient, scratch, 0, n_in)
+    _core.sgd(gradient, expected, None, lr, 0, 0, 0, np.inf, 1)
+    for split in ([0, n_in], [0, 1, 47, 48, n_in], list(range(0, n_in, 7)) + [n_in]):
+        got = w.copy()
+        for first, last in zip(split, split[1:], strict=False):
+            _core.weight_update(x, dy, got, lr, scratch, first, last)
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_sgd_against_plain_arithmetic(isa, dtype, rng):
+    for n in (1, 7, 16, 50, 333):
+        g, w, v = (rng.normal(size=n).astype(dtype) for _ in range(3))
+        lr, momentum, decay, clip, scale = 0.1, 0.9, 0.01, 0.8, 0.5
+        for nesterov in (0, 1):
+            params, velocity = w.copy(), v.copy()
+            _core.sgd(g, params, velocity, lr, momentum, nesterov, decay, clip, scale)
+            exact = np.clip(g.astype(np.longdouble) * scale, -clip, clip) + decay * w
+            v_exact = momentum * v + exact
+            step = exact + momentum * v_exact if nesterov else v_exact
+            # at most six roundings of numbers below 8
+            np.testing.assert_allclose(velocity, v_exact.astype(dtype), rtol=0, atol=48 * np.finfo(dtype).eps)
+            np.testing.assert_allclose(params, (w - lr * step).astype(dtype), rtol=0, atol=48 * np.finfo(dtype).eps)
+
+
+def test_summary_counts(isa, dtype):
+    """Zeros, subnormals, frozen weights and norms of a gradient made to hold known numbers of each."""
+    tiny = np.finfo(dtype).smallest_subnormal
+    g = np.zeros(101, dtype)
+    g[3:10] = tiny * 5
+    g[10:14] = -0.25
+    w = np.ones(101, dtype)
+    w[12] = 0
+    got = _core.sgd(g, w, None, 1.0, 0, 0, 0, np.inf, 1)
+    assert got["zero"] == 101 - 11
+    assert got["subnormal"] == 7
+    assert got["frozen"] == 101 - 4
+    assert got["max_abs"] == 0.25
+    assert got["gradient"] == 0.5
+    assert got["weight"] == 10.0
+    np.testing.assert_array_equal(w[10:14], [1.25, 1.25, 0.25, 1.25])
+
+
+@pytest.mark.parametrize("scale", ["tiny", "small", "one", "huge"])
+def test_norms_neither_vanish_nor_overflow(isa, dtype, scale):
+    info = np.finfo(dtype)
+    unit = {"tiny": info.smallest_subnormal, "small": info.smallest_normal, "one": 1.0, "huge": info.max / 32}[scale]
+    x = np.full(49, 3, dtype) * info.dtype.type(unit)
+    np.testing.assert_allclose(_core.square_norm(x) / float(unit), 21.0, rtol=49 * info.eps)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_norms_show_what_is_not_finite(isa, dtype, bad):
+    for at in (0, 5, 40):
+        x = np.ones(41, dtype)
+        x[at] = bad
+        assert not np.isfinite(_core.square_norm(x))
+
+
+def test_column_sums(isa, dtype, rng):
+    for rows, n in ((1, 1), (5, 17), (33, 50), (64, 7)):
+        x = rng.normal(size=(rows, n)).astype(dtype)
+        sums = Fenced(1, n, dtype)
+        _core.column_sums(x, sums.matrix[0])
+        sums.check()
+        bound = rows * np.finfo(dtype).eps * np.abs(x).sum(axis=0)
+        assert (np.abs(sums.matrix[0] - x.sum(axis=0, dtype=np.longdouble)) <= bound).all()
+
+
+@pytest.mark.parametrize("loss", _core.LOSSES)
+@pytest.mark.parametrize("n", [1, 2, 3, 10, 16, 17, 40])
+def test_losses(isa, dtype, loss, n, rng):
+    rows = 11
+    z = rng.normal(0, 4, size=(rows, n)).astype(dtype)
+    z[0] = 0
+    if loss == "mse":
+        t = rng.normal(size=(rows, n)).astype(dtype)
+    elif loss == "binary_cross_entropy":
+        t = rng.uniform(size=(rows, n)).round(1).astype(dtype)
+    else:
+        t = rng.dirichlet(np.ones(n), size=rows).astype(dtype)
+    kinds = [t] if loss != "cross_entropy" else [t, rng.integers(0, n, rows).astype(np.int32)]
+    for y in kinds:
+        losses, correct, dz = np.full(rows, np.nan), np.full(rows, np.nan), Fenced(rows, n, dtype)
+        dz_ld = np.lib.stride_tricks.as_strided(z, z.shape, z.strides)
+        padded = Fenced(rows, n, dtype)
+        padded.matrix[...] = dz_ld
+        _core.loss(loss, padded.matrix, y, losses, correct, dz.matrix)
+        dz.check()
+        exact, delta, right = ref.LOSSES[loss](z.astype(np.longdouble), y if y.ndim == 1 else y.astype(np.longdouble))
+        eps = np.finfo(dtype).eps
+        size = max(1.0, float(np.abs(z).max()) ** 2)
+        np.testing.assert_allclose(losses.mean(), exact, rtol=8 * eps, atol=8 * eps * size)
+        # p and t are at most 1 and p has 3 ULP; z - t is rounded once
+        np.testing.assert_allclose(dz.matrix, delta.astype(np.float64), rtol=8 * eps, atol=8 * eps / rows)
+        np.testing.assert_allclose(correct, right, atol=n * 1e-15)

@@ -1,0 +1,91 @@
+"""exp, tanh, sigmoid and softmax: at most 3 ULP over the whole range, subnormal results included."""
+
+import numpy as np
+import pytest
+
+from vgfast import _core
+
+ULPS = 3
+
+
+def ulps(got, exact):
+    """The error in units of the last place of the exact value (the spacing of the type there)."""
+    dtype = got.dtype
+    unit = np.spacing(np.abs(exact).astype(dtype)).astype(np.longdouble)
+    same = (got == exact.astype(dtype)) | (np.isnan(got) & np.isnan(exact))
+    return np.where(same, 0, np.abs(got.astype(np.longdouble) - exact) / unit)
+
+
+def spread(dtype, low, high, rng, n=400_000):
+    """Numbers of both signs of every magnitude, and evenly between low and high."""
+    bits, whole = (np.uint32, 32) if dtype == "float32" else (np.uint64, 64)
+    anything = rng.integers(0, 2**whole, n, dtype=bits).view(dtype)
+    special = np.array([0.0, -0.0, np.inf, -np.inf, 1.0, -1.0], dtype)
+    info = np.finfo(dtype)
+    edges = np.array([info.max, -info.max, info.smallest_normal, info.smallest_subnormal], dtype)
+    even = rng.uniform(low, high, n).astype(dtype)
+    everything = np.concatenate([anything, special, edges, even])
+    return everything[~np.isnan(everything)]
+
+
+def run(kernel, x, *name):
+    y = np.full_like(x, np.nan)
+    kernel(*name, x, y)
+    return y
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:underflow", "ignore:invalid")
+def test_exp(isa, dtype, rng):
+    low, high = (-104.5, 89.0) if dtype == "float32" else (-746.0, 710.0)
+    x = spread(dtype, low, high, rng)
+    exact = np.exp(x.astype(np.longdouble))
+    got = run(_core.exponential, x)
+    assert ulps(got, exact).max() <= ULPS
+    assert ((got > 0) & (got < np.finfo(dtype).smallest_normal)).sum() > 1000  # subnormal results were seen
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:underflow", "ignore:invalid")
+def test_tanh(isa, dtype, rng):
+    x = spread(dtype, -22.0, 22.0, rng)
+    got = run(_core.activate, x, "tanh")
+    assert ulps(got, np.tanh(x.astype(np.longdouble))).max() <= ULPS
+    assert (np.signbit(got) == np.signbit(x)).all()
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:underflow", "ignore:invalid", "ignore:divide")
+def test_sigmoid(isa, dtype, rng):
+    low, high = (-104.5, 40.0) if dtype == "float32" else (-746.0, 60.0)
+    x = spread(dtype, low, high, rng)
+    wide = np.exp(-np.abs(x.astype(np.longdouble)))
+    exact = np.where(x > 0, 1, wide) / (1 + wide)
+    assert ulps(run(_core.activate, x, "sigmoid"), exact).max() <= ULPS
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 10, 16, 17, 33, 1000])
+@pytest.mark.parametrize("width", [0.1, 3.0, 60.0, 500.0])
+def test_softmax(isa, dtype, n, width, rng):
+    z = rng.normal(rng.normal(0, width), width, size=(300, n)).astype(dtype)
+    wide = z.astype(np.longdouble)
+    e = np.exp(wide - wide.max(axis=1, keepdims=True))
+    exact = e / e.sum(axis=1, keepdims=True)
+    got = np.full_like(z, np.nan)
+    _core.softmax(z, got)
+    assert ulps(got, exact).max() <= ULPS
+
+
+def test_softmax_reaches_subnormal_results(isa, dtype):
+    depth = {"float32": 95.0, "float64": 735.0}[dtype]
+    z = np.array([[0.3, 0.1 - depth, 0.25]], dtype)
+    got = np.empty_like(z)
+    _core.softmax(z, got)
+    wide = z.astype(np.longdouble)
+    e = np.exp(wide - wide.max())
+    assert 0 < got[0, 1] < np.finfo(dtype).smallest_normal
+    assert ulps(got, e / e.sum()).max() <= ULPS
+
+
+@pytest.mark.parametrize("name", ["exp", *_core.ACTIVATIONS])
+def test_nan_passes_through(isa, dtype, name):
+    x = np.full(19, np.nan, dtype)
+    got = run(_core.exponential, x) if name == "exp" else run(_core.activate, x, name)
+    assert np.isnan(got).all()
