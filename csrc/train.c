@@ -319,15 +319,15 @@ static int meet_well(crew *c) {
     return 1;
 }
 
-/* Every thread looks at everything, once in a run: what an update adds to must be of moderate size. */
-static int check_parameters(crew *c, const vg_update *update) {
-    double guard = 0;
-    if (!c->checked && !update->plain) {
-        c->kernels->watch(c->run->net->n_params, c->run->params, &guard);
-        if (c->run->velocity) c->kernels->watch(c->run->net->n_params, c->run->velocity, &guard);
-    }
+/* What an update adds to must be of moderate size too. Before the first meeting of a call, because the
+ * parameters change after it; each thread looks at its share. */
+static void check_parameters(crew *c) {
+    const vg_run *const run = c->run;
+    const size_t n = run->net->n_params, threads = (size_t)c->n_threads, t = (size_t)c->thread;
+    const size_t from = n / threads * t, to = c->thread + 1 < c->n_threads ? n / threads * (t + 1) : n;
+    c->kernels->watch(to - from, at(c, run->params, from), &c->guard);
+    if (run->velocity) c->kernels->watch(to - from, at(c, run->velocity, from), &c->guard);
     c->checked = 1;
-    return isfinite(guard);
 }
 
 /* Of the whole gradient in memory, by blocks in their order: the same bits in every thread. */
@@ -370,10 +370,10 @@ static vg_status take_step(crew *c, size_t step) {
     c->inspected = run->mode == VG_INSPECT ||
                    (run->inspect_every && (run->steps_before + step) % run->inspect_every == 0);
 
-    rows_forward_and_back(c);
     const vg_update update = update_of(&run->sgd, 1);
-    const int met_well = meet_well(c);
-    const int well = check_parameters(c, &update) && met_well;
+    if (!c->checked && !update.plain) check_parameters(c);
+    rows_forward_and_back(c);
+    const int well = meet_well(c);
     const double loss = sum_in_order(run->notes, c->rows) / (double)c->rows;
     if (!isfinite(loss)) return VG_NON_FINITE;
 
@@ -407,7 +407,6 @@ static void train(void *context, int thread, int n_threads) {
         .thread = thread,
         .n_threads = n_threads,
         .item = vg_item_size(run->net->dtype),
-        .checked = run->checked,
         .start = seconds(),
     };
     size_t step = run->step;
@@ -419,7 +418,6 @@ static void train(void *context, int thread, int n_threads) {
     if (thread > 0) return;
     run->status = status == VG_PAUSED && step == run->n_steps ? VG_DONE : status;
     run->step = step;
-    run->checked = c.checked;
 }
 
 void vg_train(vg_run *run) { vg_team_run(train, run, run->n_threads); }

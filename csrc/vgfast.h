@@ -136,7 +136,6 @@ typedef struct {
     double seconds; /* pause after about this time; 0: do not */
 
     vg_status status; /* out */
-    int checked;      /* the parameters and the velocity are known to be of moderate size */
 } vg_run;
 
 /* Steps run->step .. run->n_steps - 1. run->step, n_records and status tell how far it came; the

@@ -52,7 +52,6 @@ cdef extern from "vgfast.h" nogil:
         vg_record *records
         double seconds
         vg_status status
-        int checked
 
     int vg_net_lay_out(vg_net *net)
     size_t vg_item_size(vg_dtype dtype)

@@ -30,12 +30,16 @@ l's activation at z_l (1 for the output layer, which is linear):
 from __future__ import annotations
 
 import html
+import textwrap
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from vgfast.history import RECORD
+
+# Of the terminal that reports are laid out for.
+WIDTH = 80
 
 
 @dataclass
@@ -110,18 +114,16 @@ class GradientReport:
 
     def rows(self) -> list[tuple[str, ...]]:
         """The table that ``str()`` shows, heading first."""
-        head = ("layer", "size", "|dW|", "weights x activ. = gain", "|step|/|W|", "frozen", "satur.", "dead")
+        head = ("layer", "size", "|dW|", "weights x activ. = gain", "step/W", "frozen", "sat.", "dead")
         body = [head]
         for l, r in enumerate(self.layers, 1):
-            ledger = (
-                f"{r.weight_gain:8.3g} x {r.activation_gain:6.3g} = {r.gain:6.3g}" if np.isfinite(r.gain) else "-"
-            )
+            ledger = f"{r.weight_gain:.3g} x {r.activation_gain:.3g} = {r.gain:.3g}"
             body.append(
                 (
                     str(l),
                     f"{self.sizes[l - 1]}-{self.sizes[l]}",
                     f"{r.grad_norm:.2e}",
-                    ledger,
+                    ledger if np.isfinite(r.gain) else "-",
                     f"{r.update_ratio:.1e}",
                     f"{r.frozen:.1%}",
                     f"{r.saturated:.0%}",
@@ -134,7 +136,10 @@ class GradientReport:
         rows = self.rows()
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
-        return "\n".join([*lines, f"{self.verdict}: {self.explanation}", *(f"  - {r}" for r in self.remedies)])
+        lines += textwrap.wrap(f"{self.verdict}: {self.explanation}", WIDTH)
+        for remedy in self.remedies:
+            lines += textwrap.wrap(remedy, WIDTH, initial_indent="  - ", subsequent_indent="    ")
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         head, *body = self.rows()

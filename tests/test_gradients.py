@@ -1,0 +1,166 @@
+"""The gradient against central differences, and what inspection reports against the textbook."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+import vgfast as vg
+from vgfast import _core, gradients, reference
+from vgfast.history import RECORD
+
+
+def problem(loss, rng, rows=6, n_in=4, n_out=3):
+    X = rng.normal(size=(rows, n_in))
+    if loss == "mse":
+        return X, rng.normal(size=(rows, n_out))
+    if loss == "binary_cross_entropy":
+        return X, rng.uniform(size=(rows, n_out))
+    return X, rng.integers(0, n_out, rows)
+
+
+def far_from_kinks(activation, loss):
+    """A net and data with no z near 0, where the ReLUs have no derivative to compare with."""
+    for seed in itertools.count():
+        rng = np.random.default_rng(seed)
+        X, y = problem(loss, rng)
+        net = vg.MLP([4, 5, 6, 3], activation, loss, init=vg.init.lecun_normal(bias_std=0.5), dtype="float64", rng=rng)
+        plain = reference.MLP(net.sizes, activation, loss, "zeros", "float64")
+        plain.params[...] = net.params
+        if min(np.abs(z).min() for z in plain._forward(X)[0][:-1]) > 0.02:
+            return net, X, y
+
+
+@pytest.mark.parametrize("loss", [*_core.LOSSES, "probabilities"])
+@pytest.mark.parametrize("activation", _core.ACTIVATIONS)
+def test_every_parameter_against_central_differences(isa, activation, loss):
+    """Five points, step h: the method's error is h^4 times a fifth derivative / 30, about 1e-13; rounding of
+    the loss gives 2 eps / h, about 4e-13. Entries that are themselves of that size are compared to 1e-11."""
+    net, X, y = far_from_kinks(activation, "cross_entropy" if loss == "probabilities" else loss)
+    if loss == "probabilities":
+        y = np.random.default_rng(5).dirichlet(np.ones(3), size=len(X))
+    found = net.gradients(X, y).flat
+    h = 1e-3
+    for i in range(net.n_params):
+        value = net.params[i]
+        at = {}
+        for k in (-2, -1, 1, 2):
+            net.params[i] = value + k * h
+            at[k] = net.evaluate(X, y).loss
+        net.params[i] = value
+        slope = (8 * (at[1] - at[-1]) - (at[2] - at[-2])) / (12 * h)
+        assert abs(found[i] - slope) <= 1e-6 * abs(slope) + 1e-11, i
+
+
+@pytest.mark.parametrize("loss", _core.LOSSES)
+@pytest.mark.parametrize("activation", _core.ACTIVATIONS)
+def test_gradients_are_the_textbooks(dtype, activation, loss, rng):
+    X, y = problem(loss, rng, rows=37)
+    fast = vg.MLP([4, 19, 33, 3], activation, loss, dtype=dtype, rng=1)
+    plain = reference.MLP([4, 19, 33, 3], activation, loss, dtype=dtype, rng=1)
+    np.testing.assert_array_equal(fast.params, plain.params)
+    a, b = fast.gradients(X, y), plain.gradients(X, y)
+    eps = np.finfo(dtype).eps
+    assert a.loss == pytest.approx(b.loss, rel=float(37 * eps))
+    for got, want in zip([*a.weights, *a.biases, *a.deltas], [*b.weights, *b.biases, *b.deltas], strict=True):
+        assert got.shape == want.shape
+        np.testing.assert_allclose(got, want, rtol=0, atol=200 * eps * np.abs(want).max())
+
+
+@pytest.mark.parametrize("optimizer", [{"lr": 0.1}, {"lr": 0.1, "momentum": 0.9, "clip_norm": 0.01, "weight_decay": 0.01}])
+@pytest.mark.parametrize("activation", _core.ACTIVATIONS)
+def test_inspection_is_the_textbooks(isa, dtype, activation, optimizer, digits):
+    """Each quantity, in fit and in inspect; norms are sums of up to 64 x 40 roundings of eps."""
+    X, y = digits[0][:200], digits[1][:200]
+    nets = [kind([64, 40, 30, 10], activation, dtype=dtype, rng=2) for kind in (vg.MLP, reference.MLP)]
+    histories = [net.fit(X, y, epochs=1, batch_size=32, optimizer=vg.SGD(**optimizer), inspect_every=3) for net in nets]
+    assert histories[0].steps.tolist() == histories[1].steps.tolist() == [0, 3, 6]
+    reports = [net.inspect(X, y, vg.SGD(**optimizer)).records[None] for net in nets]
+    for got, want in ((histories[0].gradients, histories[1].gradients), reports):
+        for name in RECORD.names:
+            # A weight at the edge of half an ulp may go either way.
+            atol = 3 / 300 if name in ("frozen", "zero", "saturated") else 0
+            np.testing.assert_allclose(
+                got[name], want[name], rtol=3000 * np.finfo(dtype).eps, atol=atol, err_msg=name
+            )
+
+
+def test_the_ledger_adds_up(digits):
+    report = vg.MLP([64, *[30] * 8, 10], "sigmoid", rng=0).inspect(*digits)
+    r = report.records
+    np.testing.assert_allclose(r["weight_gain"][:-1] * r["activation_gain"][:-1], r["gain"][:-1], rtol=1e-12)
+    np.testing.assert_allclose(np.prod(r["gain"][:-1]), r["delta_norm"][0] / r["delta_norm"][-1], rtol=1e-12)
+    assert (r["activation_gain"][:-1] <= 0.25).all()  # the largest derivative of a sigmoid
+    assert np.isnan(r["gain"][-1])
+
+
+def test_inspect_tells_the_step_that_follows(digits):
+    """update_ratio and frozen, from what a step then does to the weights; with velocity from before."""
+    X, y = digits
+    net, optimizer = vg.MLP([64, 30, 10], rng=0), vg.SGD(lr=1e-6, momentum=0.9)
+    net.step(X, y, optimizer)
+    before = net.copy()
+    report = net.inspect(X, y, optimizer)
+    np.testing.assert_array_equal(net.params, before.params)
+    net.step(X, y, optimizer)
+    for layer, old, new in zip(report.layers, before.weights, net.weights, strict=True):
+        assert layer.frozen == (old == new).mean() > 0
+        assert layer.update_ratio == pytest.approx(np.linalg.norm(new - old) / np.linalg.norm(old), rel=0.2)
+
+
+def test_vanished_gradients_are_not_flushed():
+    """Sixty sigmoid layers: the float32 gradient of layer 1 lives among the subnormals, then dies."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(50, 10)), rng.integers(0, 2, 50)
+    report = vg.MLP([10, *[20] * 64, 2], "sigmoid", init="lecun_normal", rng=0).inspect(X, y)
+    assert (report.records["subnormal"] > 0.5).any()
+    assert 0 < report.records["delta_norm"][0] < np.finfo(np.float32).smallest_normal
+    # float64 continues where float32 ends
+    wide = vg.MLP([10, *[20] * 64, 2], "sigmoid", init="lecun_normal", rng=0, dtype="float64").inspect(X, y)
+    np.testing.assert_allclose(report.records["delta_norm"][10:], wide.records["delta_norm"][10:], rtol=1e-2)
+    assert (wide.records["subnormal"] == 0).all()
+
+
+def test_verdicts(digits):
+    X, y = digits
+    deep = [64, *[30] * 8, 10]
+    found = {
+        "vanishing": vg.MLP(deep, "sigmoid", init="lecun_normal", rng=0).inspect(X, y, vg.SGD(lr=10.0)),
+        "frozen": vg.MLP(deep, "sigmoid", init="lecun_normal", rng=0).inspect(X, y, vg.SGD(lr=1e-4)),
+        "exploding": vg.MLP(deep, "relu", init=vg.init.normal(1.0), rng=0).inspect(X, y, vg.SGD(lr=0.1)),
+        "healthy": vg.MLP(deep, "relu", rng=0).inspect(X, y, vg.SGD(lr=0.1)),
+    }
+    for verdict, report in found.items():
+        assert report.verdict == verdict
+        assert f"{verdict}: " in str(report)
+        assert bool(report.remedies) == (verdict != "healthy")
+        assert max(map(len, str(report).splitlines())) <= 80
+        json.dumps(report.to_dict(), allow_nan=False)
+        assert report._repr_html_().count("<tr>") == len(deep)
+    assert "relu" in " ".join(found["vanishing"].remedies)
+    # the remedy is a cure
+    assert found["healthy"].numbers["total_gain"] > 1000 * found["vanishing"].numbers["total_gain"]
+
+
+def test_dead_units_are_told(digits):
+    X, y = digits
+    net = vg.MLP([64, 20, 10], rng=0)
+    net.biases[0] = np.full(20, -1e3)
+    report = net.inspect(X, y)
+    assert report.layers[0].dead == 1.0
+    assert report.layers[0].zero == 1.0
+    assert report.verdict == "frozen"
+    assert "dead" in report.remedies[0]
+
+
+def test_over_time_keeps_the_ledger(digits):
+    history = vg.MLP([64, 20, 20, 10], "tanh", rng=0).fit(*digits, epochs=1, inspect_every=5)
+    mean = gradients.over_time(history.gradients)
+    np.testing.assert_allclose(mean["weight_gain"][:-1] * mean["activation_gain"][:-1], mean["gain"][:-1], rtol=1e-12)
+
+
+def test_plot_of_a_report(digits):
+    pytest.importorskip("matplotlib")
+    ax = vg.MLP([64, 20, 10], rng=0).inspect(*digits).plot()
+    assert len(ax.lines) == 2
