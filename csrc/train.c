@@ -19,6 +19,7 @@
 /* What one thread knows while the team runs. */
 typedef struct {
     vg_run *run;
+    int *pause; /* told by thread 0 before the last meeting of a step, heard by all after it */
     const vg_kernels *kernels;
     int thread, n_threads;
     size_t item;            /* bytes of an element */
@@ -388,10 +389,10 @@ static vg_status take_step(crew *c, size_t step) {
     if (c->thread == 0) {
         run->losses[step] = loss;
         run->correct[step] = sum_in_order(run->notes + run->workspace->row_correct, c->rows);
-        run->status = run->seconds > 0 && seconds() - c->start > run->seconds ? VG_PAUSED : VG_DONE;
+        *c->pause = run->seconds > 0 && seconds() - c->start > run->seconds;
     }
     vg_team_meet(c->n_threads);
-    const vg_status status = run->status;
+    const vg_status status = *c->pause ? VG_PAUSED : VG_DONE;
     if (c->inspected) {
         if (c->thread == 0) write_records(c);
         vg_team_meet(c->n_threads);
@@ -399,10 +400,17 @@ static vg_status take_step(crew *c, size_t step) {
     return status;
 }
 
+typedef struct {
+    vg_run *run;
+    int pause;
+} train_call;
+
 static void train(void *context, int thread, int n_threads) {
-    vg_run *const run = context;
+    train_call *const call = context;
+    vg_run *const run = call->run;
     crew c = {
         .run = run,
+        .pause = &call->pause,
         .kernels = vg_kernels_of(run->net->dtype),
         .thread = thread,
         .n_threads = n_threads,
@@ -420,7 +428,10 @@ static void train(void *context, int thread, int n_threads) {
     run->step = step;
 }
 
-void vg_train(vg_run *run) { vg_team_run(train, run, run->n_threads); }
+void vg_train(vg_run *run) {
+    train_call call = {run, 0};
+    vg_team_run(train, &call, run->n_threads);
+}
 
 /* ---- forward only --------------------------------------------------------------------------------- */
 

@@ -1,0 +1,134 @@
+/* sanitize.c - run every kernel at every size, and whole trainings, for the sanitizers to watch.
+ *
+ * Each array is allocated by itself at its exact length, so that one element too far is an error.
+ * Argument: "kernels" or "training". Prints what it did. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels.h"
+#include "threads.h"
+
+static size_t item;
+static vg_dtype dtype;
+static unsigned long long seed = 1;
+
+static void *reals(size_t n) {
+    char *const p = malloc(n * item + (n == 0));
+    for (size_t i = 0; i < n; i++) {
+        seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+        const double x = (double)(seed >> 11) / 9007199254740992.0 - 0.5;
+        const float f = (float)x;
+        memcpy(p + i * item, dtype == VG_F32 ? (const void *)&f : (const void *)&x, item);
+    }
+    return p;
+}
+
+static long products(size_t m, size_t n, size_t k) {
+    const vg_kernels *const kernels = vg_kernels_of(dtype);
+    double guard = 0;
+    void *a = reals(m * k), *at = reals(k * m), *b = reals(k * n), *bt = reals(n * k), *c = reals(m * n);
+    void *bias = reals(n), *x = reals(m * n), *v = reals(m * n);
+    void *scratch = reals(VG_TILE_SIZE + (n > k ? n : k) * VG_TILE_COLS);
+    vg_norm *norms = malloc(m * sizeof(vg_norm));
+    vg_summary summary = {0};
+    vg_update update = {.lr = 0.1, .momentum = 0.9, .decay = 0.1, .clip_value = 1, .scale = 1, .commit = 1};
+    kernels->dense_forward(m, k, n, a, k, b, bias, VG_SIGMOID, c, n, scratch, &guard);
+    kernels->dense_backward(m, n, k, a, k, bt, VG_TANH, x, n, c, n, scratch, &guard, norms);
+    kernels->weight_update(k, 0, m, n, at, m, b, n, c, v, NULL, &update, scratch, &guard, &summary);
+    kernels->weight_update(k, 0, m, n, at, m, b, n, NULL, NULL, c, &update, scratch, &guard, NULL);
+    free(a), free(at), free(b), free(bt), free(c), free(bias), free(x), free(v), free(scratch), free(norms);
+    return 4;
+}
+
+static long vectors(size_t n) {
+    const vg_kernels *const kernels = vg_kernels_of(dtype);
+    double guard = 0, losses[3], correct[3];
+    void *x = reals(3 * n), *y = reals(3 * n), *t = reals(3 * n), *one = reals(n);
+    const int32_t labels[3] = {0, (int32_t)(n - 1), (int32_t)(n / 2)};
+    const int64_t order[3] = {2, 0, 1};
+    vg_update update = {.lr = 0.1, .clip_value = INFINITY, .scale = 1, .commit = 1};
+    vg_summary summary = {0};
+    vg_statistics statistics;
+    for (int i = VG_IDENTITY; i <= VG_LEAKY_RELU; i++) {
+        kernels->activate((vg_activation)i, 3 * n, x, y);
+        kernels->derivative((vg_activation)i, 3 * n, y, t);
+        kernels->statistics((vg_activation)i, 3, n, y, n, t, n, &statistics);
+    }
+    for (int i = VG_CROSS_ENTROPY; i <= VG_MSE; i++)
+        kernels->loss((vg_loss)i, 3, n, x, n, NULL, t, order, 3, losses, correct, y, &guard);
+    kernels->loss(VG_CROSS_ENTROPY, 3, n, x, n, labels, NULL, NULL, 3, losses, correct, y, &guard);
+    kernels->exponential(3 * n, x, y);
+    kernels->softmax(3, n, x, y);
+    kernels->gather(3, n, x, order, y, n, &guard);
+    kernels->watch(n, one, &guard);
+    kernels->column_sums(3, n, x, n, one);
+    kernels->sgd(n, one, x, y, &update, &guard, NULL);
+    kernels->sgd(n, one, x, y, &update, &guard, &summary);
+    (void)kernels->square_norm(n, one);
+    free(x), free(y), free(t), free(one);
+    return 27;
+}
+
+/* A few epochs with every mode of the update, inspected or not, in so many threads. */
+static long training(int n_threads, double clip_norm, size_t inspect_every, double scale) {
+    enum { ROWS = 70, BATCH = 16, STEPS = 5, LAYERS = 3 };
+    static const size_t sizes[LAYERS + 1] = {13, 60, 51, 4};
+    vg_layer layers[LAYERS] = {0};
+    for (size_t l = 0; l < LAYERS; l++)
+        layers[l] = (vg_layer){.n_in = sizes[l], .n_out = sizes[l + 1], .activation = l + 1 < LAYERS ? VG_RELU : 0};
+    vg_net net = {.dtype = dtype, .loss = VG_CROSS_ENTROPY, .n_layers = LAYERS, .layers = layers};
+    vg_workspace workspace;
+    if (vg_net_lay_out(&net) || vg_workspace_lay_out(&net, BATCH, n_threads, &workspace)) abort();
+    int32_t labels[ROWS];
+    int64_t order[ROWS];
+    for (int i = 0; i < ROWS; i++) labels[i] = i % 4, order[i] = (i * 31) % ROWS;
+    double losses[STEPS], correct[STEPS];
+    vg_record records[STEPS * 2 * LAYERS];
+    vg_run run = {
+        .net = &net, .workspace = &workspace, .mode = VG_TRAIN, .n_threads = n_threads,
+        .x = reals(ROWS * sizes[0]), .labels = labels, .order = order, .n_rows = ROWS, .batch_size = BATCH,
+        .params = reals(net.n_params), .velocity = reals(net.n_params),
+        .gradient = reals(net.n_params), .memory = reals(workspace.n_elements),
+        .notes = malloc(workspace.n_notes * sizeof(double)), .losses = losses, .correct = correct,
+        .sgd = {.lr = 0.1 * scale, .momentum = 0.9, .clip_norm = clip_norm, .clip_value = INFINITY},
+        .inspect_every = inspect_every, .records = records,
+    };
+    for (size_t epoch = 0; epoch < 2; epoch++) {
+        run.step = 0, run.n_steps = STEPS, run.steps_before = epoch * STEPS;
+        vg_train(&run);
+    }
+    void *z = reals(ROWS * 4), *scratch = reals(vg_forward_scratch(&net, n_threads));
+    vg_forward(&net, run.params, run.x, ROWS, z, scratch, n_threads);
+    free((void *)(uintptr_t)run.x), free(run.params), free(run.velocity), free(run.gradient);
+    free(run.memory), free(run.notes), free(z), free(scratch);
+    return 1;
+}
+
+int main(int argc, char **argv) {
+    const int all_sizes = argc > 1 && strcmp(argv[1], "kernels") == 0;
+    for (int i = 0; vg_isa_available(i); i++)
+        for (int type = 0; type < 2; type++) {
+            vg_isa_use(vg_isa_available(i));
+            dtype = (vg_dtype)type;
+            item = vg_item_size(dtype);
+            const vg_kernels *const kernels = vg_kernels_of(dtype);
+            const size_t m_most = 2 * kernels->tile_rows + 1, n_most = 2 * kernels->tile_cols + 1;
+            const size_t k_most = 2 * kernels->lanes + 1;
+            long calls = 0;
+            if (all_sizes) {
+                for (size_t m = 1; m <= m_most; m++)
+                    for (size_t n = 1; n <= n_most; n++)
+                        for (size_t k = 1; k <= k_most; k++) calls += products(m, n, k);
+                for (size_t n = 1; n <= n_most; n++) calls += vectors(n);
+                calls += products(4 * kernels->tile_rows, 700, 3); /* copies B */
+            } else {
+                for (int threads = 1; threads <= 4; threads++)
+                    for (int mode = 0; mode < 12; mode++)
+                        calls += training(threads, mode & 1 ? 0.1 : INFINITY, (size_t)(mode / 2 % 3),
+                                          mode < 6 ? 1 : 1e30);
+            }
+            printf("%s %s: %ld calls\n", vg_isa_name(), dtype == VG_F32 ? "f32" : "f64", calls);
+        }
+    return 0;
+}
