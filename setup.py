@@ -65,10 +65,11 @@ class BuildCLib(build_clib):
 class Sdist(sdist):
     """Everything that building and testing needs, without a manifest file to keep in step."""
 
-    def add_defaults(self):
-        super().add_defaults()
+    def make_distribution(self):
         self.filelist.extend(HEADERS + SOURCES + ["CHANGELOG.md", "CONTRIBUTING.md", "csrc/README.md"])
-        self.filelist.extend(str(p) for folder in ("tests", "benchmarks") for p in Path(folder).glob("*.py"))
+        for folder in ("tests", "benchmarks"):
+            self.filelist.extend(str(p) for p in Path(folder).iterdir() if p.suffix in (".py", ".c"))
+        super().make_distribution()
 
 
 def library(name: str, source: str, flags: list[str]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import numbers
 from collections.abc import Sequence
@@ -42,6 +41,8 @@ def choice(name: str, value: Any, options: Sequence[str]) -> str:
     """One of the options, which the error lists, the nearest first."""
     if isinstance(value, str) and value in options:
         return value
+    import difflib  # costs a millisecond, and is needed only here
+
     near = difflib.get_close_matches(str(value).lower(), options, 1) if isinstance(value, str) else []
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ValueError(f"unknown {name} {value!r}; {hint}there is {', '.join(options)}")

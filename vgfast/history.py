@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,6 @@ class DivergenceError(ArithmeticError):
         self.layer = layer
 
 
-@dataclass
 class History:
     """The course of one ``fit``.
 
@@ -43,10 +41,11 @@ class History:
     ((6,), (3, 2), [0, 2, 4])
     """
 
-    loss: np.ndarray
-    epochs: list[dict[str, Any]] = field(default_factory=list)
-    gradients: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), RECORD))
-    steps: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    def __init__(self, loss: np.ndarray) -> None:
+        self.loss = loss
+        self.epochs: list[dict[str, Any]] = []
+        self.gradients = np.zeros((0, 0), RECORD)
+        self.steps = np.zeros(0, np.int64)
 
     def __repr__(self) -> str:
         last = ", ".join(f"{k}={v:.4g}" for k, v in self.epochs[-1].items()) if self.epochs else "none"

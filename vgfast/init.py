@@ -26,7 +26,7 @@ Zhang, Ren, Sun, "Delving deep into rectifiers" (2015), equation 10.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -44,8 +44,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Init:
+class Init(NamedTuple):
     """A rule: the standard deviation of a layer's weights, their distribution, and that of the biases."""
 
     name: str

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from vgfast import _check, _core, _safetensors, config, gradients
+from vgfast import _check, _core, config, gradients
 from vgfast import init as init_module
 from vgfast.history import RECORD, DivergenceError, History
 from vgfast.init import Init
@@ -24,16 +21,14 @@ from vgfast.sgd import SGD, checked_optimizer
 _SLICE = 0.03
 
 
-@dataclass(frozen=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """``loss``, the mean over the rows, and ``accuracy``, the share predicted rightly (None for mse)."""
 
     loss: float
     accuracy: float | None
 
 
-@dataclass(frozen=True)
-class Gradients:
+class Gradients(NamedTuple):
     """The whole gradient of the mean loss of one batch.
 
     ``weights[l-1]`` (n_in, n_out) and ``biases[l-1]`` (n_out,) are views of ``flat`` (n_params,), which is
@@ -373,26 +368,21 @@ class MLP:
 
     @classmethod
     def _restore(
-        cls, sizes: tuple[int, ...], activations: tuple[str, ...], loss: str, dtype: str, params: np.ndarray
+        cls, sizes: Sequence[int], activations: Sequence[str], loss: str, dtype: Any, params: np.ndarray
     ) -> MLP:
-        net = cls.__new__(cls)
-        net._sizes, net._activations, net._loss, net._dtype = sizes, activations, loss, np.dtype(dtype)
-        net._rng = np.random.default_rng()
-        net._build()
+        net = cls(sizes, activations, loss, "zeros", dtype)
         net._params[...] = params
         return net
 
+    def _description(self) -> tuple[tuple[int, ...], tuple[str, ...], str, str]:
+        return self._sizes, self._activations, self._loss, self._dtype.name
+
     def __reduce__(self) -> Any:
-        return MLP._restore, (self._sizes, self._activations, self._loss, self._dtype.name, self._params.copy())
+        return MLP._restore, (*self._description(), self._params.copy())
 
     def copy(self) -> MLP:
         """A net with the same parameters, which shares nothing with this one; velocities stay behind."""
-        return self._restore(self._sizes, self._activations, self._loss, self._dtype.name, self._params)
-
-    def _architecture(self) -> str:
-        return json.dumps(
-            {"sizes": self._sizes, "activations": self._activations, "loss": self._loss, "dtype": self._dtype.name}
-        )
+        return self._restore(*self._description(), self._params)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file, whole or not at all.
@@ -400,32 +390,22 @@ class MLP:
         The tensors are named and shaped as by ``torch.nn.Sequential`` of Linear layers with activations
         between: ``0.weight`` (n_out, n_in), ``0.bias``, ``2.weight``, ...
         """
-        tensors = {}
-        for l, (weights, biases) in enumerate(zip(self._weights, self._biases, strict=True)):
-            tensors[f"{2 * l}.weight"] = np.ascontiguousarray(weights.T)
-            tensors[f"{2 * l}.bias"] = biases
-        metadata = {"vgfast": self._architecture(), "sha256": _digest(self._architecture(), tensors)}
-        _safetensors.write(path, tensors, metadata)
+        from vgfast import _files
+
+        _files.save(path, self._description(), list(self._weights), list(self._biases))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> MLP:
         """The net that ``save`` wrote. ValueError if the file is damaged or is something else."""
+        from vgfast import _files
+
         try:
-            tensors, metadata = _safetensors.read(path)
-            if not isinstance(metadata, dict) or not isinstance(metadata.get("vgfast"), str):
-                raise ValueError("it does not hold a vgfast net")
-            if metadata.get("sha256") != _digest(metadata["vgfast"], tensors):
-                raise ValueError("its contents do not fit its checksum: it was altered after it was saved")
-            known = json.loads(metadata["vgfast"])
-            net = cls(known["sizes"], known["activations"], known["loss"], "zeros", known["dtype"])
-            for l in range(len(net.weights)):
-                net.weights[l] = tensors[f"{2 * l}.weight"].T
-                net.biases[l] = tensors[f"{2 * l}.bias"]
+            description, params = _files.load(path)
+            return cls._restore(*description, params)
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(
                 f"{os.fspath(path)} is not a whole model file: {error}; save the net again with net.save"
             ) from None
-        return net
 
 
 class _Loop:
@@ -519,10 +499,3 @@ def _checked_dtype(dtype: Any) -> np.dtype:
     except TypeError:
         name = str(dtype)
     return np.dtype(_check.choice("dtype", name, _core.DTYPES))
-
-
-def _digest(architecture: str, tensors: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(architecture.encode())
-    for name in sorted(tensors):
-        digest.update(name.encode() + np.ascontiguousarray(tensors[name]).tobytes())
-    return digest.hexdigest()

@@ -298,7 +298,7 @@ class MLP:
         return net
 
     def save(self, path: Any) -> None:
-        mlp.MLP._restore(self.sizes, self.activations, self.loss, self.dtype.name, self.params).save(path)
+        mlp.MLP._restore(self.sizes, self.activations, self.loss, self.dtype, self.params).save(path)
 
     @classmethod
     def load(cls, path: Any) -> MLP:

@@ -1,0 +1,96 @@
+"""The command line, as a user types it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from vgfast import cli, demo
+
+
+def vgfast(*arguments, cwd=None, **kwargs):
+    return subprocess.run(
+        [sys.executable, "-m", "vgfast", *arguments], capture_output=True, text=True, check=False, cwd=cwd, **kwargs
+    )
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """The demo's output on a terminal of 80 columns, and the folder that it was told to use."""
+    import os
+
+    folder = tmp_path_factory.mktemp("demo") / "made" / "by the demo"
+    done = vgfast("demo", "--out", str(folder), env={**os.environ, "COLUMNS": "80"})
+    assert done.returncode == 0, done.stderr
+    return done.stdout, folder
+
+
+def test_demo_for_people(shown):
+    text, folder = shown
+    picture = folder / demo.PICTURE
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert str(picture) in text
+    lines = [line for line in text.splitlines() if str(folder) not in line]
+    assert max(map(len, lines)) <= 80
+    for name, sizes, _, _ in demo.NETS:
+        assert f"{name}: " in text
+        assert text.count("the signal starts here") == 3
+        assert f"{len(sizes) - 2} hidden" in text
+    assert "vanishing: layer 1 gets" in " ".join(text.split())
+    assert text.count("healthy: ") == 2
+
+
+def test_demo_for_programs(tmp_path):
+    done = vgfast("demo", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    shallow, deep, cured = data["nets"]
+    assert data["picture"] == str(tmp_path / demo.PICTURE)
+    assert (tmp_path / demo.PICTURE).exists()
+    assert shallow["steps"] == deep["steps"] == cured["steps"]
+    assert [net["verdict"] for net in data["nets"]] == ["healthy", "vanishing", "healthy"]
+    assert shallow["test_accuracy"] > 0.9
+    assert deep["test_accuracy"] < 0.15
+    assert cured["test_accuracy"] > 0.93
+    assert len(deep["layers"]) == 9
+    for layer in deep["layers"][:-1]:
+        assert layer["weight_gain"] * layer["activation_gain"] == pytest.approx(layer["gain"])
+        assert layer["activation_gain"] < 0.25
+    assert sum(net["seconds"] for net in data["nets"]) < 30
+
+
+def test_demo_where_the_picture_cannot_go(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = vgfast("demo", "--json", "--out", str(tmp_path / "file"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("vgfast: File exists: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_demo_without_its_libraries(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(SystemExit, match=r"needs sklearn, which is not installed.*pip install 'vgfast\[demo\]'"):
+        cli.main(["demo"])
+
+
+def test_info(capsys):
+    assert cli.main(["info", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["instruction set"] in data["available"]
+    assert cli.main(["info"]) == 0
+    assert "instruction set: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["demo", "--fast"]])
+def test_wrong_usage(arguments):
+    done = vgfast(*arguments)
+    assert done.returncode == 2
+    assert "usage: vgfast" in done.stderr
+
+
+def test_help():
+    for arguments in ([], ["demo"], ["info"]):
+        done = vgfast(*arguments, "--help")
+        assert done.returncode == 0
+        assert "usage: vgfast" in done.stdout

@@ -1,0 +1,215 @@
+"""The package as it is installed: what importing costs and touches, what the binary holds, how it is built."""
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vgfast as vg
+from vgfast import _core
+
+ROOT = Path(__file__).resolve().parent.parent
+CORE = Path(_core.__file__)
+X86 = platform.machine() == "x86_64"
+
+
+def python(code, *, expect=0, cwd="/", **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=cwd,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == expect, done.stderr
+    return done.stdout if expect == 0 else done.stderr
+
+
+def test_import_needs_numpy_only():
+    code = "import sys, numpy; before = set(sys.modules); import vgfast; print(*set(sys.modules) - before)"
+    standard = sys.stdlib_module_names
+    tops = {name.split(".")[0] for name in python(code).split()}
+    others = {top for top in tops if top not in standard and "cython" not in top}
+    assert others == {"vgfast"}
+
+
+def test_import_takes_less_than_ten_milliseconds_beyond_numpy(tmp_path):
+    """Median of several processes, with bytecode cached as an installer leaves it."""
+    cached = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    code = (
+        "import time; t = time.perf_counter(); import numpy; t = time.perf_counter()\n"
+        "import vgfast; print(time.perf_counter() - t)"
+    )
+    python(code, **cached)
+    assert statistics.median(float(python(code, **cached)) for _ in range(9)) < 0.010
+
+
+@pytest.mark.parametrize("use", ["", "; n = vg.MLP([3, 4, 2]); n.fit(numpy.eye(3), [0, 1, 0], batch_size=2)"])
+def test_import_and_training_leave_the_floating_point_mode(use):
+    code = f"import numpy; import vgfast as vg{use}; x = numpy.float32(1e-38); print(float(x * numpy.float32(0.01)) > 0)"
+    assert python(code) == "True\n"
+    code = f"import vgfast as vg, numpy{use}; x = 5e-324; print(x * 1.0 > 0, 2.0**-1030 * 0.5 > 0)"
+    assert python(code) == "True True\n"
+
+
+def test_public_names():
+    for name in vg.__all__:
+        assert getattr(vg, name).__doc__
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        vg.nothing  # noqa: B018
+    assert vg.__version__ == importlib.metadata.version("vgfast")
+
+
+def test_the_cap_on_the_instruction_set():
+    for isa in _core.isas():
+        assert python("import vgfast._core as c, vgfast; print(c.isa())", VGFAST_ISA=isa) == f"{isa}\n"
+    for wrong in ("avx9000", "", "AVX2"):
+        text = python("import vgfast", expect=1, VGFAST_ISA=wrong)
+        assert f"ImportError: VGFAST_ISA is {wrong!r}" in text
+        assert "there is scalar" in text
+    with pytest.raises(ValueError, match="no instruction set 'mmx' here; there is scalar"):
+        _core.use_isa("mmx")
+
+
+def test_threads_from_the_environment():
+    code = "import vgfast; print(vgfast.get_num_threads())"
+    clean = {"VGFAST_NUM_THREADS": "7", "OMP_NUM_THREADS": "1"}
+    assert python(code, **clean) == "7\n"
+    os.environ.pop("VGFAST_NUM_THREADS", None)
+    assert python(code, OMP_NUM_THREADS="1") == "1\n"
+    assert python(code, OMP_NUM_THREADS="1,2") == "1\n"
+    assert int(python(code, OMP_NUM_THREADS="1000")) == int(python(code, OMP_NUM_THREADS="what"))
+    assert "set it to a whole number" in python(code, expect=1, VGFAST_NUM_THREADS="0")
+    assert "VGFAST_NUM_THREADS is 'x'" in python(code, expect=1, VGFAST_NUM_THREADS="x")
+    with vg.threads(5):
+        assert vg.get_num_threads() == 5
+
+
+def test_show_config(capsys):
+    vg.show_config()
+    shown = capsys.readouterr().out
+    assert re.search(rf"instruction set: {_core.isa()}\n", shown)
+    assert re.search(r"threads: \d+\n", shown)
+
+
+@pytest.mark.skipif(not X86 or shutil.which("objdump") is None, reason="needs x86-64 and objdump")
+def test_no_wide_instruction_outside_its_file(tmp_path):
+    """Disassemble the core: ymm, zmm and VEX-encoded instructions only in functions of that instruction set."""
+    text = subprocess.run(["objdump", "-d", "--no-show-raw-insn", str(CORE)], capture_output=True, text=True, check=True).stdout
+    wide = {"avx2": 0, "avx512": 0}
+    function = ""
+    for line in text.splitlines():
+        head = re.match(r"[0-9a-f]+ <(.+)>:", line)
+        if head:
+            function = head[1]
+            continue
+        instruction = re.match(r"\s+[0-9a-f]+:\s+(\S+)\s*(.*)", line)
+        if not instruction:
+            continue
+        name, operands = instruction.groups()
+        is_512 = "%zmm" in operands or bool(re.search(r"%k[0-7]", operands))
+        is_avx = is_512 or "%ymm" in operands or (name.startswith("v") and name not in ("verr", "verw"))
+        if is_512:
+            assert "_avx512" in function, (function, line)
+            wide["avx512"] += 1
+        elif is_avx:
+            assert "_avx2" in function or "_avx512" in function, (function, line)
+            wide["avx2"] += 1
+    for isa, count in wide.items():
+        assert (count > 1000) == (isa in _core.isas() or count > 1000)
+    assert wide["avx2"] > 1000
+
+
+@pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm")
+def test_only_the_module_is_exported():
+    symbols = subprocess.run(["nm", "-D", "--defined-only", str(CORE)], capture_output=True, text=True, check=True).stdout
+    names = {line.split()[-1] for line in symbols.splitlines()} - {"_init", "_fini"}
+    assert names == {"PyInit__core"}
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None or not X86, reason="needs gcc")
+def test_no_start_code_that_sets_the_floating_point_mode():
+    """-ffast-math at link time adds crtfastmath.o, which flushes subnormals in the whole process."""
+    if shutil.which("objdump"):
+        text = subprocess.run(["objdump", "-d", str(CORE)], capture_output=True, text=True, check=True).stdout
+        assert "ldmxcsr" not in text
+
+
+def has_sources():
+    return (ROOT / "setup.py").exists() and (ROOT / "csrc").is_dir()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_sources(), reason="needs the sources")
+def test_sdist_to_wheel_to_tests(tmp_path):
+    """The sdist alone makes a wheel below 2 MB, which passes tests in an environment of its own."""
+    source = tmp_path / "source"
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".git", "build", "*.egg-info", "*.so", "__pycache__"))
+    run = lambda *command, **kwargs: subprocess.run(command, check=True, capture_output=True, text=True, **kwargs)  # noqa: E731
+    build = "from setuptools import build_meta as b; print(b.build_{}({!r}))"
+    out = str(tmp_path)
+    try:
+        import Cython  # noqa: F401
+        import setuptools  # noqa: F401
+    except ImportError:
+        run(sys.executable, "-m", "venv", str(tmp_path / "builder"))
+        builder = str(tmp_path / "builder" / "bin" / "python")
+        run(builder, "-m", "pip", "install", "-q", "setuptools>=77", "cython>=3.1")
+    else:
+        builder = sys.executable
+    run(builder, "-c", build.format("sdist", out), cwd=source)
+    sdist = next(tmp_path.glob("*.tar.gz"))
+    with tarfile.open(sdist) as archive:
+        names = [name.split("/", 1)[-1] for name in archive.getnames()]
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    assert not any(name.endswith("_core.c") for name in names)
+    assert {"csrc/vgfast.h", "csrc/README.md", "tests/conftest.py", "vgfast/_core.pyx", "LICENSE"} <= set(names)
+    unpacked = next((tmp_path / "unpacked").iterdir())
+    run(builder, "-c", build.format("wheel", out), cwd=unpacked)
+    wheel = next(tmp_path.glob("*.whl"))
+    assert wheel.stat().st_size < 2_000_000
+    inside = zipfile.ZipFile(wheel).namelist()
+    assert {"vgfast/py.typed", "vgfast/_core.pyi"} <= set(inside)
+    assert not any(name.startswith(("tests", "csrc")) for name in inside)
+
+    run(sys.executable, "-m", "venv", str(tmp_path / "empty"))
+    interpreter = str(tmp_path / "empty" / "bin" / "python")
+    run(interpreter, "-m", "pip", "install", "-q", str(wheel), "pytest", f"numpy=={np.__version__}")
+    packages = run(interpreter, "-m", "pip", "list", "--format=freeze").stdout
+    assert "scikit-learn" not in packages
+    tests = [str(unpacked / "tests" / name) for name in ("test_errors.py", "test_kernels.py", "test_math.py")]
+    done = run(interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not sizes", *tests, cwd=tmp_path)
+    assert " passed" in done.stdout
+    assert "failed" not in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_sources(), reason="needs the sources")
+def test_the_build_refuses_fast_math(tmp_path):
+    pytest.importorskip("Cython")
+    done = subprocess.run(
+        [sys.executable, "setup.py", "--version"], cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "CFLAGS": "-O2 -ffast-math"},
+    )
+    assert done.returncode != 0
+    assert "CFLAGS holds -ffast-math: vgfast must not be built with it" in done.stderr
+
+
+def test_the_stub_names_what_the_binding_has():
+    stub = (Path(vg.__file__).parent / "_core.pyi").read_text()
+    named = set(re.findall(r"^(?:def|class) (\w+)|^(\w+):", stub, re.MULTILINE))
+    names = {a or b for a, b in named}
+    there = {n for n in dir(_core) if not n.startswith("__") and n not in ("np", "annotations")}
+    assert names == there
+
+
+def test_abi_of_this_interpreter():
+    assert CORE.name.endswith(sysconfig.get_config_var("EXT_SUFFIX"))
