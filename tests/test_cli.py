@@ -9,9 +9,14 @@ import pytest
 from vgfast import cli, demo
 
 
-def vgfast(*arguments, cwd=None, **kwargs):
+def vgfast(*arguments, cwd="/", **kwargs):
     return subprocess.run(
-        [sys.executable, "-m", "vgfast", *arguments], capture_output=True, text=True, check=False, cwd=cwd, **kwargs
+        [sys.executable, "-m", "vgfast", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        **kwargs,
     )
 
 

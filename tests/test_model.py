@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 import vgfast as vg
 from vgfast import _core, reference
 
-MODULES = ["vgfast", *(f"vgfast.{m.name}" for m in pkgutil.iter_modules(vg.__path__) if m.name not in ("__main__", "_core"))]
+MODULES = [
+    "vgfast",
+    *(f"vgfast.{m.name}" for m in pkgutil.iter_modules(vg.__path__) if m.name not in ("__main__", "_core")),
+]
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -99,7 +102,11 @@ def test_inputs_of_every_layout_mean_the_same(change, digits):
 def test_integer_and_boolean_inputs(rng):
     X = rng.integers(0, 2, (30, 4))
     y = X[:, 0] ^ X[:, 1]
-    found = {vg.MLP([4, 5, 2], rng=0).fit(x, t, batch_size=10).loss.tobytes() for x in (X, X.astype(bool), X.astype(float)) for t in (y, y.astype(bool))}
+    found = {
+        vg.MLP([4, 5, 2], rng=0).fit(x, t, batch_size=10).loss.tobytes()
+        for x in (X, X.astype(bool), X.astype(float))
+        for t in (y, y.astype(bool))
+    }
     assert len(found) == 1
 
 
@@ -211,7 +218,9 @@ def test_any_net_trains_like_the_textbook(sizes, rows, data):
     rng = np.random.default_rng(data.draw(st.integers(0, 100)))
     X = rng.normal(size=(rows, sizes[0]))
     y = rng.integers(0, sizes[-1], rows) if loss == "cross_entropy" else rng.uniform(size=(rows, sizes[-1]))
-    nets = [kind(sizes, activation, loss, init="lecun_normal", dtype="float64", rng=3) for kind in (vg.MLP, reference.MLP)]
+    nets = [
+        kind(sizes, activation, loss, init="lecun_normal", dtype="float64", rng=3) for kind in (vg.MLP, reference.MLP)
+    ]
     a, b = (net.fit(X, y, epochs=2, batch_size=batch, optimizer=vg.SGD(**optimizer)) for net in nets)
     np.testing.assert_allclose(a.loss, b.loss, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(nets[0].predict(X), nets[1].predict(X), rtol=1e-8, atol=1e-10)

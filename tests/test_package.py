@@ -26,7 +26,11 @@ X86 = platform.machine() == "x86_64"
 
 def python(code, *, expect=0, cwd="/", **environment):
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=cwd,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
         env={**os.environ, **environment},
     )
     assert done.returncode == expect, done.stderr
@@ -54,7 +58,9 @@ def test_import_takes_less_than_ten_milliseconds_beyond_numpy(tmp_path):
 
 @pytest.mark.parametrize("use", ["", "; n = vg.MLP([3, 4, 2]); n.fit(numpy.eye(3), [0, 1, 0], batch_size=2)"])
 def test_import_and_training_leave_the_floating_point_mode(use):
-    code = f"import numpy; import vgfast as vg{use}; x = numpy.float32(1e-38); print(float(x * numpy.float32(0.01)) > 0)"
+    code = (
+        f"import numpy; import vgfast as vg{use}; x = numpy.float32(1e-38); print(float(x * numpy.float32(0.01)) > 0)"
+    )
     assert python(code) == "True\n"
     code = f"import vgfast as vg, numpy{use}; x = 5e-324; print(x * 1.0 > 0, 2.0**-1030 * 0.5 > 0)"
     assert python(code) == "True True\n"
@@ -103,7 +109,9 @@ def test_show_config(capsys):
 @pytest.mark.skipif(not X86 or shutil.which("objdump") is None, reason="needs x86-64 and objdump")
 def test_no_wide_instruction_outside_its_file(tmp_path):
     """Disassemble the core: ymm, zmm and VEX-encoded instructions only in functions of that instruction set."""
-    text = subprocess.run(["objdump", "-d", "--no-show-raw-insn", str(CORE)], capture_output=True, text=True, check=True).stdout
+    text = subprocess.run(
+        ["objdump", "-d", "--no-show-raw-insn", str(CORE)], capture_output=True, text=True, check=True
+    ).stdout
     wide = {"avx2": 0, "avx512": 0}
     function = ""
     for line in text.splitlines():
@@ -130,7 +138,9 @@ def test_no_wide_instruction_outside_its_file(tmp_path):
 
 @pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm")
 def test_only_the_module_is_exported():
-    symbols = subprocess.run(["nm", "-D", "--defined-only", str(CORE)], capture_output=True, text=True, check=True).stdout
+    symbols = subprocess.run(
+        ["nm", "-D", "--defined-only", str(CORE)], capture_output=True, text=True, check=True
+    ).stdout
     names = {line.split()[-1] for line in symbols.splitlines()} - {"_init", "_fini"}
     assert names == {"PyInit__core"}
 
@@ -152,19 +162,16 @@ def has_sources():
 def test_sdist_to_wheel_to_tests(tmp_path):
     """The sdist alone makes a wheel below 2 MB, which passes tests in an environment of its own."""
     source = tmp_path / "source"
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".git", "build", "*.egg-info", "*.so", "__pycache__"))
-    run = lambda *command, **kwargs: subprocess.run(command, check=True, capture_output=True, text=True, **kwargs)  # noqa: E731
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "build", "*.egg-info", "*.so", "__pycache__"))
+
+    def run(*command, **kwargs):
+        return subprocess.run(command, check=True, capture_output=True, text=True, **kwargs)
+
     build = "from setuptools import build_meta as b; print(b.build_{}({!r}))"
     out = str(tmp_path)
-    try:
-        import Cython  # noqa: F401
-        import setuptools  # noqa: F401
-    except ImportError:
-        run(sys.executable, "-m", "venv", str(tmp_path / "builder"))
-        builder = str(tmp_path / "builder" / "bin" / "python")
-        run(builder, "-m", "pip", "install", "-q", "setuptools>=77", "cython>=3.1")
-    else:
-        builder = sys.executable
+    run(sys.executable, "-m", "venv", str(tmp_path / "builder"))
+    builder = str(tmp_path / "builder" / "bin" / "python")
+    run(builder, "-m", "pip", "install", "-q", "setuptools>=77", "cython>=3.1")
     run(builder, "-c", build.format("sdist", out), cwd=source)
     sdist = next(tmp_path.glob("*.tar.gz"))
     with tarfile.open(sdist) as archive:
@@ -196,7 +203,11 @@ def test_sdist_to_wheel_to_tests(tmp_path):
 def test_the_build_refuses_fast_math(tmp_path):
     pytest.importorskip("Cython")
     done = subprocess.run(
-        [sys.executable, "setup.py", "--version"], cwd=ROOT, capture_output=True, text=True, check=False,
+        [sys.executable, "setup.py", "--version"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, "CFLAGS": "-O2 -ffast-math"},
     )
     assert done.returncode != 0

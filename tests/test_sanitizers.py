@@ -30,7 +30,15 @@ def build(folder, sanitizers):
     def compiled(source):
         output = folder / f"{source.stem}.o"
         warnings = ["-Wall", "-Wextra", "-Wconversion", "-Werror"] if source.parent.name != "tests" else []
-        flags = ["-std=gnu11", "-O1", "-g", "-ffp-contract=off", "-fno-sanitize-recover=all", *sanitizers, *warnings]
+        flags = [
+            "-std=gnu11",
+            "-O1",
+            "-g",
+            "-ffp-contract=off",
+            "-fno-sanitize-recover=all",
+            *sanitizers,
+            *warnings,
+        ]
         flags += WIDE + FLAGS.get(source.stem, []) + [f"-I{ROOT / 'csrc'}"]
         subprocess.run(["gcc", *flags, "-c", str(source), "-o", str(output)], check=True)
         return str(output)

@@ -58,9 +58,7 @@ def sizes(value: Any) -> tuple[int, ...]:
         raise ValueError(
             f"sizes must hold at least two numbers, inputs and outputs, such as [64, 30, 10]; got {value!r}"
         )
-    return tuple(
-        integer(f"sizes[{i}], a number of units,", item, 1, MOST_ELEMENTS) for i, item in enumerate(items)
-    )
+    return tuple(integer(f"sizes[{i}], a number of units,", item, 1, MOST_ELEMENTS) for i, item in enumerate(items))
 
 
 def activations(value: Any, n_hidden: int, options: Sequence[str]) -> tuple[str, ...]:
@@ -120,8 +118,7 @@ def inputs(name: str, value: Any, n_columns: int, dtype: np.dtype) -> np.ndarray
     if array.ndim != 2:
         hint = f"; for one sample use {name}.reshape(1, -1)" if array.ndim == 1 else ""
         raise ValueError(
-            f"{name} must be a matrix (samples, {n_columns}), got {array.ndim} dimension(s), "
-            f"shape {array.shape}{hint}"
+            f"{name} must be a matrix (samples, {n_columns}), got {array.ndim} dimension(s), shape {array.shape}{hint}"
         )
     if array.shape[1] != n_columns:
         raise ValueError(
@@ -166,9 +163,7 @@ def targets(name: str, value: Any, n_rows: int, n_outputs: int, loss: str, dtype
         array = array[:, None]
     if array.shape != (n_rows, n_outputs):
         also = " or labels of shape (rows,)" if loss == "cross_entropy" else ""
-        raise ValueError(
-            f"{name} must have shape ({n_rows}, {n_outputs}){also} for {loss}, got shape {array.shape}"
-        )
+        raise ValueError(f"{name} must have shape ({n_rows}, {n_outputs}){also} for {loss}, got shape {array.shape}")
     converted = _converted(name, array, dtype)
     if loss != "mse":
         _probabilities(name, converted)
@@ -177,8 +172,7 @@ def targets(name: str, value: Any, n_rows: int, n_outputs: int, loss: str, dtype
         if off.max() > 1e-3:
             row = int(off.argmax())
             raise ValueError(
-                f"{name} must hold probabilities that sum to 1 in each row, "
-                f"got {converted[row].sum():g} in row {row}"
+                f"{name} must hold probabilities that sum to 1 in each row, got {converted[row].sum():g} in row {row}"
             )
     return converted
 

@@ -53,7 +53,13 @@ class Run:
     ) -> None: ...
     def set_gradient(self, gradient: NDArray[Any]) -> None: ...
     def set_optimizer(
-        self, lr: float, momentum: float, nesterov: int, weight_decay: float, clip_norm: float, clip_value: float
+        self,
+        lr: float,
+        momentum: float,
+        nesterov: int,
+        weight_decay: float,
+        clip_norm: float,
+        clip_value: float,
     ) -> None: ...
     def set_data(self, x: NDArray[Any], y: NDArray[Any], batch_size: int) -> None: ...
     def set_epoch(
@@ -104,7 +110,13 @@ def weight_gradient(
     x: NDArray[Any], dy: NDArray[Any], gradient: NDArray[Any], scratch: NDArray[Any], first: int, last: int
 ) -> None: ...
 def weight_update(
-    x: NDArray[Any], dy: NDArray[Any], weights: NDArray[Any], lr: float, scratch: NDArray[Any], first: int, last: int
+    x: NDArray[Any],
+    dy: NDArray[Any],
+    weights: NDArray[Any],
+    lr: float,
+    scratch: NDArray[Any],
+    first: int,
+    last: int,
 ) -> None: ...
 def column_sums(dy: NDArray[Any], sums: NDArray[Any]) -> None: ...
 def square_norm(x: NDArray[Any]) -> float: ...

@@ -20,7 +20,10 @@ def _digest(text: str, tensors: dict[str, np.ndarray]) -> str:
 
 
 def save(
-    path: str | os.PathLike[str], description: tuple[Any, ...], weights: list[np.ndarray], biases: list[np.ndarray]
+    path: str | os.PathLike[str],
+    description: tuple[Any, ...],
+    weights: list[np.ndarray],
+    biases: list[np.ndarray],
 ) -> None:
     """description: what ``load`` gives back, as JSON can hold it."""
     tensors = {}

@@ -79,7 +79,8 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
     places: list[tuple[int, int]] = []
     for name, entry in header.items():
         try:
-            dtype, shape, (start, stop) = _DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
+            dtype: np.dtype = _DTYPES[entry["dtype"]]
+            shape, (start, stop) = entry["shape"], entry["data_offsets"]
             whole = [*shape, start, stop]
         except (KeyError, TypeError, ValueError):
             raise ValueError(f"the entry of {name!r} in its header is not understood") from None
@@ -88,7 +89,8 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
         if stop - start != math.prod(shape) * dtype.itemsize or base + stop > len(data):
             raise ValueError(f"{name!r} of shape {tuple(shape)} does not fit the bytes {start} to {stop}")
         places.append((start, stop))
-        tensors[name] = np.frombuffer(data, dtype, math.prod(shape), base + start).reshape(shape)
+        flat: np.ndarray = np.frombuffer(data[base + start : base + stop], dtype)
+        tensors[name] = flat.reshape(shape)
     end = 0
     for start, stop in sorted(places):
         if start != end:

@@ -40,7 +40,8 @@ def _info(arguments: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="vgfast", description="Dense networks that train fast on the CPU and tell where their gradient went."
+        prog="vgfast",
+        description="Dense networks that train fast on the CPU and tell where their gradient went.",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     demo = commands.add_parser(

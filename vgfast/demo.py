@@ -87,6 +87,11 @@ def run(progress: Callable[[str, int, int, History], Any] | None = None) -> dict
     return {"data": "scikit-learn digits, 1347 to train and 450 to test", "nets": nets}
 
 
+def _depth(net: dict[str, Any]) -> str:
+    n = len(net["sizes"]) - 2
+    return f"{n} hidden layer{'s' if n > 1 else ''}"
+
+
 def save_picture(result: dict[str, Any], folder: Path) -> Path:
     """The picture's path, absolute; the folder is made if it is not there."""
     from vgfast import plots
@@ -95,7 +100,7 @@ def save_picture(result: dict[str, Any], folder: Path) -> Path:
     path = (folder / PICTURE).resolve()
     panels = [
         (
-            f"{net['name']}: {len(net['sizes']) - 2} hidden {'layer' if len(net['sizes']) == 3 else 'layers'}, {net['activation']}",
+            f"{net['name']}: {_depth(net)}, {net['activation']}",
             f"test accuracy {net['test_accuracy']:.1%}",
             net["history"],
         )
@@ -140,7 +145,7 @@ def show(result: dict[str, Any], picture: Path, console: Any) -> None:
 
     for net in result["nets"]:
         title = (
-            f"{net['name']}: {len(net['sizes']) - 2} hidden x 30, {net['activation']}, {net['init']}: "
+            f"{net['name']}: {_depth(net)} of 30, {net['activation']}, {net['init']}: "
             f"test accuracy {net['test_accuracy']:.1%}"
         )
         table = Table(title=title, title_justify="left", title_style="bold", expand=False)

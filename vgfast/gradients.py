@@ -110,9 +110,9 @@ class GradientReport:
     def rows(self) -> list[tuple[str, ...]]:
         """The table that ``str()`` shows, heading first."""
         head = ("layer", "size", "|dW|", "weights x activ. = gain", "step/W", "frozen", "sat.", "dead")
-        body = [head]
+        body: list[tuple[str, ...]] = [head]
         for l, r in enumerate(self.layers, 1):
-            ledger = f"{r.weight_gain:.3g} x {r.activation_gain:.3g} = {r.gain:.3g}"
+            ledger = f"{r.weight_gain:#.3g} x {r.activation_gain:#.3g} = {r.gain:#.3g}"
             body.append(
                 (
                     str(l),
@@ -143,9 +143,7 @@ class GradientReport:
 
         head, *body = self.rows()
         cells = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-        lines = [
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in body
-        ]
+        lines = ["<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in body]
         remedies = "".join(f"<li>{html.escape(r)}</li>" for r in self.remedies)
         return (
             f"<table><thead><tr>{cells}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
@@ -155,9 +153,7 @@ class GradientReport:
 
 def as_dicts(records: np.ndarray) -> list[dict[str, float | None]]:
     """Records of layers as JSON can hold them: NaN and infinity become None."""
-    return [
-        {name: float(r[name]) if np.isfinite(r[name]) else None for name in RECORD.names or ()} for r in records
-    ]
+    return [{name: float(r[name]) if np.isfinite(r[name]) else None for name in RECORD.names or ()} for r in records]
 
 
 def over_time(records: np.ndarray) -> np.ndarray:
@@ -273,9 +269,7 @@ def _remedies(records: np.ndarray, activations: tuple[str, ...], verdict: str) -
     return found or ["fewer layers"]
 
 
-def locate_divergence(
-    forward: list[np.ndarray], gradients: list[np.ndarray] | None
-) -> tuple[int, str]:
+def locate_divergence(forward: list[np.ndarray], gradients: list[np.ndarray] | None) -> tuple[int, str]:
     """(layer, what) became non-finite first, from each layer's outputs and, if there are any, gradients."""
     for l, outputs in enumerate(forward, 1):
         if not np.isfinite(outputs).all():

@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from vgfast import _check, _core, config, gradients
+from vgfast import _check, _core, config
 from vgfast import init as init_module
+from vgfast.gradients import GradientReport, locate_divergence
 from vgfast.history import RECORD, DivergenceError, History
 from vgfast.init import Init
 from vgfast.sgd import SGD, checked_optimizer
@@ -112,9 +114,7 @@ class MLP:
     def _build(self) -> None:
         """The parameter vector, its views, and what C knows of the net."""
         kinds = [_core.ACTIVATIONS.index(name) for name in (*self._activations, "identity")]
-        self._core = _core.Net(
-            self._sizes, kinds, _core.LOSSES.index(self._loss), _core.DTYPES.index(self._dtype.name)
-        )
+        self._core = _core.Net(self._sizes, kinds, _core.LOSSES.index(self._loss), _core.DTYPES.index(self._dtype.name))
         self._params = _core.aligned(self._core.n_params, self._dtype)
         weights, biases = self._views(self._params)
         self._weights = Pieces("weights", weights)
@@ -124,7 +124,7 @@ class MLP:
     def _views(self, flat: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Weights and biases of each layer, as views of a vector that is ordered like ``params``."""
         weights, biases = [], []
-        for l, (n_in, n_out) in enumerate(zip(self._sizes, self._sizes[1:], strict=False)):
+        for l, (n_in, n_out) in enumerate(pairwise(self._sizes)):
             w, b = self._core.weights[l], self._core.biases[l]
             weights.append(flat[w:b].reshape(n_in, n_out))
             biases.append(flat[b : b + n_out])
@@ -250,9 +250,7 @@ class MLP:
         deltas = [workspace.delta(l).copy() for l in range(1, len(self._sizes))]
         return Gradients(float(losses[0]), weights, biases, deltas, flat)
 
-    def inspect(
-        self, X: Any, y: Any, optimizer: SGD | None = None, steps: int = 1000
-    ) -> gradients.GradientReport:
+    def inspect(self, X: Any, y: Any, optimizer: SGD | None = None, steps: int = 1000) -> GradientReport:
         """What a step with this optimizer on this batch would do to each layer; changes nothing in the net.
 
         steps: the length of the training to judge for (see ``GradientReport``).
@@ -263,7 +261,7 @@ class MLP:
         flat = _core.aligned(self.n_params, self._dtype)
         velocity = optimizer.velocity(self, lambda: _core.aligned(self.n_params, self._dtype))
         _, losses, records = self._one_batch(_core.INSPECT, x, t, optimizer, flat, velocity)
-        return gradients.GradientReport(records[0], float(losses[0]), self._sizes, self._activations, steps)
+        return GradientReport(records[0], float(losses[0]), self._sizes, self._activations, steps)
 
     def _one_batch(
         self, mode: int, x: np.ndarray, t: np.ndarray, optimizer: SGD, flat: np.ndarray, velocity: Any
@@ -304,14 +302,12 @@ class MLP:
         finally:
             self._lock.release()
 
-    def _divergence(
-        self, x: np.ndarray, t: np.ndarray, step: int, optimizer: SGD, what: str
-    ) -> DivergenceError:
+    def _divergence(self, x: np.ndarray, t: np.ndarray, step: int, optimizer: SGD, what: str) -> DivergenceError:
         """The error for a batch after `step` good steps: which layer, and what to do."""
         from vgfast import reference  # the textbook can take the step apart; only needed here
 
         outputs, grads = reference.take_apart(self, x, t)
-        layer, where = gradients.locate_divergence(outputs, grads)
+        layer, where = locate_divergence(outputs, grads)
         largest = float(np.abs(x).max())
         remedy = f"lower lr (it is {optimizer.lr:g}) or set clip_norm=1.0"
         if largest > 1e3:
@@ -401,7 +397,8 @@ class MLP:
 
         try:
             description, params = _files.load(path)
-            return cls._restore(*description, params)
+            sizes, activations, loss, dtype = description
+            return cls._restore(sizes, activations, loss, dtype, params)
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(
                 f"{os.fspath(path)} is not a whole model file: {error}; save the net again with net.save"

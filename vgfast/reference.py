@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -114,7 +115,7 @@ class MLP:
         self.loss = _check.choice("loss", loss, tuple(LOSSES))
         self.dtype = np.dtype(dtype)
         self.rng = np.random.default_rng(rng)
-        shapes = list(zip(self.sizes, self.sizes[1:], strict=False))
+        shapes = list(pairwise(self.sizes))
         self.n_params = sum(n_in * n_out + n_out for n_in, n_out in shapes)
         self.params = np.empty(self.n_params, self.dtype)
         self.weights, self.biases = self._views(self.params)
@@ -124,7 +125,7 @@ class MLP:
     def _views(self, flat: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Cut a vector W1, b1, W2, b2, ... into matrices and vectors that share its memory."""
         weights, biases, start = [], [], 0
-        for n_in, n_out in zip(self.sizes, self.sizes[1:], strict=False):
+        for n_in, n_out in pairwise(self.sizes):
             stop = start + n_in * n_out
             weights.append(flat[start:stop].reshape(n_in, n_out))
             biases.append(flat[stop : stop + n_out])
@@ -136,9 +137,7 @@ class MLP:
     def _forward(self, x: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """(z of every layer, a of every layer with a[0] = x)."""
         zs, activations = [], [x]
-        for weights, biases, kind in zip(
-            self.weights, self.biases, (*self.activations, "identity"), strict=True
-        ):
+        for weights, biases, kind in zip(self.weights, self.biases, (*self.activations, "identity"), strict=True):
             zs.append(activations[-1] @ weights + biases)
             activations.append(ACTIVATIONS[kind][0](zs[-1]))
         return zs, activations
@@ -149,7 +148,8 @@ class MLP:
         """From delta of the last layer: (the flat gradient, all deltas, all delta[l+1] W[l+1]ᵀ)."""
         flat = np.empty(self.n_params, self.dtype)
         d_weights, d_biases = self._views(flat)
-        deltas, before_activation = [delta], []
+        deltas = [delta]
+        before_activation: list[np.ndarray] = []
         for l in range(len(zs) - 1, -1, -1):
             d_weights[l][...] = activations[l].T @ deltas[0]
             d_biases[l][...] = deltas[0].sum(axis=0)
@@ -259,7 +259,11 @@ class MLP:
             derivative = ACTIVATIONS[kind][1](zs[l])
             size = np.abs(d_weights[l])
             r["grad_norm"], r["bias_grad_norm"] = _norm(d_weights[l]), _norm(d_biases[l])
-            r["weight_norm"], r["delta_norm"], r["speed"] = _norm(self.weights[l]), _norm(deltas[l]), _norm(d_biases[l])
+            r["weight_norm"], r["delta_norm"], r["speed"] = (
+                _norm(self.weights[l]),
+                _norm(deltas[l]),
+                _norm(d_biases[l]),
+            )
             if l + 1 < len(zs):
                 r["weight_gain"] = _norm(before[l]) / _norm(deltas[l + 1])
                 r["activation_gain"] = _norm(deltas[l]) / _norm(before[l])
@@ -312,9 +316,7 @@ class MLP:
         return x, _check.targets("y", y, len(x), self.sizes[-1], self.loss, self.dtype)
 
 
-def take_apart(
-    net: mlp.MLP, x: np.ndarray, t: np.ndarray
-) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+def take_apart(net: mlp.MLP, x: np.ndarray, t: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
     """(z of every layer, dW of every layer or None if the loss is not finite) for a step that failed."""
     plain = MLP(net.sizes, net.activations, net.loss, "zeros", net.dtype)
     plain.params[...] = net.params
