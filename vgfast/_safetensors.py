@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 # The format's own names, little-endian in the file.
-_DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+_DTYPES: dict[str, np.dtype] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 # The reference implementation's limit, in bytes.
 _HEADER_MOST = 100_000_000
 
@@ -79,7 +79,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
     places: list[tuple[int, int]] = []
     for name, entry in header.items():
         try:
-            dtype: np.dtype = _DTYPES[entry["dtype"]]
+            dtype = _DTYPES[entry["dtype"]]
             shape, (start, stop) = entry["shape"], entry["data_offsets"]
             whole = [*shape, start, stop]
         except (KeyError, TypeError, ValueError):

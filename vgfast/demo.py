@@ -149,7 +149,7 @@ def show(result: dict[str, Any], picture: Path, console: Any) -> None:
             f"test accuracy {net['test_accuracy']:.1%}"
         )
         table = Table(title=title, title_justify="left", title_style="bold", expand=False)
-        for heading in ("layer", "gradient", "weight gain x activation gain = gain", "frozen", "gradient 0"):
+        for heading in ("layer", "gradient", "weight gain x activation gain = gain", "frozen", "dW = 0"):
             table.add_column(heading, justify="right")
         for l, layer in enumerate(net["layers"], 1):
             gains = "the signal starts here"
@@ -160,6 +160,6 @@ def show(result: dict[str, Any], picture: Path, console: Any) -> None:
         console.print(table)
         console.print(f"{net['verdict']}: {net['explanation']}", highlight=False)
     console.print()
-    console.print("frozen: weights whose bits a step leaves as they are; gradient 0: those of them that had none")
+    console.print("frozen: weights whose bits a step leaves as they are; dW = 0: had no gradient")
     console.print(f"Means over the {result['nets'][0]['steps']} steps of each net. Gradient norm, layer x step:")
     console.print(str(picture), soft_wrap=True, highlight=False)
