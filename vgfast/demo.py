@@ -19,7 +19,7 @@ from vgfast.history import History
 from vgfast.mlp import MLP
 from vgfast.sgd import SGD
 
-EPOCHS = 60
+EPOCHS = 100
 BATCH = 32
 INSPECT_EVERY = 10
 SEED = 0
@@ -59,7 +59,7 @@ def run(progress: Callable[[str, int, int, History], Any] | None = None) -> dict
             y,
             epochs=EPOCHS,
             batch_size=BATCH,
-            optimizer=SGD(lr=0.1),
+            optimizer=SGD(lr=0.05),
             inspect_every=INSPECT_EVERY,
             progress=report,
         )
