@@ -127,7 +127,7 @@ def test_verdicts(digits):
     deep = [64, *[30] * 8, 10]
     found = {
         "vanishing": vg.MLP(deep, "sigmoid", init="lecun_normal", rng=0).inspect(X, y, vg.SGD(lr=10.0)),
-        "frozen": vg.MLP(deep, "sigmoid", init="lecun_normal", rng=0).inspect(X, y, vg.SGD(lr=1e-4)),
+        "frozen": vg.MLP(deep, "relu", rng=0).inspect(X, y, vg.SGD(lr=1e-9)),
         "exploding": vg.MLP(deep, "relu", init=vg.init.normal(1.0), rng=0).inspect(X, y, vg.SGD(lr=0.1)),
         "healthy": vg.MLP(deep, "relu", rng=0).inspect(X, y, vg.SGD(lr=0.1)),
     }
@@ -150,7 +150,8 @@ def test_dead_units_are_told(digits):
     report = net.inspect(X, y)
     assert report.layers[0].dead == 1.0
     assert report.layers[0].zero == 1.0
-    assert report.verdict == "frozen"
+    assert report.verdict == "vanishing"
+    assert "Every entry of layer 1's gradient is 0" in report.explanation
     assert "dead" in report.remedies[0]
 
 

@@ -49,11 +49,12 @@ class GradientReport:
     The rule. With T the steps of the training judged for (``steps``) and G = ‖delta_1‖ / ‖delta_L‖ the gain
     over all layers:
 
-    - *frozen*: in some layer, more than half of the weights whose gradient is not 0 keep their bits, because
-      their update is under half an ulp; or every entry of its gradient is 0. Such a layer stands still.
     - *vanishing*: G < 1 / T. One learning rate serves all layers, so the signal that moves layer 1 in all T
       steps together is less than what moves layer L in a single one.
     - *exploding*: G > T. The same with the ends exchanged.
+    - *frozen*: G is between, and yet in some layer more than half of the weights whose gradient is not 0 keep
+      their bits, because their update is under half an ulp; or every entry of its gradient is 0. Such a layer
+      stands still. (Where G is the reason, that is the verdict, and the explanation tells of the frozen layer.)
 
     >>> import numpy as np, vgfast as vg
     >>> X, y = np.eye(8), np.arange(8) % 2
@@ -61,10 +62,11 @@ class GradientReport:
     >>> report = net.inspect(X, y, optimizer=vg.SGD(lr=10.0))
     >>> report.verdict, bool(report.layers[0].gain < 0.25)
     ('vanishing', True)
-    >>> net.inspect(X, y, optimizer=vg.SGD(lr=1e-5)).verdict
-    'frozen'
-    >>> vg.MLP([8, *[16] * 8, 2], "relu", rng=0).inspect(X, y, optimizer=vg.SGD(lr=0.01)).verdict
+    >>> net = vg.MLP([8, *[16] * 8, 2], "relu", rng=0)
+    >>> net.inspect(X, y, optimizer=vg.SGD(lr=0.01)).verdict
     'healthy'
+    >>> net.inspect(X, y, optimizer=vg.SGD(lr=1e-9)).verdict
+    'frozen'
     """
 
     def __init__(
@@ -197,29 +199,30 @@ def judge(
         "stuck_layer": worst + 1,
         "frozen_above": 0.5,
     }
-    gains = _culprit(records)
+    still = ""
     if shares[worst] > 0.5:
-        if records["zero"][worst] == 1:
-            why = f"every entry of layer {worst + 1}'s gradient is 0"
-        else:
-            why = (
-                f"{shares[worst]:.0%} of layer {worst + 1}'s weights keep their bits, their updates being under "
-                f"half an ulp"
-            )
-        text = f"{why}; the gain from layer {last} back to layer 1 is {total:.1e}.{gains}"
-        return "frozen", text, _remedies(records, activations, "frozen"), numbers
+        still = (
+            f"every entry of layer {worst + 1}'s gradient is 0"
+            if records["zero"][worst] == 1
+            else f"{shares[worst]:.0%} of layer {worst + 1}'s weights keep their bits, their updates being under "
+            f"half an ulp"
+        )
+    also = f" {still[0].upper()}{still[1:]}." if still else ""
     if total < 1 / steps:
         text = (
             f"layer 1 gets {total:.1e} of layer {last}'s signal: in {steps} steps it moves less than "
-            f"layer {last} in one.{gains}"
+            f"layer {last} in one.{_mean_gain(records)}{also}"
         )
         return "vanishing", text, _remedies(records, activations, "vanishing"), numbers
     if total > steps:
         text = (
             f"layer 1 gets {total:.1e} times layer {last}'s signal: in {steps} steps layer {last} moves less "
-            f"than layer 1 in one.{gains}"
+            f"than layer 1 in one.{_mean_gain(records)}{also}"
         )
         return "exploding", text, _remedies(records, activations, "exploding"), numbers
+    if still:
+        text = f"{still}; layer 1 gets {total:.2g} times layer {last}'s signal, which is not the reason."
+        return "frozen", text, _remedies(records, activations, "frozen"), numbers
     text = (
         f"layer 1 gets {total:.2g} times layer {last}'s signal, within 1/{steps} to {steps}; "
         f"no layer has more than {shares[worst]:.1%} of its weights stuck."
@@ -237,8 +240,8 @@ def _mean_gains(records: np.ndarray) -> tuple[float, float]:
     return weight, activation
 
 
-def _culprit(records: np.ndarray) -> str:
-    """A sentence on which factor of the mean gain is farther from 1."""
+def _mean_gain(records: np.ndarray) -> str:
+    """A sentence on what the hidden layers pass on, and by which factor."""
     if len(records) == 1:
         return ""
     weight, activation = _mean_gains(records)
