@@ -25,10 +25,28 @@ ISA_FLAGS = {
 }
 
 
+PROBES = {
+    "avx2": """
+#include <immintrin.h>
+void probe(float *p, __m256i mask) {
+    _mm256_maskstore_ps(p, mask, _mm256_fmadd_ps(_mm256_loadu_ps(p), _mm256_maskload_ps(p, mask), _mm256_setzero_ps()));
+}
+""",
+    "avx512": """
+#include <immintrin.h>
+void probe(float *p, __mmask16 mask) {
+    __m512 x = _mm512_fmadd_ps(_mm512_loadu_ps(p), _mm512_maskz_loadu_ps(mask, p), _mm512_setzero_ps());
+    _mm512_mask_storeu_ps(p, mask, _mm512_scalef_ps(x, _mm512_roundscale_ps(x, 0)));
+}
+""",
+}
+
+
 def refuse_fast_math() -> None:
     """Subnormals and NaN are what vgfast reports; these flags would have them flushed or assumed away."""
     for name in ("CFLAGS", "CPPFLAGS", "LDFLAGS"):
-        bad = {"-ffast-math", "-Ofast", "-funsafe-math-optimizations", "-ffinite-math-only"}
+        bad = {f"-f{flag}" for flag in ("fast-math", "unsafe-math-optimizations", "finite-math-only")}
+        bad |= {"-Ofast", "-fassociative-math", "-freciprocal-math"}
         found = bad.intersection(shlex.split(os.environ.get(name, "")))
         if found:
             raise SystemExit(f"{name} holds {' '.join(sorted(found))}: vgfast must not be built with it")
@@ -37,19 +55,20 @@ def refuse_fast_math() -> None:
 class BuildCLib(build_clib):
     """Compile the C core; leave out each instruction set whose flags the compiler does not take."""
 
-    def accepts(self, flags: list[str]) -> bool:
+    def accepts(self, isa: str) -> bool:
+        """Whether the compiler and its assembler make this instruction set's instructions, not just its flags."""
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "probe.c")
-            source.write_text("#include <immintrin.h>\nint probe(void) { return 0; }\n")
+            source.write_text(PROBES[isa])
             try:
-                self.compiler.compile([str(source)], output_dir=folder, extra_postargs=flags)
+                self.compiler.compile([str(source)], output_dir=folder, extra_postargs=C11 + ISA_FLAGS[isa])
             except Exception:
                 return False
         return True
 
     def build_libraries(self, libraries):
-        x86 = platform.machine().lower() in ("x86_64", "amd64", "i686", "i386")
-        wide = [isa for isa in ("avx2", "avx512") if x86 and self.accepts(ISA_FLAGS[isa])]
+        x86 = platform.machine().lower() in ("x86_64", "amd64")
+        wide = [isa for isa in ("avx2", "avx512") if x86 and self.accepts(isa)]
         have = [f"-DVG_HAVE_{isa.upper()}" for isa in wide]
         kept = []
         for name, info in libraries:
@@ -66,9 +85,9 @@ class Sdist(sdist):
     """Everything that building and testing needs, without a manifest file to keep in step."""
 
     def make_distribution(self):
-        self.filelist.extend(HEADERS + SOURCES + ["CHANGELOG.md", "CONTRIBUTING.md", "csrc/README.md"])
-        for folder in ("tests", "benchmarks"):
-            self.filelist.extend(str(p) for p in Path(folder).iterdir() if p.suffix in (".py", ".c"))
+        self.filelist.extend(HEADERS + SOURCES + ["CHANGELOG.md", "CONTRIBUTING.md", "csrc/README.md", ".ci/run"])
+        for folder in ("tests", "benchmarks", ".pictures"):
+            self.filelist.extend(str(p) for p in Path(folder).iterdir() if p.suffix in (".py", ".c", ".png"))
         super().make_distribution()
 
 

@@ -1,5 +1,5 @@
-/* dispatch.c - which machine: CPUID and XGETBV, a table from narrow to wide, the choice. The only state
- * of the core beside the thread team; chosen at load, chosen again only by tests. */
+/* dispatch.c - which machine: CPUID and XGETBV, a table from narrow to wide, the choice. The only
+ * state of the core beside the thread team; chosen at load, chosen again only by tests. */
 #include "kernels.h"
 
 #include <string.h>

@@ -1,7 +1,7 @@
 /* kernels.h - how names are joined, and the table of kernels that each isa/ file fills twice.
  *
- * NAME(exp) is exp_f32_avx2, TYPED(exp) is exp_f32: profilers and nm show which text ran. Kernels take
- * void pointers, so that one table, and one train.c, serves both types. */
+ * NAME(exp) is exp_f32_avx2, TYPED(exp) is exp_f32: profilers and nm show which text ran. Kernels
+ * take void pointers, so that one table, and one train.c, serves both types. */
 #ifndef VG_KERNELS_H
 #define VG_KERNELS_H
 
@@ -10,23 +10,27 @@
 
 #include "vgfast.h"
 
+/* x87 registers would keep digits that simd/scalar.h counts on being rounded away. */
+_Static_assert(FLT_EVAL_METHOD == 0, "on 32-bit x86, add -msse2 -mfpmath=sse to CFLAGS");
+
 #define VG_JOIN_(a, b) a##_##b
 #define VG_JOIN(a, b) VG_JOIN_(a, b)
 #define TYPED(name) VG_JOIN(name, SFX)
 #define NAME(name) VG_JOIN(TYPED(name), ISA)
 
-/* The statement `run(kind)` with kind a constant, so that the compiler makes one loop per activation. */
-#define SPECIALISE(activation, run)                 \
-    switch (activation) {                           \
-        case VG_IDENTITY: run(VG_IDENTITY); break;  \
-        case VG_SIGMOID: run(VG_SIGMOID); break;    \
-        case VG_TANH: run(VG_TANH); break;          \
-        case VG_RELU: run(VG_RELU); break;          \
-        case VG_LEAKY_RELU: run(VG_LEAKY_RELU);     \
+/* The statement `run(kind)` with kind a constant, so that the compiler makes one loop per
+ * activation. */
+#define SPECIALISE(activation, run)                                                                \
+    switch (activation) {                                                                          \
+        case VG_IDENTITY: run(VG_IDENTITY); break;                                                 \
+        case VG_SIGMOID: run(VG_SIGMOID); break;                                                   \
+        case VG_TANH: run(VG_TANH); break;                                                         \
+        case VG_RELU: run(VG_RELU); break;                                                         \
+        case VG_LEAKY_RELU: run(VG_LEAKY_RELU);                                                    \
     }
 
-/* Scratch for one tile of a product and for the transposed panel beside it, in elements: the largest
- * of all instances, because the instruction set can change under a workspace. */
+/* Scratch for one tile of a product and for the transposed panel beside it, in elements: the
+ * largest of all instances, because the instruction set can change under a workspace. */
 enum { VG_TILE_ROWS = 8, VG_TILE_COLS = 48, VG_TILE_SIZE = VG_TILE_ROWS * VG_TILE_COLS };
 
 /* A sum of squares as sum * 4^exponent: neither 1e-200 nor 1e+200 squared leaves its range. */
@@ -34,17 +38,20 @@ typedef struct {
     double sum, exponent;
 } vg_norm;
 
+/* The largest lr and decay for which an untripped guard proves that an update is finite. */
+enum { VG_RATE_MOST = 1 << 20 };
+
 /* What inspection adds up over some rows of a weight matrix. */
 typedef struct {
     vg_norm gradient, weight, step;
     double max_abs;
-    double zero, subnormal, frozen; /* counts */
+    double zero, subnormal, frozen, stuck; /* counts */
 } vg_summary;
 
 /* What inspection adds up over the outputs and deltas of a layer. */
 typedef struct {
     vg_norm delta;
-    double derivative; /* sum */
+    double derivative;      /* sum */
     double saturated, dead; /* entries, units */
 } vg_statistics;
 
@@ -66,13 +73,13 @@ typedef struct {
     void (*watch)(size_t n, const void *x, double *guard);
 
     /* to (rows, n; ld) = the rows order[..] of from (.., n), or its first rows without an order */
-    void (*gather)(size_t rows, size_t n, const void *from, const int64_t *order, void *to, size_t ld,
-                   double *guard);
+    void (*gather)(size_t rows, size_t n, const void *from, const int64_t *order, void *to,
+                   size_t ld, double *guard);
 
     /* y (rows, n_out; ldy) = phi(x W + b), x (rows, n_in; ldx) */
     void (*dense_forward)(size_t rows, size_t n_in, size_t n_out, const void *x, size_t ldx,
-                          const void *weights, const void *biases, vg_activation activation, void *y,
-                          size_t ldy, void *scratch, double *guard);
+                          const void *weights, const void *biases, vg_activation activation,
+                          void *y, size_t ldy, void *scratch, double *guard);
 
     /* dx (rows, n_in; lddx) = (dy W^T) * phi'(x), dy (rows, n_out; lddy), x the outputs of phi.
      * norms (rows,), unless NULL: the sum of squares of each row of dy W^T. */
@@ -80,8 +87,8 @@ typedef struct {
                            const void *weights, vg_activation activation, const void *x, size_t ldx,
                            void *dx, size_t lddx, void *scratch, double *guard, vg_norm *norms);
 
-    /* Rows [first, last) of dW = x^T dy: written to gradient (n_in, n_out) if that is not NULL, else
-     * applied to weights and velocity (n_in, n_out). summary: NULL, or what to add to. */
+    /* Rows [first, last) of dW = x^T dy: written to gradient (n_in, n_out) if that is not NULL,
+     * else applied to weights and velocity (n_in, n_out). summary: NULL, or what to add to. */
     void (*weight_update)(size_t rows, size_t first, size_t last, size_t n_out, const void *x,
                           size_t ldx, const void *dy, size_t lddy, void *weights, void *velocity,
                           void *gradient, const vg_update *update, void *scratch, double *guard,
@@ -91,14 +98,15 @@ typedef struct {
     void (*column_sums)(size_t rows, size_t n, const void *dy, size_t ld, void *sums);
 
     /* Apply gradient (n,) to params and velocity (n,). */
-    void (*sgd)(size_t n, const void *gradient, void *params, void *velocity, const vg_update *update,
-                double *guard, vg_summary *summary);
+    void (*sgd)(size_t n, const void *gradient, void *params, void *velocity,
+                const vg_update *update, double *guard, vg_summary *summary);
 
     /* Loss of each row of z (rows, n; ld), whether its prediction is right (1 or 0), and
-     * dz (rows, n; ld) = dloss/dz divided by batch. Sample i is labels[order[i]] or row order[i] of targets. */
-    void (*loss)(vg_loss loss, size_t rows, size_t n, const void *z, size_t ld, const int32_t *labels,
-                 const void *targets, const int64_t *order, double batch, double *losses,
-                 double *correct, void *dz, double *guard);
+     * dz (rows, n; ld) = dloss/dz divided by batch. Sample i is labels[order[i]] or row order[i] of
+     * targets. */
+    void (*loss)(vg_loss loss, size_t rows, size_t n, const void *z, size_t ld,
+                 const int32_t *labels, const void *targets, const int64_t *order, double batch,
+                 double *losses, double *correct, void *dz, double *guard);
 
     void (*exponential)(size_t n, const void *x, void *y);
     /* y = phi(x), and y = phi'(x) with x the outputs of phi; n elements. */

@@ -1,7 +1,8 @@
 /* plan.c - sizes -> where everything lies; every product and sum checked for overflow. */
 #include "kernels.h"
 
-/* Elements in a cache line of 64 bytes of the smaller type: rows and pieces start at multiples of it. */
+/* Elements in a cache line of 64 bytes of the smaller type: rows and pieces start at multiples of
+ * it. */
 enum { LINE = 16 };
 /* Threads' guards lie a cache line apart, in doubles. */
 enum { GUARD_STRIDE = 8 };
@@ -60,10 +61,12 @@ int vg_workspace_lay_out(const vg_net *net, size_t rows, int n_threads, vg_works
 
     w->row_correct = rows;
     w->row_norms = add_product(0, rows, 2, &fits);
-    w->summaries = add_product(w->row_norms, rows * net->n_layers, sizeof(vg_norm) / sizeof(double), &fits);
+    w->summaries =
+        add_product(w->row_norms, rows * net->n_layers, sizeof(vg_norm) / sizeof(double), &fits);
     w->statistics = add_product(w->summaries, net->n_blocks + net->n_layers,
                                 sizeof(vg_summary) / sizeof(double), &fits);
-    w->guards = add_product(w->statistics, net->n_layers, sizeof(vg_statistics) / sizeof(double), &fits);
+    w->guards =
+        add_product(w->statistics, net->n_layers, sizeof(vg_statistics) / sizeof(double), &fits);
     w->n_notes = add_product(w->guards, threads, GUARD_STRIDE, &fits);
     return fits ? 0 : -1;
 }
@@ -80,8 +83,8 @@ size_t vg_forward_scratch(const vg_net *net, int n_threads) {
     return fits ? all : 0;
 }
 
-/* A meeting of two threads costs a few microseconds where one thread does 50 to 200 kFLOP a
- * microsecond: below about a MFLOP a thread, company costs more than it brings. */
+/* A meeting of two threads costs some microseconds, in which one thread with AVX-512 does about 100
+ * kFLOP each: below about a MFLOP a thread, company costs more than it brings. */
 int vg_threads_for(const vg_net *net, size_t rows, int limit) {
     double flops = 0;
     for (size_t l = 0; l < net->n_layers; l++)
@@ -92,7 +95,8 @@ int vg_threads_for(const vg_net *net, size_t rows, int limit) {
     return n > 1 ? n : 1;
 }
 
-/* ---- sums of squares that cannot overflow ------------------------------------------------------ */
+/* ---- sums of squares that cannot overflow ------------------------------------------------------
+ */
 
 void vg_norm_add(vg_norm *a, vg_norm b) {
     if (b.sum == 0) return;
@@ -114,6 +118,7 @@ void vg_summary_add(vg_summary *a, const vg_summary *b) {
     a->zero += b->zero;
     a->subnormal += b->subnormal;
     a->frozen += b->frozen;
+    a->stuck += b->stuck;
 }
 
 double vg_norm_root(vg_norm a) { return ldexp(sqrt(a.sum), (int)a.exponent); }

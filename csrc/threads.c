@@ -1,10 +1,10 @@
 /* threads.c - see threads.h.
  *
- * Why not OpenMP: libgomp hangs after fork(), comes twice beside PyTorch, and gives false alarms under
- * TSan; two meetings a step and a sleeping team are all that is needed.
+ * Why not OpenMP: libgomp hangs after fork(), comes twice beside PyTorch, and gives false alarms
+ * under TSan; two meetings a step and a sleeping team are all that is needed.
  *
- * Who waits spins for about SPIN_NS and then sleeps: on a busy machine the partner may not be running,
- * and a spinning thread would keep it from running. */
+ * Who waits spins for about SPIN_NS and then sleeps: on a busy machine the partner may not be
+ * running, and a spinning thread would keep it from running. */
 #include "threads.h"
 
 #ifdef VG_NO_THREADS
@@ -27,7 +27,8 @@ enum { SPIN_NS = 20000, SPINS_PER_LOOK = 16 };
 
 /* A counter that threads wait on until it changes. */
 typedef struct {
-    atomic_uint value, sleepers;
+    atomic_ullong value;
+    atomic_uint sleepers;
     pthread_mutex_t lock;
     pthread_cond_t changed;
 } gate;
@@ -56,13 +57,14 @@ static long long now_ns(void) {
     return (long long)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* The new value, once it differs from `seen`. Sleeper and opener each write their own variable before
- * they read the other's, in one total order: one of them sees the other, so no wake-up is lost. */
-static unsigned gate_wait(gate *g, unsigned seen) {
+/* The new value, once it differs from `seen`. Sleeper and opener each write their own variable
+ * before they read the other's, in one total order: one of them sees the other, so no wake-up is
+ * lost. */
+static unsigned long long gate_wait(gate *g, unsigned long long seen) {
     const long long start = now_ns();
     do {
         for (int i = 0; i < SPINS_PER_LOOK; i++) {
-            const unsigned value = atomic_load_explicit(&g->value, memory_order_acquire);
+            const unsigned long long value = atomic_load_explicit(&g->value, memory_order_acquire);
             if (value != seen) return value;
             relax();
         }
@@ -72,12 +74,12 @@ static unsigned gate_wait(gate *g, unsigned seen) {
     atomic_fetch_add(&g->sleepers, 1);
     while (atomic_load(&g->value) == seen) pthread_cond_wait(&g->changed, &g->lock);
     atomic_fetch_sub(&g->sleepers, 1);
-    const unsigned value = atomic_load(&g->value);
+    const unsigned long long value = atomic_load(&g->value);
     pthread_mutex_unlock(&g->lock);
     return value;
 }
 
-static void gate_open(gate *g, unsigned value) {
+static void gate_open(gate *g, unsigned long long value) {
     atomic_store(&g->value, value);
     if (atomic_load(&g->sleepers) == 0) return;
     pthread_mutex_lock(&g->lock);
@@ -87,7 +89,7 @@ static void gate_open(gate *g, unsigned value) {
 
 void vg_team_meet(int n_threads) {
     if (n_threads == 1) return;
-    const unsigned seen = atomic_load_explicit(&team.meeting.value, memory_order_acquire);
+    const unsigned long long seen = atomic_load_explicit(&team.meeting.value, memory_order_acquire);
     if (atomic_fetch_add(&team.arrived, 1) + 1 == (unsigned)n_threads) {
         atomic_store(&team.arrived, 0);
         gate_open(&team.meeting, seen + 1);
@@ -96,20 +98,20 @@ void vg_team_meet(int n_threads) {
     }
 }
 
-/* The value of the gate to work is a task's number and, in the low half, its number of threads. Thread t
- * takes part if it is among them; else it may not look at the team, which can be given its next task
- * meanwhile. */
-enum { HALF = 16, N_THREADS_MASK = (1 << HALF) - 1 };
+/* The value of the gate to work is a task's number and, in its low bits, its number of threads.
+ * Thread t takes part if it is among them; else it may not look at the team, which can be given its
+ * next task meanwhile. */
+enum { LOW = 16, N_THREADS_MASK = (1 << LOW) - 1 };
 
 typedef struct {
     int thread;
-    unsigned seen;
+    unsigned long long seen;
 } worker;
 static worker workers[VG_THREADS_MOST];
 
 static void *work(void *argument) {
     const worker *const self = argument;
-    for (unsigned seen = self->seen;;) {
+    for (unsigned long long seen = self->seen;;) {
         seen = gate_wait(&team.work, seen);
         const int n_threads = (int)(seen & N_THREADS_MASK);
         if (self->thread >= n_threads) continue;
@@ -155,8 +157,8 @@ void vg_team_run(vg_task *task, void *context, int wanted) {
     } else {
         team.task = task;
         team.context = context;
-        const unsigned number = (atomic_load(&team.work.value) >> HALF) + 1;
-        gate_open(&team.work, number << HALF | (unsigned)n_threads);
+        const unsigned long long number = (atomic_load(&team.work.value) >> LOW) + 1;
+        gate_open(&team.work, number << LOW | (unsigned)n_threads);
         task(context, 0, n_threads);
         vg_team_meet(n_threads);
     }

@@ -1,16 +1,19 @@
-/* train.c - one training step, and runs of them. An epoch is a loop of steps inside one task of the team.
+/* train.c - one training step, and runs of them. An epoch is a loop of steps inside one task of the
+ * team.
  *
- *   A  each thread takes rows of the batch: gather, forward, loss, deltas back (with the old weights)
+ *   A  each thread takes rows of the batch: gather, forward, loss, deltas back (with the old
+ * weights)
  *      -- meet --
  *   B  each thread takes blocks of weight rows: dW and its update, in registers
  *      -- meet --
  *
- * If the update needs to know the whole gradient first (clip_norm), or if a guard has tripped, B writes
- * the gradient to memory and
+ * If the update needs to know the whole gradient first (clip_norm), or if a guard has tripped, B
+ * writes the gradient to memory and
  *      -- meet --
  *   C  each thread applies it to its blocks. (After a trip: twice, the first time without storing.)
  *
- * No sum over the batch is ever split, and what is summed over threads is summed in a fixed order. */
+ * No sum over the batch is ever split, and what is summed over threads is summed in a fixed order.
+ */
 #include <time.h>
 
 #include "kernels.h"
@@ -65,7 +68,8 @@ static vg_statistics *statistics(const crew *c, size_t l) {
     return (vg_statistics *)(void *)(c->run->notes + c->run->workspace->statistics) + (l - 1);
 }
 
-/* ---- A: rows ------------------------------------------------------------------------------------ */
+/* ---- A: rows ------------------------------------------------------------------------------------
+ */
 
 static void rows_forward_and_back(crew *c) {
     const vg_run *const run = c->run;
@@ -78,8 +82,8 @@ static void rows_forward_and_back(crew *c) {
     const size_t sample = c->first_row + from, n_0 = net->layers[0].n_in;
     const int64_t *const order = run->order ? run->order + sample : NULL;
     const size_t skip = order ? 0 : sample;
-    c->kernels->gather(rows, n_0, at(c, run->x, skip * n_0), order, output(c, 0, from), net->input_ld,
-                       &c->guard);
+    c->kernels->gather(rows, n_0, at(c, run->x, skip * n_0), order, output(c, 0, from),
+                       net->input_ld, &c->guard);
 
     for (size_t l = 1; l <= n_layers; l++) {
         const vg_layer *const layer = &net->layers[l - 1];
@@ -91,17 +95,18 @@ static void rows_forward_and_back(crew *c) {
 
     const vg_layer *const last = &net->layers[n_layers - 1];
     c->kernels->loss(net->loss, rows, last->n_out, output(c, n_layers, from), last->ld,
-                     run->labels ? run->labels + skip : NULL, at(c, run->targets, skip * last->n_out),
-                     order, (double)c->rows, run->notes + from,
-                     run->notes + run->workspace->row_correct + from, delta(c, n_layers, from), &c->guard);
+                     run->labels ? run->labels + skip : NULL,
+                     at(c, run->targets, skip * last->n_out), order, (double)c->rows,
+                     run->notes + from, run->notes + run->workspace->row_correct + from,
+                     delta(c, n_layers, from), &c->guard);
 
     for (size_t l = n_layers; l > 1; l--) {
         const vg_layer *const layer = &net->layers[l - 1];
-        c->kernels->dense_backward(rows, layer->n_in, layer->n_out, delta(c, l, from), layer->ld,
-                                   at(c, run->params, layer->weights), net->layers[l - 2].activation,
-                                   output(c, l - 1, from), ld_of(c, l - 1), delta(c, l - 1, from),
-                                   ld_of(c, l - 1), scratch(c), &c->guard,
-                                   c->inspected ? row_norms(c, l - 1) + from : NULL);
+        c->kernels->dense_backward(
+            rows, layer->n_in, layer->n_out, delta(c, l, from), layer->ld,
+            at(c, run->params, layer->weights), net->layers[l - 2].activation,
+            output(c, l - 1, from), ld_of(c, l - 1), delta(c, l - 1, from), ld_of(c, l - 1),
+            scratch(c), &c->guard, c->inspected ? row_norms(c, l - 1) + from : NULL);
     }
 }
 
@@ -117,9 +122,11 @@ static double sum_in_order(const double *x, size_t n) {
     return sum;
 }
 
-/* ---- B and C: blocks of weights ------------------------------------------------------------------ */
+/* ---- B and C: blocks of weights
+ * ------------------------------------------------------------------ */
 
-/* The blocks [first, last) of this thread: those whose middle weight lies in its share of all weights. */
+/* The blocks [first, last) of this thread: those whose middle weight lies in its share of all
+ * weights. */
 static void share_blocks(const crew *c, size_t *first, size_t *last) {
     const vg_net *const net = c->run->net;
     const double share = (double)net->n_params / c->n_threads;
@@ -142,11 +149,13 @@ static void share_blocks(const crew *c, size_t *first, size_t *last) {
     if (c->thread == c->n_threads - 1) *last = net->n_blocks;
 }
 
-/* What is done with rows [first, last) of the weights of layer l, which are the blocks from `block` on. */
+/* What is done with rows [first, last) of the weights of layer l, which are the blocks from `block`
+ * on. */
 typedef void visit(crew *c, size_t l, size_t first, size_t last, size_t block,
                    const vg_update *update);
 
-/* Visit this thread's rows: all of a layer's at once, or block by block when something is summed. */
+/* Visit this thread's rows: all of a layer's at once, or block by block when something is summed.
+ */
 static void visit_blocks(crew *c, int block_by_block, const vg_update *update, visit *visit) {
     const vg_net *const net = c->run->net;
     size_t first, last;
@@ -220,10 +229,10 @@ static void fused_visit(crew *c, size_t l, size_t first, size_t last, size_t blo
     const vg_run *const run = c->run;
     const vg_layer *const layer = &run->net->layers[l - 1];
     vg_summary *const s = fresh_summary(c, block, update);
-    c->kernels->weight_update(c->rows, first, last, layer->n_out, output(c, l - 1, 0), ld_of(c, l - 1),
-                              delta(c, l, 0), layer->ld, at(c, run->params, layer->weights),
-                              at(c, run->velocity, layer->weights), NULL, update, scratch(c), &c->guard,
-                              s);
+    c->kernels->weight_update(
+        c->rows, first, last, layer->n_out, output(c, l - 1, 0), ld_of(c, l - 1), delta(c, l, 0),
+        layer->ld, at(c, run->params, layer->weights), at(c, run->velocity, layer->weights), NULL,
+        update, scratch(c), &c->guard, s);
     if (first > 0) return;
     bias_gradient(c, l, scratch(c));
     apply_biases(c, l, scratch(c), update);
@@ -236,11 +245,11 @@ static void gradient_visit(crew *c, size_t l, size_t first, size_t last, size_t 
     const vg_layer *const layer = &run->net->layers[l - 1];
     void *const dw = at(c, run->gradient, layer->weights);
     void *const db = at(c, run->gradient, layer->biases);
-    c->kernels->weight_update(c->rows, first, last, layer->n_out, output(c, l - 1, 0), ld_of(c, l - 1),
-                              delta(c, l, 0), layer->ld, NULL, NULL, dw, update, scratch(c), &c->guard,
-                              NULL);
-    summary(c, block)->gradient = c->kernels->square_norm(
-        (last - first) * layer->n_out, at(c, dw, first * layer->n_out));
+    c->kernels->weight_update(c->rows, first, last, layer->n_out, output(c, l - 1, 0),
+                              ld_of(c, l - 1), delta(c, l, 0), layer->ld, NULL, NULL, dw, update,
+                              scratch(c), &c->guard, NULL);
+    summary(c, block)->gradient =
+        c->kernels->square_norm((last - first) * layer->n_out, at(c, dw, first * layer->n_out));
     if (first > 0) return;
     bias_gradient(c, l, db);
     summary(c, run->net->n_blocks + l - 1)->gradient = c->kernels->square_norm(layer->n_out, db);
@@ -253,14 +262,16 @@ static void apply_visit(crew *c, size_t l, size_t first, size_t last, size_t blo
     const vg_layer *const layer = &run->net->layers[l - 1];
     const size_t start = layer->weights + first * layer->n_out;
     vg_summary *const s = fresh_summary(c, block, update);
-    c->kernels->sgd((last - first) * layer->n_out, at(c, run->gradient, start), at(c, run->params, start),
-                    at(c, run->velocity, start), update, &c->guard, s);
+    c->kernels->sgd((last - first) * layer->n_out, at(c, run->gradient, start),
+                    at(c, run->params, start), at(c, run->velocity, start), update, &c->guard, s);
     if (first == 0) apply_biases(c, l, at(c, run->gradient, layer->biases), update);
 }
 
-/* ---- inspection ----------------------------------------------------------------------------------- */
+/* ---- inspection
+ * ----------------------------------------------------------------------------------- */
 
-/* The quantities of layer l, from what the passes have summed up; blocks and rows in their order. */
+/* The quantities of layer l, from what the passes have summed up; blocks and rows in their order.
+ */
 static void write_record(const crew *c, size_t l, vg_record *record) {
     const vg_net *const net = c->run->net;
     const vg_layer *const layer = &net->layers[l - 1];
@@ -285,6 +296,7 @@ static void write_record(const crew *c, size_t l, vg_record *record) {
         .dead = s->dead / units,
         .update_ratio = vg_norm_root(sum.step) / vg_norm_root(sum.weight),
         .frozen = sum.frozen / weights,
+        .stuck = sum.stuck / weights,
         .zero = sum.zero / weights,
         .subnormal = sum.subnormal / weights,
         .max_abs = sum.max_abs,
@@ -306,10 +318,11 @@ static void write_records(const crew *c) {
     run->n_records++;
 }
 
-/* ---- one step ------------------------------------------------------------------------------------- */
+/* ---- one step
+ * ------------------------------------------------------------------------------------- */
 
-/* Meet, and learn whether all threads' guards are well: every thread gets the same answer. A guard is
- * told before this meeting only, and there is another meeting before the next time. */
+/* Meet, and learn whether all threads' guards are well: every thread gets the same answer. A guard
+ * is told before this meeting only, and there is another meeting before the next time. */
 static int meet_well(crew *c) {
     const vg_run *const run = c->run;
     run->notes[vg_guard_at(run->workspace, c->thread)] = c->guard;
@@ -320,15 +333,22 @@ static int meet_well(crew *c) {
     return 1;
 }
 
-/* What an update adds to must be of moderate size too. Before the first meeting of a call, because the
- * parameters change after it; each thread looks at its share. */
+/* What an update adds to must be of moderate size too. Before the first meeting of a call, because
+ * the parameters change after it; each thread looks at its share. */
 static void check_parameters(crew *c) {
     const vg_run *const run = c->run;
     const size_t n = run->net->n_params, threads = (size_t)c->n_threads, t = (size_t)c->thread;
-    const size_t from = n / threads * t, to = c->thread + 1 < c->n_threads ? n / threads * (t + 1) : n;
+    const size_t from = n / threads * t,
+                 to = c->thread + 1 < c->n_threads ? n / threads * (t + 1) : n;
     c->kernels->watch(to - from, at(c, run->params, from), &c->guard);
     if (run->velocity) c->kernels->watch(to - from, at(c, run->velocity, from), &c->guard);
     c->checked = 1;
+}
+
+/* Whether the guards' bounds hold for these rates (see guard.tmpl.h). */
+static int moderate_rates(const crew *c) {
+    const vg_sgd *const sgd = &c->run->sgd;
+    return sgd->lr <= VG_RATE_MOST && sgd->weight_decay <= VG_RATE_MOST;
 }
 
 /* Of the whole gradient in memory, by blocks in their order: the same bits in every thread. */
@@ -372,9 +392,9 @@ static vg_status take_step(crew *c, size_t step) {
                    (run->inspect_every && (run->steps_before + step) % run->inspect_every == 0);
 
     const vg_update update = update_of(&run->sgd, 1);
-    if (!c->checked && !update.plain) check_parameters(c);
+    if (!c->checked) check_parameters(c);
     rows_forward_and_back(c);
-    const int well = meet_well(c);
+    const int well = meet_well(c) && moderate_rates(c);
     const double loss = sum_in_order(run->notes, c->rows) / (double)c->rows;
     if (!isfinite(loss)) return VG_NON_FINITE;
 
@@ -433,7 +453,8 @@ void vg_train(vg_run *run) {
     vg_team_run(train, &call, run->n_threads);
 }
 
-/* ---- forward only --------------------------------------------------------------------------------- */
+/* ---- forward only
+ * --------------------------------------------------------------------------------- */
 
 typedef struct {
     const vg_net *net;
@@ -456,7 +477,8 @@ static void forward(void *context, int thread, int n_threads) {
 
     const size_t stride = (size_t)n_threads * VG_FORWARD_ROWS;
     for (size_t from = (size_t)thread * VG_FORWARD_ROWS; from < call->n_rows; from += stride) {
-        const size_t left = call->n_rows - from, rows = left < VG_FORWARD_ROWS ? left : VG_FORWARD_ROWS;
+        const size_t left = call->n_rows - from,
+                     rows = left < VG_FORWARD_ROWS ? left : VG_FORWARD_ROWS;
         const void *x = (const char *)call->x + from * net->layers[0].n_in * item;
         size_t ldx = net->layers[0].n_in;
         for (size_t l = 1; l <= n_layers; l++) {
@@ -465,9 +487,9 @@ static void forward(void *context, int thread, int n_threads) {
             void *const y = l < n_layers ? buffers + (l % 2) * buffer
                                          : (char *)call->z + from * layer->n_out * item;
             const size_t ldy = l < n_layers ? layer->ld : layer->n_out;
-            kernels->dense_forward(rows, layer->n_in, layer->n_out, x, ldx, params + layer->weights * item,
-                                   params + layer->biases * item, layer->activation, y, ldy,
-                                   buffers + 2 * buffer, &guard);
+            kernels->dense_forward(rows, layer->n_in, layer->n_out, x, ldx,
+                                   params + layer->weights * item, params + layer->biases * item,
+                                   layer->activation, y, ldy, buffers + 2 * buffer, &guard);
             x = y;
             ldx = ldy;
         }

@@ -1,8 +1,9 @@
 /* vgfast.h - the contract of the C core. Read this first.
  *
  * Letters: B rows of the batch, L layers, n_l units of layer l; layer l (1..L, stored at l-1) maps
- * a[l-1] (B, n_in) to a[l] (B, n_out) by z = a W + b, a = phi(z). W is (n_in, n_out). Layer L is linear:
- * its non-linearity belongs to the loss. d means gradient: dW, db; delta_l = dloss/dz_l, (B, n_l).
+ * a[l-1] (B, n_in) to a[l] (B, n_out) by z = a W + b, a = phi(z). W is (n_in, n_out). Layer L is
+ * linear: its non-linearity belongs to the loss. d means gradient: dW, db; delta_l = dloss/dz_l,
+ * (B, n_l).
  *
  * The core allocates nothing, prints nothing and cannot fail: whoever calls owns every byte and has
  * checked every size. All matrices are row-major; ld is the distance between rows, in elements.
@@ -17,7 +18,8 @@ typedef enum { VG_F32, VG_F64 } vg_dtype;
 typedef enum { VG_IDENTITY, VG_SIGMOID, VG_TANH, VG_RELU, VG_LEAKY_RELU } vg_activation;
 typedef enum { VG_CROSS_ENTROPY, VG_BINARY_CROSS_ENTROPY, VG_MSE } vg_loss;
 
-/* ---- the net: where everything lies in the one parameter vector -------------------------------- */
+/* ---- the net: where everything lies in the one parameter vector --------------------------------
+ */
 
 typedef struct {
     size_t n_in, n_out;
@@ -41,8 +43,8 @@ typedef struct {
     size_t panel;     /* elements of scratch that the widest layer needs when its W is transposed */
 } vg_net;
 
-/* Rows of W that are updated, and summed up for inspection, as one unit. A multiple of every tile
- * height, so that tiles, and with them all bits, do not depend on how blocks fall to threads. */
+/* Rows of W that are summed up for inspection as one unit. A multiple of every tile height, so that
+ * the order of those sums does not depend on how blocks fall to threads. */
 enum { VG_BLOCK_ROWS = 48 };
 
 /* Fill in everything but dtype, loss, n_layers and each layer's n_in, n_out, activation.
@@ -51,13 +53,14 @@ int vg_net_lay_out(vg_net *net);
 
 size_t vg_item_size(vg_dtype dtype);
 
-/* ---- the workspace: memory for one batch in flight --------------------------------------------- */
+/* ---- the workspace: memory for one batch in flight ---------------------------------------------
+ */
 
 typedef struct {
-    size_t rows;      /* of the largest batch */
-    int n_threads;    /* at most */
-    size_t deltas;    /* offset, in elements, of delta_1; the input and a[1..L] lie before it */
-    size_t scratch;   /* offset of the first thread's scratch */
+    size_t rows;    /* of the largest batch */
+    int n_threads;  /* at most */
+    size_t deltas;  /* offset, in elements, of delta_1; the input and a[1..L] lie before it */
+    size_t scratch; /* offset of the first thread's scratch */
     size_t per_thread;
     size_t n_elements; /* of the net's dtype */
 
@@ -77,16 +80,18 @@ size_t vg_forward_scratch(const vg_net *net, int n_threads);
 /* How many threads, of at most `limit`, pay for a training step on `rows` rows. */
 int vg_threads_for(const vg_net *net, size_t rows, int limit);
 
-/* ---- inspection: what one step knows about one layer (defined in gradients.py) ------------------ */
+/* ---- inspection: what one step knows about one layer (defined in gradients.py) ------------------
+ */
 
 typedef struct {
     double grad_norm, bias_grad_norm, weight_norm, delta_norm, speed;
     double weight_gain, activation_gain, gain;
     double mean_derivative, saturated, dead;
-    double update_ratio, frozen, zero, subnormal, max_abs;
+    double update_ratio, frozen, stuck, zero, subnormal, max_abs;
 } vg_record;
 
-/* ---- training ----------------------------------------------------------------------------------- */
+/* ---- training -----------------------------------------------------------------------------------
+ */
 
 typedef struct {
     double lr, momentum, weight_decay;
@@ -101,10 +106,10 @@ typedef enum {
 } vg_mode;
 
 typedef enum {
-    VG_DONE,       /* all steps */
-    VG_PAUSED,     /* out of time: call again */
-    VG_WARY,       /* huge values met and run.gradient is NULL: give it memory and call again */
-    VG_NON_FINITE  /* the next step would leave a non-finite loss, gradient or parameter */
+    VG_DONE,      /* all steps */
+    VG_PAUSED,    /* out of time: call again */
+    VG_WARY,      /* huge values met and run.gradient is NULL: give it memory and call again */
+    VG_NON_FINITE /* the next step would leave a non-finite loss, gradient or parameter */
 } vg_status;
 
 typedef struct {
@@ -121,7 +126,8 @@ typedef struct {
 
     void *params;   /* (n_params,) */
     void *velocity; /* (n_params,), or NULL without momentum */
-    void *gradient; /* (n_params,), or NULL: never written unless clip_norm or the mode needs it */
+    void *gradient; /* (n_params,), or NULL: written where clip_norm, the mode or a tripped guard
+                     * needs it, else not touched */
     void *memory;   /* workspace->n_elements */
     double *notes;  /* workspace->n_notes */
     vg_sgd sgd;
@@ -146,9 +152,11 @@ void vg_train(vg_run *run);
 void vg_forward(const vg_net *net, const void *params, const void *x, size_t n_rows, void *z,
                 void *scratch, int n_threads);
 
-/* ---- the choice of machine ---------------------------------------------------------------------- */
+/* ---- the choice of machine ----------------------------------------------------------------------
+ */
 
-/* The n-th instruction set that was built and that this machine can run, narrow to wide; or NULL. */
+/* The n-th instruction set that was built and that this machine can run, narrow to wide; or NULL.
+ */
 const char *vg_isa_available(int n);
 const char *vg_isa_name(void);
 int vg_isa_use(const char *name); /* 0, or -1 if it is not available */

@@ -27,17 +27,20 @@ static void *reals(size_t n) {
 static long products(size_t m, size_t n, size_t k) {
     const vg_kernels *const kernels = vg_kernels_of(dtype);
     double guard = 0;
-    void *a = reals(m * k), *at = reals(k * m), *b = reals(k * n), *bt = reals(n * k), *c = reals(m * n);
+    void *a = reals(m * k), *at = reals(k * m), *b = reals(k * n), *bt = reals(n * k),
+         *c = reals(m * n);
     void *bias = reals(n), *x = reals(m * n), *v = reals(m * n);
     void *scratch = reals(VG_TILE_SIZE + (n > k ? n : k) * VG_TILE_COLS);
     vg_norm *norms = malloc(m * sizeof(vg_norm));
     vg_summary summary = {0};
-    vg_update update = {.lr = 0.1, .momentum = 0.9, .decay = 0.1, .clip_value = 1, .scale = 1, .commit = 1};
+    vg_update update = {
+        .lr = 0.1, .momentum = 0.9, .decay = 0.1, .clip_value = 1, .scale = 1, .commit = 1};
     kernels->dense_forward(m, k, n, a, k, b, bias, VG_SIGMOID, c, n, scratch, &guard);
     kernels->dense_backward(m, n, k, a, k, bt, VG_TANH, x, n, c, n, scratch, &guard, norms);
     kernels->weight_update(k, 0, m, n, at, m, b, n, c, v, NULL, &update, scratch, &guard, &summary);
     kernels->weight_update(k, 0, m, n, at, m, b, n, NULL, NULL, c, &update, scratch, &guard, NULL);
-    free(a), free(at), free(b), free(bt), free(c), free(bias), free(x), free(v), free(scratch), free(norms);
+    free(a), free(at), free(b), free(bt), free(c), free(bias), free(x), free(v), free(scratch),
+        free(norms);
     return 4;
 }
 
@@ -76,7 +79,8 @@ static long training(int n_threads, double clip_norm, size_t inspect_every, doub
     static const size_t sizes[LAYERS + 1] = {13, 60, 51, 4};
     vg_layer layers[LAYERS] = {0};
     for (size_t l = 0; l < LAYERS; l++)
-        layers[l] = (vg_layer){.n_in = sizes[l], .n_out = sizes[l + 1], .activation = l + 1 < LAYERS ? VG_RELU : 0};
+        layers[l] = (vg_layer){
+            .n_in = sizes[l], .n_out = sizes[l + 1], .activation = l + 1 < LAYERS ? VG_RELU : 0};
     vg_net net = {.dtype = dtype, .loss = VG_CROSS_ENTROPY, .n_layers = LAYERS, .layers = layers};
     vg_workspace workspace;
     if (vg_net_lay_out(&net) || vg_workspace_lay_out(&net, BATCH, n_threads, &workspace)) abort();
@@ -86,13 +90,25 @@ static long training(int n_threads, double clip_norm, size_t inspect_every, doub
     double losses[STEPS], correct[STEPS];
     vg_record records[STEPS * 2 * LAYERS];
     vg_run run = {
-        .net = &net, .workspace = &workspace, .mode = VG_TRAIN, .n_threads = n_threads,
-        .x = reals(ROWS * sizes[0]), .labels = labels, .order = order, .n_rows = ROWS, .batch_size = BATCH,
-        .params = reals(net.n_params), .velocity = reals(net.n_params),
-        .gradient = reals(net.n_params), .memory = reals(workspace.n_elements),
-        .notes = malloc(workspace.n_notes * sizeof(double)), .losses = losses, .correct = correct,
+        .net = &net,
+        .workspace = &workspace,
+        .mode = VG_TRAIN,
+        .n_threads = n_threads,
+        .x = reals(ROWS * sizes[0]),
+        .labels = labels,
+        .order = order,
+        .n_rows = ROWS,
+        .batch_size = BATCH,
+        .params = reals(net.n_params),
+        .velocity = reals(net.n_params),
+        .gradient = reals(net.n_params),
+        .memory = reals(workspace.n_elements),
+        .notes = malloc(workspace.n_notes * sizeof(double)),
+        .losses = losses,
+        .correct = correct,
         .sgd = {.lr = 0.1 * scale, .momentum = 0.9, .clip_norm = clip_norm, .clip_value = INFINITY},
-        .inspect_every = inspect_every, .records = records,
+        .inspect_every = inspect_every,
+        .records = records,
     };
     for (size_t epoch = 0; epoch < 2; epoch++) {
         run.step = 0, run.n_steps = STEPS, run.steps_before = epoch * STEPS;
@@ -125,8 +141,8 @@ int main(int argc, char **argv) {
             } else {
                 for (int threads = 1; threads <= 4; threads++)
                     for (int mode = 0; mode < 12; mode++)
-                        calls += training(threads, mode & 1 ? 0.1 : INFINITY, (size_t)(mode / 2 % 3),
-                                          mode < 6 ? 1 : 1e30);
+                        calls += training(threads, mode & 1 ? 0.1 : INFINITY,
+                                          (size_t)(mode / 2 % 3), mode < 6 ? 1 : 1e30);
             }
             printf("%s %s: %ld calls\n", vg_isa_name(), dtype == VG_F32 ? "f32" : "f64", calls);
         }

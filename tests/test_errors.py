@@ -198,6 +198,8 @@ def test_bad_assignments():
         net.params = np.zeros(3)
     with pytest.raises(TypeError, match="real numbers"):
         net.biases[0] = ["a"] * 5
+    with pytest.raises(TypeError, match="one layer at a time"):
+        net.weights[0:1] = [np.zeros((4, 5))]
     with pytest.raises(AttributeError):
         net.sizes = (1, 2)
     np.testing.assert_array_equal(net.params, before)

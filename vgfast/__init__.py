@@ -1,5 +1,12 @@
 """Dense networks that train fast on the CPU, and that tell where their gradient went."""
 
+try:
+    from vgfast import _core  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "vgfast's compiled core is not beside its Python files, as in a checkout that was not installed; "
+        "run pip install -e . there, or start Python in another folder"
+    ) from error
 from vgfast import init
 from vgfast.config import get_num_threads, set_num_threads, show_config, threads
 from vgfast.gradients import GradientReport

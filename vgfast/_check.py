@@ -142,7 +142,8 @@ def _labels(name: str, array: np.ndarray, n_classes: int) -> np.ndarray:
             f"{name} must hold labels from 0 to {n_classes - 1}, as the net has {n_classes} outputs; "
             f"got {low if low < 0 else high}"
         )
-    return np.ascontiguousarray(array, np.int32)
+    # A copy, always: C takes labels for indices, and whoever else holds the array may change it meanwhile.
+    return np.array(array, np.int32)
 
 
 def _probabilities(name: str, array: np.ndarray) -> None:
@@ -181,5 +182,16 @@ def assigned(name: str, value: Any, target: np.ndarray) -> None:
     """Copy value into target, if it has the shape."""
     array = _numeric(name, value)
     if array.shape != target.shape:
-        raise ValueError(f"{name} has shape {target.shape}, got {array.shape}")
-    target[...] = array
+        raise ValueError(f"{name} has shape {target.shape}, got {array.shape}; give an array of that shape")
+    target[...] = _converted(name, array.reshape(len(array), -1), target.dtype).reshape(target.shape)
+
+
+def batch_size(value: Any, n_rows: int) -> int:
+    """A whole number from 1 to n_rows."""
+    number = integer("batch_size", value, 1)
+    if number > n_rows:
+        raise ValueError(
+            f"batch_size must be at most the number of rows, {n_rows}, got {number}; "
+            f"use batch_size={n_rows} to train on all rows at once"
+        )
+    return number

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, embedsignature=True
 """The one crossing into C.
 
-Python's side has checked values (``_check``); this side checks only that every piece of memory is as long
-as the C core will take it to be, and holds on to it while C has its address.
+Python's side has checked values (``_check``); this side checks that every piece of memory is as long as the C
+core will take it to be, and holds on to it while C has its address.
 """
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
@@ -26,7 +26,8 @@ HAS_THREADS = bool(c.vg_team_exists())
 # vg_record, field by field.
 QUANTITIES = (
     "grad_norm", "bias_grad_norm", "weight_norm", "delta_norm", "speed", "weight_gain", "activation_gain",
-    "gain", "mean_derivative", "saturated", "dead", "update_ratio", "frozen", "zero", "subnormal", "max_abs",
+    "gain", "mean_derivative", "saturated", "dead", "update_ratio", "frozen", "stuck", "zero", "subnormal",
+    "max_abs",
 )
 assert sizeof(c.vg_record) == 8 * len(QUANTITIES)
 
@@ -111,7 +112,10 @@ cdef class Net:
         """z (rows, n_L) = the net applied to x (rows, n_0)."""
         cdef size_t item = c.vg_item_size(self.net.dtype), rows = x.shape[0]
         cdef size_t n_0 = self.net.layers[0].n_in, n_l = self.net.layers[self.net.n_layers - 1].n_out
-        scratch = aligned(c.vg_forward_scratch(&self.net, n_threads), z.dtype)
+        cdef size_t n_scratch = c.vg_forward_scratch(&self.net, n_threads)
+        if n_scratch == 0:
+            raise MemoryError("this net's layers are wider than the address space")
+        scratch = aligned(n_scratch, z.dtype)
         cdef const void *params_at = address(params, self.net.n_params * item, 0)
         cdef const void *x_at = address(x, rows * n_0 * item, 0)
         cdef void *z_at = address(z, rows * n_l * item, 1)
@@ -156,6 +160,7 @@ cdef class Run:
     cdef c.vg_run run
     cdef Workspace workspace
     cdef dict held
+    cdef size_t n_records_most
 
     def __cinit__(self, Workspace workspace, int mode, params, velocity=None, gradient=None):
         cdef size_t n_bytes
@@ -209,13 +214,18 @@ cdef class Run:
         self.run.order = <const int64_t *>self.hold("order", order, self.run.n_rows * 8, 0)
         self.run.losses = <double *>self.hold("losses", losses, n_steps * 8, 1)
         self.run.correct = <double *>self.hold("correct", correct, n_steps * 8, 1)
+        cdef size_t every = self.run.inspect_every
+        if every > 0 and (steps_before + n_steps + every - 1) // every > self.n_records_most:
+            raise ValueError(f"room for {self.n_records_most} records is too little")
         self.run.step = 0
         self.run.n_steps = n_steps
         self.run.steps_before = steps_before
 
     def set_records(self, records, size_t inspect_every):
-        """records: float64 (inspected steps, L, quantities), to be filled."""
-        self.run.records = <c.vg_record *>self.hold("records", records, 0, 1)
+        """records: RECORD (inspected steps, L), to be filled; before ``set_epoch``."""
+        cdef size_t n_bytes = records.shape[0] * self.run.net.n_layers * sizeof(c.vg_record)
+        self.run.records = <c.vg_record *>self.hold("records", records, n_bytes, 1)
+        self.n_records_most = records.shape[0]
         self.run.inspect_every = inspect_every
 
     @property

@@ -77,7 +77,7 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct vg_summary:
         vg_norm gradient, weight, step
-        double max_abs, zero, subnormal, frozen
+        double max_abs, zero, subnormal, frozen, stuck
 
     ctypedef struct vg_update:
         double lr, momentum, decay, clip_value, scale

@@ -111,5 +111,5 @@ def sgd(gradient, params, velocity, double lr, double momentum, int nesterov, do
     return {
         "gradient": c.vg_norm_root(s.gradient), "weight": c.vg_norm_root(s.weight),
         "step": c.vg_norm_root(s.step), "max_abs": s.max_abs, "zero": s.zero, "subnormal": s.subnormal,
-        "frozen": s.frozen, "guard": guard,
+        "frozen": s.frozen, "stuck": s.stuck, "guard": guard,
     }

@@ -29,13 +29,21 @@ def _choose_isa() -> None:
     _core.use_isa(cap if cap is not None else there[-1])
 
 
-def _cgroup_quota() -> int | None:
-    """Processors that the control group of the process allows, rounded up; None without a limit."""
+def _cgroup_quotas() -> Iterator[int]:
+    """Processors that the control group of the process, and each that it lies in, allows, rounded up."""
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
-        return None if quota == "max" else max(1, -(-int(quota) // int(period)))
-    except (OSError, ValueError):
-        return None
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        own = next(line[3:] for line in lines if line.startswith("0::"))
+    except (OSError, StopIteration):
+        own = "/"
+    folder = Path("/sys/fs/cgroup") / own.strip("/")
+    for place in (folder, *folder.parents):
+        try:
+            quota, period = (place / "cpu.max").read_text().split()[:2]
+            if quota != "max":
+                yield max(1, -(-int(quota) // int(period)))
+        except (OSError, ValueError):
+            continue
 
 
 def _default_threads() -> int:
@@ -48,9 +56,7 @@ def _default_threads() -> int:
             )
         return int(asked)
     limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
-    quota = _cgroup_quota()
-    if quota is not None:
-        limits.append(quota)
+    limits += _cgroup_quotas()
     openmp = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if openmp.isdecimal() and int(openmp) > 0:
         limits.append(int(openmp))
@@ -60,7 +66,7 @@ def _default_threads() -> int:
 def get_num_threads() -> int:
     """The most threads that a call may use. Small nets use fewer, because company costs time too.
 
-    By default the least of the processors that the process may run on, the quota of its control group,
+    By default the least of the processors that the process may run on, the quota of its control groups (version 2),
     and the environment variable ``OMP_NUM_THREADS``; ``VGFAST_NUM_THREADS`` overrules all three.
 
     >>> import vgfast as vg

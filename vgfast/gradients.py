@@ -21,8 +21,9 @@ l's activation at z_l (1 for the output layer, which is linear):
     Mean of phi'; share of entries with phi' below 1 % of its maximum; share of units with phi' = 0 on every row.
 ``update_ratio``
     ‖W_new - W_old‖ / ‖W_old‖, computed as ‖lr * step‖ / ‖W_l‖ (for plain SGD, ‖lr dW_l‖ / ‖W_l‖).
-``frozen``
-    Share of weights whose bits the update does not change, in the net's dtype.
+``frozen`` ``stuck``
+    Share of weights whose bits the update does not change, in the net's dtype; and of those among them whose
+    gradient is not 0, so that they ought to have moved.
 ``zero`` ``subnormal`` ``max_abs``
     Shares and largest of abs(dW_l).
 """
@@ -162,7 +163,7 @@ def over_time(records: np.ndarray) -> np.ndarray:
     """(L,) what records (inspected steps, L) of a training come to: geometric means of norms, gains and ratios,
     so that the ledger's products still hold; means of shares; the largest of ``max_abs``."""
     result = np.empty(records.shape[1], RECORD)
-    shares = {"mean_derivative", "saturated", "dead", "frozen", "zero", "subnormal"}
+    shares = {"mean_derivative", "saturated", "dead", "frozen", "stuck", "zero", "subnormal"}
     for name in RECORD.names or ():
         column = records[name]
         if name == "max_abs":
@@ -175,11 +176,10 @@ def over_time(records: np.ndarray) -> np.ndarray:
     return result
 
 
-def stuck(records: np.ndarray) -> np.ndarray:
+def stuck_shares(records: np.ndarray) -> np.ndarray:
     """(L,) the share, among weights whose gradient is not 0, of those that keep their bits; 1 if all are 0."""
-    moved = 1 - records["zero"]
-    with np.errstate(invalid="ignore"):
-        return np.where(moved > 0, (records["frozen"] - records["zero"]) / moved, 1.0)
+    driven = 1 - records["zero"]
+    return np.divide(records["stuck"], driven, out=np.ones(len(records)), where=driven > 0)
 
 
 def judge(
@@ -188,8 +188,11 @@ def judge(
     """(verdict, explanation, remedies, numbers); the rule is in ``GradientReport``."""
     last = len(records)
     deltas = records["delta_norm"]
-    total = float(deltas[0] / deltas[-1]) if deltas[-1] > 0 else 0.0
-    shares = stuck(records)
+    if deltas[-1] == 0:
+        text = "the loss has no gradient on this batch: there is nothing left to learn from it."
+        return "healthy", text, [], {"output_delta_norm": 0.0}
+    total = float(deltas[0] / deltas[-1])
+    shares = stuck_shares(records)
     worst = int(shares.argmax())
     numbers = {
         "total_gain": total,

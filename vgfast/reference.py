@@ -203,8 +203,11 @@ class MLP:
         callbacks: Sequence[Callable[[MLP, History], Any]] = (),
         progress: Callable[[int, int, History], Any] | None = None,
     ) -> History:
-        optimizer = checked_optimizer(optimizer)
+        optimizer = checked_optimizer(optimizer, self.dtype)
+        epochs = _check.integer("epochs", epochs, 1)
+        inspect_every = _check.integer("inspect_every", inspect_every, 0)
         x, t = self._batch(X, y)
+        batch_size = _check.batch_size(batch_size, len(x))
         losses: list[float] = []
         records: list[np.ndarray] = []
         history = History(np.zeros(0))
@@ -236,7 +239,7 @@ class MLP:
         return history
 
     def step(self, X: Any, y: Any, optimizer: SGD | None = None) -> float:
-        return self._update(*self._batch(X, y), checked_optimizer(optimizer))[0]
+        return self._update(*self._batch(X, y), checked_optimizer(optimizer, self.dtype))[0]
 
     def gradients(self, X: Any, y: Any) -> mlp.Gradients:
         x, t = self._batch(X, y)
@@ -246,7 +249,7 @@ class MLP:
         return mlp.Gradients(loss, *self._views(flat), deltas, flat)
 
     def inspect(self, X: Any, y: Any, optimizer: SGD | None = None, steps: int = 1000) -> GradientReport:
-        optimizer = checked_optimizer(optimizer)
+        optimizer = checked_optimizer(optimizer, self.dtype)
         x, t = self._batch(X, y)
         zs, activations = self._forward(x)
         loss, delta, _ = LOSSES[self.loss](zs[-1], t)
@@ -273,6 +276,7 @@ class MLP:
             r["dead"] = (derivative == 0).all(axis=0).mean()
             r["update_ratio"] = _norm(moves[l]) / _norm(self.weights[l])
             r["frozen"] = (self.weights[l] - moves[l] == self.weights[l]).mean()
+            r["stuck"] = ((self.weights[l] - moves[l] == self.weights[l]) & (size > 0)).mean()
             r["zero"], r["max_abs"] = (size == 0).mean(), size.max()
             r["subnormal"] = ((size > 0) & (size < tiny)).mean()
         return GradientReport(records, loss, self.sizes, self.activations, steps)
@@ -302,7 +306,7 @@ class MLP:
         return net
 
     def save(self, path: Any) -> None:
-        mlp.MLP._restore(self.sizes, self.activations, self.loss, self.dtype, self.params).save(path)
+        mlp.MLP._restore(self.sizes, self.activations, self.loss, self.dtype, self.params, None).save(path)
 
     @classmethod
     def load(cls, path: Any) -> MLP:

@@ -12,7 +12,7 @@ from vgfast import _check
 
 
 class SGD:
-    """Stochastic gradient descent, in the order and with the meaning of ``torch.optim.SGD``.
+    """Stochastic gradient descent; as ``torch.optim.SGD``, but for biases, which do not decay here.
 
     For each step, with g the gradient of the mean loss over the batch:
 
@@ -90,11 +90,17 @@ class SGD:
         return f"SGD({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
 
-def checked_optimizer(optimizer: Any) -> SGD:
-    """The optimizer itself, or ``SGD()`` for None."""
+def checked_optimizer(optimizer: Any, dtype: np.dtype) -> SGD:
+    """The optimizer itself, or ``SGD()`` for None, if its rates are numbers in this dtype."""
     if optimizer is None:
         return SGD()
     if not isinstance(optimizer, SGD):
         raise TypeError(f"optimizer must be a vg.SGD, got {optimizer!r}; for example vg.SGD(lr=0.1)")
     optimizer.checked()
+    most = float(np.finfo(dtype).max)
+    for name in ("lr", "weight_decay"):
+        if getattr(optimizer, name) > most:
+            raise ValueError(
+                f"{name} must be at most {most:.2g} for a net of {dtype}, got {getattr(optimizer, name):g}"
+            )
     return optimizer

@@ -1,4 +1,4 @@
-/* avx2.c - every kernel for both types, compiled for avx2; setup.py gives this file its own flags. */
+/* avx2.c - every kernel for both types, compiled for avx2 with flags of its own (setup.py). */
 #include "../kernels.h"
 
 #ifdef __AVX2__ /* else the compiler does not know it: see setup.py */

@@ -1,4 +1,4 @@
-/* avx512.c - every kernel for both types, compiled for avx512; setup.py gives this file its own flags. */
+/* avx512.c - every kernel for both types, compiled for avx512 with flags of its own (setup.py). */
 #include "../kernels.h"
 
 #ifdef __AVX512F__ /* else the compiler does not know it: see setup.py */

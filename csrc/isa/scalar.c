@@ -1,4 +1,4 @@
-/* scalar.c - every kernel for both types, compiled for scalar; setup.py gives this file its own flags. */
+/* scalar.c - every kernel for both types, compiled for scalar with flags of its own (setup.py). */
 #include "../kernels.h"
 #define ISA scalar
 #define SIMD "../simd/scalar.h"

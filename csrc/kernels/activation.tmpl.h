@@ -31,17 +31,19 @@ static inline real NAME(dphi_most)(vg_activation activation) {
     return activation == VG_SIGMOID ? (real)0.25 : (real)1;
 }
 
-#define ACTIVATE(kind)                                                                       \
-    for (size_t i = 0; i < n; i += LANES)                                                    \
-        v_store_n((real *)y + i, NAME(phi)(kind, v_load_n((const real *)x + i, n - i)), n - i)
+#define ACTIVATE(kind)                                                                             \
+    for (size_t i = 0; i < n; i += LANES) {                                                        \
+        v_store_n((real *)y + i, NAME(phi)(kind, v_load_n((const real *)x + i, n - i)), n - i);    \
+    }
 static void NAME(activate)(vg_activation activation, size_t n, const void *x, void *y) {
     SPECIALISE(activation, ACTIVATE);
 }
 #undef ACTIVATE
 
-#define DERIVATIVE(kind)                                                                     \
-    for (size_t i = 0; i < n; i += LANES)                                                    \
-        v_store_n((real *)y + i, NAME(dphi)(kind, v_load_n((const real *)x + i, n - i)), n - i)
+#define DERIVATIVE(kind)                                                                           \
+    for (size_t i = 0; i < n; i += LANES) {                                                        \
+        v_store_n((real *)y + i, NAME(dphi)(kind, v_load_n((const real *)x + i, n - i)), n - i);   \
+    }
 static void NAME(derivative)(vg_activation activation, size_t n, const void *x, void *y) {
     SPECIALISE(activation, DERIVATIVE);
 }

@@ -1,5 +1,5 @@
-/* dense.tmpl.h - the dense layer: y = phi(x W + b), dx = (dy W^T) * phi'(x), dW = x^T dy. Each is one
- * matrix product whose tail finishes a tile while it is in the L1 cache. */
+/* dense.tmpl.h - the dense layer: y = phi(x W + b), dx = (dy W^T) * phi'(x), dW = x^T dy. Each is
+ * one matrix product whose tail finishes a tile while it is in the L1 cache. */
 
 static void NAME(gather)(size_t rows, size_t n, const void *from, const int64_t *order, void *to,
                          size_t ld, double *guard) {
@@ -25,15 +25,16 @@ typedef struct {
     vec guard, scale;
 } NAME(forward_context);
 
-#define FORWARD(kind)                                                                                \
-    for (size_t r = 0; r < rows; r++)                                                                \
-        for (size_t v = 0; v < cols; v += LANES) {                                                   \
-            const vec z = v_add(v_load(tile + r * NR + v), v_load_n(c->biases + j + v, cols - v));   \
-            const vec a = NAME(phi)(kind, z);                                                        \
-            guard = NAME(watch)(guard, a, c->scale);                                                 \
-            v_store_n(c->y + (i + r) * c->ldy + j + v, a, cols - v);                                 \
+#define FORWARD(kind)                                                                              \
+    for (size_t r = 0; r < rows; r++)                                                              \
+        for (size_t v = 0; v < cols; v += LANES) {                                                 \
+            const vec z = v_add(v_load(tile + r * NR + v), v_load_n(c->biases + j + v, cols - v)); \
+            const vec a = NAME(phi)(kind, z);                                                      \
+            guard = NAME(watch)(guard, a, c->scale);                                               \
+            v_store_n(c->y + (i + r) * c->ldy + j + v, a, cols - v);                               \
         }
-static void NAME(forward_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols, real *tile) {
+static void NAME(forward_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
+                               real *tile) {
     NAME(forward_context) *const c = context;
     vec guard = c->guard;
     SPECIALISE(c->activation, FORWARD);
@@ -59,15 +60,16 @@ typedef struct {
     vec guard, scale;
 } NAME(backward_context);
 
-#define BACKWARD(kind)                                                                               \
-    for (size_t r = 0; r < rows; r++)                                                                \
-        for (size_t v = 0; v < cols; v += LANES) {                                                   \
-            const vec a = v_load_n(c->x + (i + r) * c->ldx + j + v, cols - v);                       \
-            const vec d = v_mul(v_load(tile + r * NR + v), NAME(dphi)(kind, a));                     \
-            guard = NAME(watch)(guard, d, c->scale);                                                 \
-            v_store_n(c->dx + (i + r) * c->lddx + j + v, d, cols - v);                               \
+#define BACKWARD(kind)                                                                             \
+    for (size_t r = 0; r < rows; r++)                                                              \
+        for (size_t v = 0; v < cols; v += LANES) {                                                 \
+            const vec a = v_load_n(c->x + (i + r) * c->ldx + j + v, cols - v);                     \
+            const vec d = v_mul(v_load(tile + r * NR + v), NAME(dphi)(kind, a));                   \
+            guard = NAME(watch)(guard, d, c->scale);                                               \
+            v_store_n(c->dx + (i + r) * c->lddx + j + v, d, cols - v);                             \
         }
-static void NAME(backward_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols, real *tile) {
+static void NAME(backward_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
+                                real *tile) {
     NAME(backward_context) *const c = context;
     for (size_t r = 0; r < rows && c->norms; r++) {
         if (j == 0) c->norms[i + r] = (vg_norm){0, 0};
@@ -79,11 +81,12 @@ static void NAME(backward_tail)(void *context, size_t i, size_t j, size_t rows, 
 }
 #undef BACKWARD
 
-static void NAME(dense_backward)(size_t rows, size_t n_in, size_t n_out, const void *dy, size_t lddy,
-                                 const void *weights, vg_activation activation, const void *x,
-                                 size_t ldx, void *dx, size_t lddx, void *scratch, double *guard,
-                                 vg_norm *norms) {
-    NAME(backward_context) c = {activation, x, ldx, dx, lddx, norms, v_zero(), NAME(guard_scale)(0)};
+static void NAME(dense_backward)(size_t rows, size_t n_in, size_t n_out, const void *dy,
+                                 size_t lddy, const void *weights, vg_activation activation,
+                                 const void *x, size_t ldx, void *dx, size_t lddx, void *scratch,
+                                 double *guard, vg_norm *norms) {
+    NAME(backward_context) c = {activation, x,     ldx,      dx,
+                                lddx,       norms, v_zero(), NAME(guard_scale)(0)};
     NAME(gemm)(rows, n_in, n_out, dy, lddy, 1, weights, n_out, 1, scratch, NAME(backward_tail), &c);
     *guard += v_sum(c.guard);
 }
@@ -96,29 +99,33 @@ typedef struct {
     vg_summary *summary;
 } NAME(update_context);
 
-static void NAME(gradient_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols, real *tile) {
+static void NAME(gradient_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
+                                real *tile) {
     const NAME(update_context) *const c = context;
     for (size_t r = 0; r < rows; r++)
         for (size_t v = 0; v < cols; v += LANES)
-            v_store_n(c->gradient + (i + r) * c->n_out + j + v, v_load(tile + r * NR + v), cols - v);
+            v_store_n(c->gradient + (i + r) * c->n_out + j + v, v_load(tile + r * NR + v),
+                      cols - v);
 }
 
-static void NAME(update_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols, real *tile) {
+static void NAME(update_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
+                              real *tile) {
     NAME(update_context) *const c = context;
     for (size_t r = 0; r < rows; r++) {
         const size_t at = (i + r) * c->n_out + j;
-        c->guard = NAME(update)(cols, tile + r * NR, c->weights + at, c->velocity ? c->velocity + at : NULL,
-                                &c->update, c->guard, c->summary);
+        c->guard =
+            NAME(update)(cols, tile + r * NR, c->weights + at,
+                         c->velocity ? c->velocity + at : NULL, &c->update, c->guard, c->summary);
     }
 }
 
 static void NAME(weight_update)(size_t rows, size_t first, size_t last, size_t n_out, const void *x,
-                                size_t ldx, const void *dy, size_t lddy, void *weights, void *velocity,
-                                void *gradient, const vg_update *update, void *scratch, double *guard,
-                                vg_summary *summary) {
+                                size_t ldx, const void *dy, size_t lddy, void *weights,
+                                void *velocity, void *gradient, const vg_update *update,
+                                void *scratch, double *guard, vg_summary *summary) {
     const size_t skip = first * n_out;
     NAME(update_context) c = {
-        .weights = (real *)weights + skip,
+        .weights = weights ? (real *)weights + skip : NULL,
         .velocity = velocity ? (real *)velocity + skip : NULL,
         .gradient = gradient ? (real *)gradient + skip : NULL,
         .n_out = n_out,

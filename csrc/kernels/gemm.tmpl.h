@@ -1,18 +1,21 @@
-/* gemm.tmpl.h - C = A B, one tile of MR x NR in registers at a time; a tail takes each finished tile.
+/* gemm.tmpl.h - C = A B, one tile of MR x NR in registers at a time; a tail takes each finished
+ * tile.
  *
  * A is read through two strides, so the same text serves forward (A = a), dX (A = delta) and dW
- * (A = a transposed). B is read in place where its rows are near each other, else copied into a panel
- * (k, NR); a transposed B always is. Every element is one chain of FMAs over k, so its bits depend
- * neither on the tile that it falls into nor on the split of the rows among threads. */
+ * (A = a transposed). B is read in place where its rows are near each other, else copied into a
+ * panel (k, NR); a transposed B always is. Every element is one chain of FMAs over k, so its bits
+ * depend neither on the tile that it falls into nor on the split of the rows among threads. */
 #define NR (NV * LANES)
 
-typedef void NAME(micro)(size_t k, const real *a, size_t a_row, size_t a_col, const real *b, size_t ldb,
-                         size_t last, real *tile);
+typedef void NAME(micro)(size_t k, const real *a, size_t a_row, size_t a_col, const real *b,
+                         size_t ldb, size_t last, real *tile);
 
-/* tile (rows, NR) = A (rows, k) B (k, vecs * LANES), of whose last vector only `last` lanes exist */
-static inline __attribute__((always_inline)) void NAME(micro_tile)(
-    const size_t rows, const size_t vecs, size_t k, const real *a, size_t a_row, size_t a_col,
-    const real *b, size_t ldb, size_t last, real *tile) {
+/* tile (rows, NR) = A (rows, k) B (k, vecs * LANES), of whose last vector `last` lanes exist */
+static inline
+    __attribute__((always_inline)) void NAME(micro_tile)(const size_t rows, const size_t vecs,
+                                                         size_t k, const real *a, size_t a_row,
+                                                         size_t a_col, const real *b, size_t ldb,
+                                                         size_t last, real *tile) {
     vec sum[MR][NV];
 #pragma GCC unroll 8
     for (size_t r = 0; r < rows; r++)
@@ -37,10 +40,10 @@ static inline __attribute__((always_inline)) void NAME(micro_tile)(
         for (size_t v = 0; v < vecs; v++) v_store(tile + r * NR + v * LANES, sum[r][v]);
 }
 
-#define MICRO(r, v)                                                                                  \
-    static void NAME(micro_##r##x##v)(size_t k, const real *a, size_t a_row, size_t a_col,           \
-                                      const real *b, size_t ldb, size_t last, real *tile) {          \
-        NAME(micro_tile)(r, v, k, a, a_row, a_col, b, ldb, last, tile);                              \
+#define MICRO(r, v)                                                                                \
+    static void NAME(micro_##r##x##v)(size_t k, const real *a, size_t a_row, size_t a_col,         \
+                                      const real *b, size_t ldb, size_t last, real *tile) {        \
+        NAME(micro_tile)(r, v, k, a, a_row, a_col, b, ldb, last, tile);                            \
     }
 #define MICRO_COLUMN(v) EACH_ROW(MICRO, v)
 EACH_VEC(MICRO_COLUMN)
@@ -73,7 +76,7 @@ static void NAME(pack)(size_t cols, size_t k, const real *b, size_t ldb, real *p
 /* What is done with tile (rows, cols; NR) of the product, whose first element is (i, j). */
 typedef void NAME(tail)(void *context, size_t i, size_t j, size_t rows, size_t cols, real *tile);
 
-/* A (m, k) at a[r * a_row + p * a_col]; B (k, n) at b[p * ldb + j], transposed: at b[j * ldb + p]. */
+/* A (m, k) at a[r * a_row + p * a_col]; B (k, n) at b[p * ldb + j], transposed b[j * ldb + p] */
 static void NAME(gemm)(size_t m, size_t n, size_t k, const real *a, size_t a_row, size_t a_col,
                        const real *b, size_t ldb, int transposed, real *scratch, NAME(tail) *tail,
                        void *context) {

@@ -1,10 +1,12 @@
 /* guard.tmpl.h - one FMA a vector that tells, at the end of a pass, whether all was well.
  *
- * A value of 2^32 (float64: 2^128) or more, times the scale, overflows, and neither infinity nor NaN ever
- * leaves a sum again. While activations, deltas and weights stay below that, no gradient and no update of
- * any sensible batch can overflow, so nothing else needs to be looked at. A guard that trips proves
- * nothing bad: the step is then taken the careful way, with every value checked (train.c). Counting
- * lanes that compare as non-finite costs three instructions instead of one and sees the harm too late. */
+ * A value of 2^33 (float64: 2^129) or more, times the scale, overflows, and neither infinity nor
+ * NaN ever leaves a sum again. While the activations and deltas of a step, the weights and the
+ * velocity before it stay below that, and lr and the decay below VG_RATE_MOST, gradients of up to
+ * 2^20 rows stay below 2^86 and updates below 2^106 (float64: 2^278, 2^298): nothing can overflow,
+ * and nothing else needs to be looked at. A guard that trips proves nothing bad: the step is then
+ * taken the careful way, with every value checked (train.c). Counting lanes that compare as
+ * non-finite costs three instructions instead of one and sees the harm too late. */
 #if REAL_BITS == 32
 #define GUARD_SCALE 0x1p96f
 #else

@@ -1,16 +1,16 @@
 /* loss.tmpl.h - each row's loss and dloss/dz in one pass over it.
  *
- * cross_entropy          sum_j t_j (log sum_k e^z_k - z_j)            dz = p sum(t) - t,  p = softmax(z)
- * binary_cross_entropy   mean_j (max(z, 0) - z t + log(1 + e^-|z|))   dz = (sigmoid(z) - t) / n
- * mse                    mean_j (z - t)^2                             dz = 2 (z - t) / n */
+ * cross_entropy         sum_j t_j (log sum_k e^z_k - z_j)           dz = softmax(z) sum(t) - t
+ * binary_cross_entropy  mean_j (max(z, 0) - z t + log(1 + e^-|z|))  dz = (sigmoid(z) - t) / n
+ * mse                   mean_j (z - t)^2                            dz = 2 (z - t) / n */
 
-/* y (n) = softmax(z): e^(z - max), with what the subtraction rounded away, over a sum with its rounding
- * errors (Kahan) in each lane. Returns log sum_k e^(z_k - max). */
+/* y (n) = softmax(z): e^(z - max), with what the subtraction rounded away, over a sum with its
+ * rounding errors (Kahan) in each lane. Returns log sum_k e^(z_k - max). */
 static double NAME(softmax_row)(size_t n, const real *z, real *y, double *max) {
     vec most = v_set(z[0]);
     for (size_t j = 0; j < n; j += LANES) most = v_max(most, v_load_or(z + j, n - j, most));
     const real top = v_largest(most);
-    const vec peak = v_set(top), nothing = v_set(top - 1000); /* e^-1000 = 0 in both types */
+    const vec peak = v_set(top), nothing = v_set(-INFINITY);
     vec sum = v_zero(), lost = v_zero();
     for (size_t j = 0; j < n; j += LANES) {
         const vec a = v_load_or(z + j, n - j, nothing), x = v_sub(a, peak);
@@ -69,8 +69,8 @@ static double NAME(cross_entropy)(size_t n, const real *z, const real *t, real s
     return loss;
 }
 
-static double NAME(binary_cross_entropy)(size_t n, const real *z, const real *t, real share, real *dz,
-                                         double *correct) {
+static double NAME(binary_cross_entropy)(size_t n, const real *z, const real *t, real share,
+                                         real *dz, double *correct) {
     const vec one = v_set(1), half = v_set((real)0.5), scale = v_set(share / (real)n);
     double loss = 0;
     int right = 0;
@@ -79,8 +79,7 @@ static double NAME(binary_cross_entropy)(size_t n, const real *z, const real *t,
         const vec x = v_load_n(z + j, n - j), target = v_load_n(t + j, n - j);
         const vec e = NAME(exp)(v_sub(v_zero(), v_abs(x))), p = NAME(sigmoid)(x);
         v_store_n(dz + j, v_mul(v_sub(p, target), scale), n - j);
-        const vec terms =
-            v_add(v_fnma(x, target, v_max(v_zero(), x)), NAME(log1p)(v_min(one, e)));
+        const vec terms = v_add(v_fnma(x, target, v_max(v_zero(), x)), NAME(log1p)(v_min(one, e)));
         real each[LANES];
         v_store(each, terms);
         for (size_t i = 0; i < LANES && i < n - j; i++) loss += (double)each[i];
@@ -98,12 +97,16 @@ static double NAME(mse)(size_t n, const real *z, const real *t, real share, real
         v_store_n(dz + j, v_mul(off, scale), n - j);
         loss += v_sum(v_mul(off, off));
     }
+    if (!isfinite(loss)) { /* squares can leave the range of float where the loss does not */
+        loss = 0;
+        for (size_t j = 0; j < n; j++) loss += ((double)z[j] - t[j]) * ((double)z[j] - t[j]);
+    }
     return loss / (double)n;
 }
 
 static void NAME(loss)(vg_loss kind, size_t rows, size_t n, const void *outputs, size_t ld,
-                       const int32_t *labels, const void *targets, const int64_t *order, double batch,
-                       double *losses, double *correct, void *deltas, double *guard) {
+                       const int32_t *labels, const void *targets, const int64_t *order,
+                       double batch, double *losses, double *correct, void *deltas, double *guard) {
     const real share = (real)(1 / batch);
     const vec scale = NAME(guard_scale)(0);
     vec trip = v_zero();
@@ -113,12 +116,17 @@ static void NAME(loss)(vg_loss kind, size_t rows, size_t n, const void *outputs,
         const real *const t = targets ? (const real *)targets + sample * n : NULL;
         real *const dz = (real *)deltas + r * ld;
         correct[r] = 0;
-        if (kind == VG_MSE) losses[r] = NAME(mse)(n, z, t, share, dz);
+        if (kind == VG_MSE)
+            losses[r] = NAME(mse)(n, z, t, share, dz);
         else if (kind == VG_BINARY_CROSS_ENTROPY)
             losses[r] = NAME(binary_cross_entropy)(n, z, t, share, dz, correct + r);
-        else if (t) losses[r] = NAME(cross_entropy)(n, z, t, share, dz, correct + r);
-        else losses[r] = NAME(cross_entropy_label)(n, z, (size_t)labels[sample], share, dz, correct + r);
-        for (size_t j = 0; j < n; j += LANES) trip = NAME(watch)(trip, v_load_n(dz + j, n - j), scale);
+        else if (t)
+            losses[r] = NAME(cross_entropy)(n, z, t, share, dz, correct + r);
+        else
+            losses[r] =
+                NAME(cross_entropy_label)(n, z, (size_t)labels[sample], share, dz, correct + r);
+        for (size_t j = 0; j < n; j += LANES)
+            trip = NAME(watch)(trip, v_load_n(dz + j, n - j), scale);
     }
     *guard += v_sum(trip);
 }

@@ -1,7 +1,8 @@
-/* math.tmpl.h - exp, tanh, sigmoid and log(1 + u): at most 3 ULP anywhere, subnormal results included.
+/* math.tmpl.h - exp, tanh, sigmoid, log(1 + u): at most 3 ULP, subnormal results included.
  *
- * exp: x = n ln2 + r with |r| <= ln2 / 2 (Cody & Waite: the high part of ln2 has so few bits that n times
- * it is exact), e^r by its Taylor series to below a tenth of an ULP, times 2^n rounded once. */
+ * exp: x = n ln2 + r with |r| <= ln2 / 2 (Cody & Waite: the high part of ln2 has so few bits that
+ * n times it is exact), e^r by its Taylor series to below a tenth of an ULP, times 2^n rounded
+ * once. */
 #if REAL_BITS == 32
 #define LN2_HIGH 0x1.62e4p-1f /* 15 bits, and n has 8 */
 #define LN2_LOW 0x1.7f7d1cp-20f
@@ -42,10 +43,12 @@ static inline vec NAME(reduce)(vec x, vec *n) {
     return v_fnma(*n, v_set(LN2_LOW), v_fnma(*n, v_set(LN2_HIGH), x));
 }
 
-/* e^(x + low), low far below x: what rounding took from x is not lost. */
+/* e^(x + low), low what rounding took from x. Where the result is 0 anyway, low may be anything:
+ * an x of 1e9 has lost whole numbers, and one of -infinity has no low. */
 static inline vec NAME(exp_sum)(vec x, vec low) {
     vec n;
-    const vec r = v_add(NAME(reduce)(x, &n), low);
+    const vec kept = v_if_positive(v_sub(x, v_set(EXP_LEAST)), low, v_zero());
+    const vec r = v_add(NAME(reduce)(x, &n), kept);
     return v_ldexp(v_add(v_set(1), NAME(expm1_series)(r)), n);
 }
 
@@ -61,18 +64,19 @@ static inline vec NAME(tanh)(vec x) {
     return v_copysign(v_div(m, v_add(m, v_set(2))), x);
 }
 
-/* 1 / (1 + e) or e / (1 + e) with e = exp(-|x|): no overflow, and relative accuracy in the left tail */
+/* 1 / (1 + e) or e / (1 + e) with e = exp(-|x|): no overflow, and an accurate left tail */
 static inline vec NAME(sigmoid)(vec x) {
     const vec e = NAME(exp)(v_sub(v_zero(), v_abs(x)));
     return v_div(v_if_positive(x, v_set(1), e), v_add(v_set(1), e));
 }
 
-/* log(1 + u), 0 <= u <= 1, = 2 artanh(s) with s = u / (2 + u) <= 1/3 = 2 (s + s^3 / 3 + s^5 / 5 + ...) */
+/* log(1 + u), 0 <= u <= 1, = 2 artanh(s) = 2 (s + s^3 / 3 + ...), s = u / (2 + u) <= 1/3 */
 static inline vec NAME(log1p)(vec u) {
     const vec s = v_div(u, v_add(v_set(2), u)), square = v_mul(s, s);
     vec sum = v_set((real)(1.0 / (2 * LOG1P_TERMS - 1)));
 #pragma GCC unroll 17
-    for (int i = LOG1P_TERMS - 2; i > 0; i--) sum = v_fma(sum, square, v_set((real)(1.0 / (2 * i + 1))));
+    for (int i = LOG1P_TERMS - 2; i > 0; i--)
+        sum = v_fma(sum, square, v_set((real)(1.0 / (2 * i + 1))));
     sum = v_fma(v_mul(sum, square), s, s);
     return v_add(sum, sum);
 }

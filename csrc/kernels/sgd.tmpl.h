@@ -1,7 +1,7 @@
-/* sgd.tmpl.h - stochastic gradient descent on n neighbouring parameters, as torch.optim.SGD defines it.
+/* sgd.tmpl.h - stochastic gradient descent on n neighbouring parameters (defined in sgd.py).
  *
- * One text for both ways that an update is reached: from registers in the tail of the dW product, and
- * from a gradient in memory. The arithmetic is the same, so are the bits. */
+ * One text for both ways that an update is reached: from registers in the tail of the dW product,
+ * and from a gradient in memory. The arithmetic is the same, so are the bits. */
 
 typedef struct {
     vec lr, momentum, decay, clip, scale, guard_scale;
@@ -38,7 +38,8 @@ static inline vec NAME(update)(size_t n, const real *gradient, real *params, rea
     if (u->plain && u->commit && !u->watched && !summary) {
         for (size_t i = 0; i < n; i += LANES)
             v_store_n(params + i,
-                      v_fnma(u->lr, v_load_n(gradient + i, n - i), v_load_n(params + i, n - i)), n - i);
+                      v_fnma(u->lr, v_load_n(gradient + i, n - i), v_load_n(params + i, n - i)),
+                      n - i);
         return guard;
     }
     if (summary) NAME(summarise)(n, gradient, params, summary);
@@ -48,12 +49,15 @@ static inline vec NAME(update)(size_t n, const real *gradient, real *params, rea
         vec v = velocity ? v_load_n(velocity + i, n - i) : v_zero();
         const vec step = u->plain ? g : NAME(step_of)(g, w, &v, u);
         const vec new = v_fnma(u->lr, step, w);
-        if (u->watched) guard = NAME(watch)(NAME(watch)(guard, new, u->guard_scale), v, u->guard_scale);
+        if (u->watched)
+            guard = NAME(watch)(NAME(watch)(guard, new, u->guard_scale), v, u->guard_scale);
         if (u->commit) v_store_n(params + i, new, n - i);
         if (u->commit && velocity) v_store_n(velocity + i, v, n - i);
         if (summary) {
             v_store_n(steps + i, v_mul(u->lr, step), n - i);
-            summary->frozen += __builtin_popcount(v_same(new, w) & NAME(lanes)(n - i));
+            const unsigned same = v_same(new, w) & NAME(lanes)(n - i);
+            summary->frozen += __builtin_popcount(same);
+            summary->stuck += __builtin_popcount(same & ~v_equal(g, v_zero()));
         }
     }
     if (summary) vg_norm_add(&summary->step, NAME(square_norm)(n, steps));
@@ -66,7 +70,8 @@ static void NAME(sgd)(size_t n, const void *gradient, void *params, void *veloci
     vec trip = v_zero();
     const size_t part = summary ? NR : n;
     for (size_t i = 0; i < n; i += part)
-        trip = NAME(update)(n - i < part ? n - i : part, (const real *)gradient + i, (real *)params + i,
-                            velocity ? (real *)velocity + i : NULL, &words, trip, summary);
+        trip = NAME(update)(n - i < part ? n - i : part, (const real *)gradient + i,
+                            (real *)params + i, velocity ? (real *)velocity + i : NULL, &words,
+                            trip, summary);
     *guard += v_sum(trip);
 }

@@ -1,15 +1,19 @@
-/* summary.tmpl.h - inspection's kernels: norms that cannot overflow or vanish, counts, and phi' at work. */
+/* summary.tmpl.h - inspection's kernels: norms that cannot overflow or vanish, and counts. */
 
-/* Squares are taken of x / 2^e, 2^e about the largest entry, in two factors because 2^-e of a subnormal
- * is itself out of range. A NaN or an infinity makes the sum NaN or infinity. */
-static vg_norm NAME(square_norm)(size_t n, const void *values) {
-    const real *const x = values;
-    vec most = v_zero();
-    for (size_t i = 0; i < n; i += LANES) most = v_max(most, v_abs(v_load_n(x + i, n - i)));
+/* Squares are taken of x / 2^e, 2^e about the largest entry, in two factors because 2^-e of a
+ * subnormal is itself out of range. A NaN or an infinity among them makes the sum NaN. */
+static vg_norm NAME(square_norm_part)(size_t n, const real *x) {
+    vec most = v_zero(), poison = v_zero();
+    for (size_t i = 0; i < n; i += LANES) {
+        const vec value = v_load_n(x + i, n - i);
+        most = v_max(most, v_abs(value));
+        poison = v_fma(value, v_zero(), poison);
+    }
     const double largest = (double)v_largest(most);
-    if (!(largest > 0)) return (vg_norm){largest == 0 ? 0 : NAN, 0};
+    if (v_sum(poison) != 0) return (vg_norm){NAN, 0};
+    if (largest == 0) return (vg_norm){0, 0};
 
-    const int exponent = isfinite(largest) ? ilogb(largest) : 0, half = exponent / 2;
+    const int exponent = ilogb(largest), half = exponent / 2;
     const vec first = v_set((real)ldexp(1, -half)), second = v_set((real)ldexp(1, half - exponent));
     vec sum = v_zero();
     for (size_t i = 0; i < n; i += LANES) {
@@ -19,13 +23,25 @@ static vg_norm NAME(square_norm)(size_t n, const void *values) {
     return (vg_norm){v_sum(sum), exponent};
 }
 
+/* In parts so short that rounding in the type does not add up; their sums are added in double. */
+static vg_norm NAME(square_norm)(size_t n, const void *x) {
+    enum { PART = 1024 };
+    vg_norm total = {0, 0};
+    for (size_t i = 0; i < n; i += PART)
+        vg_norm_add(&total,
+                    NAME(square_norm_part)(n - i < PART ? n - i : PART, (const real *)x + i));
+    return total;
+}
+
 #if REAL_BITS == 32
 #define LEAST_NORMAL FLT_MIN
 #else
 #define LEAST_NORMAL DBL_MIN
 #endif
 
-static inline unsigned NAME(lanes)(size_t n) { return n < LANES ? (1u << n) - 1u : (1u << LANES) - 1u; }
+static inline unsigned NAME(lanes)(size_t n) {
+    return n < LANES ? (1u << n) - 1u : (1u << LANES) - 1u;
+}
 
 /* Add what can be told of n gradient entries g and the weights w that they belong to. */
 static void NAME(summarise)(size_t n, const real *g, const real *w, vg_summary *summary) {
@@ -47,20 +63,20 @@ static void NAME(summarise)(size_t n, const real *g, const real *w, vg_summary *
 }
 
 /* Of outputs y (rows, n; ldy) and delta (rows, n; ld_delta) of one layer. */
-#define DERIVATIVES(kind)                                                                     \
-    for (size_t j = 0; j < n; j += LANES) {                                                   \
-        unsigned idle = NAME(lanes)(n - j);                                                   \
-        vec sum = v_zero();                                                                   \
-        for (size_t r = 0; r < rows; r++) {                                                   \
-            const vec d = NAME(dphi)(kind, v_load_n(y + r * ldy + j, n - j));                 \
-            sum = v_add(sum, d);                                                              \
-            saturated += __builtin_popcount(v_less(d, least) & NAME(lanes)(n - j));           \
-            idle &= v_equal(d, v_zero());                                                     \
-        }                                                                                     \
-        dead += __builtin_popcount(idle);                                                     \
-        real lanes[LANES];                                                                    \
-        v_store(lanes, sum);                                                                  \
-        for (size_t i = 0; i < LANES && i < n - j; i++) total += (double)lanes[i];            \
+#define DERIVATIVES(kind)                                                                          \
+    for (size_t j = 0; j < n; j += LANES) {                                                        \
+        unsigned idle = NAME(lanes)(n - j);                                                        \
+        vec sum = v_zero();                                                                        \
+        for (size_t r = 0; r < rows; r++) {                                                        \
+            const vec d = NAME(dphi)(kind, v_load_n(y + r * ldy + j, n - j));                      \
+            sum = v_add(sum, d);                                                                   \
+            saturated += __builtin_popcount(v_less(d, least) & NAME(lanes)(n - j));                \
+            idle &= v_equal(d, v_zero());                                                          \
+        }                                                                                          \
+        dead += __builtin_popcount(idle);                                                          \
+        real lanes[LANES];                                                                         \
+        v_store(lanes, sum);                                                                       \
+        for (size_t i = 0; i < LANES && i < n - j; i++) total += (double)lanes[i];                 \
     }
 static void NAME(statistics)(vg_activation activation, size_t rows, size_t n, const void *outputs,
                              size_t ldy, const void *deltas, size_t ld_delta,

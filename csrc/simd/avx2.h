@@ -18,11 +18,9 @@ static inline __m256i NAME(mask)(size_t n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n < LANES ? (int)n : LANES), lane);
 }
 static inline double v_sum(vec x) {
-    const __m256d wide =
-        _mm256_add_pd(_mm256_cvtps_pd(_mm256_castps256_ps128(x)),
-                      _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)));
-    const __m128d half =
-        _mm_add_pd(_mm256_castpd256_pd128(wide), _mm256_extractf128_pd(wide, 1));
+    const __m256d wide = _mm256_add_pd(_mm256_cvtps_pd(_mm256_castps256_ps128(x)),
+                                       _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)));
+    const __m128d half = _mm_add_pd(_mm256_castpd256_pd128(wide), _mm256_extractf128_pd(wide, 1));
     return _mm_cvtsd_f64(_mm_add_sd(half, _mm_unpackhi_pd(half, half)));
 }
 static inline real v_largest(vec x) {
@@ -115,7 +113,7 @@ static inline vec v_ldexp(vec x, vec n) {
 }
 static inline vec v_copysign(vec x, vec s) {
     const vec sign = v_set((real)-0.0);
-    return MM(or)(MM(andnot)(sign, x), MM(and)(sign, s));
+    return MM(or)(MM(andnot)(sign, x), MM (and)(sign, s));
 }
 static inline vec v_if_positive(vec x, vec a, vec b) {
     return MM(blendv)(b, a, MM(cmp)(x, v_zero(), _CMP_GT_OQ));

@@ -17,8 +17,8 @@ typedef __m512 vec;
 typedef __mmask16 NAME(mask);
 static inline double v_sum(vec x) {
     const __m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1));
-    return _mm512_reduce_add_pd(_mm512_add_pd(_mm512_cvtps_pd(_mm512_castps512_ps256(x)),
-                                              _mm512_cvtps_pd(high)));
+    return _mm512_reduce_add_pd(
+        _mm512_add_pd(_mm512_cvtps_pd(_mm512_castps512_ps256(x)), _mm512_cvtps_pd(high)));
 }
 static inline void v_transpose(vec *r) {
     vec a[16];

@@ -60,7 +60,8 @@ static inline vec v_abs(vec x) { return NAME(from_bits)(NAME(to_bits)(x) & ~SIGN
 static inline vec v_copysign(vec x, vec s) {
     return NAME(from_bits)((NAME(to_bits)(x) & ~SIGN_BIT) | (NAME(to_bits)(s) & SIGN_BIT));
 }
-/* 1.5 * 2^mantissa: what is added to it loses its fraction, rounded to even, if below 2^(mantissa-1). */
+/* 1.5 * 2^mantissa: what is added to it loses its fraction, rounded to even, if below
+ * 2^(mantissa-1). */
 static inline vec v_round(vec x) {
     const vec magic = (real)1.5 * (real)((NAME(bits))1 << MANTISSA_BITS);
     return (x + magic) - magic;

@@ -1,5 +1,6 @@
-/* words.h - the vocabulary that kernels are written in. Each simd/<isa>.h defines every word here as a
- * static inline function NAME(word), for `real` = float and again for double; scalar.h is their meaning.
+/* words.h - the vocabulary that kernels are written in. Each simd/<isa>.h defines every word here
+ * as a static inline function NAME(word), for `real` = float and again for double; scalar.h is
+ * their meaning.
  *
  *   vec, LANES                 LANES elements of type real
  *   v_zero() v_set(s)          all lanes alike
@@ -17,8 +18,8 @@
  *   v_equal(a, b) v_less(a, b) one bit a lane;  v_same(a, b): equal as bit patterns
  *   v_sum(x) v_largest(x)      across the lanes; v_sum in double
  *   v_transpose(rows)          a LANES x LANES block, in place
- * and the tile of the matrix product: MR rows of NV vectors, with EACH_ROW(f, v), EACH_VEC(f), which
- * list f(1, v) .. f(MR, v), f(1) .. f(NV). */
+ * and the tile of the matrix product: MR rows of NV vectors, with EACH_ROW(f, v), EACH_VEC(f),
+ * which list f(1, v) .. f(MR, v), f(1) .. f(NV). */
 #ifndef VG_WORDS_H
 #define VG_WORDS_H
 
