@@ -18,6 +18,11 @@ _Static_assert(FLT_EVAL_METHOD == 0, "on 32-bit x86, add -msse2 -mfpmath=sse to 
 #define TYPED(name) VG_JOIN(name, SFX)
 #define NAME(name) VG_JOIN(TYPED(name), ISA)
 
+/* Whether phi' is kept from the forward pass; else it is told from the outputs. */
+static inline int vg_keeps_slopes(vg_activation activation) {
+    return activation == VG_SIGMOID || activation == VG_TANH;
+}
+
 /* The statement `run(kind)` with kind a constant, so that the compiler makes one loop per
  * activation. */
 #define SPECIALISE(activation, run)                                                                \
@@ -76,16 +81,19 @@ typedef struct {
     void (*gather)(size_t rows, size_t n, const void *from, const int64_t *order, void *to,
                    size_t ld, double *guard);
 
-    /* y (rows, n_out; ldy) = phi(x W + b), x (rows, n_in; ldx) */
+    /* y (rows, n_out; ldy) = phi(x W + b), x (rows, n_in; ldx); slopes (rows, n_out; ldy), unless
+     * NULL: phi', if vg_keeps_slopes */
     void (*dense_forward)(size_t rows, size_t n_in, size_t n_out, const void *x, size_t ldx,
                           const void *weights, const void *biases, vg_activation activation,
-                          void *y, size_t ldy, void *scratch, double *guard);
+                          void *y, size_t ldy, void *slopes, void *scratch, double *guard);
 
-    /* dx (rows, n_in; lddx) = (dy W^T) * phi'(x), dy (rows, n_out; lddy), x the outputs of phi.
+    /* dx (rows, n_in; lddx) = (dy W^T) * phi', dy (rows, n_out; lddy), phi' told from source
+     * (rows, n_in; ld_source): its slopes if they are kept, else its outputs.
      * norms (rows,), unless NULL: the sum of squares of each row of dy W^T. */
     void (*dense_backward)(size_t rows, size_t n_in, size_t n_out, const void *dy, size_t lddy,
-                           const void *weights, vg_activation activation, const void *x, size_t ldx,
-                           void *dx, size_t lddx, void *scratch, double *guard, vg_norm *norms);
+                           const void *weights, vg_activation activation, const void *source,
+                           size_t ld_source, void *dx, size_t lddx, void *scratch, double *guard,
+                           vg_norm *norms);
 
     /* Rows [first, last) of dW = x^T dy: written to gradient (n_in, n_out) if that is not NULL,
      * else applied to weights and velocity (n_in, n_out). summary: NULL, or what to add to. */
@@ -109,15 +117,16 @@ typedef struct {
                  double *losses, double *correct, void *dz, double *guard);
 
     void (*exponential)(size_t n, const void *x, void *y);
-    /* y = phi(x), and y = phi'(x) with x the outputs of phi; n elements. */
-    void (*activate)(vg_activation activation, size_t n, const void *x, void *y);
-    void (*derivative)(vg_activation activation, size_t n, const void *x, void *y);
+    /* y = phi(z) and slopes = phi'(z), n elements; either may be NULL */
+    void (*activate)(vg_activation activation, size_t n, const void *z, void *y, void *slopes);
     /* rows of z (rows, n) become probabilities: softmax along the row */
     void (*softmax)(size_t rows, size_t n, const void *z, void *y);
 
     vg_norm (*square_norm)(size_t n, const void *x);
-    void (*statistics)(vg_activation activation, size_t rows, size_t n, const void *y, size_t ldy,
-                       const void *delta, size_t ld_delta, vg_statistics *statistics);
+    /* source as for dense_backward; delta (rows, n; ld_delta) */
+    void (*statistics)(vg_activation activation, size_t rows, size_t n, const void *source,
+                       size_t ld_source, const void *delta, size_t ld_delta,
+                       vg_statistics *statistics);
 } vg_kernels;
 
 extern const vg_kernels vg_kernels_f32_scalar, vg_kernels_f64_scalar;

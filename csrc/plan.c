@@ -10,7 +10,8 @@ enum { GUARD_STRIDE = 8 };
 /* No array may have more bytes than a signed offset can tell. */
 static const size_t MOST = PTRDIFF_MAX / sizeof(double);
 
-/* total += a * b; *fits becomes 0 if that leaves the range. */
+/* total + a * b; *fits becomes 0 if that leaves the range. What is summed without it is bounded by
+ * what is summed with it: slopes by columns, blocks by weights. */
 static size_t add_product(size_t total, size_t a, size_t b, int *fits) {
     size_t product, sum;
     if (__builtin_mul_overflow(a, b, &product) || __builtin_add_overflow(total, product, &sum) ||
@@ -29,7 +30,7 @@ size_t vg_item_size(vg_dtype dtype) { return dtype == VG_F32 ? sizeof(float) : s
 
 int vg_net_lay_out(vg_net *net) {
     int fits = 1;
-    net->n_params = net->n_blocks = 0;
+    net->n_params = net->n_blocks = net->n_slopes = 0;
     net->input_ld = net->n_columns = net->widest = round_up(net->layers[0].n_in, &fits);
     for (size_t l = 0; l < net->n_layers; l++) {
         vg_layer *const layer = &net->layers[l];
@@ -39,6 +40,8 @@ int vg_net_lay_out(vg_net *net) {
         layer->ld = round_up(layer->n_out, &fits);
         layer->column = net->n_columns;
         net->n_columns = add_product(net->n_columns, layer->ld, 1, &fits);
+        layer->slopes = net->n_slopes;
+        if (vg_keeps_slopes(layer->activation)) net->n_slopes += layer->ld;
         layer->block = net->n_blocks;
         net->n_blocks += (layer->n_in + VG_BLOCK_ROWS - 1) / VG_BLOCK_ROWS;
         if (layer->ld > net->widest) net->widest = layer->ld;
@@ -55,7 +58,8 @@ int vg_workspace_lay_out(const vg_net *net, size_t rows, int n_threads, vg_works
     w->rows = rows;
     w->n_threads = n_threads;
     w->deltas = add_product(0, rows, net->n_columns, &fits);
-    w->scratch = add_product(w->deltas, rows, net->n_columns - net->input_ld, &fits);
+    w->slopes = add_product(w->deltas, rows, net->n_columns - net->input_ld, &fits);
+    w->scratch = add_product(w->slopes, rows, net->n_slopes, &fits);
     w->per_thread = add_product(panel, VG_TILE_SIZE, 1, &fits);
     w->n_elements = add_product(w->scratch, w->per_thread, threads, &fits);
 

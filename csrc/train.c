@@ -49,6 +49,17 @@ static void *delta(const crew *c, size_t l, size_t row) {
     return at(c, c->run->memory,
               c->run->workspace->deltas + column * c->run->workspace->rows + row * layer->ld);
 }
+/* phi' of layer l, with the ld of its outputs; NULL if it is not kept, but told from the outputs */
+static void *kept_slopes(const crew *c, size_t l, size_t row) {
+    const vg_layer *const layer = &c->run->net->layers[l - 1];
+    const vg_workspace *const w = c->run->workspace;
+    if (!vg_keeps_slopes(layer->activation)) return NULL;
+    return at(c, c->run->memory, w->slopes + layer->slopes * w->rows + row * layer->ld);
+}
+static const void *slope_source(const crew *c, size_t l, size_t row) {
+    const void *const slopes = kept_slopes(c, l, row);
+    return slopes ? slopes : output(c, l, row);
+}
 static size_t ld_of(const crew *c, size_t l) {
     return l ? c->run->net->layers[l - 1].ld : c->run->net->input_ld;
 }
@@ -90,7 +101,8 @@ static void rows_forward_and_back(crew *c) {
         c->kernels->dense_forward(rows, layer->n_in, layer->n_out, output(c, l - 1, from),
                                   ld_of(c, l - 1), at(c, run->params, layer->weights),
                                   at(c, run->params, layer->biases), layer->activation,
-                                  output(c, l, from), layer->ld, scratch(c), &c->guard);
+                                  output(c, l, from), layer->ld, kept_slopes(c, l, from),
+                                  scratch(c), &c->guard);
     }
 
     const vg_layer *const last = &net->layers[n_layers - 1];
@@ -105,7 +117,7 @@ static void rows_forward_and_back(crew *c) {
         c->kernels->dense_backward(
             rows, layer->n_in, layer->n_out, delta(c, l, from), layer->ld,
             at(c, run->params, layer->weights), net->layers[l - 2].activation,
-            output(c, l - 1, from), ld_of(c, l - 1), delta(c, l - 1, from), ld_of(c, l - 1),
+            slope_source(c, l - 1, from), ld_of(c, l - 1), delta(c, l - 1, from), ld_of(c, l - 1),
             scratch(c), &c->guard, c->inspected ? row_norms(c, l - 1) + from : NULL);
     }
 }
@@ -220,8 +232,8 @@ static void apply_biases(crew *c, size_t l, const void *gradient, const vg_updat
 
 static void layer_statistics(const crew *c, size_t l) {
     const vg_layer *const layer = &c->run->net->layers[l - 1];
-    c->kernels->statistics(layer->activation, c->rows, layer->n_out, output(c, l, 0), layer->ld,
-                           delta(c, l, 0), layer->ld, statistics(c, l));
+    c->kernels->statistics(layer->activation, c->rows, layer->n_out, slope_source(c, l, 0),
+                           layer->ld, delta(c, l, 0), layer->ld, statistics(c, l));
 }
 
 static void fused_visit(crew *c, size_t l, size_t first, size_t last, size_t block,
@@ -489,7 +501,7 @@ static void forward(void *context, int thread, int n_threads) {
             const size_t ldy = l < n_layers ? layer->ld : layer->n_out;
             kernels->dense_forward(rows, layer->n_in, layer->n_out, x, ldx,
                                    params + layer->weights * item, params + layer->biases * item,
-                                   layer->activation, y, ldy, buffers + 2 * buffer, &guard);
+                                   layer->activation, y, ldy, NULL, buffers + 2 * buffer, &guard);
             x = y;
             ldx = ldy;
         }

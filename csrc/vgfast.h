@@ -27,6 +27,7 @@ typedef struct {
     size_t weights, biases; /* offsets in the parameter vector, which is W1 b1 W2 b2 ... */
     size_t ld;              /* n_out rounded up to a cache line */
     size_t column;          /* rows of the batch times this = offset of a[l] in the workspace */
+    size_t slopes;          /* likewise, of phi'(z), from where the slopes start */
     size_t block;           /* number of the first block of weight rows, counted over all layers */
 } vg_layer;
 
@@ -38,6 +39,7 @@ typedef struct {
     size_t n_params;
     size_t input_ld;  /* n_0 rounded up to a cache line */
     size_t n_columns; /* input_ld and the ld of all layers together */
+    size_t n_slopes;  /* the ld of those layers whose slopes are kept */
     size_t widest;    /* the largest of them */
     size_t n_blocks;  /* blocks of VG_BLOCK_ROWS weight rows in all layers */
     size_t panel;     /* elements of scratch that the widest layer needs when its W is transposed */
@@ -60,6 +62,7 @@ typedef struct {
     size_t rows;    /* of the largest batch */
     int n_threads;  /* at most */
     size_t deltas;  /* offset, in elements, of delta_1; the input and a[1..L] lie before it */
+    size_t slopes;  /* offset of the first layer's slopes, where they are kept */
     size_t scratch; /* offset of the first thread's scratch */
     size_t per_thread;
     size_t n_elements; /* of the net's dtype */

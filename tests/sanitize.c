@@ -35,7 +35,7 @@ static long products(size_t m, size_t n, size_t k) {
     vg_summary summary = {0};
     vg_update update = {
         .lr = 0.1, .momentum = 0.9, .decay = 0.1, .clip_value = 1, .scale = 1, .commit = 1};
-    kernels->dense_forward(m, k, n, a, k, b, bias, VG_SIGMOID, c, n, scratch, &guard);
+    kernels->dense_forward(m, k, n, a, k, b, bias, VG_SIGMOID, c, n, x, scratch, &guard);
     kernels->dense_backward(m, n, k, a, k, bt, VG_TANH, x, n, c, n, scratch, &guard, norms);
     kernels->weight_update(k, 0, m, n, at, m, b, n, c, v, NULL, &update, scratch, &guard, &summary);
     kernels->weight_update(k, 0, m, n, at, m, b, n, NULL, NULL, c, &update, scratch, &guard, NULL);
@@ -54,8 +54,7 @@ static long vectors(size_t n) {
     vg_summary summary = {0};
     vg_statistics statistics;
     for (int i = VG_IDENTITY; i <= VG_LEAKY_RELU; i++) {
-        kernels->activate((vg_activation)i, 3 * n, x, y);
-        kernels->derivative((vg_activation)i, 3 * n, y, t);
+        kernels->activate((vg_activation)i, 3 * n, x, y, t);
         kernels->statistics((vg_activation)i, 3, n, y, n, t, n, &statistics);
     }
     for (int i = VG_CROSS_ENTROPY; i <= VG_MSE; i++)

@@ -61,6 +61,22 @@ def test_sigmoid(isa, dtype, rng):
     assert ulps(run(_core.activate, x, "sigmoid"), exact).max() <= ULPS
 
 
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:underflow", "ignore:invalid", "ignore:divide")
+@pytest.mark.parametrize("name", ["sigmoid", "tanh"])
+def test_derivatives(isa, dtype, name, rng):
+    """phi'(z), relative to itself: also where phi(z) has been rounded to 1. tanh's may be 0 where it
+    is below twice the least normal number."""
+    low, high = (-104.5, 104.5) if dtype == "float32" else (-746.0, 746.0)
+    x = spread(dtype, low, high, rng)
+    slopes = np.full_like(x, np.nan)
+    _core.activate(name, x, None, slopes)
+    e = np.exp(-np.abs(x.astype(np.longdouble)) * (2 if name == "tanh" else 1))
+    exact = (4 if name == "tanh" else 1) * e / (1 + e) ** 2
+    tiny = (exact < 2 * np.finfo(dtype).smallest_normal) & (name == "tanh")
+    assert ulps(slopes[~tiny], exact[~tiny]).max() <= 6  # one of exp, and about as many roundings after it
+    assert (slopes[tiny] <= 2 * np.finfo(dtype).smallest_normal).all()
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 10, 16, 17, 33, 1000])
 @pytest.mark.parametrize("width", [0.1, 3.0, 60.0, 500.0])
 def test_softmax(isa, dtype, n, width, rng):

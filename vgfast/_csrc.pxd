@@ -86,7 +86,7 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct vg_kernels:
         size_t tile_rows, tile_cols, lanes
         void (*dense_forward)(size_t, size_t, size_t, const void *, size_t, const void *, const void *,
-                              vg_activation, void *, size_t, void *, double *)
+                              vg_activation, void *, size_t, void *, void *, double *)
         void (*dense_backward)(size_t, size_t, size_t, const void *, size_t, const void *,
                                vg_activation, const void *, size_t, void *, size_t, void *, double *,
                                vg_norm *)
@@ -98,8 +98,7 @@ cdef extern from "kernels.h" nogil:
         void (*loss)(vg_loss, size_t, size_t, const void *, size_t, const int32_t *, const void *,
                      const int64_t *, double, double *, double *, void *, double *)
         void (*exponential)(size_t, const void *, void *)
-        void (*activate)(vg_activation, size_t, const void *, void *)
-        void (*derivative)(vg_activation, size_t, const void *, void *)
+        void (*activate)(vg_activation, size_t, const void *, void *, void *)
         void (*softmax)(size_t, size_t, const void *, void *)
         vg_norm (*square_norm)(size_t, const void *)
 

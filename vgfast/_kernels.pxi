@@ -25,14 +25,9 @@ def scratch_size(size_t widest):
     return c.VG_TILE_SIZE + widest * c.VG_TILE_COLS
 
 
-def activate(str activation, x, y):
-    """y = phi(x), for contiguous x and y."""
-    kernels(x).activate(<c.vg_activation><int>ACTIVATIONS.index(activation), x.size, at(x), at(y))
-
-
-def derivative(str activation, a, y):
-    """y = phi'(z) from a = phi(z)."""
-    kernels(a).derivative(<c.vg_activation><int>ACTIVATIONS.index(activation), a.size, at(a), at(y))
+def activate(str activation, z, y, slopes=None):
+    """y = phi(z) and slopes = phi'(z), for contiguous arrays; y or slopes may be None."""
+    kernels(z).activate(<c.vg_activation><int>ACTIVATIONS.index(activation), z.size, at(z), at(y), at(slopes))
 
 
 def exponential(x, y):
@@ -55,22 +50,23 @@ def loss(str name, z, y, losses, correct, dz):
     return guard
 
 
-def dense_forward(str activation, x, weights, biases, y, scratch):
-    """y (rows, n_out) = phi(x W + b); returns the guard."""
+def dense_forward(str activation, x, weights, biases, y, scratch, slopes=None):
+    """y (rows, n_out) = phi(x W + b), and slopes = phi' with y's strides, if it is kept; returns the guard."""
     cdef double guard = 0
     kernels(x).dense_forward(x.shape[0], x.shape[1], weights.shape[1], at(x), ld(x), at(weights), at(biases),
-                             <c.vg_activation><int>ACTIVATIONS.index(activation), at(y), ld(y), at(scratch),
-                             &guard)
+                             <c.vg_activation><int>ACTIVATIONS.index(activation), at(y), ld(y), at(slopes),
+                             at(scratch), &guard)
     return guard
 
 
-def dense_backward(str activation, dy, weights, x, dx, scratch):
-    """dx (rows, n_in) = (dy W^T) * phi'(x); returns the norms of the rows of dy W^T."""
+def dense_backward(str activation, dy, weights, source, dx, scratch):
+    """dx (rows, n_in) = (dy W^T) * phi', phi' told from source, the slopes of sigmoid and tanh and the outputs of the
+    others; returns the norms of the rows of dy W^T."""
     cdef double guard = 0
     norms = np.full((dy.shape[0], 2), np.nan)
-    kernels(x).dense_backward(dy.shape[0], weights.shape[0], weights.shape[1], at(dy), ld(dy), at(weights),
-                              <c.vg_activation><int>ACTIVATIONS.index(activation), at(x), ld(x), at(dx),
-                              ld(dx), at(scratch), &guard, <c.vg_norm *>at(norms))
+    kernels(dy).dense_backward(dy.shape[0], weights.shape[0], weights.shape[1], at(dy), ld(dy), at(weights),
+                               <c.vg_activation><int>ACTIVATIONS.index(activation), at(source), ld(source), at(dx),
+                               ld(dx), at(scratch), &guard, <c.vg_norm *>at(norms))
     return np.ldexp(np.sqrt(norms[:, 0]), norms[:, 1].astype(int))
 
 

@@ -1,4 +1,4 @@
-/* dense.tmpl.h - the dense layer: y = phi(x W + b), dx = (dy W^T) * phi'(x), dW = x^T dy. Each is
+/* dense.tmpl.h - the dense layer: y = phi(x W + b), dx = (dy W^T) * phi', dW = x^T dy. Each is
  * one matrix product whose tail finishes a tile while it is in the L1 cache. */
 
 static void NAME(gather)(size_t rows, size_t n, const void *from, const int64_t *order, void *to,
@@ -22,6 +22,7 @@ typedef struct {
     vg_activation activation;
     real *y;
     size_t ldy;
+    real *slopes;
     vec guard, scale;
 } NAME(forward_context);
 
@@ -29,9 +30,12 @@ typedef struct {
     for (size_t r = 0; r < rows; r++)                                                              \
         for (size_t v = 0; v < cols; v += LANES) {                                                 \
             const vec z = v_add(v_load(tile + r * NR + v), v_load_n(c->biases + j + v, cols - v)); \
-            const vec a = NAME(phi)(kind, z);                                                      \
+            const size_t at = (i + r) * c->ldy + j + v;                                            \
+            vec slope = v_zero();                                                                  \
+            const vec a = NAME(phi)(kind, z, &slope);                                              \
             guard = NAME(watch)(guard, a, c->scale);                                               \
-            v_store_n(c->y + (i + r) * c->ldy + j + v, a, cols - v);                               \
+            v_store_n(c->y + at, a, cols - v);                                                     \
+            if (vg_keeps_slopes(kind) && c->slopes) v_store_n(c->slopes + at, slope, cols - v);    \
         }
 static void NAME(forward_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
                                real *tile) {
@@ -44,16 +48,24 @@ static void NAME(forward_tail)(void *context, size_t i, size_t j, size_t rows, s
 
 static void NAME(dense_forward)(size_t rows, size_t n_in, size_t n_out, const void *x, size_t ldx,
                                 const void *weights, const void *biases, vg_activation activation,
-                                void *y, size_t ldy, void *scratch, double *guard) {
-    NAME(forward_context) c = {biases, activation, y, ldy, v_zero(), NAME(guard_scale)(0)};
+                                void *y, size_t ldy, void *slopes, void *scratch, double *guard) {
+    NAME(forward_context) c = {
+        .biases = biases,
+        .activation = activation,
+        .y = y,
+        .ldy = ldy,
+        .slopes = slopes,
+        .guard = v_zero(),
+        .scale = NAME(guard_scale)(0),
+    };
     NAME(gemm)(rows, n_out, n_in, x, ldx, 1, weights, n_out, 0, scratch, NAME(forward_tail), &c);
     *guard += v_sum(c.guard);
 }
 
 typedef struct {
     vg_activation activation;
-    const real *x;
-    size_t ldx;
+    const real *source;
+    size_t ld_source;
     real *dx;
     size_t lddx;
     vg_norm *norms;
@@ -63,8 +75,8 @@ typedef struct {
 #define BACKWARD(kind)                                                                             \
     for (size_t r = 0; r < rows; r++)                                                              \
         for (size_t v = 0; v < cols; v += LANES) {                                                 \
-            const vec a = v_load_n(c->x + (i + r) * c->ldx + j + v, cols - v);                     \
-            const vec d = v_mul(v_load(tile + r * NR + v), NAME(dphi)(kind, a));                   \
+            const vec s = v_load_n(c->source + (i + r) * c->ld_source + j + v, cols - v);          \
+            const vec d = v_mul(v_load(tile + r * NR + v), NAME(slope_of)(kind, s));               \
             guard = NAME(watch)(guard, d, c->scale);                                               \
             v_store_n(c->dx + (i + r) * c->lddx + j + v, d, cols - v);                             \
         }
@@ -83,10 +95,18 @@ static void NAME(backward_tail)(void *context, size_t i, size_t j, size_t rows, 
 
 static void NAME(dense_backward)(size_t rows, size_t n_in, size_t n_out, const void *dy,
                                  size_t lddy, const void *weights, vg_activation activation,
-                                 const void *x, size_t ldx, void *dx, size_t lddx, void *scratch,
-                                 double *guard, vg_norm *norms) {
-    NAME(backward_context) c = {activation, x,     ldx,      dx,
-                                lddx,       norms, v_zero(), NAME(guard_scale)(0)};
+                                 const void *source, size_t ld_source, void *dx, size_t lddx,
+                                 void *scratch, double *guard, vg_norm *norms) {
+    NAME(backward_context) c = {
+        .activation = activation,
+        .source = source,
+        .ld_source = ld_source,
+        .dx = dx,
+        .lddx = lddx,
+        .norms = norms,
+        .guard = v_zero(),
+        .scale = NAME(guard_scale)(0),
+    };
     NAME(gemm)(rows, n_in, n_out, dy, lddy, 1, weights, n_out, 1, scratch, NAME(backward_tail), &c);
     *guard += v_sum(c.guard);
 }

@@ -34,7 +34,6 @@ const vg_kernels NAME(vg_kernels) = {
     .loss = NAME(loss),
     .exponential = NAME(exponential),
     .activate = NAME(activate),
-    .derivative = NAME(derivative),
     .softmax = NAME(softmax),
     .square_norm = NAME(square_norm),
     .statistics = NAME(statistics),

@@ -77,7 +77,8 @@ static double NAME(binary_cross_entropy)(size_t n, const real *z, const real *t,
     for (size_t j = 0; j < n; j += LANES) {
         const unsigned lanes = NAME(lanes)(n - j);
         const vec x = v_load_n(z + j, n - j), target = v_load_n(t + j, n - j);
-        const vec e = NAME(exp)(v_sub(v_zero(), v_abs(x))), p = NAME(sigmoid)(x);
+        vec slope;
+        const vec e = NAME(exp)(v_sub(v_zero(), v_abs(x))), p = NAME(sigmoid)(x, &slope);
         v_store_n(dz + j, v_mul(v_sub(p, target), scale), n - j);
         const vec terms = v_add(v_fnma(x, target, v_max(v_zero(), x)), NAME(log1p)(v_min(one, e)));
         real each[LANES];

@@ -10,7 +10,7 @@
 #define EXP_LEAST -110.0f /* e^x is 0 below, infinity above */
 #define EXP_MOST 90.0f
 #define EXP_TERMS 8
-#define TANH_ONE 10.0f /* tanh is 1 from here on */
+#define TANH_MOST 44.1f /* beyond, tanh is 1 and its derivative below twice the least normal */
 #define LOG1P_TERMS 8
 #else
 #define LN2_HIGH 0x1.62e42feep-1 /* 32 bits, and n has 11 */
@@ -19,7 +19,7 @@
 #define EXP_LEAST -760.0
 #define EXP_MOST 720.0
 #define EXP_TERMS 14
-#define TANH_ONE 20.0
+#define TANH_MOST 354.6
 #define LOG1P_TERMS 17
 #endif
 
@@ -54,20 +54,27 @@ static inline vec NAME(exp_sum)(vec x, vec low) {
 
 static inline vec NAME(exp)(vec x) { return NAME(exp_sum)(x, v_zero()); }
 
-/* (e - 1) / (e + 1) with e = exp(2 |x|), as m / (m + 2) with m = e - 1: relative accuracy near 0 */
-static inline vec NAME(tanh)(vec x) {
+/* tanh = (e - 1) / (e + 1), e = exp(2 |x|), as m / d with m = e - 1, d = m + 2: accurate near 0;
+ * 1 - tanh^2 = 4 e / d^2 = 4 / d (1 - 1 / d): accurate in the tails, where tanh has become 1. */
+static inline vec NAME(tanh)(vec x, vec *slope) {
     vec n;
-    const vec size = v_min(v_set(TANH_ONE), v_abs(x));
-    const vec r = NAME(reduce)(v_add(size, size), &n);
-    const vec power = v_ldexp(v_set(1), n);
-    const vec m = v_fma(power, NAME(expm1_series)(r), v_sub(power, v_set(1)));
-    return v_copysign(v_div(m, v_add(m, v_set(2))), x);
+    const vec size = v_abs(x), one = v_set(1), most = v_set(TANH_MOST);
+    const vec kept = v_min(most, size);
+    const vec r = NAME(reduce)(v_add(kept, kept), &n);
+    const vec power = v_ldexp(one, n);
+    const vec m = v_fma(power, NAME(expm1_series)(r), v_sub(power, one)), d = v_add(m, v_set(2));
+    const vec part = v_div(one, d), product = v_mul(v_mul(v_set(4), part), v_sub(one, part));
+    *slope = v_if_positive(v_sub(size, most), v_zero(), product);
+    return v_copysign(v_div(m, d), x);
 }
 
-/* 1 / (1 + e) or e / (1 + e) with e = exp(-|x|): no overflow, and an accurate left tail */
-static inline vec NAME(sigmoid)(vec x) {
+/* 1 / (1 + e) right of 0 and e / (1 + e) left, e = exp(-|x|): accurate tails; and their product is
+ * the derivative, where s (1 - s) would be 0 as soon as s is 1. */
+static inline vec NAME(sigmoid)(vec x, vec *slope) {
     const vec e = NAME(exp)(v_sub(v_zero(), v_abs(x)));
-    return v_div(v_if_positive(x, v_set(1), e), v_add(v_set(1), e));
+    const vec right = v_div(v_set(1), v_add(v_set(1), e)), left = v_mul(e, right);
+    *slope = v_mul(left, right);
+    return v_if_positive(x, right, left);
 }
 
 /* log(1 + u), 0 <= u <= 1, = 2 artanh(s) = 2 (s + s^3 / 3 + ...), s = u / (2 + u) <= 1/3 */
@@ -102,5 +109,5 @@ static inline long double NAME(wide_sum)(vec x) {
 #undef EXP_LEAST
 #undef EXP_MOST
 #undef EXP_TERMS
-#undef TANH_ONE
+#undef TANH_MOST
 #undef LOG1P_TERMS

@@ -62,13 +62,13 @@ static void NAME(summarise)(size_t n, const real *g, const real *w, vg_summary *
     vg_norm_add(&summary->weight, NAME(square_norm)(n, w));
 }
 
-/* Of outputs y (rows, n; ldy) and delta (rows, n; ld_delta) of one layer. */
+/* Of one layer's slopes, told from source (rows, n; ld_source), and delta (rows, n; ld_delta). */
 #define DERIVATIVES(kind)                                                                          \
     for (size_t j = 0; j < n; j += LANES) {                                                        \
         unsigned idle = NAME(lanes)(n - j);                                                        \
         vec sum = v_zero();                                                                        \
         for (size_t r = 0; r < rows; r++) {                                                        \
-            const vec d = NAME(dphi)(kind, v_load_n(y + r * ldy + j, n - j));                      \
+            const vec d = NAME(slope_of)(kind, v_load_n(source + r * ld_source + j, n - j));       \
             sum = v_add(sum, d);                                                                   \
             saturated += __builtin_popcount(v_less(d, least) & NAME(lanes)(n - j));                \
             idle &= v_equal(d, v_zero());                                                          \
@@ -78,11 +78,11 @@ static void NAME(summarise)(size_t n, const real *g, const real *w, vg_summary *
         v_store(lanes, sum);                                                                       \
         for (size_t i = 0; i < LANES && i < n - j; i++) total += (double)lanes[i];                 \
     }
-static void NAME(statistics)(vg_activation activation, size_t rows, size_t n, const void *outputs,
-                             size_t ldy, const void *deltas, size_t ld_delta,
+static void NAME(statistics)(vg_activation activation, size_t rows, size_t n, const void *slopes,
+                             size_t ld_source, const void *deltas, size_t ld_delta,
                              vg_statistics *statistics) {
-    const real *const y = outputs, *const delta = deltas;
-    const vec least = v_set((real)0.01 * NAME(dphi_most)(activation));
+    const real *const source = slopes, *const delta = deltas;
+    const vec least = v_set((real)0.01 * NAME(slope_most)(activation));
     double total = 0, saturated = 0, dead = 0;
     SPECIALISE(activation, DERIVATIVES);
     *statistics = (vg_statistics){{0, 0}, total, saturated, dead};
