@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -47,7 +48,9 @@ def test_demo_for_people(shown):
 
 
 def test_demo_for_programs(tmp_path):
+    start = time.perf_counter()
     done = vgfast("demo", "--json", cwd=tmp_path)
+    assert time.perf_counter() - start < 30
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
     shallow, deep, cured = data["nets"]
@@ -62,14 +65,14 @@ def test_demo_for_programs(tmp_path):
     for layer in deep["layers"][:-1]:
         assert layer["weight_gain"] * layer["activation_gain"] == pytest.approx(layer["gain"])
         assert layer["activation_gain"] < 0.25
-    assert sum(net["seconds"] for net in data["nets"]) < 30
 
 
 def test_demo_where_the_picture_cannot_go(tmp_path):
     (tmp_path / "file").write_text("")
     done = vgfast("demo", "--json", "--out", str(tmp_path / "file"))
     assert done.returncode == 1
-    assert done.stderr.startswith("vgfast: File exists: ")
+    assert "File exists: " in done.stderr
+    assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
 
 

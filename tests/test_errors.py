@@ -60,8 +60,14 @@ BAD_FIT = {
     "batch_size float": (X, Y, {"batch_size": 2.5}, TypeError, ["whole number", "2.5"]),
     "batch_size bool": (X, Y, {"batch_size": True}, TypeError, ["whole number"]),
     "epochs 0": (X, Y, {"epochs": 0}, ValueError, ["epochs must be at least 1"]),
-    "inspect_every": (X, Y, {"inspect_every": -1}, ValueError, ["inspect_every must be at least 0"]),
+    "inspect_every": (X, Y, {"inspect_every": -1}, ValueError, ["inspect_every must be from 0"]),
     "optimizer": (X, Y, {"optimizer": "adam"}, TypeError, ["vg.SGD", "'adam'"]),
+    "X masked": (np.ma.masked_less(X, 0), Y, {}, ValueError, ["X has masked values"]),
+    "y masked": (X, np.ma.masked_equal(Y, 0), {}, ValueError, ["y has masked values"]),
+    "epochs huge": (X, Y, {"epochs": 10**12}, ValueError, ["epochs x steps of an epoch", "got 4000000000000"]),
+    "callbacks a function": (X, Y, {"callbacks": print}, TypeError, ["callbacks must be a list of functions"]),
+    "callbacks not functions": (X, Y, {"callbacks": [5]}, TypeError, ["callbacks must hold functions, got 5"]),
+    "progress": (X, Y, {"progress": True}, TypeError, ["progress must be a function", "got True"]),
     "validation": (X, Y, {"validation_data": X}, TypeError, ["pair (X, y)"]),
     "validation columns": (X, Y, {"validation_data": (X[:, :2], Y)}, ValueError, ["4 columns", "got 2"]),
 }
@@ -146,6 +152,10 @@ def test_bad_targets(loss, y, words):
         (([4, 5, 3],), {"init": 3}, TypeError, ["vg.init.normal"]),
         (([4, 3],), {"dtype": "float16"}, ValueError, ["unknown dtype 'float16'", "float32"]),
         (([2**31, 3],), {}, ValueError, ["sizes[0]"]),
+        (({4, 8, 3},), {}, TypeError, ["in order", "set"]),
+        (([4, 1],), {}, ValueError, ["cross_entropy needs at least two outputs", "binary_cross_entropy"]),
+        (([4, 3],), {"dtype": None}, ValueError, ["unknown dtype 'None'"]),
+        (([4, 3],), {"dtype": "f4,("}, ValueError, ["unknown dtype 'f4,('"]),
     ],
 )
 def test_bad_nets(args, kwargs, error, words):
@@ -166,6 +176,7 @@ def test_a_net_beyond_the_address_space():
         ({"lr": -1}, ValueError, ["lr must be above 0"]),
         ({"lr": NAN}, ValueError, ["lr must be above 0 and finite", "nan"]),
         ({"lr": INF}, ValueError, ["finite"]),
+        ({"lr": 10**400}, ValueError, ["lr must be above 0 and finite"]),
         ({"lr": "0.1"}, TypeError, ["lr must be a number", "'0.1'"]),
         ({"lr": None}, TypeError, ["lr must be a number"]),
         ({"momentum": 1.0}, ValueError, ["momentum", "below 1", "got 1.0"]),
@@ -282,10 +293,42 @@ def rewritten(saved, change):
             "checksum",
         ),
         (lambda h: [h], "not a JSON object"),
+        (lambda h: h["0.weight"].update(shape=h["0.weight"]["shape"][::-1]), "names, shapes and dtype"),
+        (lambda h: h["0.weight"].update(shape=[20]), "names, shapes and dtype"),
+        (lambda h: h.update({"1.weight": h.pop("0.weight")}), "names, shapes and dtype"),
+        (lambda h: h["__metadata__"].update(vgfast="[" * 100_000), "description of the net is not understood"),
+        (lambda h: h["__metadata__"].update(vgfast='[[40000, 60000], [], "mse", "float32"]'), "names, shapes"),
     ],
 )
 def test_files_with_a_false_header(saved, change, words):
     assert words in rewritten(saved, change)
+
+
+def test_a_failed_save_leaves_the_old_file(saved, monkeypatch):
+    import os
+
+    old = saved.read_bytes()
+
+    def fail(*_):
+        raise OSError("no space")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="no space"):
+        vg.MLP([4, 5, 3], rng=1).save(saved)
+    assert saved.read_bytes() == old
+    assert [p.name for p in saved.parent.iterdir()] == [saved.name]
+
+
+def test_saving_to_links_and_to_what_is_no_file(saved):
+    link = saved.parent / "link"
+    link.symlink_to(saved)
+    vg.MLP([2, 2], rng=1).save(link)
+    assert link.is_symlink()
+    assert vg.MLP.load(saved).sizes == (2, 2)
+    with pytest.raises(ValueError, match="is not a regular file"):
+        vg.MLP([2, 2]).save("/dev/null")
+    with pytest.raises(TypeError):
+        vg.MLP.load(None)
 
 
 def test_files_that_are_something_else(tmp_path):

@@ -143,6 +143,29 @@ def test_verdicts(digits):
     assert found["healthy"].numbers["total_gain"] > 1000 * found["vanishing"].numbers["total_gain"]
 
 
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
+@pytest.mark.parametrize("bias", [-18, 18, 40])
+def test_saturated_units_are_not_dead(isa, dtype, activation, bias, rng):
+    """Where the output is rounded to 1, the derivative is small but not 0, and so is the gradient."""
+    X, y = rng.normal(size=(30, 4)), rng.integers(0, 3, 30)
+    nets = [kind([4, 6, 5, 3], activation, dtype=dtype, rng=0) for kind in (vg.MLP, reference.MLP)]
+    for net in nets:
+        net.biases[0][...] = bias
+    got, want = (net.inspect(X, y).records for net in nets)
+    assert got["dead"][0] == 0
+    assert got["saturated"][0] == 1
+    assert 0 < got["grad_norm"][0] < 1e-7
+    for name in ("mean_derivative", "grad_norm", "delta_norm", "gain"):
+        np.testing.assert_allclose(got[name], want[name], rtol=3000 * np.finfo(dtype).eps)
+
+
+def test_nothing_passes_zero_weights(rng):
+    report = vg.MLP([4, 6, 5, 3], init="zeros").inspect(rng.normal(size=(9, 4)), np.arange(9) % 3)
+    assert report.verdict == "vanishing"
+    assert "Nothing reaches layer 2: the weights of layer 3 pass on 0." in report.explanation
+    assert report.remedies == ["first weights that are not 0, such as init='auto'"]
+
+
 def test_dead_units_are_told(digits):
     X, y = digits
     net = vg.MLP([64, 20, 10], rng=0)
@@ -152,6 +175,7 @@ def test_dead_units_are_told(digits):
     assert report.layers[0].zero == 1.0
     assert report.verdict == "vanishing"
     assert "Every entry of layer 1's gradient is 0" in report.explanation
+    assert "Nothing passes layer 1" in report.explanation
     assert "dead" in report.remedies[0]
 
 

@@ -29,7 +29,10 @@ def real(name: str, value: Any, least: float, *, above: bool = False, below: flo
     """A finite number that is at least (or above) `least` and less than `below`."""
     if isinstance(value, bool | np.bool_ | str) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     if not math.isfinite(number) or number < least or (above and number == least) or number >= below:
         span = f"{'above' if above else 'at least'} {least:g}"
         span += f" and below {below:g}" if below < math.inf else " and finite"
@@ -50,6 +53,8 @@ def choice(name: str, value: Any, options: Sequence[str]) -> str:
 
 def sizes(value: Any) -> tuple[int, ...]:
     """[n_in, hidden..., n_out], each at least 1."""
+    if isinstance(value, set | frozenset | dict):
+        raise TypeError(f"sizes must be in order, such as [64, 30, 10], got a {type(value).__name__}: {value!r}")
     try:
         items = list(value)
     except TypeError:
@@ -78,6 +83,10 @@ def activations(value: Any, n_hidden: int, options: Sequence[str]) -> tuple[str,
 
 def _numeric(name: str, value: Any) -> np.ndarray:
     """An array of numbers, not looked into: that would take too long if it is absurdly large."""
+    if hasattr(value, "toarray"):
+        raise TypeError(f"{name} must be a dense array, got {type(value).__name__}; use {name}.toarray()")
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(f"{name} has masked values, which training cannot use; fill or drop them")
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -97,7 +106,7 @@ def _numeric(name: str, value: Any) -> np.ndarray:
 
 def _converted(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """The array in the net's dtype, contiguous and finite."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         converted = np.ascontiguousarray(array, dtype=dtype)
     if not np.isfinite(converted).all():
         row = int(np.argmin(np.isfinite(converted.reshape(len(converted), -1)).all(axis=1)))
@@ -184,6 +193,27 @@ def assigned(name: str, value: Any, target: np.ndarray) -> None:
     if array.shape != target.shape:
         raise ValueError(f"{name} has shape {target.shape}, got {array.shape}; give an array of that shape")
     target[...] = _converted(name, array.reshape(len(array), -1), target.dtype).reshape(target.shape)
+
+
+def outputs(n_outputs: int, loss: str) -> None:
+    """A softmax of one output is always 1."""
+    if loss == "cross_entropy" and n_outputs == 1:
+        raise ValueError(
+            "cross_entropy needs at least two outputs, one a class, got sizes[-1] = 1; "
+            "for yes or no use loss='binary_cross_entropy'"
+        )
+
+
+def functions(name: str, value: Any) -> tuple[Any, ...]:
+    """A sequence of things that can be called."""
+    try:
+        items = tuple(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a list of functions, got {value!r}") from None
+    for item in items:
+        if not callable(item):
+            raise TypeError(f"{name} must hold functions, got {item!r}")
+    return items
 
 
 def batch_size(value: Any, n_rows: int) -> int:

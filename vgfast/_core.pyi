@@ -48,7 +48,6 @@ class Run:
         workspace: Workspace,
         mode: int,
         params: NDArray[Any],
-        velocity: NDArray[Any] | None = None,
         gradient: NDArray[Any] | None = None,
     ) -> None: ...
     def set_gradient(self, gradient: NDArray[Any]) -> None: ...
@@ -60,6 +59,7 @@ class Run:
         weight_decay: float,
         clip_norm: float,
         clip_value: float,
+        velocity: NDArray[Any] | None,
     ) -> None: ...
     def set_data(self, x: NDArray[Any], y: NDArray[Any], batch_size: int) -> None: ...
     def set_epoch(

@@ -162,7 +162,7 @@ cdef class Run:
     cdef dict held
     cdef size_t n_records_most
 
-    def __cinit__(self, Workspace workspace, int mode, params, velocity=None, gradient=None):
+    def __cinit__(self, Workspace workspace, int mode, params, gradient=None):
         cdef size_t n_bytes
         self.workspace = workspace
         self.held = {}
@@ -172,14 +172,14 @@ cdef class Run:
         self.run.n_threads = workspace.layout.n_threads
         n_bytes = self.run.net.n_params * c.vg_item_size(self.run.net.dtype)
         self.run.params = self.hold("params", params, n_bytes, 1)
-        self.run.velocity = self.hold("velocity", velocity, n_bytes, 1)
         self.run.gradient = self.hold("gradient", gradient, n_bytes, 1)
         self.run.memory = self.hold("memory", workspace.memory, 0, 1)
         self.run.notes = <double *>self.hold("notes", workspace.notes, 0, 1)
 
     cdef void *hold(self, str name, object array, size_t n_bytes, int writable) except? NULL:
         cdef void *start = address(array, n_bytes, writable)
-        self.held[name] = array
+        # A view, not only a reference: NumPy then refuses to resize the array in place.
+        self.held[name] = None if array is None else memoryview(array)
         return start
 
     def set_gradient(self, gradient):
@@ -188,7 +188,10 @@ cdef class Run:
         self.run.gradient = self.hold("gradient", gradient, n_bytes, 1)
 
     def set_optimizer(self, double lr, double momentum, int nesterov, double weight_decay,
-                      double clip_norm, double clip_value):
+                      double clip_norm, double clip_value, velocity):
+        """velocity (n_params,), or None without momentum."""
+        cdef size_t n_bytes = self.run.net.n_params * c.vg_item_size(self.run.net.dtype)
+        self.run.velocity = self.hold("velocity", velocity, n_bytes, 1)
         self.run.sgd = c.vg_sgd(lr, momentum, weight_decay, clip_norm, clip_value, nesterov)
 
     def set_data(self, x, y, size_t batch_size):

@@ -31,7 +31,9 @@ def write(path: str | os.PathLike[str], tensors: dict[str, np.ndarray], metadata
         start += tensor.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    target = Path(path)
+    target = Path(path).resolve()  # a link stays a link
+    if target.exists() and not target.is_file():
+        raise ValueError(f"{target} is not a regular file, so it is not replaced; choose another path")
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

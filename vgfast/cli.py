@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ def _demo(arguments: argparse.Namespace) -> None:
         ) from None
     from vgfast import demo
 
+    demo.check_folder(arguments.out)
     result = demo.run() if arguments.json else demo.watched_run(Console(stderr=True))
     picture = demo.save_picture(result, arguments.out)
     if arguments.json:
@@ -65,8 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         parsed.run(parsed)
-    except OSError as error:
-        print(f"vgfast: {error.strerror}: {error.filename}", file=sys.stderr)
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads has seen enough, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (OSError, ValueError) as error:
+        print(f"vgfast: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("vgfast: interrupted", file=sys.stderr)

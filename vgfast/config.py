@@ -50,9 +50,9 @@ def _default_threads() -> int:
     """The least of affinity, control group and OMP_NUM_THREADS; VGFAST_NUM_THREADS overrules them."""
     asked = os.environ.get("VGFAST_NUM_THREADS")
     if asked is not None:
-        if not asked.isdecimal() or not 1 <= int(asked) <= _core.THREADS_MOST:
+        if not asked.isdecimal() or len(asked) > 4 or not 1 <= int(asked) <= _core.THREADS_MOST:
             raise ValueError(
-                f"VGFAST_NUM_THREADS is {asked!r}; set it to a whole number from 1 to {_core.THREADS_MOST}"
+                f"VGFAST_NUM_THREADS is {asked[:20]!r}; set it to a whole number from 1 to {_core.THREADS_MOST}"
             )
         return int(asked)
     limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]

@@ -8,6 +8,8 @@ weights learns.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,11 +94,17 @@ def _depth(net: dict[str, Any]) -> str:
     return f"{n} hidden layer{'s' if n > 1 else ''}"
 
 
+def check_folder(folder: Path) -> None:
+    """Make the folder before the work is done; OSError if the picture could not be written there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "the picture cannot be written to this folder; choose another", str(folder))
+
+
 def save_picture(result: dict[str, Any], folder: Path) -> Path:
-    """The picture's path, absolute; the folder is made if it is not there."""
+    """The picture's path, absolute."""
     from vgfast import plots
 
-    folder.mkdir(parents=True, exist_ok=True)
     path = (folder / PICTURE).resolve()
     panels = [
         (

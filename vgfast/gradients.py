@@ -161,7 +161,10 @@ def as_dicts(records: np.ndarray) -> list[dict[str, float | None]]:
 
 def over_time(records: np.ndarray) -> np.ndarray:
     """(L,) what records (inspected steps, L) of a training come to: geometric means of norms, gains and ratios,
-    so that the ledger's products still hold; means of shares; the largest of ``max_abs``."""
+    so that the ledger's products still hold; means of shares; the largest of ``max_abs``. Of steps on which the
+    loss had a gradient, if there was one."""
+    driven = records["delta_norm"][:, -1] > 0
+    records = records[driven] if driven.any() else records
     result = np.empty(records.shape[1], RECORD)
     shares = {"mean_derivative", "saturated", "dead", "frozen", "stuck", "zero", "subnormal"}
     for name in RECORD.names or ():
@@ -234,19 +237,29 @@ def judge(
 
 
 def _mean_gains(records: np.ndarray) -> tuple[float, float]:
-    """Geometric means of weight_gain and activation_gain over the layers that have them."""
-    hidden = records[:-1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = [np.log(hidden[name]) for name in ("weight_gain", "activation_gain")]
-    finite = [x[np.isfinite(x)] for x in logs]
-    weight, activation = (float(np.exp(x.mean())) if len(x) else 1.0 for x in finite)
+    """Geometric means of weight_gain and activation_gain over the layers that have them; of none, 1."""
+    if len(records) == 1:
+        return 1.0, 1.0
+    with np.errstate(divide="ignore"):
+        weight, activation = (
+            float(np.exp(np.log(records[name][:-1]).mean())) for name in ("weight_gain", "activation_gain")
+        )
     return weight, activation
+
+
+def _blocked(records: np.ndarray) -> int:
+    """The layer at which nothing of the signal is left, seen from the output; 0 if there is none."""
+    gains = records["gain"][:-1]
+    return int(np.flatnonzero(gains == 0)[-1]) + 1 if (gains == 0).any() else 0
 
 
 def _mean_gain(records: np.ndarray) -> str:
     """A sentence on what the hidden layers pass on, and by which factor."""
-    if len(records) == 1:
-        return ""
+    layer = _blocked(records)
+    if layer and records["weight_gain"][layer - 1] == 0:
+        return f" Nothing reaches layer {layer}: the weights of layer {layer + 1} pass on 0."
+    if layer:
+        return f" Nothing passes layer {layer}: its activation's derivative is 0 wherever the signal is not."
     weight, activation = _mean_gains(records)
     return (
         f" A hidden layer's mean gain is {weight * activation:.2g} = {weight:.2g} (weights) x "
@@ -255,18 +268,23 @@ def _mean_gain(records: np.ndarray) -> str:
 
 
 def _remedies(records: np.ndarray, activations: tuple[str, ...], verdict: str) -> list[str]:
-    weight, activation = _mean_gains(records) if len(records) > 1 else (1.0, 1.0)
+    layer = _blocked(records)
+    if layer and records["weight_gain"][layer - 1] == 0:
+        return ["first weights that are not 0, such as init='auto'"]
+    weight, activation = _mean_gains(records)
     found = []
     if records["dead"].max() > 0.5:
-        layer = int(records["dead"].argmax()) + 1
-        found.append(f"layer {layer} has {records['dead'].max():.0%} dead units: activation='leaky_relu'")
+        dead = int(records["dead"].argmax())
+        cure = "activation='leaky_relu'" if activations[dead] == "relu" else "smaller weights, or inputs scaled down"
+        found.append(f"layer {dead + 1} has {records['dead'][dead]:.0%} dead units: {cure}")
     if verdict == "exploding":
         found.append("smaller first weights, such as init='auto'" if weight > 1 else "fewer layers")
         found.append("clip_norm=1.0 in vg.SGD")
         return found
-    if activation < 0.7 and set(activations) & {"sigmoid", "tanh"}:
+    squashing = set(activations) & {"sigmoid", "tanh"}
+    if activation < 0.7 and squashing:
         found.append("activation='relu' with init='he_normal', whose gain stays near 1")
-    if records["saturated"].max() > 0.5 and set(activations) & {"sigmoid", "tanh"}:
+    if records["saturated"].max() > 0.5 and squashing:
         found.append("scale the inputs to mean 0 and variance 1: most units are saturated")
     if weight < 0.7:
         found.append("larger first weights: init='he_normal' for relu, 'glorot_uniform' for tanh")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -19,10 +18,9 @@ from vgfast.gradients import GradientReport, locate_divergence
 from vgfast.history import RECORD, DivergenceError, History
 from vgfast.init import Init
 from vgfast.sgd import SGD, checked_optimizer
+from vgfast.training import Loop, wants_to_stop
 
-# C hands control back to Python after about so many seconds of steps: for Ctrl-C and progress.
-_SLICE = 0.03
-# About what plain C without vectors does in that time: 8 GFLOP/s were measured.
+# About what plain C without vectors does in 30 ms: 8 GFLOP/s were measured.
 _SLICE_FLOPS = 240_000_000
 # Rows that C takes through all layers at a time (VG_FORWARD_ROWS).
 _FORWARD_ROWS = 64
@@ -111,6 +109,7 @@ class MLP:
         n_hidden = len(self._sizes) - 2
         self._activations = _check.activations(activation, n_hidden, _core.ACTIVATIONS)
         self._loss = _check.choice("loss", loss, _core.LOSSES)
+        _check.outputs(self._sizes[-1], self._loss)
         self._dtype = _checked_dtype(dtype)
         self._rng = np.random.default_rng(rng)
         rules = [init_module.of_layer(init, name) for name in (*self._activations, "identity")]
@@ -126,7 +125,7 @@ class MLP:
         weights, biases = self._views(self._params)
         self._weights = Pieces("weights", weights)
         self._biases = Pieces("biases", biases)
-        self._lock = threading.RLock()
+        self._lock, self._process = threading.RLock(), os.getpid()
 
     def _views(self, flat: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Weights and biases of each layer, as views of a vector that is ordered like ``params``."""
@@ -205,9 +204,9 @@ class MLP:
         """Train on mini-batches of X (rows, n_in) and y; returns the ``History``.
 
         The last batch of an epoch has the rows that are left. inspect_every: inspect each step whose number
-        divides by it, from step 0 on; 0 is never. callbacks: each is called as callback(net, history) after
-        each epoch, and training ends early when one returns True. progress(done, total, history) is called
-        about every 30 ms; of ``history.loss`` and ``history.gradients`` the part done so far is shown.
+        divides by it, from step 0 on; 0 is never. callbacks: each is called as callback(net, history) after each
+        epoch, may change the optimizer's attributes, and ends training by returning True. progress(done, total,
+        history) is called about every 30 ms, with ``history`` showing the part done so far.
 
         The same seed gives the same bits, with any number of threads and with or without inspection. Ctrl-C is
         answered after the step in work, or 30 ms of short ones, and leaves the net there. Errors:
@@ -215,13 +214,17 @@ class MLP:
         trains this net, all before any change.
         """
         epochs = _check.integer("epochs", epochs, 1)
-        inspect_every = _check.integer("inspect_every", inspect_every, 0)
+        inspect_every = _check.integer("inspect_every", inspect_every, 0, _check.MOST_ELEMENTS)
+        callbacks = _check.functions("callbacks", callbacks)
+        if progress is not None and not callable(progress):
+            raise TypeError(f"progress must be a function of (done, total, history), got {progress!r}")
         optimizer = checked_optimizer(optimizer, self._dtype)
         x, t = self._batch(X, y)
         batch_size = _check.batch_size(batch_size, len(x))
+        _check.integer("epochs x steps of an epoch", epochs * -(-len(x) // batch_size), 1, _check.MOST_ELEMENTS)
         validation = None if validation_data is None else self._batch(*_pair(validation_data))
-        with self._training():
-            loop = _Loop(self, x, t, epochs, batch_size, optimizer, inspect_every)
+        with self._alone("trained"):
+            loop = Loop(self, x, t, epochs, batch_size, optimizer, inspect_every)
             for epoch in range(epochs):
                 order = self._rng.permutation(len(x)) if shuffle else None
                 loop.train_epoch(epoch, order, progress)
@@ -230,8 +233,7 @@ class MLP:
                     loop.history.epochs[-1] |= {"val_loss": scores.loss}
                     if scores.accuracy is not None:
                         loop.history.epochs[-1] |= {"val_accuracy": scores.accuracy}
-                history = loop.so_far()
-                if any([callback(self, history) is True for callback in callbacks]):
+                if wants_to_stop(self, loop.so_far(), callbacks):
                     break
         return loop.so_far()
 
@@ -239,8 +241,8 @@ class MLP:
         """One step on this batch, all rows of X at once; returns the mean loss before the update."""
         optimizer = checked_optimizer(optimizer, self._dtype)
         x, t = self._batch(X, y)
-        with self._training():
-            loop = _Loop(self, x, t, 1, len(x), optimizer, 0)
+        with self._alone("trained"):
+            loop = Loop(self, x, t, 1, len(x), optimizer, 0)
             loop.train_epoch(0, None, None)
         return float(loop.history.loss[0])
 
@@ -248,7 +250,7 @@ class MLP:
         """The gradient of the mean loss over all rows of X; changes nothing in the net."""
         x, t = self._batch(X, y)
         flat = _core.aligned(self.n_params, self._dtype)
-        workspace, losses, _ = self._one_batch(_core.GRADIENT, x, t, SGD(), flat, None)
+        workspace, losses, _ = self._one_batch(_core.GRADIENT, x, t, None, flat, None)
         weights, biases = self._views(flat)
         deltas = [workspace.delta(l).copy() for l in range(1, len(self._sizes))]
         return Gradients(float(losses[0]), weights, biases, deltas, flat)
@@ -259,7 +261,7 @@ class MLP:
         steps: the length of the training to judge for (see ``GradientReport``).
         """
         optimizer = checked_optimizer(optimizer, self._dtype)
-        steps = _check.integer("steps", steps, 1)
+        steps = _check.integer("steps", steps, 1, _check.MOST_ELEMENTS)
         x, t = self._batch(X, y)
         flat = _core.aligned(self.n_params, self._dtype)
         velocity = optimizer.velocity(self, lambda: _core.aligned(self.n_params, self._dtype))
@@ -267,14 +269,14 @@ class MLP:
         return GradientReport(records[0], float(losses[0]), self._sizes, self._activations, steps)
 
     def _one_batch(
-        self, mode: int, x: np.ndarray, t: np.ndarray, optimizer: SGD, flat: np.ndarray, velocity: Any
+        self, mode: int, x: np.ndarray, t: np.ndarray, optimizer: SGD | None, flat: np.ndarray, velocity: Any
     ) -> tuple[_core.Workspace, np.ndarray, np.ndarray]:
         """Run one batch without an update; returns its memory, its loss and its records."""
         workspace = _core.Workspace(self._core, len(x), self._threads(len(x)))
         losses, correct = np.empty(1), np.empty(1)
         records = np.zeros((1, len(self._sizes) - 1), RECORD)
-        run = _core.Run(workspace, mode, self._params, velocity, flat)
-        run.set_optimizer(*optimizer.checked())
+        run = _core.Run(workspace, mode, self._params, flat)
+        run.set_optimizer(*(optimizer or SGD()).checked(), velocity)
         run.set_data(x, t, len(x))
         run.set_epoch(None, losses, correct, 0)
         run.set_records(records, 0)
@@ -293,19 +295,21 @@ class MLP:
         return self._core.threads_for(rows, config.get_num_threads())
 
     @contextmanager
-    def _training(self) -> Iterator[None]:
-        """Refuse a second training at the same time, instead of waiting for the first."""
+    def _alone(self, purpose: str) -> Iterator[None]:
+        """Refuse to work on the parameters while another thread trains them, instead of waiting for it."""
+        if self._process != os.getpid():  # forked: the thread that held the lock is not in this process
+            self._lock, self._process = threading.RLock(), os.getpid()
         if not self._lock.acquire(blocking=False):
             raise RuntimeError(
-                "this net is being trained in another thread, and two trainings would mix their steps; "
-                "wait for it, or train a net.copy()"
+                f"this net is being trained in another thread, so it cannot be {purpose} now; wait for that, "
+                f"or give each thread a net.copy() of its own beforehand"
             )
         try:
             yield
         finally:
             self._lock.release()
 
-    def _divergence(self, x: np.ndarray, t: np.ndarray, step: int, optimizer: SGD, what: str) -> DivergenceError:
+    def _divergence(self, x: np.ndarray, t: np.ndarray, step: int, optimizer: SGD | None, what: str) -> DivergenceError:
         """The error for a batch after `step` good steps: which layer, and what to do."""
         from vgfast import reference  # the textbook can take the step apart; only needed here
 
@@ -314,9 +318,11 @@ class MLP:
         outputs, grads = reference.take_apart(self, x, t)
         layer, where = locate_divergence(outputs, grads)
         largest = float(np.abs(x).max())
-        remedy = f"lower lr (it is {optimizer.lr:g}) or set clip_norm=1.0"
-        if largest > 1e3:
-            remedy += f", and scale X, whose largest value is {largest:.2g}"
+        remedies = [f"scale X, whose largest value is {largest:.2g}"] if largest > 1e3 else []
+        if optimizer is not None:
+            remedies.append(f"lower lr (it is {optimizer.lr:g})")
+            remedies += ["set clip_norm=1.0"] if optimizer.clip_norm is None else []
+        remedy = " or ".join(remedies or ["start from smaller weights"])
         return DivergenceError(
             f"{what}: the {where} of layer {layer} would not be finite; the parameters are those after "
             f"{step} steps; {remedy}",
@@ -337,7 +343,7 @@ class MLP:
         return z
 
     def _slices(self, n_rows: int) -> Iterator[slice]:
-        """Pieces of rows that C is done with in about 30 ms at the least speed, so that Ctrl-C is heard between."""
+        """Pieces of rows that C is done with in about 30 ms at the least, so that Ctrl-C is heard between."""
         rows = max(_FORWARD_ROWS, _SLICE_FLOPS // (2 * self.n_params) // _FORWARD_ROWS * _FORWARD_ROWS)
         for start in range(0, n_rows, rows):
             yield slice(start, min(start + rows, n_rows))
@@ -376,10 +382,13 @@ class MLP:
     # ---- copies and files ------------------------------------------------------------------------
 
     @classmethod
-    def _restore(
-        cls, sizes: Sequence[int], activations: Sequence[str], loss: str, dtype: Any, params: np.ndarray, rng: Any
-    ) -> MLP:
-        net = cls(sizes, activations, loss, "zeros", dtype, rng)
+    def _restore(cls, description: Sequence[Any], params: np.ndarray, rng: Any, more: dict[str, Any]) -> MLP:
+        """A net of this class without its constructor, which may be another's."""
+        net = cls.__new__(cls)
+        vars(net).update(more)
+        net._sizes, net._activations, net._loss = description[:3]
+        net._dtype, net._rng = np.dtype(description[3]), np.random.default_rng(rng)
+        net._build()
         net._params[...] = params
         return net
 
@@ -387,7 +396,9 @@ class MLP:
         return self._sizes, self._activations, self._loss, self._dtype.name
 
     def __reduce__(self) -> Any:
-        return MLP._restore, (*self._description(), self._params.copy(), self._rng)
+        with self._alone("copied"):
+            more = {name: value for name, value in vars(self).items() if name not in _OWN}
+            return self._restore, (self._description(), self._params.copy(), self._rng, more)
 
     def copy(self) -> MLP:
         """A net with the same parameters that will shuffle alike, and shares nothing with this one; velocities,
@@ -402,7 +413,8 @@ class MLP:
         """
         from vgfast import _files
 
-        _files.save(path, self._description(), list(self._weights), list(self._biases))
+        with self._alone("saved"):
+            _files.save(path, self._description(), list(self._weights), list(self._biases))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], rng: Any = None) -> MLP:
@@ -410,93 +422,17 @@ class MLP:
         is something else."""
         from vgfast import _files
 
+        name = os.fspath(path)
         try:
-            description, params = _files.load(path)
-            sizes, activations, loss, dtype = description
-            return cls._restore(sizes, activations, loss, dtype, params, rng)
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(
-                f"{os.fspath(path)} is not a whole model file: {error}; save the net again with net.save"
-            ) from None
+            description, params = _files.load(name)
+        except ValueError as error:
+            raise ValueError(f"{name} is not a whole model file: {error}; save the net again with net.save") from None
+        return cls._restore(description, params, rng, {})
 
 
-class _Loop:
-    """One call of ``fit``: its memory, its place in the run, its history."""
-
-    def __init__(
-        self,
-        net: MLP,
-        x: np.ndarray,
-        t: np.ndarray,
-        epochs: int,
-        batch_size: int,
-        optimizer: SGD,
-        inspect_every: int,
-    ) -> None:
-        self.net, self.x, self.t, self.optimizer, self.batch_size = net, x, t, optimizer, batch_size
-        self.inspect_every = inspect_every
-        self.per_epoch = -(-len(x) // batch_size)
-        self.total = epochs * self.per_epoch
-        self.losses, self.correct = np.zeros(self.total), np.zeros(self.total)
-        n_records = -(-self.total // inspect_every) if inspect_every else 0
-        self.records = np.zeros((n_records, len(net.sizes) - 1), RECORD)
-        self.history = History(self.losses)
-        self.done = 0
-
-        def vector() -> np.ndarray:
-            return _core.aligned(net.n_params, net.dtype)
-
-        workspace = _core.Workspace(net._core, batch_size, net._threads(batch_size))
-        settings = optimizer.checked()
-        clip_norm = settings[4]
-        self.run = _core.Run(
-            workspace,
-            _core.TRAIN,
-            net._params,
-            optimizer.velocity(net, vector),
-            vector() if clip_norm < np.inf else None,
-        )
-        self.make_vector = vector
-        self.run.set_optimizer(*settings)
-        self.run.set_data(x, t, batch_size)
-        self.run.set_records(self.records, inspect_every)
-
-    def train_epoch(self, epoch: int, order: np.ndarray | None, progress: Any) -> None:
-        start = time.perf_counter()
-        first = epoch * self.per_epoch
-        part = slice(first, first + self.per_epoch)
-        self.run.set_epoch(order, self.losses[part], self.correct[part], first)
-        status = _core.PAUSED
-        while status != _core.DONE:
-            status = self.run.go(_SLICE)
-            self.done = first + self.run.step
-            if status == _core.WARY:
-                self.run.set_gradient(self.make_vector())
-            elif status == _core.NON_FINITE:
-                raise self.divergence(epoch, order)
-            elif progress is not None:
-                progress(self.done, self.total, self.so_far())
-        rows = np.full(self.per_epoch, self.batch_size)
-        rows[-1] = len(self.x) - (self.per_epoch - 1) * self.batch_size
-        scores = {"loss": float(self.losses[part] @ rows / len(self.x))}
-        if self.net.loss != "mse":
-            scores["accuracy"] = float(self.correct[part].sum() / len(self.x))
-        self.history.epochs.append({**scores, "seconds": time.perf_counter() - start})
-
-    def so_far(self) -> History:
-        """The history, cut to what is done."""
-        n = self.run.n_records
-        self.history.loss = self.losses[: self.done]
-        self.history.gradients = self.records[:n]
-        self.history.steps = np.arange(n, dtype=np.int64) * self.inspect_every
-        return self.history
-
-    def divergence(self, epoch: int, order: np.ndarray | None) -> DivergenceError:
-        first = (self.done - epoch * self.per_epoch) * self.batch_size
-        rows = slice(first, first + self.batch_size)
-        batch = rows if order is None else order[rows]
-        what = f"training diverged at step {self.done} (epoch {epoch + 1})"
-        return self.net._divergence(self.x[batch], self.t[batch], self.done, self.optimizer, what)
+# What a net is made of; all else in a subclass's __dict__ is copied as it is.
+_OWN = {"_sizes", "_activations", "_loss", "_dtype", "_rng", "_core", "_params", "_weights", "_biases"}
+_OWN |= {"_lock", "_process"}
 
 
 def _pair(data: Any) -> tuple[Any, Any]:
@@ -507,7 +443,7 @@ def _pair(data: Any) -> tuple[Any, Any]:
 
 def _checked_dtype(dtype: Any) -> np.dtype:
     try:
-        name = np.dtype(dtype).name
-    except TypeError:
+        name = str(dtype) if dtype is None else np.dtype(dtype).name
+    except (TypeError, ValueError, SyntaxError):
         name = str(dtype)
     return np.dtype(_check.choice("dtype", name, _core.DTYPES))

@@ -46,7 +46,8 @@ def sigmoid_derivative(z: np.ndarray) -> np.ndarray:
 
 
 def tanh_derivative(z: np.ndarray) -> np.ndarray:
-    return (1 - np.tanh(z)) * (1 + np.tanh(z))
+    e = np.exp(-2 * np.abs(z))  # 1 - tanh(z)^2 would be 0 as soon as tanh(z) is rounded to 1
+    return 4 * e / (1 + e) ** 2
 
 
 ACTIVATIONS: dict[str, tuple[Callable[..., np.ndarray], Callable[..., np.ndarray]]] = {
@@ -98,6 +99,11 @@ def _norm(x: np.ndarray) -> float:
     return largest * float(np.sqrt(np.square(x / largest).sum())) if largest > 0 else largest
 
 
+def _ratio(a: float, b: float) -> float:
+    """a / b, as C has it."""
+    return a / b if b != 0 else np.nan if a == 0 else np.inf
+
+
 class MLP:
     """``vgfast.MLP`` in NumPy. See there for the arguments, shapes and errors."""
 
@@ -113,6 +119,7 @@ class MLP:
         self.sizes = _check.sizes(sizes)
         self.activations = _check.activations(activation, len(self.sizes) - 2, tuple(ACTIVATIONS))
         self.loss = _check.choice("loss", loss, tuple(LOSSES))
+        _check.outputs(self.sizes[-1], self.loss)
         self.dtype = np.dtype(dtype)
         self.rng = np.random.default_rng(rng)
         shapes = list(pairwise(self.sizes))
@@ -233,8 +240,10 @@ class MLP:
             history.epochs.append({**scores, "seconds": time.perf_counter() - start})
             if validation_data is not None:
                 validation = self.evaluate(*validation_data)
-                history.epochs[-1] |= {"val_loss": validation.loss, "val_accuracy": validation.accuracy}
-            if any([callback(self, history) is True for callback in callbacks]):
+                history.epochs[-1]["val_loss"] = validation.loss
+                if validation.accuracy is not None:
+                    history.epochs[-1]["val_accuracy"] = validation.accuracy
+            if mlp.wants_to_stop(self, history, callbacks):
                 break
         return history
 
@@ -268,13 +277,13 @@ class MLP:
                 _norm(d_biases[l]),
             )
             if l + 1 < len(zs):
-                r["weight_gain"] = _norm(before[l]) / _norm(deltas[l + 1])
-                r["activation_gain"] = _norm(deltas[l]) / _norm(before[l])
-                r["gain"] = _norm(deltas[l]) / _norm(deltas[l + 1])
+                r["weight_gain"] = _ratio(_norm(before[l]), _norm(deltas[l + 1]))
+                r["activation_gain"] = _ratio(_norm(deltas[l]), _norm(before[l]))
+                r["gain"] = _ratio(_norm(deltas[l]), _norm(deltas[l + 1]))
             r["mean_derivative"] = derivative.mean(dtype=np.float64)
             r["saturated"] = (derivative < (0.0025 if kind == "sigmoid" else 0.01)).mean()
             r["dead"] = (derivative == 0).all(axis=0).mean()
-            r["update_ratio"] = _norm(moves[l]) / _norm(self.weights[l])
+            r["update_ratio"] = _ratio(_norm(moves[l]), _norm(self.weights[l]))
             r["frozen"] = (self.weights[l] - moves[l] == self.weights[l]).mean()
             r["stuck"] = ((self.weights[l] - moves[l] == self.weights[l]) & (size > 0)).mean()
             r["zero"], r["max_abs"] = (size == 0).mean(), size.max()
@@ -306,7 +315,7 @@ class MLP:
         return net
 
     def save(self, path: Any) -> None:
-        mlp.MLP._restore(self.sizes, self.activations, self.loss, self.dtype, self.params, None).save(path)
+        mlp.MLP._restore((self.sizes, self.activations, self.loss, self.dtype), self.params, None, {}).save(path)
 
     @classmethod
     def load(cls, path: Any) -> MLP:

@@ -97,10 +97,9 @@ def checked_optimizer(optimizer: Any, dtype: np.dtype) -> SGD:
     if not isinstance(optimizer, SGD):
         raise TypeError(f"optimizer must be a vg.SGD, got {optimizer!r}; for example vg.SGD(lr=0.1)")
     optimizer.checked()
-    most = float(np.finfo(dtype).max)
+    least, most = float(np.finfo(dtype).smallest_subnormal), float(np.finfo(dtype).max)
     for name in ("lr", "weight_decay"):
-        if getattr(optimizer, name) > most:
-            raise ValueError(
-                f"{name} must be at most {most:.2g} for a net of {dtype}, got {getattr(optimizer, name):g}"
-            )
+        rate = float(getattr(optimizer, name))
+        if rate > most or 0 < rate < least:
+            raise ValueError(f"{name} must be from {least:.2g} to {most:.2g} for a net of {dtype}, got {rate:g}")
     return optimizer

@@ -1,0 +1,100 @@
+"""A run of steps: what ``MLP.fit`` and ``MLP.step`` hand to C, slice by slice, and what they hear back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from vgfast import _core
+from vgfast.history import RECORD, DivergenceError, History
+from vgfast.sgd import SGD, checked_optimizer
+
+# C hands control back to Python after about so many seconds of steps: for Ctrl-C and progress.
+_SLICE = 0.03
+
+
+def wants_to_stop(net: Any, history: History, callbacks: Sequence[Callable[..., Any]]) -> bool:
+    """Call each; whether one said True."""
+    answers = [callback(net, history) for callback in callbacks]
+    return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
+
+
+class Loop:
+    """One call of ``fit``: its memory, its place in the run, its history."""
+
+    def __init__(
+        self,
+        net: Any,
+        x: np.ndarray,
+        t: np.ndarray,
+        epochs: int,
+        batch_size: int,
+        optimizer: SGD,
+        inspect_every: int,
+    ) -> None:
+        self.net, self.x, self.t, self.optimizer, self.batch_size = net, x, t, optimizer, batch_size
+        self.inspect_every = inspect_every
+        self.per_epoch = -(-len(x) // batch_size)
+        self.total = epochs * self.per_epoch
+        self.losses, self.correct = np.zeros(self.total), np.zeros(self.total)
+        n_records = -(-self.total // inspect_every) if inspect_every else 0
+        self.records = np.zeros((n_records, len(net.sizes) - 1), RECORD)
+        self.history = History(self.losses)
+        self.done = 0
+
+        workspace = _core.Workspace(net._core, batch_size, net._threads(batch_size))
+        self.run = _core.Run(workspace, _core.TRAIN, net._params)
+        self.run.set_data(x, t, batch_size)
+        self.run.set_records(self.records, inspect_every)
+
+    def vector(self) -> np.ndarray:
+        return _core.aligned(self.net.n_params, self.net.dtype)
+
+    def use_optimizer(self) -> None:
+        """Its settings and velocity now, which a callback may have changed since the last epoch."""
+        settings = checked_optimizer(self.optimizer, self.net.dtype).checked()
+        self.run.set_optimizer(*settings, self.optimizer.velocity(self.net, self.vector))
+        clip_norm = settings[4]
+        if clip_norm < np.inf:
+            self.run.set_gradient(self.vector())
+
+    def train_epoch(self, epoch: int, order: np.ndarray | None, progress: Any) -> None:
+        start = time.perf_counter()
+        self.use_optimizer()
+        first = epoch * self.per_epoch
+        part = slice(first, first + self.per_epoch)
+        self.run.set_epoch(order, self.losses[part], self.correct[part], first)
+        status = _core.PAUSED
+        while status != _core.DONE:
+            status = self.run.go(_SLICE)
+            self.done = first + self.run.step
+            if status == _core.WARY:
+                self.run.set_gradient(self.vector())
+            elif status == _core.NON_FINITE:
+                raise self.divergence(epoch, order)
+            elif progress is not None:
+                progress(self.done, self.total, self.so_far())
+        rows = np.full(self.per_epoch, self.batch_size)
+        rows[-1] = len(self.x) - (self.per_epoch - 1) * self.batch_size
+        scores = {"loss": float(self.losses[part] @ rows / len(self.x))}
+        if self.net.loss != "mse":
+            scores["accuracy"] = float(self.correct[part].sum() / len(self.x))
+        self.history.epochs.append({**scores, "seconds": time.perf_counter() - start})
+
+    def so_far(self) -> History:
+        """The history, cut to what is done."""
+        n = self.run.n_records
+        self.history.loss = self.losses[: self.done]
+        self.history.gradients = self.records[:n]
+        self.history.steps = np.arange(n, dtype=np.int64) * self.inspect_every
+        return self.history
+
+    def divergence(self, epoch: int, order: np.ndarray | None) -> DivergenceError:
+        first = (self.done - epoch * self.per_epoch) * self.batch_size
+        rows = slice(first, first + self.batch_size)
+        batch = rows if order is None else order[rows]
+        what = f"training diverged at step {self.done} (epoch {epoch + 1})"
+        return self.net._divergence(self.x[batch], self.t[batch], self.done, self.optimizer, what)
