@@ -36,6 +36,8 @@ static inline int vg_keeps_slopes(vg_activation activation) {
 
 /* Scratch for one tile of a product and for the transposed panel beside it, in elements: the
  * largest of all instances, because the instruction set can change under a workspace. */
+/* Rows of a transposed A that are packed at a time: a multiple of every tile height. */
+enum { VG_PACKED_ROWS = 192 };
 enum { VG_TILE_ROWS = 8, VG_TILE_COLS = 48, VG_TILE_SIZE = VG_TILE_ROWS * VG_TILE_COLS };
 
 /* A sum of squares as sum * 4^exponent: neither 1e-200 nor 1e+200 squared leaves its range. */

@@ -60,7 +60,8 @@ int vg_workspace_lay_out(const vg_net *net, size_t rows, int n_threads, vg_works
     w->deltas = add_product(0, rows, net->n_columns, &fits);
     w->slopes = add_product(w->deltas, rows, net->n_columns - net->input_ld, &fits);
     w->scratch = add_product(w->slopes, rows, net->n_slopes, &fits);
-    w->per_thread = add_product(panel, VG_TILE_SIZE, 1, &fits);
+    const size_t packed = add_product(panel, rows, VG_PACKED_ROWS, &fits);
+    w->per_thread = add_product(packed, VG_TILE_SIZE, 1, &fits);
     w->n_elements = add_product(w->scratch, w->per_thread, threads, &fits);
 
     w->row_correct = rows;

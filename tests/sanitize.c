@@ -30,7 +30,7 @@ static long products(size_t m, size_t n, size_t k) {
     void *a = reals(m * k), *at = reals(k * m), *b = reals(k * n), *bt = reals(n * k),
          *c = reals(m * n);
     void *bias = reals(n), *x = reals(m * n), *v = reals(m * n);
-    void *scratch = reals(VG_TILE_SIZE + (n > k ? n : k) * VG_TILE_COLS);
+    void *scratch = reals(VG_TILE_SIZE + (n > k ? n : k) * (VG_TILE_COLS + VG_PACKED_ROWS));
     vg_norm *norms = malloc(m * sizeof(vg_norm));
     vg_summary summary = {0};
     vg_update update = {
@@ -137,6 +137,7 @@ int main(int argc, char **argv) {
                         for (size_t k = 1; k <= k_most; k++) calls += products(m, n, k);
                 for (size_t n = 1; n <= n_most; n++) calls += vectors(n);
                 calls += products(4 * kernels->tile_rows, 700, 3); /* copies B */
+                calls += products(700, 700, 5);                    /* copies A and B */
             } else {
                 for (int threads = 1; threads <= 4; threads++)
                     for (int mode = 0; mode < 12; mode++)

@@ -70,7 +70,7 @@ cdef extern from "threads.h" nogil:
     int vg_team_exists()
 
 cdef extern from "kernels.h" nogil:
-    int VG_TILE_SIZE, VG_TILE_COLS
+    int VG_TILE_SIZE, VG_TILE_COLS, VG_PACKED_ROWS
 
     ctypedef struct vg_norm:
         double sum, exponent

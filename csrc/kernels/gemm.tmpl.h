@@ -7,6 +7,9 @@
  * depend neither on the tile that it falls into nor on the split of the rows among threads. */
 #define NR (NV * LANES)
 
+/* Bytes between rows from which on they are copied. */
+#define FAR 2048
+
 typedef void NAME(micro)(size_t k, const real *a, size_t a_row, size_t a_col, const real *b,
                          size_t ldb, size_t last, real *tile);
 
@@ -73,30 +76,59 @@ static void NAME(pack)(size_t cols, size_t k, const real *b, size_t ldb, real *p
             v_store(panel + p * NR + c, v_load_n(b + p * ldb + c, cols - c));
 }
 
+/* Tiles of MR rows each (k, MR) = columns of a transposed A: rows of it lie at a[p * a_col]. */
+static void NAME(pack_columns)(size_t rows, size_t k, const real *a, size_t a_col, real *tiles) {
+    for (size_t p = 0; p < k; p++) {
+        const real *const line = a + p * a_col;
+        for (size_t i = 0; i < rows; i += MR) {
+            real *const to = tiles + i * k + p * MR;
+            if (i + MR <= rows) {
+                for (size_t r = 0; r < MR; r++) to[r] = line[i + r];
+            } else {
+                for (size_t r = 0; r < rows - i; r++) to[r] = line[i + r];
+            }
+        }
+    }
+}
+
 /* What is done with tile (rows, cols; NR) of the product, whose first element is (i, j). */
 typedef void NAME(tail)(void *context, size_t i, size_t j, size_t rows, size_t cols, real *tile);
 
-/* A (m, k) at a[r * a_row + p * a_col]; B (k, n) at b[p * ldb + j], transposed b[j * ldb + p] */
+/* A (m, k) at a[r * a_row + p * a_col]; B (k, n) at b[p * ldb + j], transposed b[j * ldb + p].
+ *
+ * Rows that lie half a page apart crowd into a few sets of the L1 cache and need a page each: they are
+ * copied, if the copy is read more than once. Of a transposed A, so many columns that the copies of
+ * them and of a panel of B stay in the L2 cache. */
 static void NAME(gemm)(size_t m, size_t n, size_t k, const real *a, size_t a_row, size_t a_col,
                        const real *b, size_t ldb, int transposed, real *scratch, NAME(tail) *tail,
                        void *context) {
     real *const tile = scratch, *const panel = scratch + VG_TILE_SIZE;
-    /* Rows half a page apart crowd into a few sets of the L1 cache: copying them once pays when
-     * several rows of tiles read the copy. */
-    const int copied = !transposed && ldb * sizeof(real) >= 2048 && m >= 4 * MR;
+    const int far_b = !transposed && ldb * sizeof(real) >= FAR && m >= 4 * MR;
+    const int far_a = a_row == 1 && a_col * sizeof(real) >= FAR && n > NR;
+    const int packed = transposed || far_b;
+    real *const tiles = panel + (packed ? k * NR : 0);
+    const size_t step = far_a ? VG_PACKED_ROWS : m;
 
-    for (size_t j = 0; j < n; j += NR) {
-        const size_t cols = n - j < NR ? n - j : NR, vecs = (cols + LANES - 1) / LANES;
-        if (transposed) NAME(pack_transposed)(cols, k, b + j * ldb, ldb, panel);
-        if (copied) NAME(pack)(cols, k, b + j, ldb, panel);
-
-        const int packed = transposed || copied;
-        const real *const columns = packed ? panel : b + j;
-        const size_t ld = packed ? NR : ldb, last = packed ? LANES : cols - (vecs - 1) * LANES;
-        for (size_t i = 0; i < m; i += MR) {
-            const size_t rows = m - i < MR ? m - i : MR;
-            NAME(micros)[rows][vecs](k, a + i * a_row, a_row, a_col, columns, ld, last, tile);
-            tail(context, i, j, rows, cols, tile);
+    for (size_t start = 0; start < m; start += step) {
+        const size_t stop = m - start < step ? m : start + step;
+        if (far_a) NAME(pack_columns)(stop - start, k, a + start, a_col, tiles);
+        for (size_t j = 0; j < n; j += NR) {
+            const size_t cols = n - j < NR ? n - j : NR, vecs = (cols + LANES - 1) / LANES;
+            if (transposed) NAME(pack_transposed)(cols, k, b + j * ldb, ldb, panel);
+            if (far_b) NAME(pack)(cols, k, b + j, ldb, panel);
+            const real *const columns = packed ? panel : b + j;
+            const size_t ld = packed ? NR : ldb, last = packed ? LANES : cols - (vecs - 1) * LANES;
+            for (size_t i = start; i < stop; i += MR) {
+                const size_t rows = stop - i < MR ? stop - i : MR;
+                NAME(micro) *const micro = NAME(micros)[rows][vecs];
+                if (far_a)
+                    micro(k, tiles + (i - start) * k, 1, MR, columns, ld, last, tile);
+                else
+                    micro(k, a + i * a_row, a_row, a_col, columns, ld, last, tile);
+                tail(context, i, j, rows, cols, tile);
+            }
         }
     }
 }
+
+#undef FAR
