@@ -97,6 +97,23 @@ def test_bad_data_is_refused_and_changes_nothing(case):
     np.testing.assert_array_equal(net.params, before)
     net.fit(X, Y, batch_size=5)
 
+    if not kwargs:  # the same after steps that were right
+        good = X.astype(np.float32)
+        for _ in range(3):
+            net.step(good, Y)
+        before = net.params.copy()
+        spoiled = [bad_x, bad_y]
+        if isinstance(bad_x, np.ndarray) and bad_x.dtype == float:
+            with np.errstate(over="ignore"):
+                spoiled[0] = bad_x.astype(np.float32)
+        with pytest.raises(error):
+            net.step(*spoiled)
+        np.testing.assert_array_equal(net.params, before)
+        for call in (net.forward, net.predict, net.predict_proba):
+            if bad_y is Y and case != "X ragged":
+                with pytest.raises(error):
+                    call(spoiled[0][:5] if isinstance(spoiled[0], np.ndarray) and len(spoiled[0]) == 20 else bad_x)
+
 
 @pytest.mark.parametrize(
     ("loss", "y", "words"),

@@ -99,6 +99,72 @@ def test_steps_are_a_fit(digits):
     assert digest(nets[0]) == digest(nets[1])
 
 
+@pytest.mark.parametrize("loss", _core.LOSSES)
+@pytest.mark.parametrize("settings", OPTIMIZERS, ids=lambda o: "-".join(o))
+def test_repeated_steps_are_first_steps(dtype, loss, settings, digits):
+    """From the second call with the same size on, step takes a short way; a net that is copied before each call, and
+    so never does, gives the same bits."""
+    X = digits[0].astype(dtype)
+    y = digits[1] if loss == "cross_entropy" else np.eye(10, dtype=dtype)[digits[1]]
+    net = vg.MLP([64, 20, 10], loss=loss, dtype=dtype, rng=0)
+    other, optimizer = net.copy(), vg.SGD(**settings)
+    for i, rows in enumerate([32] * 5 + [7] * 4 + [32] * 3):
+        part = slice(i * 32, i * 32 + rows)
+        velocity = optimizer._velocities.get(net)
+        fresh, own = other.copy(), vg.SGD(**settings)
+        if velocity is not None:
+            own.velocity(fresh, lambda v=velocity: v.copy())[...] = velocity
+        assert net.step(X[part], y[part], optimizer) == fresh.step(X[part], y[part], own)
+        other = fresh
+        np.testing.assert_array_equal(net.params, other.params)
+
+
+def test_the_short_way_sees_every_change(digits):
+    """Whatever is not as the step before had it: another rate, a reset, more threads, other labels."""
+    X, y = digits[0][:64], digits[1][:64]
+
+    def warm():
+        net, optimizer = vg.MLP([64, 30, 10], rng=0), vg.SGD(0.1, 0.9)
+        for _ in range(3):
+            net.step(X, y, optimizer)
+        return net, optimizer
+
+    net, optimizer = warm()
+    reference_loss = net.step(X, y, optimizer)
+    for change in (
+        lambda net, optimizer: setattr(optimizer, "lr", 0.2),
+        lambda net, optimizer: optimizer.reset(),
+        lambda net, optimizer: setattr(optimizer, "momentum", 0.0),
+        lambda net, optimizer: net.weights.__setitem__(0, net.weights[0] * 2),
+    ):
+        other, its = warm()
+        change(other, its)
+        other.step(X, y, its)
+        assert not (other.params == net.params).all()
+    for same in (X.copy(), np.asfortranarray(X), X.astype(np.float64), X.tolist(), np.ma.array(X)):
+        for labels in (y.astype(np.int32), y.astype(np.uint8), y.tolist()):
+            other, its = warm()
+            assert other.step(same, labels, its) == reference_loss
+            np.testing.assert_array_equal(other.params, net.params)
+    own = vg.MLP([64, 64], loss="mse", rng=0)
+    for _ in range(3):
+        own.step(own.weights[0], own.weights[0].copy())
+    plain = reference.MLP([64, 64], loss="mse", rng=0)
+    for _ in range(3):
+        plain.step(plain.weights[0].copy(), plain.weights[0].copy())
+    np.testing.assert_allclose(own.params, plain.params, rtol=0, atol=1e-5)
+
+
+def test_steps_hold_on_to_no_data(digits):
+    X, y = digits[0][:64].copy(), digits[1][:64].copy()
+    net = vg.MLP([64, 10], rng=0)
+    for _ in range(3):
+        net.step(X, y)
+    X.resize((3, 3), refcheck=False)
+    y.resize(2, refcheck=False)
+    net.step(digits[0][:64], digits[1][:64])
+
+
 def test_history_and_callbacks(digits):
     X, y = digits
     seen = []

@@ -4,8 +4,11 @@
 Python's side has checked values (``_check``); this side checks that every piece of memory is as long as the C
 core will take it to be, and holds on to it while C has its address.
 """
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.buffer cimport (
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release,
+    PyObject_GetBuffer,
+)
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_RawFree, PyMem_RawMalloc
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 from libc.string cimport memset
@@ -13,6 +16,8 @@ from libc.string cimport memset
 from vgfast cimport _csrc as c
 
 import numpy as np
+
+cdef object ndarray = np.ndarray
 
 # The order of the enums in vgfast.h.
 ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "leaky_relu")
@@ -73,6 +78,33 @@ cdef void *address(object array, size_t n_bytes, int writable) except? NULL:
     return start
 
 
+cdef bint as_it_is(object array, Py_buffer *view, int ndim, const char *format) noexcept:
+    """Take the buffer of a contiguous array of this many dimensions and this type; False, and nothing taken, if it is
+    another. Not of a subclass, which may mean something else by its numbers, as a masked array does."""
+    if type(array) is not ndarray:
+        return False
+    try:
+        PyObject_GetBuffer(array, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+    except Exception:
+        return False
+    if view.ndim == ndim and view.format != NULL and view.format[0] == format[0] and view.format[1] == 0:
+        return True
+    PyBuffer_Release(view)
+    return False
+
+
+cdef bint copy_labels(const void *source, size_t item, size_t n, int64_t n_classes, int32_t *labels) noexcept nogil:
+    """int32 or int64 labels, as int32; False if one is out of range."""
+    cdef size_t i
+    cdef int64_t label
+    for i in range(n):
+        label = (<const int32_t *>source)[i] if item == 4 else (<const int64_t *>source)[i]
+        if label < 0 or label >= n_classes:
+            return False
+        labels[i] = <int32_t>label
+    return True
+
+
 cdef class Net:
     """Sizes, and where each layer lies in the parameter vector."""
 
@@ -124,6 +156,29 @@ cdef class Net:
             c.vg_forward(&self.net, params_at, x_at, rows, z_at, scratch_at, n_threads)
 
 
+    def forward_few(self, params, x):
+        """``forward`` into a new array, for at most VG_FORWARD_ROWS rows that are exactly as C takes them; None if they
+        are not, or not finite."""
+        cdef Py_buffer view
+        cdef double guard = 0
+        cdef bint small = self.net.dtype == c.VG_F32
+        if not as_it_is(x, &view, 2, b"f" if small else b"d"):
+            return None
+        cdef size_t rows = <size_t>view.shape[0], n_0 = self.net.layers[0].n_in
+        cdef void *scratch = NULL
+        z = None
+        if 0 < rows <= c.VG_FORWARD_ROWS and <size_t>view.shape[1] == n_0:
+            c.vg_kernels_of(self.net.dtype).watch(rows * n_0, view.buf, &guard)
+            if guard - guard == 0:
+                scratch = PyMem_RawMalloc(c.vg_forward_scratch(&self.net, 1) * view.itemsize)
+        if scratch != NULL:
+            z = np.empty((rows, self.net.layers[self.net.n_layers - 1].n_out), np.float32 if small else np.float64)
+            c.vg_forward(&self.net, address(params, 0, 0), view.buf, rows, address(z, 0, 1), scratch, 1)
+            PyMem_RawFree(scratch)
+        PyBuffer_Release(&view)
+        return z
+
+
 cdef class Workspace:
     """Memory for one batch in flight: inputs, activations, deltas, and each thread's scratch."""
 
@@ -161,6 +216,8 @@ cdef class Run:
     cdef Workspace workspace
     cdef dict held
     cdef size_t n_records_most
+    cdef double loss, correct  # of the one step of step_on
+    cdef object labels
 
     def __cinit__(self, Workspace workspace, int mode, params, gradient=None):
         cdef size_t n_bytes
@@ -230,6 +287,58 @@ cdef class Run:
         self.run.records = <c.vg_record *>self.hold("records", records, n_bytes, 1)
         self.n_records_most = records.shape[0]
         self.run.inspect_every = inspect_every
+
+    def let_go(self):
+        """Of the data: after this, only ``step_on`` may be called."""
+        for name in ("x", "y", "order", "losses", "correct"):
+            self.held.pop(name, None)
+
+    def step_on(self, x, y):
+        """One step on all of the batch x, y, of as many rows as the workspace has, if both are exactly as C takes them;
+        returns the loss. None if they are not, or if the step has to be looked at more closely: then nothing has
+        changed."""
+        cdef Py_buffer x_view, y_view
+        cdef size_t rows = self.workspace.layout.rows, n_0 = self.run.net.layers[0].n_in
+        cdef size_t n_l = self.run.net.layers[self.run.net.n_layers - 1].n_out
+        cdef size_t item = c.vg_item_size(self.run.net.dtype)
+        cdef char *format = b"f" if item == 4 else b"d"
+        cdef char *start = <char *>self.run.params
+        cdef bint labelled = self.run.net.loss == c.VG_CROSS_ENTROPY, ready = False
+        if self.labels is None:
+            self.labels = np.empty(rows, np.int32)
+        cdef int32_t *labels = <int32_t *>address(self.labels, 0, 1)
+        if not as_it_is(x, &x_view, 2, format):
+            return None
+        if <size_t>x_view.shape[0] != rows or <size_t>x_view.shape[1] != n_0 or (
+            start - x_view.len < <char *>x_view.buf < start + self.run.net.n_params * item
+        ):
+            PyBuffer_Release(&x_view)
+            return None
+        if labelled:
+            if as_it_is(y, &y_view, 1, b"l") or as_it_is(y, &y_view, 1, b"i"):
+                ready = <size_t>y_view.shape[0] == rows and copy_labels(
+                    y_view.buf, y_view.itemsize, rows, n_l, labels
+                )
+                PyBuffer_Release(&y_view)
+        elif self.run.net.loss == c.VG_MSE and as_it_is(y, &y_view, 2, format):
+            ready = <size_t>y_view.shape[0] == rows and <size_t>y_view.shape[1] == n_l
+            if not ready:
+                PyBuffer_Release(&y_view)
+        if ready:
+            self.run.x = x_view.buf
+            self.run.labels = labels if labelled else NULL
+            self.run.targets = NULL if labelled else y_view.buf
+            self.run.n_rows = self.run.batch_size = rows
+            self.run.losses = &self.loss
+            self.run.correct = &self.correct
+            self.run.step = 0
+            self.run.n_steps = 1
+            with nogil:
+                c.vg_train(&self.run)
+            if not labelled:
+                PyBuffer_Release(&y_view)
+        PyBuffer_Release(&x_view)
+        return self.loss if ready and self.run.status == c.VG_DONE else None
 
     @property
     def step(self):

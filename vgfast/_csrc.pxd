@@ -53,6 +53,7 @@ cdef extern from "vgfast.h" nogil:
         double seconds
         vg_status status
 
+    int VG_FORWARD_ROWS
     int vg_net_lay_out(vg_net *net)
     size_t vg_item_size(vg_dtype dtype)
     int vg_workspace_lay_out(const vg_net *net, size_t rows, int n_threads, vg_workspace *workspace)
@@ -85,6 +86,7 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct vg_kernels:
         size_t tile_rows, tile_cols, lanes
+        void (*watch)(size_t, const void *, double *)
         void (*dense_forward)(size_t, size_t, size_t, const void *, size_t, const void *, const void *,
                               vg_activation, void *, size_t, void *, void *, double *)
         void (*dense_backward)(size_t, size_t, size_t, const void *, size_t, const void *,

@@ -2,8 +2,14 @@
 # or float64, rows of matrices contiguous, and checked by the caller.
 
 
-cdef void *at(array):
-    return <void *><uintptr_t>array.ctypes.data if array is not None else NULL
+cdef void *at(object array) except? NULL:
+    """Where an array starts, whatever its strides; NULL of None."""
+    cdef Py_buffer view
+    if array is None:
+        return NULL
+    PyObject_GetBuffer(array, &view, PyBUF_STRIDES)
+    PyBuffer_Release(&view)
+    return view.buf
 
 
 cdef size_t ld(matrix):
@@ -11,7 +17,7 @@ cdef size_t ld(matrix):
 
 
 cdef const c.vg_kernels *kernels(array):
-    return c.vg_kernels_of(c.VG_F32 if array.dtype == np.float32 else c.VG_F64)
+    return c.vg_kernels_of(c.VG_F32 if array.itemsize == 4 else c.VG_F64)
 
 
 def tile(dtype):

@@ -50,6 +50,7 @@ class SGD:
         self.clip_norm = clip_norm
         self.clip_value = clip_value
         self._velocities: WeakKeyDictionary[Any, np.ndarray] = WeakKeyDictionary()
+        self._resets = 0
         self.checked()
 
     def checked(self) -> tuple[float, float, bool, float, float, float]:
@@ -65,6 +66,10 @@ class SGD:
         ]
         return lr, momentum, bool(self.nesterov), decay, clips[0], clips[1]
 
+    def settings(self) -> tuple[Any, ...]:
+        """All attributes, unchecked, and how often ``reset`` was called: equal while nothing has changed."""
+        return self.lr, self.momentum, self.nesterov, self.weight_decay, self.clip_norm, self.clip_value, self._resets
+
     def velocity(self, net: Any, make: Any) -> np.ndarray | None:
         """This net's velocity (n_params,), made when first asked for; None without momentum."""
         if self.momentum == 0:
@@ -78,6 +83,7 @@ class SGD:
     def reset(self) -> None:
         """Forget the velocities of all nets."""
         self._velocities.clear()
+        self._resets += 1
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_velocities"}

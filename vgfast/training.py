@@ -8,12 +8,30 @@ from typing import Any
 
 import numpy as np
 
-from vgfast import _core
+from vgfast import _core, config
 from vgfast.history import RECORD, DivergenceError, History
 from vgfast.sgd import SGD, checked_optimizer
 
 # C hands control back to Python after about so many seconds of steps: for Ctrl-C and progress.
 _SLICE = 0.03
+
+
+class Stepper:
+    """What calls of ``MLP.step`` with as many rows as before, and the same optimizer, need not do again: the memory of
+    a ``Loop`` over one batch, whose settings have been checked."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.run, self.optimizer = loop.run, loop.optimizer
+        self.run.let_go()
+        self.settings, self.limit = loop.optimizer.settings(), config.get_num_threads()
+
+    def step(self, x: Any, y: Any, optimizer: SGD | None) -> float | None:
+        """The loss; None if anything is not as it was or not as C takes it, and then nothing has changed."""
+        if optimizer is not self.optimizer or self.limit != config.get_num_threads():
+            return None
+        if optimizer.settings() != self.settings:
+            return None
+        return self.run.step_on(x, y)
 
 
 def wants_to_stop(net: Any, history: History, callbacks: Sequence[Callable[..., Any]]) -> bool:
