@@ -47,3 +47,16 @@ def test_inspection(benchmark, inspect_every):
     X, y = rng.random((1792, 64), dtype=np.float32), rng.integers(0, 10, 1792)
     net, optimizer = vg.MLP([64, *[30] * 8, 10], "sigmoid", rng=0), vg.SGD(lr=1e-3)
     benchmark(lambda: net.fit(X, y, epochs=1, optimizer=optimizer, inspect_every=inspect_every))
+
+
+@pytest.mark.parametrize("by", ["vgfast", "numpy"])
+@pytest.mark.parametrize("call", ["step", "predict_proba of one row"])
+@pytest.mark.benchmark(group="one call from Python, tiny net, float32")
+def test_call(benchmark, call, by):
+    sizes, activation, batch, _ = WORKLOADS["tiny"]
+    rng = np.random.default_rng(0)
+    X, y = rng.random((batch, sizes[0]), dtype=np.float32), rng.integers(0, sizes[-1], batch)
+    kind = vg.MLP if by == "vgfast" else vg.reference.MLP
+    net, optimizer = kind(sizes, activation, rng=0), vg.SGD(lr=1e-3)
+    row = X[:1]
+    benchmark((lambda: net.step(X, y, optimizer)) if call == "step" else lambda: net.predict_proba(row))

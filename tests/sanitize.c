@@ -1,7 +1,7 @@
 /* sanitize.c - run every kernel at every size, and whole trainings, for the sanitizers to watch.
  *
  * Each array is allocated by itself at its exact length, so that one element too far is an error.
- * Argument: "kernels" or "training". Prints what it did. */
+ * Argument: "kernels", "training" or "odd". Prints what it did. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,78 +72,110 @@ static long vectors(size_t n) {
     return 27;
 }
 
-/* A few epochs with every mode of the update, inspected or not, in so many threads. */
-static long training(int n_threads, double clip_norm, size_t inspect_every, double scale) {
-    enum { ROWS = 70, BATCH = 16, STEPS = 5, LAYERS = 3 };
-    static const size_t sizes[LAYERS + 1] = {13, 60, 51, 4};
-    vg_layer layers[LAYERS] = {0};
-    for (size_t l = 0; l < LAYERS; l++)
-        layers[l] = (vg_layer){
-            .n_in = sizes[l], .n_out = sizes[l + 1], .activation = l + 1 < LAYERS ? VG_RELU : 0};
-    vg_net net = {.dtype = dtype, .loss = VG_CROSS_ENTROPY, .n_layers = LAYERS, .layers = layers};
+static size_t below(size_t n) {
+    seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+    return (size_t)(seed >> 33) % n;
+}
+
+/* Two epochs of a net on twice a batch and three rows, and its predictions. */
+static long training(const size_t *sizes, size_t n_layers, vg_activation activation, size_t batch,
+                     int n_threads, double clip_norm, size_t inspect_every, double lr) {
+    const size_t rows = 2 * batch + 3, steps = (rows + batch - 1) / batch, n_out = sizes[n_layers];
+    vg_layer *layers = calloc(n_layers, sizeof *layers);
+    for (size_t l = 0; l < n_layers; l++) {
+        layers[l].n_in = sizes[l];
+        layers[l].n_out = sizes[l + 1];
+        layers[l].activation = l + 1 < n_layers ? activation : VG_IDENTITY;
+    }
+    vg_net net = {.dtype = dtype, .loss = VG_CROSS_ENTROPY, .n_layers = n_layers, .layers = layers};
     vg_workspace workspace;
-    if (vg_net_lay_out(&net) || vg_workspace_lay_out(&net, BATCH, n_threads, &workspace)) abort();
-    int32_t labels[ROWS];
-    int64_t order[ROWS];
-    for (int i = 0; i < ROWS; i++) labels[i] = i % 4, order[i] = (i * 31) % ROWS;
-    double losses[STEPS], correct[STEPS];
-    vg_record records[STEPS * 2 * LAYERS];
+    if (vg_net_lay_out(&net) || vg_workspace_lay_out(&net, batch, n_threads, &workspace)) abort();
+    int32_t *labels = malloc(rows * sizeof *labels);
+    int64_t *order = malloc(rows * sizeof *order);
+    for (size_t i = 0; i < rows; i++) {
+        labels[i] = (int32_t)below(n_out);
+        order[i] = (int64_t)(rows - 1 - i);
+    }
     vg_run run = {
         .net = &net,
         .workspace = &workspace,
         .mode = VG_TRAIN,
         .n_threads = n_threads,
-        .x = reals(ROWS * sizes[0]),
+        .x = reals(rows * sizes[0]),
         .labels = labels,
         .order = order,
-        .n_rows = ROWS,
-        .batch_size = BATCH,
+        .n_rows = rows,
+        .batch_size = batch,
         .params = reals(net.n_params),
         .velocity = reals(net.n_params),
         .gradient = reals(net.n_params),
         .memory = reals(workspace.n_elements),
         .notes = malloc(workspace.n_notes * sizeof(double)),
-        .losses = losses,
-        .correct = correct,
-        .sgd = {.lr = 0.1 * scale, .momentum = 0.9, .clip_norm = clip_norm, .clip_value = INFINITY},
+        .losses = malloc(steps * sizeof(double)),
+        .correct = malloc(steps * sizeof(double)),
+        .sgd = {.lr = lr, .momentum = 0.9, .clip_norm = clip_norm, .clip_value = INFINITY},
         .inspect_every = inspect_every,
-        .records = records,
+        .records = malloc(2 * steps * n_layers * sizeof(vg_record)),
     };
     for (size_t epoch = 0; epoch < 2; epoch++) {
-        run.step = 0, run.n_steps = STEPS, run.steps_before = epoch * STEPS;
+        run.step = 0, run.n_steps = steps, run.steps_before = epoch * steps;
         vg_train(&run);
     }
-    void *z = reals(ROWS * 4), *scratch = reals(vg_forward_scratch(&net, n_threads));
-    vg_forward(&net, run.params, run.x, ROWS, z, scratch, n_threads);
+    void *z = reals(rows * n_out), *scratch = reals(vg_forward_scratch(&net, n_threads));
+    vg_forward(&net, run.params, run.x, rows, z, scratch, n_threads);
     free((void *)(uintptr_t)run.x), free(run.params), free(run.velocity), free(run.gradient);
-    free(run.memory), free(run.notes), free(z), free(scratch);
+    free(run.memory), free(run.notes), free(z), free(scratch), free(layers), free(labels);
+    free(order), free(run.losses), free(run.correct), free(run.records);
     return 1;
 }
 
+/* Every mode of the update, inspected or not, in one to four threads. */
+static long every_mode(void) {
+    static const size_t sizes[] = {13, 60, 51, 4};
+    long calls = 0;
+    for (int threads = 1; threads <= 4; threads++)
+        for (int mode = 0; mode < 12; mode++)
+            calls += training(sizes, 3, VG_TANH, 16, threads, mode & 1 ? 0.1 : INFINITY,
+                              (size_t)(mode / 2 % 3), mode < 6 ? 0.1 : 1e29);
+    return calls;
+}
+
+/* Nets of one to six layers, widths 1 to 257, batches of 1 to 130. */
+static long odd_nets(int n) {
+    long calls = 0;
+    while (calls < n) {
+        size_t sizes[7];
+        const size_t n_layers = 1 + below(6);
+        for (size_t l = 0; l <= n_layers; l++) sizes[l] = 1 + below(257);
+        calls += training(sizes, n_layers, (vg_activation)below(5), 1 + below(130),
+                          1 + (int)below(3), below(2) ? 0.1 : INFINITY, below(3), 0.01);
+    }
+    return calls;
+}
+
+/* Every size around the edges of the tiles, and some for which A or B is copied. */
+static long every_size(void) {
+    const vg_kernels *const kernels = vg_kernels_of(dtype);
+    const size_t m_most = 2 * kernels->tile_rows + 1, n_most = 2 * kernels->tile_cols + 1;
+    const size_t k_most = 2 * kernels->lanes + 1;
+    long calls = 0;
+    for (size_t m = 1; m <= m_most; m++)
+        for (size_t n = 1; n <= n_most; n++)
+            for (size_t k = 1; k <= k_most; k++) calls += products(m, n, k);
+    for (size_t n = 1; n <= n_most; n++) calls += vectors(n);
+    return calls + products(4 * kernels->tile_rows, 700, 3) + products(700, 700, 5);
+}
+
 int main(int argc, char **argv) {
-    const int all_sizes = argc > 1 && strcmp(argv[1], "kernels") == 0;
+    const char *const what = argc > 1 ? argv[1] : "";
     for (int i = 0; vg_isa_available(i); i++)
         for (int type = 0; type < 2; type++) {
             vg_isa_use(vg_isa_available(i));
             dtype = (vg_dtype)type;
             item = vg_item_size(dtype);
-            const vg_kernels *const kernels = vg_kernels_of(dtype);
-            const size_t m_most = 2 * kernels->tile_rows + 1, n_most = 2 * kernels->tile_cols + 1;
-            const size_t k_most = 2 * kernels->lanes + 1;
-            long calls = 0;
-            if (all_sizes) {
-                for (size_t m = 1; m <= m_most; m++)
-                    for (size_t n = 1; n <= n_most; n++)
-                        for (size_t k = 1; k <= k_most; k++) calls += products(m, n, k);
-                for (size_t n = 1; n <= n_most; n++) calls += vectors(n);
-                calls += products(4 * kernels->tile_rows, 700, 3); /* copies B */
-                calls += products(700, 700, 5);                    /* copies A and B */
-            } else {
-                for (int threads = 1; threads <= 4; threads++)
-                    for (int mode = 0; mode < 12; mode++)
-                        calls += training(threads, mode & 1 ? 0.1 : INFINITY,
-                                          (size_t)(mode / 2 % 3), mode < 6 ? 1 : 1e30);
-            }
+            const long calls = strcmp(what, "kernels") == 0 ? every_size()
+                               : strcmp(what, "odd") == 0   ? odd_nets(170)
+                                                            : every_mode();
             printf("%s %s: %ld calls\n", vg_isa_name(), dtype == VG_F32 ? "f32" : "f64", calls);
         }
     return 0;

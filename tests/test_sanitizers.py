@@ -53,7 +53,7 @@ def build(folder, sanitizers):
 @pytest.mark.parametrize(
     ("sanitizers", "what"),
     [
-        (["-fsanitize=address,undefined"], ["kernels", "training"]),
+        (["-fsanitize=address,undefined"], ["kernels", "training", "odd"]),
         (["-fsanitize=thread"], ["training"]),
     ],
     ids=["address-undefined", "thread"],
