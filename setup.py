@@ -99,6 +99,7 @@ refuse_fast_math()
 # The linker reads them in this order: users before what they use.
 libraries = [
     library("train", "csrc/train.c", []),
+    library("forward", "csrc/forward.c", []),
     library("dispatch", "csrc/dispatch.c", []),
     *(library(isa, f"csrc/isa/{isa}.c", flags) for isa, flags in ISA_FLAGS.items()),
     library("plan", "csrc/plan.c", []),

@@ -100,8 +100,7 @@ int vg_threads_for(const vg_net *net, size_t rows, int limit) {
     return n > 1 ? n : 1;
 }
 
-/* ---- sums of squares that cannot overflow ------------------------------------------------------
- */
+/* ---- sums of squares that cannot overflow ---------------------------------------------------- */
 
 void vg_norm_add(vg_norm *a, vg_norm b) {
     if (b.sum == 0) return;

@@ -1,8 +1,6 @@
-/* train.c - one training step, and runs of them. An epoch is a loop of steps inside one task of the
- * team.
+/* train.c - one training step, and runs of them: a run is a loop of steps in one task of the team.
  *
- *   A  each thread takes rows of the batch: gather, forward, loss, deltas back (with the old
- * weights)
+ *   A  each thread takes rows of the batch: gather, forward, loss, deltas back by the old weights
  *      -- meet --
  *   B  each thread takes blocks of weight rows: dW and its update, in registers
  *      -- meet --
@@ -12,8 +10,7 @@
  *      -- meet --
  *   C  each thread applies it to its blocks. (After a trip: twice, the first time without storing.)
  *
- * No sum over the batch is ever split, and what is summed over threads is summed in a fixed order.
- */
+ * No sum over the batch is ever split, and sums over threads are taken in a fixed order. */
 #include <time.h>
 
 #include "kernels.h"
@@ -79,8 +76,7 @@ static vg_statistics *statistics(const crew *c, size_t l) {
     return (vg_statistics *)(void *)(c->run->notes + c->run->workspace->statistics) + (l - 1);
 }
 
-/* ---- A: rows ------------------------------------------------------------------------------------
- */
+/* ---- A: rows --------------------------------------------------------------------------------- */
 
 static void rows_forward_and_back(crew *c) {
     const vg_run *const run = c->run;
@@ -166,8 +162,7 @@ static void share_blocks(const crew *c, size_t *first, size_t *last) {
 typedef void visit(crew *c, size_t l, size_t first, size_t last, size_t block,
                    const vg_update *update);
 
-/* Visit this thread's rows: all of a layer's at once, or block by block when something is summed.
- */
+/* Visit this thread's rows: all of a layer's at once, or by blocks when something is summed. */
 static void visit_blocks(crew *c, int block_by_block, const vg_update *update, visit *visit) {
     const vg_net *const net = c->run->net;
     size_t first, last;
@@ -282,8 +277,7 @@ static void apply_visit(crew *c, size_t l, size_t first, size_t last, size_t blo
 /* ---- inspection
  * ----------------------------------------------------------------------------------- */
 
-/* The quantities of layer l, from what the passes have summed up; blocks and rows in their order.
- */
+/* The quantities of layer l, from what the passes have summed; blocks and rows in their order. */
 static void write_record(const crew *c, size_t l, vg_record *record) {
     const vg_net *const net = c->run->net;
     const vg_layer *const layer = &net->layers[l - 1];
@@ -463,53 +457,4 @@ static void train(void *context, int thread, int n_threads) {
 void vg_train(vg_run *run) {
     train_call call = {run, 0};
     vg_team_run(train, &call, run->n_threads);
-}
-
-/* ---- forward only
- * --------------------------------------------------------------------------------- */
-
-typedef struct {
-    const vg_net *net;
-    const void *params, *x;
-    size_t n_rows;
-    void *z, *scratch;
-} forward_call;
-
-/* Thread t takes every n_threads-th piece of VG_FORWARD_ROWS rows through all layers. Of the hidden
- * activations only the last and the next are kept. */
-static void forward(void *context, int thread, int n_threads) {
-    const forward_call *const call = context;
-    const vg_net *const net = call->net;
-    const vg_kernels *const kernels = vg_kernels_of(net->dtype);
-    const size_t item = vg_item_size(net->dtype), n_layers = net->n_layers;
-    const size_t buffer = VG_FORWARD_ROWS * net->widest * item;
-    const size_t per_thread = 2 * buffer + (net->panel + VG_TILE_SIZE) * item;
-    char *const buffers = (char *)call->scratch + (size_t)thread * per_thread;
-    double guard = 0; /* not looked at: a prediction may be infinite */
-
-    const size_t stride = (size_t)n_threads * VG_FORWARD_ROWS;
-    for (size_t from = (size_t)thread * VG_FORWARD_ROWS; from < call->n_rows; from += stride) {
-        const size_t left = call->n_rows - from,
-                     rows = left < VG_FORWARD_ROWS ? left : VG_FORWARD_ROWS;
-        const void *x = (const char *)call->x + from * net->layers[0].n_in * item;
-        size_t ldx = net->layers[0].n_in;
-        for (size_t l = 1; l <= n_layers; l++) {
-            const vg_layer *const layer = &net->layers[l - 1];
-            const char *const params = call->params;
-            void *const y = l < n_layers ? buffers + (l % 2) * buffer
-                                         : (char *)call->z + from * layer->n_out * item;
-            const size_t ldy = l < n_layers ? layer->ld : layer->n_out;
-            kernels->dense_forward(rows, layer->n_in, layer->n_out, x, ldx,
-                                   params + layer->weights * item, params + layer->biases * item,
-                                   layer->activation, y, ldy, NULL, buffers + 2 * buffer, &guard);
-            x = y;
-            ldx = ldy;
-        }
-    }
-}
-
-void vg_forward(const vg_net *net, const void *params, const void *x, size_t n_rows, void *z,
-                void *scratch, int n_threads) {
-    forward_call call = {net, params, x, n_rows, z, scratch};
-    vg_team_run(forward, &call, n_threads);
 }

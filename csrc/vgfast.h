@@ -6,8 +6,7 @@
  * (B, n_l).
  *
  * The core allocates nothing, prints nothing and cannot fail: whoever calls owns every byte and has
- * checked every size. All matrices are row-major; ld is the distance between rows, in elements.
- */
+ * checked every size. All matrices are row-major; ld is the distance between rows, in elements. */
 #ifndef VGFAST_H
 #define VGFAST_H
 
@@ -18,8 +17,7 @@ typedef enum { VG_F32, VG_F64 } vg_dtype;
 typedef enum { VG_IDENTITY, VG_SIGMOID, VG_TANH, VG_RELU, VG_LEAKY_RELU } vg_activation;
 typedef enum { VG_CROSS_ENTROPY, VG_BINARY_CROSS_ENTROPY, VG_MSE } vg_loss;
 
-/* ---- the net: where everything lies in the one parameter vector --------------------------------
- */
+/* ---- the net: where everything lies in the one parameter vector ------------------------------ */
 
 typedef struct {
     size_t n_in, n_out;
@@ -55,8 +53,7 @@ int vg_net_lay_out(vg_net *net);
 
 size_t vg_item_size(vg_dtype dtype);
 
-/* ---- the workspace: memory for one batch in flight ---------------------------------------------
- */
+/* ---- the workspace: memory for one batch in flight ------------------------------------------- */
 
 typedef struct {
     size_t rows;    /* of the largest batch */
@@ -83,8 +80,7 @@ size_t vg_forward_scratch(const vg_net *net, int n_threads);
 /* How many threads, of at most `limit`, pay for a training step on `rows` rows. */
 int vg_threads_for(const vg_net *net, size_t rows, int limit);
 
-/* ---- inspection: what one step knows about one layer (defined in gradients.py) ------------------
- */
+/* ---- inspection: what one step knows about one layer (defined in gradients.py) --------------- */
 
 typedef struct {
     double grad_norm, bias_grad_norm, weight_norm, delta_norm, speed;
@@ -93,8 +89,7 @@ typedef struct {
     double update_ratio, frozen, stuck, zero, subnormal, max_abs;
 } vg_record;
 
-/* ---- training -----------------------------------------------------------------------------------
- */
+/* ---- training -------------------------------------------------------------------------------- */
 
 typedef struct {
     double lr, momentum, weight_decay;
@@ -155,11 +150,9 @@ void vg_train(vg_run *run);
 void vg_forward(const vg_net *net, const void *params, const void *x, size_t n_rows, void *z,
                 void *scratch, int n_threads);
 
-/* ---- the choice of machine ----------------------------------------------------------------------
- */
+/* ---- the choice of machine ------------------------------------------------------------------- */
 
-/* The n-th instruction set that was built and that this machine can run, narrow to wide; or NULL.
- */
+/* The n-th instruction set that was built and that can run here, narrow to wide; or NULL. */
 const char *vg_isa_available(int n);
 const char *vg_isa_name(void);
 int vg_isa_use(const char *name); /* 0, or -1 if it is not available */

@@ -1,0 +1,49 @@
+/* forward.c - predictions: rows through all layers, with nothing kept for a way back. */
+#include "kernels.h"
+#include "threads.h"
+
+typedef struct {
+    const vg_net *net;
+    const void *params, *x;
+    size_t n_rows;
+    void *z, *scratch;
+} forward_call;
+
+/* Thread t takes every n_threads-th piece of VG_FORWARD_ROWS rows through all layers. Of the hidden
+ * activations only the last and the next are kept. */
+static void forward(void *context, int thread, int n_threads) {
+    const forward_call *const call = context;
+    const vg_net *const net = call->net;
+    const vg_kernels *const kernels = vg_kernels_of(net->dtype);
+    const size_t item = vg_item_size(net->dtype), n_layers = net->n_layers;
+    const size_t buffer = VG_FORWARD_ROWS * net->widest * item;
+    const size_t per_thread = 2 * buffer + (net->panel + VG_TILE_SIZE) * item;
+    char *const buffers = (char *)call->scratch + (size_t)thread * per_thread;
+    double guard = 0; /* not looked at: a prediction may be infinite */
+
+    const size_t stride = (size_t)n_threads * VG_FORWARD_ROWS;
+    for (size_t from = (size_t)thread * VG_FORWARD_ROWS; from < call->n_rows; from += stride) {
+        const size_t left = call->n_rows - from,
+                     rows = left < VG_FORWARD_ROWS ? left : VG_FORWARD_ROWS;
+        const void *x = (const char *)call->x + from * net->layers[0].n_in * item;
+        size_t ldx = net->layers[0].n_in;
+        for (size_t l = 1; l <= n_layers; l++) {
+            const vg_layer *const layer = &net->layers[l - 1];
+            const char *const params = call->params;
+            void *const y = l < n_layers ? buffers + (l % 2) * buffer
+                                         : (char *)call->z + from * layer->n_out * item;
+            const size_t ldy = l < n_layers ? layer->ld : layer->n_out;
+            kernels->dense_forward(rows, layer->n_in, layer->n_out, x, ldx,
+                                   params + layer->weights * item, params + layer->biases * item,
+                                   layer->activation, y, ldy, NULL, buffers + 2 * buffer, &guard);
+            x = y;
+            ldx = ldy;
+        }
+    }
+}
+
+void vg_forward(const vg_net *net, const void *params, const void *x, size_t n_rows, void *z,
+                void *scratch, int n_threads) {
+    forward_call call = {net, params, x, n_rows, z, scratch};
+    vg_team_run(forward, &call, n_threads);
+}
