@@ -96,12 +96,12 @@ typedef void NAME(tail)(void *context, size_t i, size_t j, size_t rows, size_t c
 /* A (m, k) at a[r * a_row + p * a_col]; B (k, n) at b[p * ldb + j], transposed b[j * ldb + p].
  *
  * Rows that lie half a page apart crowd into a few sets of the L1 cache and need a page each: they
- * are copied, if the copy is read more than once. Of a transposed A, so many columns that the copies of
- * them and of a panel of B stay in the L2 cache.
+ * are copied, if the copy is read more than once. Of a transposed A, so many columns that their
+ * copies and a panel of B stay in the L2 cache.
  *
  * Lost, on 784-2048-2048-2048-10 at batch 512, one thread, medians of three rounds side by side:
  * panels of B cut into pieces of 128 rows that fit the L1 cache (232 ms a step instead of 200, and
- * 230 with every A packed too). Prefetching B eight rows ahead: no difference (195 and 197). */
+ * 230 with every A packed too). Prefetching B eight rows ahead: 192 and 197, within the noise. */
 static void NAME(gemm)(size_t m, size_t n, size_t k, const real *a, size_t a_row, size_t a_col,
                        const real *b, size_t ldb, int transposed, real *scratch, NAME(tail) *tail,
                        void *context) {
