@@ -130,8 +130,7 @@ static double sum_in_order(const double *x, size_t n) {
     return sum;
 }
 
-/* ---- B and C: blocks of weights
- * ------------------------------------------------------------------ */
+/* ---- B and C: blocks of weights -------------------------------------------------------------- */
 
 /* The blocks [first, last) of this thread: those whose middle weight lies in its share of all
  * weights. */
@@ -274,8 +273,7 @@ static void apply_visit(crew *c, size_t l, size_t first, size_t last, size_t blo
     if (first == 0) apply_biases(c, l, at(c, run->gradient, layer->biases), update);
 }
 
-/* ---- inspection
- * ----------------------------------------------------------------------------------- */
+/* ---- inspection ------------------------------------------------------------------------------ */
 
 /* The quantities of layer l, from what the passes have summed; blocks and rows in their order. */
 static void write_record(const crew *c, size_t l, vg_record *record) {
@@ -324,8 +322,7 @@ static void write_records(const crew *c) {
     run->n_records++;
 }
 
-/* ---- one step
- * ------------------------------------------------------------------------------------- */
+/* ---- one step -------------------------------------------------------------------------------- */
 
 /* Meet, and learn whether all threads' guards are well: every thread gets the same answer. A guard
  * is told before this meeting only, and there is another meeting before the next time. */

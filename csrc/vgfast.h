@@ -38,7 +38,7 @@ typedef struct {
     size_t input_ld;  /* n_0 rounded up to a cache line */
     size_t n_columns; /* input_ld and the ld of all layers together */
     size_t n_slopes;  /* the ld of those layers whose slopes are kept */
-    size_t widest;    /* the largest of them */
+    size_t widest;    /* the largest ld of all */
     size_t n_blocks;  /* blocks of VG_BLOCK_ROWS weight rows in all layers */
     size_t panel;     /* elements of scratch that the widest layer needs when its W is transposed */
 } vg_net;

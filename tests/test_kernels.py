@@ -8,7 +8,8 @@ import pytest
 from vgfast import _core
 from vgfast import reference as ref
 
-GUARD = 0x7FF5A5A5A5A5A5A5  # a NaN that nobody computes
+# NaNs that nobody computes
+GUARD = {"float32": np.uint32(0x7FF5A5A5), "float64": np.uint64(0x7FF5A5A5A5A5A5A5)}
 
 
 class Fenced:
@@ -16,9 +17,9 @@ class Fenced:
 
     def __init__(self, rows, cols, dtype, gap=3):
         self.shape, self.ld = (rows, cols), cols + gap
-        bits = np.uint32 if dtype == "float32" else np.uint64
-        self.bits = np.full(1 + rows * self.ld + 5, GUARD & np.iinfo(bits).max, bits)
-        self.clean = self.bits[0]
+        self.clean = GUARD[dtype]
+        self.bits = np.full(1 + rows * self.ld + 5, self.clean)
+        assert np.isnan(self.bits.view(dtype)).all()
         whole = self.bits.view(dtype)[1 : 1 + rows * self.ld]
         self.matrix = np.lib.stride_tricks.as_strided(whole, (rows, cols), (self.ld * whole.itemsize, whole.itemsize))
 
@@ -99,6 +100,22 @@ def test_product_with_far_rows_is_the_same(isa, dtype, n, rng):
     _core.dense_forward("identity", p.a, p.b, p.bias, out.matrix, scratch)
     out.check()
     assert (np.abs(out.matrix - p.exact[:, -1] - p.bias) <= p.bound(m, n, k, np.abs(p.bias))).all()
+
+
+@pytest.mark.parametrize(("n_in", "n_out"), [(600, 101), (577, 600), (1000, 49)])
+def test_gradient_of_wide_layers(isa, dtype, n_in, n_out, rng):
+    """Columns of x whose rows lie half a page apart are packed first, VG_PACKED_ROWS at a time, from any first on."""
+    k = 13
+    p = Product(n_in, n_out, k, dtype, rng)
+    x = np.ascontiguousarray(p.a.T)
+    scratch = np.empty(_core.scratch_size(n_in), dtype)
+    for first, last in ((0, n_in), (48, n_in - 5)):
+        out = Fenced(n_in, n_out, dtype, gap=0)
+        rows = slice(first, last)
+        _core.weight_gradient(x, p.b, out.matrix, scratch, first, last)
+        assert (np.abs(out.matrix[rows] - p.exact[rows, -1]) <= p.bound(n_in, n_out, k)[rows]).all()
+        outside = np.delete(out.matrix, np.r_[rows], axis=0)
+        assert np.isnan(outside).all()
 
 
 @pytest.mark.parametrize("activation", _core.ACTIVATIONS)
@@ -245,9 +262,8 @@ def test_losses(isa, dtype, loss, n, rng):
     kinds = [t] if loss != "cross_entropy" else [t, rng.integers(0, n, rows).astype(np.int32)]
     for y in kinds:
         losses, correct, dz = np.full(rows, np.nan), np.full(rows, np.nan), Fenced(rows, n, dtype)
-        dz_ld = np.lib.stride_tricks.as_strided(z, z.shape, z.strides)
         padded = Fenced(rows, n, dtype)
-        padded.matrix[...] = dz_ld
+        padded.matrix[...] = z
         _core.loss(loss, padded.matrix, y, losses, correct, dz.matrix)
         dz.check()
         exact, delta, right = ref.LOSSES[loss](z.astype(np.longdouble), y if y.ndim == 1 else y.astype(np.longdouble))

@@ -177,6 +177,8 @@ def test_save_and_load(tmp_path, dtype, loss, rng):
 def test_copies_share_nothing(digits):
     X, y = digits
     net = vg.MLP([64, 20, 10], rng=0)
+    plain = reference.MLP([64, 20, 10], rng=0)
+    assert (plain.copy().fit(X, y, epochs=1).loss == plain.fit(X, y, epochs=1).loss).all()
     copies = [net.copy(), copy.deepcopy(net), pickle.loads(pickle.dumps(net))]
     before = net.params.copy()
     net.fit(X, y, epochs=1)

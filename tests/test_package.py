@@ -119,7 +119,7 @@ def built(isa):
 
 
 @pytest.mark.skipif(not X86 or shutil.which("objdump") is None, reason="needs x86-64 and objdump")
-def test_no_wide_instruction_outside_its_file(tmp_path):
+def test_no_wide_instruction_outside_its_file():
     """Disassemble the core: ymm, zmm and VEX-encoded instructions only in functions of that instruction set."""
     text = subprocess.run(
         ["objdump", "-d", "--no-show-raw-insn", str(CORE)], capture_output=True, text=True, check=True

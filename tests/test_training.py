@@ -78,6 +78,22 @@ def test_same_bits_whatever_the_threads_and_the_inspection(isa, dtype, optimizer
     assert len(digests) == 1
 
 
+def test_wide_nets_train_like_the_textbook_in_any_number_of_threads(dtype, rng):
+    """Wide enough for every kind of packing, and for blocks to be packed one by one on inspected steps."""
+    X, y = rng.normal(size=(96, 530)), rng.integers(0, 3, 96)
+    sizes, settings = [530, 610, 520, 3], {"epochs": 2, "batch_size": 48}
+    plain = reference.MLP(sizes, "tanh", dtype=dtype, rng=0)
+    want = plain.fit(X, y, optimizer=vg.SGD(0.05, 0.9), **settings).loss
+    digests = set()
+    for threads, inspect_every in ((1, 0), (1, 1), (2, 0), (3, 1)):
+        net = vg.MLP(sizes, "tanh", dtype=dtype, rng=0)
+        with vg.threads(threads):
+            got = net.fit(X, y, optimizer=vg.SGD(0.05, 0.9), inspect_every=inspect_every, **settings).loss
+        np.testing.assert_allclose(got, want, rtol=1e-10 if dtype == "float64" else 1e-4)
+        digests.add(digest(net))
+    assert len(digests) == 1
+
+
 def test_records_do_not_depend_on_threads(rng):
     X, y = rng.normal(size=(256, 150)), rng.integers(0, 10, 256)
     found = set()

@@ -15,6 +15,7 @@ TRAIN: int
 GRADIENT: int
 INSPECT: int
 THREADS_MOST: int
+FORWARD_ROWS: int
 HAS_THREADS: bool
 
 def isas() -> tuple[str, ...]: ...

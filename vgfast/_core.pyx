@@ -10,7 +10,7 @@ from cpython.buffer cimport (
 )
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_RawFree, PyMem_RawMalloc
 from libc.math cimport INFINITY
-from libc.stdint cimport int32_t, int64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
 from vgfast cimport _csrc as c
@@ -26,6 +26,7 @@ DTYPES = ("float32", "float64")
 DONE, PAUSED, WARY, NON_FINITE = c.VG_DONE, c.VG_PAUSED, c.VG_WARY, c.VG_NON_FINITE
 TRAIN, GRADIENT, INSPECT = c.VG_TRAIN, c.VG_GRADIENT, c.VG_INSPECT
 THREADS_MOST = c.VG_THREADS_MOST
+FORWARD_ROWS = c.VG_FORWARD_ROWS
 HAS_THREADS = bool(c.vg_team_exists())
 
 # vg_record, field by field.
@@ -155,10 +156,9 @@ cdef class Net:
         with nogil:
             c.vg_forward(&self.net, params_at, x_at, rows, z_at, scratch_at, n_threads)
 
-
     def forward_few(self, params, x):
-        """``forward`` into a new array, for at most VG_FORWARD_ROWS rows that are exactly as C takes them; None if they
-        are not, or not finite."""
+        """``forward`` into a new array, for so few rows that one thread is enough, and exactly as C takes them; None if
+        they are more, or another thing, or not finite."""
         cdef Py_buffer view
         cdef double guard = 0
         cdef bint small = self.net.dtype == c.VG_F32
@@ -166,14 +166,20 @@ cdef class Net:
             return None
         cdef size_t rows = <size_t>view.shape[0], n_0 = self.net.layers[0].n_in
         cdef void *scratch = NULL
+        cdef void *z_at = NULL
+        cdef const void *params_at = address(params, 0, 0)
         z = None
-        if 0 < rows <= c.VG_FORWARD_ROWS and <size_t>view.shape[1] == n_0:
+        if 0 < rows <= c.VG_FORWARD_ROWS and <size_t>view.shape[1] == n_0 and c.vg_threads_for(&self.net, rows, 2) == 1:
             c.vg_kernels_of(self.net.dtype).watch(rows * n_0, view.buf, &guard)
             if guard - guard == 0:
+                z = np.empty((rows, self.net.layers[self.net.n_layers - 1].n_out), np.float32 if small else np.float64)
+                z_at = address(z, 0, 1)
                 scratch = PyMem_RawMalloc(c.vg_forward_scratch(&self.net, 1) * view.itemsize)
+                if scratch == NULL:
+                    z = None
         if scratch != NULL:
-            z = np.empty((rows, self.net.layers[self.net.n_layers - 1].n_out), np.float32 if small else np.float64)
-            c.vg_forward(&self.net, address(params, 0, 0), view.buf, rows, address(z, 0, 1), scratch, 1)
+            with nogil:
+                c.vg_forward(&self.net, params_at, view.buf, rows, z_at, scratch, 1)
             PyMem_RawFree(scratch)
         PyBuffer_Release(&view)
         return z
@@ -302,16 +308,14 @@ cdef class Run:
         cdef size_t n_l = self.run.net.layers[self.run.net.n_layers - 1].n_out
         cdef size_t item = c.vg_item_size(self.run.net.dtype)
         cdef char *format = b"f" if item == 4 else b"d"
-        cdef char *start = <char *>self.run.params
         cdef bint labelled = self.run.net.loss == c.VG_CROSS_ENTROPY, ready = False
         if self.labels is None:
             self.labels = np.empty(rows, np.int32)
         cdef int32_t *labels = <int32_t *>address(self.labels, 0, 1)
         if not as_it_is(x, &x_view, 2, format):
             return None
-        if <size_t>x_view.shape[0] != rows or <size_t>x_view.shape[1] != n_0 or (
-            start - x_view.len < <char *>x_view.buf < start + self.run.net.n_params * item
-        ):
+        # x and y may even be the parameters: a step has copied the one and used the other before its update.
+        if <size_t>x_view.shape[0] != rows or <size_t>x_view.shape[1] != n_0:
             PyBuffer_Release(&x_view)
             return None
         if labelled:

@@ -22,8 +22,6 @@ from vgfast.training import Loop, Stepper, wants_to_stop
 
 # About what plain C without vectors does in 30 ms: 8 GFLOP/s were measured.
 _SLICE_FLOPS = 240_000_000
-# Rows that C takes through all layers at a time (VG_FORWARD_ROWS).
-_FORWARD_ROWS = 64
 
 
 class Evaluation(NamedTuple):
@@ -358,7 +356,7 @@ class MLP:
 
     def _slices(self, n_rows: int) -> Iterator[slice]:
         """Pieces of rows that C is done with in about 30 ms at the least, so that Ctrl-C is heard between."""
-        rows = max(_FORWARD_ROWS, _SLICE_FLOPS // (2 * self.n_params) // _FORWARD_ROWS * _FORWARD_ROWS)
+        rows = max(1, _SLICE_FLOPS // (2 * self.n_params) // _core.FORWARD_ROWS) * _core.FORWARD_ROWS
         for start in range(0, n_rows, rows):
             yield slice(start, min(start + rows, n_rows))
 

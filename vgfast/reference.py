@@ -19,6 +19,7 @@ True
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -312,6 +313,7 @@ class MLP:
     def copy(self) -> MLP:
         net = MLP(self.sizes, self.activations, self.loss, "zeros", self.dtype)
         net.params[...] = self.params
+        net.rng = copy.deepcopy(self.rng)
         return net
 
     def save(self, path: Any) -> None:
