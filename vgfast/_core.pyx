@@ -58,9 +58,9 @@ def use_isa(str name):
 
 
 def aligned(size_t n, dtype):
-    """An uninitialised vector of n elements that starts on a cache line."""
+    """A vector of n zeros that starts on a cache line."""
     dtype = np.dtype(dtype)
-    raw = np.empty(n * dtype.itemsize + 64, np.uint8)
+    raw = np.zeros(n * dtype.itemsize + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + n * dtype.itemsize].view(dtype)
 

@@ -26,23 +26,36 @@ typedef struct {
     vec guard, scale;
 } NAME(forward_context);
 
+/* One vector of columns, of which n exist, down the rows of a tile. */
+static inline
+    __attribute__((always_inline)) void NAME(forward_column)(const vg_activation kind,
+                                                             NAME(forward_context) *c, size_t rows,
+                                                             const size_t n, size_t at,
+                                                             const real *tile, const real *biases) {
+    const vec bias = v_load_n(biases, n);
+    vec guard = c->guard;
+    for (size_t r = 0; r < rows; r++, at += c->ldy, tile += NR) {
+        vec slope = v_zero();
+        const vec a = NAME(phi)(kind, v_add(v_load(tile), bias), &slope);
+        guard = NAME(watch)(guard, a, c->scale);
+        v_store_n(c->y + at, a, n);
+        if (vg_keeps_slopes(kind) && c->slopes) v_store_n(c->slopes + at, slope, n);
+    }
+    c->guard = guard;
+}
+
 #define FORWARD(kind)                                                                              \
-    for (size_t r = 0; r < rows; r++)                                                              \
-        for (size_t v = 0; v < cols; v += LANES) {                                                 \
-            const vec z = v_add(v_load(tile + r * NR + v), v_load_n(c->biases + j + v, cols - v)); \
-            const size_t at = (i + r) * c->ldy + j + v;                                            \
-            vec slope = v_zero();                                                                  \
-            const vec a = NAME(phi)(kind, z, &slope);                                              \
-            guard = NAME(watch)(guard, a, c->scale);                                               \
-            v_store_n(c->y + at, a, cols - v);                                                     \
-            if (vg_keeps_slopes(kind) && c->slopes) v_store_n(c->slopes + at, slope, cols - v);    \
-        }
+    for (size_t v = 0; v < cols; v += LANES) {                                                     \
+        const size_t at = i * c->ldy + j + v;                                                      \
+        if (cols - v >= LANES)                                                                     \
+            NAME(forward_column)(kind, c, rows, LANES, at, tile + v, c->biases + j + v);           \
+        else                                                                                       \
+            NAME(forward_column)(kind, c, rows, cols - v, at, tile + v, c->biases + j + v);        \
+    }
 static void NAME(forward_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
                                real *tile) {
     NAME(forward_context) *const c = context;
-    vec guard = c->guard;
     SPECIALISE(c->activation, FORWARD);
-    c->guard = guard;
 }
 #undef FORWARD
 
@@ -72,14 +85,27 @@ typedef struct {
     vec guard, scale;
 } NAME(backward_context);
 
+static inline __attribute__((always_inline)) void NAME(backward_column)(
+    const vg_activation kind, NAME(backward_context) *c, size_t rows, const size_t n,
+    const real *source, real *dx, const real *tile) {
+    vec guard = c->guard;
+    for (size_t r = 0; r < rows; r++, source += c->ld_source, dx += c->lddx, tile += NR) {
+        const vec d = v_mul(v_load(tile), NAME(slope_of)(kind, v_load_n(source, n)));
+        guard = NAME(watch)(guard, d, c->scale);
+        v_store_n(dx, d, n);
+    }
+    c->guard = guard;
+}
+
 #define BACKWARD(kind)                                                                             \
-    for (size_t r = 0; r < rows; r++)                                                              \
-        for (size_t v = 0; v < cols; v += LANES) {                                                 \
-            const vec s = v_load_n(c->source + (i + r) * c->ld_source + j + v, cols - v);          \
-            const vec d = v_mul(v_load(tile + r * NR + v), NAME(slope_of)(kind, s));               \
-            guard = NAME(watch)(guard, d, c->scale);                                               \
-            v_store_n(c->dx + (i + r) * c->lddx + j + v, d, cols - v);                             \
-        }
+    for (size_t v = 0; v < cols; v += LANES) {                                                     \
+        const real *const source = c->source + i * c->ld_source + j + v;                           \
+        real *const dx = c->dx + i * c->lddx + j + v;                                              \
+        if (cols - v >= LANES)                                                                     \
+            NAME(backward_column)(kind, c, rows, LANES, source, dx, tile + v);                     \
+        else                                                                                       \
+            NAME(backward_column)(kind, c, rows, cols - v, source, dx, tile + v);                  \
+    }
 static void NAME(backward_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
                                 real *tile) {
     NAME(backward_context) *const c = context;
@@ -87,9 +113,7 @@ static void NAME(backward_tail)(void *context, size_t i, size_t j, size_t rows, 
         if (j == 0) c->norms[i + r] = (vg_norm){0, 0};
         vg_norm_add(&c->norms[i + r], NAME(square_norm)(cols, tile + r * NR));
     }
-    vec guard = c->guard;
     SPECIALISE(c->activation, BACKWARD);
-    c->guard = guard;
 }
 #undef BACKWARD
 
@@ -128,6 +152,28 @@ static void NAME(gradient_tail)(void *context, size_t i, size_t j, size_t rows, 
                       cols - v);
 }
 
+/* W -= lr g, and nothing to look at. */
+static inline
+    __attribute__((always_inline)) void NAME(plain_column)(const NAME(update_context) *c,
+                                                           size_t rows, const size_t n,
+                                                           real *weights, const real *tile) {
+    const vec lr = c->update.lr;
+    for (size_t r = 0; r < rows; r++, weights += c->n_out, tile += NR)
+        v_store_n(weights, v_fnma(lr, v_load(tile), v_load_n(weights, n)), n);
+}
+
+static void NAME(plain_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
+                             real *tile) {
+    const NAME(update_context) *const c = context;
+    for (size_t v = 0; v < cols; v += LANES) {
+        real *const weights = c->weights + i * c->n_out + j + v;
+        if (cols - v >= LANES)
+            NAME(plain_column)(c, rows, LANES, weights, tile + v);
+        else
+            NAME(plain_column)(c, rows, cols - v, weights, tile + v);
+    }
+}
+
 static void NAME(update_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
                               real *tile) {
     NAME(update_context) *const c = context;
@@ -154,7 +200,10 @@ static void NAME(weight_update)(size_t rows, size_t first, size_t last, size_t n
         .summary = summary,
     };
     NAME(gemm)(last - first, n_out, rows, (const real *)x + first, 1, ldx, dy, lddy, 0, scratch,
-               gradient ? NAME(gradient_tail) : NAME(update_tail), &c);
+               gradient                                  ? NAME(gradient_tail)
+               : NAME(just_plain)(&c.update) && !summary ? NAME(plain_tail)
+                                                         : NAME(update_tail),
+               &c);
     *guard += v_sum(c.guard);
 }
 

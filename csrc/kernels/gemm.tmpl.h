@@ -4,48 +4,64 @@
  * (A = a transposed). B is read in place where its rows are near each other, else copied into a
  * panel (k, NR); a transposed B always is. Every element is one chain of FMAs over k, so its bits
  * depend neither on the tile that it falls into nor on the split of the rows among threads. */
+#include <string.h>
+
 #define NR (NV * LANES)
 
-/* Bytes between rows from which on they are copied. */
-#define FAR 2048
+typedef void NAME(micro)(size_t k, size_t whole, const real *a, size_t a_row, size_t a_col,
+                         const real *b, size_t ldb, size_t last, real *tile);
 
-typedef void NAME(micro)(size_t k, const real *a, size_t a_row, size_t a_col, const real *b,
-                         size_t ldb, size_t last, real *tile);
+/* sum (rows, vecs) += a column of A (rows) times a row of B (vecs) */
+static inline __attribute__((always_inline)) void NAME(outer)(const size_t rows, const size_t vecs,
+                                                              const real *a, size_t a_row,
+                                                              const vec *row, vec sum[MR][NV]) {
+#pragma GCC unroll 8
+    for (size_t r = 0; r < rows; r++) {
+        const vec x = v_set(a[r * a_row]);
+#pragma GCC unroll 3
+        for (size_t v = 0; v < vecs; v++) sum[r][v] = v_fma(x, row[v], sum[r][v]);
+    }
+}
 
-/* tile (rows, NR) = A (rows, k) B (k, vecs * LANES), of whose last vector `last` lanes exist */
+/* tile (rows, NR) = A (rows, k) B (k, vecs * LANES), of whose last vector `last` lanes exist and
+ * the others become zero. The first `whole` rows of B can be read by whole vectors, whatever the
+ * lanes beyond hold: a masked load takes two of the slots that FMAs need. */
 static inline
     __attribute__((always_inline)) void NAME(micro_tile)(const size_t rows, const size_t vecs,
-                                                         size_t k, const real *a, size_t a_row,
-                                                         size_t a_col, const real *b, size_t ldb,
-                                                         size_t last, real *tile) {
-    vec sum[MR][NV];
+                                                         size_t k, size_t whole, const real *a,
+                                                         size_t a_row, size_t a_col, const real *b,
+                                                         size_t ldb, size_t last, real *tile) {
+    vec sum[MR][NV], row[NV];
 #pragma GCC unroll 8
     for (size_t r = 0; r < rows; r++)
 #pragma GCC unroll 3
         for (size_t v = 0; v < vecs; v++) sum[r][v] = v_zero();
 
-    for (size_t p = 0; p < k; p++, a += a_col, b += ldb) {
-        vec row[NV];
+    size_t p = 0;
+    for (; p < whole; p++, a += a_col, b += ldb) {
+#pragma GCC unroll 3
+        for (size_t v = 0; v < vecs; v++) row[v] = v_load(b + v * LANES);
+        NAME(outer)(rows, vecs, a, a_row, row, sum);
+    }
+    for (; p < k; p++, a += a_col, b += ldb) {
 #pragma GCC unroll 3
         for (size_t v = 0; v + 1 < vecs; v++) row[v] = v_load(b + v * LANES);
         row[vecs - 1] = v_load_n(b + (vecs - 1) * LANES, last);
-#pragma GCC unroll 8
-        for (size_t r = 0; r < rows; r++) {
-            const vec x = v_set(a[r * a_row]);
-#pragma GCC unroll 3
-            for (size_t v = 0; v < vecs; v++) sum[r][v] = v_fma(x, row[v], sum[r][v]);
-        }
+        NAME(outer)(rows, vecs, a, a_row, row, sum);
     }
 #pragma GCC unroll 8
-    for (size_t r = 0; r < rows; r++)
+    for (size_t r = 0; r < rows; r++) {
+        sum[r][vecs - 1] = v_first_n(sum[r][vecs - 1], last);
 #pragma GCC unroll 3
         for (size_t v = 0; v < vecs; v++) v_store(tile + r * NR + v * LANES, sum[r][v]);
+    }
 }
 
 #define MICRO(r, v)                                                                                \
-    static void NAME(micro_##r##x##v)(size_t k, const real *a, size_t a_row, size_t a_col,         \
-                                      const real *b, size_t ldb, size_t last, real *tile) {        \
-        NAME(micro_tile)(r, v, k, a, a_row, a_col, b, ldb, last, tile);                            \
+    static void NAME(micro_##r##x##v)(size_t k, size_t whole, const real *a, size_t a_row,         \
+                                      size_t a_col, const real *b, size_t ldb, size_t last,        \
+                                      real *tile) {                                                \
+        NAME(micro_tile)(r, v, k, whole, a, a_row, a_col, b, ldb, last, tile);                     \
     }
 #define MICRO_COLUMN(v) EACH_ROW(MICRO, v)
 EACH_VEC(MICRO_COLUMN)
@@ -70,28 +86,44 @@ static void NAME(pack_transposed)(size_t cols, size_t k, const real *w, size_t l
 
 /* panel (k, NR) = b (k, cols; ldb), zero beyond cols */
 static void NAME(pack)(size_t cols, size_t k, const real *b, size_t ldb, real *panel) {
-    for (size_t p = 0; p < k; p++)
-        for (size_t c = 0; c < cols; c += LANES)
-            v_store(panel + p * NR + c, v_load_n(b + p * ldb + c, cols - c));
+    for (size_t p = 0; p < k; p++, b += ldb, panel += NR)
+        if (cols == NR)
+            for (size_t c = 0; c < NR; c += LANES) v_store(panel + c, v_load(b + c));
+        else
+            for (size_t c = 0; c < cols; c += LANES) v_store(panel + c, v_load_n(b + c, cols - c));
 }
 
 /* Tiles of MR rows each (k, MR) = columns of a transposed A: rows of it lie at a[p * a_col]. */
 static void NAME(pack_columns)(size_t rows, size_t k, const real *a, size_t a_col, real *tiles) {
-    for (size_t p = 0; p < k; p++) {
-        const real *const line = a + p * a_col;
-        for (size_t i = 0; i < rows; i += MR) {
-            real *const to = tiles + i * k + p * MR;
-            if (i + MR <= rows) {
-                for (size_t r = 0; r < MR; r++) to[r] = line[i + r];
-            } else {
-                for (size_t r = 0; r < rows - i; r++) to[r] = line[i + r];
-            }
-        }
+    for (size_t i = 0; i < rows; i += MR) {
+        const real *from = a + i;
+        real *to = tiles + i * k;
+        if (i + MR <= rows)
+            for (size_t p = 0; p < k; p++, from += a_col, to += MR)
+                memcpy(to, from, MR * sizeof(real));
+        else
+            for (size_t p = 0; p < k; p++, from += a_col, to += MR)
+                memcpy(to, from, (rows - i) * sizeof(real));
     }
 }
 
 /* What is done with tile (rows, cols; NR) of the product, whose first element is (i, j). */
 typedef void NAME(tail)(void *context, size_t i, size_t j, size_t rows, size_t cols, real *tile);
+
+/* Whether k rows of some cache lines each, ld apart, do not stay in the L1 cache: those that lie a
+ * multiple of 4 KiB apart share its 8 or 12 places for a line. Rows of half a page or more need a
+ * page each besides. */
+static inline int NAME(crowded)(size_t k, size_t ld) {
+    const size_t bytes = ld * sizeof(real), power = bytes & (~bytes + 1);
+    return bytes >= 2048 || (power * k > 6 * 4096 && k * NR * sizeof(real) <= 32768);
+}
+
+/* The columns of the next panel, of n that are left: as even as whole vectors allow, because a
+ * panel of one vector waits for its loads. */
+static inline size_t NAME(panel_width)(size_t n) {
+    const size_t vecs = (n + LANES - 1) / LANES, panels = (vecs + NV - 1) / NV;
+    return (vecs + panels - 1) / panels * LANES;
+}
 
 /* A (m, k) at a[r * a_row + p * a_col]; B (k, n) at b[p * ldb + j], transposed b[j * ldb + p].
  *
@@ -106,8 +138,8 @@ static void NAME(gemm)(size_t m, size_t n, size_t k, const real *a, size_t a_row
                        const real *b, size_t ldb, int transposed, real *scratch, NAME(tail) *tail,
                        void *context) {
     real *const tile = scratch, *const panel = scratch + VG_TILE_SIZE;
-    const int far_b = !transposed && ldb * sizeof(real) >= FAR && m >= 4 * MR;
-    const int far_a = a_row == 1 && a_col * sizeof(real) >= FAR && n > NR;
+    const int far_b = !transposed && m >= 4 * MR && NAME(crowded)(k, ldb);
+    const int far_a = a_row == 1 && n > NR && NAME(crowded)(k, a_col);
     const int packed = transposed || far_b;
     real *const tiles = panel + (packed ? k * NR : 0);
     const size_t step = far_a ? VG_PACKED_ROWS : m;
@@ -115,23 +147,24 @@ static void NAME(gemm)(size_t m, size_t n, size_t k, const real *a, size_t a_row
     for (size_t start = 0; start < m; start += step) {
         const size_t stop = m - start < step ? m : start + step;
         if (far_a) NAME(pack_columns)(stop - start, k, a + start, a_col, tiles);
-        for (size_t j = 0; j < n; j += NR) {
-            const size_t cols = n - j < NR ? n - j : NR, vecs = (cols + LANES - 1) / LANES;
+        for (size_t j = 0, width; j < n; j += width) {
+            width = NAME(panel_width)(n - j);
+            const size_t cols = n - j < width ? n - j : width, vecs = width / LANES;
             if (transposed) NAME(pack_transposed)(cols, k, b + j * ldb, ldb, panel);
             if (far_b) NAME(pack)(cols, k, b + j, ldb, panel);
             const real *const columns = packed ? panel : b + j;
             const size_t ld = packed ? NR : ldb, last = packed ? LANES : cols - (vecs - 1) * LANES;
+            const size_t beyond = (LANES - last + ld - 1) / ld; /* rows that end B */
+            const size_t whole = k > beyond ? k - beyond : 0;
             for (size_t i = start; i < stop; i += MR) {
                 const size_t rows = stop - i < MR ? stop - i : MR;
                 NAME(micro) *const micro = NAME(micros)[rows][vecs];
                 if (far_a)
-                    micro(k, tiles + (i - start) * k, 1, MR, columns, ld, last, tile);
+                    micro(k, whole, tiles + (i - start) * k, 1, MR, columns, ld, last, tile);
                 else
-                    micro(k, a + i * a_row, a_row, a_col, columns, ld, last, tile);
+                    micro(k, whole, a + i * a_row, a_row, a_col, columns, ld, last, tile);
                 tail(context, i, j, rows, cols, tile);
             }
         }
     }
 }
-
-#undef FAR

@@ -47,6 +47,7 @@ const vg_kernels NAME(vg_kernels) = {
 #undef EACH_VEC
 #undef MM
 #undef MASK
+#undef WHOLE
 #undef AS_BITS
 #undef FROM_BITS
 #undef SAME_BITS

@@ -10,6 +10,7 @@
 #define EXP_LEAST -110.0f /* e^x is 0 below, infinity above */
 #define EXP_MOST 90.0f
 #define EXP_TERMS 8
+#define ROUND 0x1.8p23f /* added, it leaves no place for a fraction: half the cost of v_round */
 #define TANH_MOST 44.1f /* beyond, tanh is 1 and its derivative below twice the least normal */
 #define LOG1P_TERMS 8
 #else
@@ -19,6 +20,7 @@
 #define EXP_LEAST -760.0
 #define EXP_MOST 720.0
 #define EXP_TERMS 14
+#define ROUND 0x1.8p52
 #define TANH_MOST 354.6
 #define LOG1P_TERMS 17
 #endif
@@ -39,7 +41,7 @@ static inline vec NAME(expm1_series)(vec r) {
 /* Clamped x = n ln2 + r; returns r. A NaN passes through. */
 static inline vec NAME(reduce)(vec x, vec *n) {
     x = v_max(v_set(EXP_LEAST), v_min(v_set(EXP_MOST), x));
-    *n = v_round(v_mul(x, v_set(LOG2_E)));
+    *n = v_sub(v_fma(x, v_set(LOG2_E), v_set(ROUND)), v_set(ROUND));
     return v_fnma(*n, v_set(LN2_LOW), v_fnma(*n, v_set(LN2_HIGH), x));
 }
 
@@ -52,7 +54,11 @@ static inline vec NAME(exp_sum)(vec x, vec low) {
     return v_ldexp(v_add(v_set(1), NAME(expm1_series)(r)), n);
 }
 
-static inline vec NAME(exp)(vec x) { return NAME(exp_sum)(x, v_zero()); }
+static inline vec NAME(exp)(vec x) {
+    vec n;
+    const vec r = NAME(reduce)(x, &n);
+    return v_ldexp(v_add(v_set(1), NAME(expm1_series)(r)), n);
+}
 
 /* tanh = (e - 1) / (e + 1), e = exp(2 |x|), as m / d with m = e - 1, d = m + 2: accurate near 0;
  * 1 - tanh^2 = 4 e / d^2 = 4 / d (1 - 1 / d): accurate in the tails, where tanh has become 1. */
@@ -109,5 +115,6 @@ static inline long double NAME(wide_sum)(vec x) {
 #undef EXP_LEAST
 #undef EXP_MOST
 #undef EXP_TERMS
+#undef ROUND
 #undef TANH_MOST
 #undef LOG1P_TERMS

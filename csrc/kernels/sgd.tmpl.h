@@ -32,10 +32,15 @@ static inline vec NAME(step_of)(vec g, vec w, vec *velocity, const NAME(update_w
     return u->nesterov ? v_fma(u->momentum, *velocity, g) : *velocity;
 }
 
+/* Whether W -= lr g is all that there is to do. */
+static inline int NAME(just_plain)(const NAME(update_words) *u) {
+    return u->plain && u->commit && !u->watched;
+}
+
 /* Returns the guard. velocity may be NULL; summary too. n <= NR if there is a summary. */
 static inline vec NAME(update)(size_t n, const real *gradient, real *params, real *velocity,
                                const NAME(update_words) *u, vec guard, vg_summary *summary) {
-    if (u->plain && u->commit && !u->watched && !summary) {
+    if (NAME(just_plain)(u) && !summary) {
         for (size_t i = 0; i < n; i += LANES)
             v_store_n(params + i,
                       v_fnma(u->lr, v_load_n(gradient + i, n - i), v_load_n(params + i, n - i)),

@@ -87,11 +87,21 @@ static inline vec v_zero(void) { return MM(setzero)(); }
 static inline vec v_set(real s) { return MM(set1)(s); }
 static inline vec v_load(const real *p) { return MM(loadu)(p); }
 static inline void v_store(real *p, vec x) { MM(storeu)(p, x); }
-static inline vec v_load_n(const real *p, size_t n) { return MM(maskload)(p, NAME(mask)(n)); }
+/* Whether the compiler knows that all lanes exist: a mask would cost it two instructions more. */
+#define WHOLE(n) (__builtin_constant_p(n) && (n) >= LANES)
+static inline vec v_load_n(const real *p, size_t n) {
+    return WHOLE(n) ? v_load(p) : MM(maskload)(p, NAME(mask)(n));
+}
 static inline vec v_load_or(const real *p, size_t n, vec fill) {
     return MM(blendv)(fill, v_load_n(p, n), FROM_BITS(NAME(mask)(n)));
 }
-static inline void v_store_n(real *p, vec x, size_t n) { MM(maskstore)(p, NAME(mask)(n), x); }
+static inline void v_store_n(real *p, vec x, size_t n) {
+    if (WHOLE(n))
+        v_store(p, x);
+    else
+        MM(maskstore)(p, NAME(mask)(n), x);
+}
+static inline vec v_first_n(vec x, size_t n) { return MM (and)(x, FROM_BITS(NAME(mask)(n))); }
 static inline vec v_add(vec a, vec b) { return MM(add)(a, b); }
 static inline vec v_sub(vec a, vec b) { return MM(sub)(a, b); }
 static inline vec v_mul(vec a, vec b) { return MM(mul)(a, b); }

@@ -75,6 +75,8 @@ static inline void v_transpose(vec *r) {
 }
 #endif
 
+/* Whether the compiler knows that all lanes exist: a mask would cost it two instructions more. */
+#define WHOLE(n) (__builtin_constant_p(n) && (n) >= LANES)
 static inline NAME(mask) NAME(first)(size_t n) {
     return (NAME(mask))(n < LANES ? (1u << n) - 1u : (1u << LANES) - 1u);
 }
@@ -82,11 +84,19 @@ static inline vec v_zero(void) { return MM(setzero)(); }
 static inline vec v_set(real s) { return MM(set1)(s); }
 static inline vec v_load(const real *p) { return MM(loadu)(p); }
 static inline void v_store(real *p, vec x) { MM(storeu)(p, x); }
-static inline vec v_load_n(const real *p, size_t n) { return MM(maskz_loadu)(NAME(first)(n), p); }
+static inline vec v_load_n(const real *p, size_t n) {
+    return WHOLE(n) ? v_load(p) : MM(maskz_loadu)(NAME(first)(n), p);
+}
 static inline vec v_load_or(const real *p, size_t n, vec fill) {
     return MM(mask_loadu)(fill, NAME(first)(n), p);
 }
-static inline void v_store_n(real *p, vec x, size_t n) { MM(mask_storeu)(p, NAME(first)(n), x); }
+static inline void v_store_n(real *p, vec x, size_t n) {
+    if (WHOLE(n))
+        v_store(p, x);
+    else
+        MM(mask_storeu)(p, NAME(first)(n), x);
+}
+static inline vec v_first_n(vec x, size_t n) { return MM(maskz_mov)(NAME(first)(n), x); }
 static inline vec v_add(vec a, vec b) { return MM(add)(a, b); }
 static inline vec v_sub(vec a, vec b) { return MM(sub)(a, b); }
 static inline vec v_mul(vec a, vec b) { return MM(mul)(a, b); }

@@ -39,6 +39,7 @@ static inline vec v_load_n(const real *p, size_t n) { return n > 0 ? *p : 0; }
 static inline void v_store_n(real *p, vec x, size_t n) {
     if (n > 0) *p = x;
 }
+static inline vec v_first_n(vec x, size_t n) { return n > 0 ? x : 0; }
 static inline vec v_add(vec a, vec b) { return a + b; }
 static inline vec v_sub(vec a, vec b) { return a - b; }
 static inline vec v_mul(vec a, vec b) { return a * b; }

@@ -8,6 +8,7 @@
  *   v_load_or(p, n, fill)      the first min(n, LANES) elements, fill beyond; reads no byte more
  *   v_load_n(p, n)             the same with zero
  *   v_store_n(p, x, n)         writes no byte more
+ *   v_first_n(x, n)            the first n lanes of x, zero beyond
  *   v_add v_sub v_mul v_div v_abs
  *   v_fma(a, b, c)             a b + c;  v_fnma(a, b, c) = c - a b;  fused where the machine fuses
  *   v_max(a, b) v_min(a, b)    b where either is NaN
@@ -31,6 +32,7 @@
 #define v_load_or NAME(load_or)
 #define v_load_n NAME(load_n)
 #define v_store_n NAME(store_n)
+#define v_first_n NAME(first_n)
 #define v_add NAME(add)
 #define v_sub NAME(sub)
 #define v_mul NAME(mul)
