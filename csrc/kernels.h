@@ -91,23 +91,24 @@ typedef struct {
 
     /* dx (rows, n_in; lddx) = (dy W^T) * phi', dy (rows, n_out; lddy), phi' told from source
      * (rows, n_in; ld_source): its slopes if they are kept, else its outputs.
-     * norms (rows,), unless NULL: the sum of squares of each row of dy W^T. */
+     * norms, unless NULL: the sums of squares of dy W^T, one for each tile_rows rows. */
     void (*dense_backward)(size_t rows, size_t n_in, size_t n_out, const void *dy, size_t lddy,
                            const void *weights, vg_activation activation, const void *source,
                            size_t ld_source, void *dx, size_t lddx, void *scratch, double *guard,
                            vg_norm *norms);
 
     /* Rows [first, last) of dW = x^T dy: written to gradient (n_in, n_out) if that is not NULL,
-     * else applied to weights and velocity (n_in, n_out). summary: NULL, or what to add to. */
+     * else applied to weights and velocity (n_in, n_out). summaries: NULL, or what to fill, one for
+     * each VG_BLOCK_ROWS rows. */
     void (*weight_update)(size_t rows, size_t first, size_t last, size_t n_out, const void *x,
                           size_t ldx, const void *dy, size_t lddy, void *weights, void *velocity,
                           void *gradient, const vg_update *update, void *scratch, double *guard,
-                          vg_summary *summary);
+                          vg_summary *summaries);
 
     /* sums (n) = the column sums of dy (rows, n; ld) */
     void (*column_sums)(size_t rows, size_t n, const void *dy, size_t ld, void *sums);
 
-    /* Apply gradient (n,) to params and velocity (n,). */
+    /* Apply gradient (n,) to params and velocity (n,). summary: NULL, or what to fill. */
     void (*sgd)(size_t n, const void *gradient, void *params, void *velocity,
                 const vg_update *update, double *guard, vg_summary *summary);
 
@@ -142,7 +143,14 @@ const vg_kernels *vg_kernels_of(vg_dtype dtype);
 size_t vg_guard_at(const vg_workspace *workspace, int thread);
 
 /* a += b, in the one order that the caller chooses. */
-void vg_norm_add(vg_norm *a, vg_norm b);
+void vg_norm_add_unlike(vg_norm *a, vg_norm b);
+static inline void vg_norm_add(vg_norm *a, vg_norm b) {
+    if (b.sum == 0) return;
+    if (a->sum == 0 || a->exponent == b.exponent)
+        *a = (vg_norm){a->sum + b.sum, b.exponent};
+    else
+        vg_norm_add_unlike(a, b);
+}
 void vg_summary_add(vg_summary *a, const vg_summary *b);
 double vg_norm_root(vg_norm a);
 

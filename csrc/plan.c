@@ -65,9 +65,9 @@ int vg_workspace_lay_out(const vg_net *net, size_t rows, int n_threads, vg_works
     w->n_elements = add_product(w->scratch, w->per_thread, threads, &fits);
 
     w->row_correct = rows;
-    w->row_norms = add_product(0, rows, 2, &fits);
+    w->tile_norms = add_product(0, rows, 2, &fits);
     w->summaries =
-        add_product(w->row_norms, rows * net->n_layers, sizeof(vg_norm) / sizeof(double), &fits);
+        add_product(w->tile_norms, rows * net->n_layers, sizeof(vg_norm) / sizeof(double), &fits);
     w->statistics = add_product(w->summaries, net->n_blocks + net->n_layers,
                                 sizeof(vg_summary) / sizeof(double), &fits);
     w->guards =
@@ -102,12 +102,7 @@ int vg_threads_for(const vg_net *net, size_t rows, int limit) {
 
 /* ---- sums of squares that cannot overflow ---------------------------------------------------- */
 
-void vg_norm_add(vg_norm *a, vg_norm b) {
-    if (b.sum == 0) return;
-    if (a->sum == 0) {
-        *a = b;
-        return;
-    }
+void vg_norm_add_unlike(vg_norm *a, vg_norm b) {
     const double exponent = a->exponent > b.exponent ? a->exponent : b.exponent;
     a->sum = ldexp(a->sum, 2 * (int)(a->exponent - exponent)) +
              ldexp(b.sum, 2 * (int)(b.exponent - exponent));

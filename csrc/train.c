@@ -64,9 +64,10 @@ static void *scratch(const crew *c) {
     const vg_workspace *const w = c->run->workspace;
     return at(c, c->run->memory, w->scratch + (size_t)c->thread * w->per_thread);
 }
-static vg_norm *row_norms(const crew *c, size_t l) { /* of delta_{l+1} W_{l+1}^T, (rows,) */
+/* Of delta_{l+1} W_{l+1}^T, one for each tile of rows. */
+static vg_norm *tile_norms(const crew *c, size_t l) {
     const vg_workspace *const w = c->run->workspace;
-    return (vg_norm *)(void *)(c->run->notes + w->row_norms) + (l - 1) * w->rows;
+    return (vg_norm *)(void *)(c->run->notes + w->tile_norms) + (l - 1) * w->rows;
 }
 /* Of block b of the weights; after the blocks, of the biases of each layer. */
 static vg_summary *summary(const crew *c, size_t b) {
@@ -78,12 +79,23 @@ static vg_statistics *statistics(const crew *c, size_t l) {
 
 /* ---- A: rows --------------------------------------------------------------------------------- */
 
+/* The rows of this thread. Norms are summed by whole tiles, so that their bits do not depend on the
+ * number of threads. */
+static void share_rows(const crew *c, size_t *from, size_t *rows) {
+    const size_t n = (size_t)c->n_threads, t = (size_t)c->thread;
+    const size_t unit = c->inspected ? c->kernels->tile_rows : 1;
+    const size_t units = (c->rows + unit - 1) / unit;
+    *from = units * t / n * unit;
+    const size_t to = units * (t + 1) / n * unit;
+    *rows = (to < c->rows ? to : c->rows) - *from;
+}
+
 static void rows_forward_and_back(crew *c) {
     const vg_run *const run = c->run;
     const vg_net *const net = run->net;
     const size_t n_layers = net->n_layers;
-    const size_t n = (size_t)c->n_threads, t = (size_t)c->thread;
-    const size_t from = c->rows * t / n, rows = c->rows * (t + 1) / n - from;
+    size_t from, rows;
+    share_rows(c, &from, &rows);
     if (rows == 0) return;
 
     const size_t sample = c->first_row + from, n_0 = net->layers[0].n_in;
@@ -114,7 +126,8 @@ static void rows_forward_and_back(crew *c) {
             rows, layer->n_in, layer->n_out, delta(c, l, from), layer->ld,
             at(c, run->params, layer->weights), net->layers[l - 2].activation,
             slope_source(c, l - 1, from), ld_of(c, l - 1), delta(c, l - 1, from), ld_of(c, l - 1),
-            scratch(c), &c->guard, c->inspected ? row_norms(c, l - 1) + from : NULL);
+            scratch(c), &c->guard,
+            c->inspected ? tile_norms(c, l - 1) + from / c->kernels->tile_rows : NULL);
     }
 }
 
@@ -208,24 +221,25 @@ static void bias_gradient(const crew *c, size_t l, void *sums) {
     c->kernels->column_sums(c->rows, layer->n_out, delta(c, l, 0), layer->ld, sums);
 }
 
-/* The summary to fill, emptied; NULL if this pass is not inspected. */
-static vg_summary *fresh_summary(const crew *c, size_t b, const vg_update *update) {
-    if (!c->inspected || update->exact) return NULL;
-    vg_summary *const s = summary(c, b);
-    *s = (vg_summary){0};
-    return s;
+/* The summary to fill; NULL if this pass is not inspected. */
+static vg_summary *wanted_summary(const crew *c, size_t b, const vg_update *update) {
+    return c->inspected && !update->exact ? summary(c, b) : NULL;
 }
 
 static void apply_biases(crew *c, size_t l, const void *gradient, const vg_update *update) {
     const vg_layer *const layer = &c->run->net->layers[l - 1];
     const vg_update of_biases = bias_update(update);
-    vg_summary *const s = fresh_summary(c, c->run->net->n_blocks + l - 1, update);
     c->kernels->sgd(layer->n_out, gradient, at(c, c->run->params, layer->biases),
-                    at(c, c->run->velocity, layer->biases), &of_biases, &c->guard, s);
+                    at(c, c->run->velocity, layer->biases), &of_biases, &c->guard, NULL);
 }
 
-static void layer_statistics(const crew *c, size_t l) {
-    const vg_layer *const layer = &c->run->net->layers[l - 1];
+/* What is told of layer l beside its weights. */
+static void layer_statistics(const crew *c, size_t l, const void *bias_gradient) {
+    const vg_net *const net = c->run->net;
+    const vg_layer *const layer = &net->layers[l - 1];
+    summary(c, net->n_blocks + l - 1)->gradient =
+        c->kernels->square_norm(layer->n_out, bias_gradient);
+    if (!c->inspected) return;
     c->kernels->statistics(layer->activation, c->rows, layer->n_out, slope_source(c, l, 0),
                            layer->ld, delta(c, l, 0), layer->ld, statistics(c, l));
 }
@@ -234,7 +248,7 @@ static void fused_visit(crew *c, size_t l, size_t first, size_t last, size_t blo
                         const vg_update *update) {
     const vg_run *const run = c->run;
     const vg_layer *const layer = &run->net->layers[l - 1];
-    vg_summary *const s = fresh_summary(c, block, update);
+    vg_summary *const s = wanted_summary(c, block, update);
     c->kernels->weight_update(
         c->rows, first, last, layer->n_out, output(c, l - 1, 0), ld_of(c, l - 1), delta(c, l, 0),
         layer->ld, at(c, run->params, layer->weights), at(c, run->velocity, layer->weights), NULL,
@@ -242,7 +256,7 @@ static void fused_visit(crew *c, size_t l, size_t first, size_t last, size_t blo
     if (first > 0) return;
     bias_gradient(c, l, scratch(c));
     apply_biases(c, l, scratch(c), update);
-    if (c->inspected) layer_statistics(c, l);
+    if (c->inspected) layer_statistics(c, l, scratch(c));
 }
 
 static void gradient_visit(crew *c, size_t l, size_t first, size_t last, size_t block,
@@ -258,8 +272,7 @@ static void gradient_visit(crew *c, size_t l, size_t first, size_t last, size_t 
         c->kernels->square_norm((last - first) * layer->n_out, at(c, dw, first * layer->n_out));
     if (first > 0) return;
     bias_gradient(c, l, db);
-    summary(c, run->net->n_blocks + l - 1)->gradient = c->kernels->square_norm(layer->n_out, db);
-    if (c->inspected) layer_statistics(c, l);
+    layer_statistics(c, l, db);
 }
 
 static void apply_visit(crew *c, size_t l, size_t first, size_t last, size_t block,
@@ -267,7 +280,7 @@ static void apply_visit(crew *c, size_t l, size_t first, size_t last, size_t blo
     const vg_run *const run = c->run;
     const vg_layer *const layer = &run->net->layers[l - 1];
     const size_t start = layer->weights + first * layer->n_out;
-    vg_summary *const s = fresh_summary(c, block, update);
+    vg_summary *const s = wanted_summary(c, block, update);
     c->kernels->sgd((last - first) * layer->n_out, at(c, run->gradient, start),
                     at(c, run->params, start), at(c, run->velocity, start), update, &c->guard, s);
     if (first == 0) apply_biases(c, l, at(c, run->gradient, layer->biases), update);
@@ -307,19 +320,20 @@ static void write_record(const crew *c, size_t l, vg_record *record) {
     };
     if (l == net->n_layers) return;
     vg_norm raw = {0, 0};
-    for (size_t r = 0; r < c->rows; r++) vg_norm_add(&raw, row_norms(c, l)[r]);
+    for (size_t r = 0; r < c->rows; r += c->kernels->tile_rows)
+        vg_norm_add(&raw, tile_norms(c, l)[r / c->kernels->tile_rows]);
     const double next = vg_norm_root(statistics(c, l + 1)->delta);
     record->weight_gain = vg_norm_root(raw) / next;
     record->activation_gain = record->delta_norm / vg_norm_root(raw);
     record->gain = record->delta_norm / next;
 }
 
+/* Each thread writes those of its layers. */
 static void write_records(const crew *c) {
-    vg_run *const run = c->run;
+    const vg_run *const run = c->run;
     const size_t n_layers = run->net->n_layers;
-    for (size_t l = 1; l <= n_layers; l++)
+    for (size_t l = 1 + (size_t)c->thread; l <= n_layers; l += (size_t)c->n_threads)
         write_record(c, l, &run->records[run->n_records * n_layers + l - 1]);
-    run->n_records++;
 }
 
 /* ---- one step -------------------------------------------------------------------------------- */
@@ -402,7 +416,7 @@ static vg_status take_step(crew *c, size_t step) {
     if (!isfinite(loss)) return VG_NON_FINITE;
 
     if (well && run->mode == VG_TRAIN && run->sgd.clip_norm == INFINITY) {
-        visit_blocks(c, c->inspected, &update, fused_visit);
+        visit_blocks(c, 0, &update, fused_visit);
     } else {
         if (!run->gradient) return VG_WARY;
         const vg_status status = two_passes(c, &update, well);
@@ -417,8 +431,9 @@ static vg_status take_step(crew *c, size_t step) {
     vg_team_meet(c->n_threads);
     const vg_status status = *c->pause ? VG_PAUSED : VG_DONE;
     if (c->inspected) {
-        if (c->thread == 0) write_records(c);
+        write_records(c);
         vg_team_meet(c->n_threads);
+        if (c->thread == 0) run->n_records++;
     }
     return status;
 }

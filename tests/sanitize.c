@@ -32,15 +32,16 @@ static long products(size_t m, size_t n, size_t k) {
     void *bias = reals(n), *x = reals(m * n), *v = reals(m * n);
     void *scratch = reals(VG_TILE_SIZE + (n > k ? n : k) * (VG_TILE_COLS + VG_PACKED_ROWS));
     vg_norm *norms = malloc(m * sizeof(vg_norm));
-    vg_summary summary = {0};
+    vg_summary *summaries = malloc((m + VG_BLOCK_ROWS - 1) / VG_BLOCK_ROWS * sizeof(vg_summary));
     vg_update update = {
         .lr = 0.1, .momentum = 0.9, .decay = 0.1, .clip_value = 1, .scale = 1, .commit = 1};
     kernels->dense_forward(m, k, n, a, k, b, bias, VG_SIGMOID, c, n, x, scratch, &guard);
     kernels->dense_backward(m, n, k, a, k, bt, VG_TANH, x, n, c, n, scratch, &guard, norms);
-    kernels->weight_update(k, 0, m, n, at, m, b, n, c, v, NULL, &update, scratch, &guard, &summary);
+    kernels->weight_update(k, 0, m, n, at, m, b, n, c, v, NULL, &update, scratch, &guard,
+                           summaries);
     kernels->weight_update(k, 0, m, n, at, m, b, n, NULL, NULL, c, &update, scratch, &guard, NULL);
     free(a), free(at), free(b), free(bt), free(c), free(bias), free(x), free(v), free(scratch),
-        free(norms);
+        free(norms), free(summaries);
     return 4;
 }
 

@@ -82,6 +82,7 @@ typedef struct {
     real *dx;
     size_t lddx;
     vg_norm *norms;
+    NAME(squares) squares;
     vec guard, scale;
 } NAME(backward_context);
 
@@ -109,9 +110,10 @@ static inline __attribute__((always_inline)) void NAME(backward_column)(
 static void NAME(backward_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
                                 real *tile) {
     NAME(backward_context) *const c = context;
-    for (size_t r = 0; r < rows && c->norms; r++) {
-        if (j == 0) c->norms[i + r] = (vg_norm){0, 0};
-        vg_norm_add(&c->norms[i + r], NAME(square_norm)(cols, tile + r * NR));
+    if (c->norms) {
+        vg_norm *const norm = &c->norms[i / MR];
+        if (j == 0) *norm = (vg_norm){0, 0};
+        NAME(add_squares)(&c->squares, rows, cols, tile, NR, norm);
     }
     SPECIALISE(c->activation, BACKWARD);
 }
@@ -128,6 +130,7 @@ static void NAME(dense_backward)(size_t rows, size_t n_in, size_t n_out, const v
         .dx = dx,
         .lddx = lddx,
         .norms = norms,
+        .squares = NAME(no_squares)(),
         .guard = v_zero(),
         .scale = NAME(guard_scale)(0),
     };
@@ -140,7 +143,8 @@ typedef struct {
     size_t n_out;
     NAME(update_words) update;
     vec guard;
-    vg_summary *summary;
+    NAME(summary_words) words;
+    vg_summary *summaries; /* one for each VG_BLOCK_ROWS rows from `first` on */
 } NAME(update_context);
 
 static void NAME(gradient_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
@@ -179,16 +183,32 @@ static void NAME(update_tail)(void *context, size_t i, size_t j, size_t rows, si
     NAME(update_context) *const c = context;
     for (size_t r = 0; r < rows; r++) {
         const size_t at = (i + r) * c->n_out + j;
-        c->guard =
-            NAME(update)(cols, tile + r * NR, c->weights + at,
-                         c->velocity ? c->velocity + at : NULL, &c->update, c->guard, c->summary);
+        c->guard = NAME(update)(cols, tile + r * NR, c->weights + at,
+                                c->velocity ? c->velocity + at : NULL, &c->update, c->guard);
     }
+}
+
+static void NAME(inspected_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
+                                 real *tile) {
+    NAME(update_context) *const c = context;
+    const size_t at = i * c->n_out + j;
+    const NAME(patch) patch = {
+        .gradient = tile,
+        .ld_gradient = NR,
+        .params = c->weights + at,
+        .velocity = c->velocity ? c->velocity + at : NULL,
+        .ld = c->n_out,
+    };
+    vg_summary *const summary = &c->summaries[i / VG_BLOCK_ROWS];
+    if (i == 0) NAME(tell_counts)(&c->words, c->summaries);
+    if (i % VG_BLOCK_ROWS == 0) NAME(tell_norms)(&c->words, summary);
+    c->guard = NAME(inspected_update)(&patch, &c->update, rows, cols, &c->words, c->guard);
 }
 
 static void NAME(weight_update)(size_t rows, size_t first, size_t last, size_t n_out, const void *x,
                                 size_t ldx, const void *dy, size_t lddy, void *weights,
                                 void *velocity, void *gradient, const vg_update *update,
-                                void *scratch, double *guard, vg_summary *summary) {
+                                void *scratch, double *guard, vg_summary *summaries) {
     const size_t skip = first * n_out;
     NAME(update_context) c = {
         .weights = weights ? (real *)weights + skip : NULL,
@@ -197,13 +217,22 @@ static void NAME(weight_update)(size_t rows, size_t first, size_t last, size_t n
         .n_out = n_out,
         .update = NAME(update_in_words)(update),
         .guard = v_zero(),
-        .summary = summary,
+        .words = NAME(begin_summary)(summaries),
+        .summaries = summaries,
     };
+    const size_t n_blocks = summaries ? (last - first + VG_BLOCK_ROWS - 1) / VG_BLOCK_ROWS : 0;
+    for (size_t b = 0; b < n_blocks; b++) summaries[b] = (vg_summary){0};
+    NAME(tail) *const tail = gradient                      ? NAME(gradient_tail)
+                             : summaries                   ? NAME(inspected_tail)
+                             : NAME(just_plain)(&c.update) ? NAME(plain_tail)
+                                                           : NAME(update_tail);
     NAME(gemm)(last - first, n_out, rows, (const real *)x + first, 1, ldx, dy, lddy, 0, scratch,
-               gradient                                  ? NAME(gradient_tail)
-               : NAME(just_plain)(&c.update) && !summary ? NAME(plain_tail)
-                                                         : NAME(update_tail),
-               &c);
+               tail, &c);
+    if (summaries) {
+        NAME(tell_norms)(&c.words, NULL);
+        NAME(tell_counts)(&c.words, summaries);
+    }
+    for (size_t b = 0; b < n_blocks; b++) NAME(tell_step)(&c.update, &summaries[b]);
     *guard += v_sum(c.guard);
 }
 

@@ -22,7 +22,7 @@ static inline double NAME(softmax_lanes)(size_t n, const real *z, vec *p, double
     const NAME(wide) total = NAME(wide_sum)(e) - (NAME(wide))(LANES - n);
     *p = v_div(e, v_set((real)total));
     *max = (double)top;
-    *places = v_equal(a, peak);
+    *places = v_bits(v_equal(a, peak));
     return log((double)total);
 }
 
@@ -111,9 +111,8 @@ static double NAME(binary_cross_entropy)(size_t n, const real *z, const real *t,
                                          real *dz, double *correct) {
     const vec one = v_set(1), half = v_set((real)0.5), scale = v_set(share / (real)n);
     double loss = 0;
-    int right = 0;
+    int wrong = 0;
     for (size_t j = 0; j < n; j += LANES) {
-        const unsigned lanes = NAME(lanes)(n - j);
         const vec x = v_load_n(z + j, n - j), target = v_load_n(t + j, n - j);
         vec slope;
         const vec e = NAME(exp)(v_sub(v_zero(), v_abs(x))), p = NAME(sigmoid)(x, &slope);
@@ -122,9 +121,10 @@ static double NAME(binary_cross_entropy)(size_t n, const real *z, const real *t,
         real each[LANES];
         v_store(each, terms);
         for (size_t i = 0; i < LANES && i < n - j; i++) loss += (double)each[i];
-        right += __builtin_popcount(~(v_less(v_zero(), x) ^ v_less(half, target)) & lanes);
+        const unsigned yes = v_bits(v_less(v_zero(), x)), wanted = v_bits(v_less(half, target));
+        wrong += __builtin_popcount(yes ^ wanted); /* lanes beyond n hold two zeros */
     }
-    *correct = (double)right / (double)n;
+    *correct = 1 - (double)wrong / (double)n;
     return loss / (double)n;
 }
 

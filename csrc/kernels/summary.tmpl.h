@@ -1,93 +1,188 @@
-/* summary.tmpl.h - inspection's kernels: norms that cannot overflow or vanish, and counts. */
+/* summary.tmpl.h - inspection's kernels: norms that cannot overflow or vanish, and counts.
+ *
+ * All is summed in the lanes of registers and told rarely: what a step tells of itself must not cost
+ * more than a few per cent of it. Counts are kept as numbers of type real, in which every one below
+ * 2^24 is exact, and sums of squares are told before roundings add up. */
 
-/* Squares are taken of x / 2^e, 2^e about the largest entry, in two factors because 2^-e of a
- * subnormal is itself out of range. A NaN or an infinity among them makes the sum NaN. */
-static vg_norm NAME(square_norm_part)(size_t n, const real *x) {
-    vec most = v_zero(), poison = v_zero();
-    for (size_t i = 0; i < n; i += LANES) {
-        const vec value = v_load_n(x + i, n - i);
-        most = v_max(most, v_abs(value));
-        poison = v_fma(value, v_zero(), poison);
-    }
-    const double largest = (double)v_largest(most);
-    if (v_sum(poison) != 0) return (vg_norm){NAN, 0};
-    if (largest == 0) return (vg_norm){0, 0};
+/* A sum of squares of x 2^-exponent, in lanes; scale = 2^-exponent is about 1 / the largest x. */
+typedef struct {
+    vec sum, scale, most, enough;
+    int exponent;
+} NAME(squares);
 
-    const int exponent = ilogb(largest), half = exponent / 2;
-    const vec first = v_set((real)ldexp(1, -half)), second = v_set((real)ldexp(1, half - exponent));
-    vec sum = v_zero();
-    for (size_t i = 0; i < n; i += LANES) {
-        const vec scaled = v_mul(v_mul(v_load_n(x + i, n - i), first), second);
-        sum = v_fma(scaled, scaled, sum);
-    }
-    return (vg_norm){v_sum(sum), exponent};
-}
-
-/* In parts so short that rounding in the type does not add up; their sums are added in double. */
-static vg_norm NAME(square_norm)(size_t n, const void *x) {
-    enum { PART = 1024 };
-    vg_norm total = {0, 0};
-    for (size_t i = 0; i < n; i += PART)
-        vg_norm_add(&total,
-                    NAME(square_norm_part)(n - i < PART ? n - i : PART, (const real *)x + i));
-    return total;
-}
-
+/* Beyond these, x times 2^-exponent is in range all the same. */
 #if REAL_BITS == 32
+enum { NAME(exponent_most) = 100, NAME(exponent_slack) = 20 };
 #define LEAST_NORMAL FLT_MIN
 #else
+enum { NAME(exponent_most) = 900, NAME(exponent_slack) = 100 };
 #define LEAST_NORMAL DBL_MIN
 #endif
 
-static inline unsigned NAME(lanes)(size_t n) {
-    return n < LANES ? (1u << n) - 1u : (1u << LANES) - 1u;
+/* Terms of one lane's sum before it is told, so that roundings in the type do not add up: those of
+ * one panel of a block. */
+enum { NAME(terms_most) = VG_BLOCK_ROWS * NV };
+
+static inline NAME(squares) NAME(no_squares)(void) {
+    return (NAME(squares)){v_zero(), v_set(1), v_zero(), v_zero(), 0};
 }
 
-/* Add what can be told of n gradient entries g and the weights w that they belong to. */
-static void NAME(summarise)(size_t n, const real *g, const real *w, vg_summary *summary) {
-    vec most = v_zero();
-    unsigned zero = 0, tiny = 0;
-    for (size_t i = 0; i < n; i += LANES) {
-        const unsigned lanes = NAME(lanes)(n - i);
-        const vec size = v_abs(v_load_n(g + i, n - i));
-        most = v_max(most, size);
-        zero += (unsigned)__builtin_popcount(v_equal(size, v_zero()) & lanes);
-        tiny += (unsigned)__builtin_popcount(v_less(size, v_set(LEAST_NORMAL)) & lanes);
+/* A NaN or an infinity among the values has made their sum NaN. */
+static inline vg_norm NAME(norm_of)(vec squares, int exponent) {
+    const double sum = v_sum(squares);
+    return isfinite(sum) ? (vg_norm){sum, exponent} : (vg_norm){NAN, 0};
+}
+
+/* Add the sum so far to `total`; begin anew. */
+static inline void NAME(tell)(NAME(squares) *s, vg_norm *total) {
+    vg_norm_add(total, NAME(norm_of)(s->sum, s->exponent));
+    s->sum = v_zero();
+}
+
+static void NAME(choose_scale)(NAME(squares) *s, vec sizes) {
+    const int exact = ilogb((double)v_largest(sizes)), most = NAME(exponent_most);
+    s->exponent = exact > most ? most : exact < -most ? -most : exact;
+    s->scale = v_set((real)ldexp(1, -s->exponent));
+    s->enough = v_set((real)ldexp(1, s->exponent + NAME(exponent_slack)));
+}
+
+/* Before values of these sizes: where the scale does not do for them, tell the sum and choose
+ * another; returns whether. Values so far below what it was chosen by that their squares vanish do
+ * not count. */
+static inline int NAME(prepare)(NAME(squares) *s, vec sizes, vg_norm *total) {
+    s->most = v_max(sizes, s->most);
+    if (v_bits(v_less(s->enough, sizes)) == 0) return 0;
+    NAME(tell)(s, total);
+    NAME(choose_scale)(s, sizes);
+    return 1;
+}
+
+/* Whether a sum of squares shows that none has left the range of the type, and few have vanished
+ * beside it. */
+static inline int NAME(in_range)(vec sum) {
+    const real least = (real)ldexp(1, -2 * NAME(exponent_slack));
+    return v_bits(v_less(v_set(least), sum)) && !v_bits(v_less(v_set(1 / least), sum));
+}
+
+/* The largest |x|, and the sum of the squares of x scaled, of n values. Two chains each: one would
+ * wait for itself. */
+static inline vec NAME(sizes_of)(size_t n, const real *x) {
+    vec a = v_zero(), b = v_zero();
+    size_t i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        a = v_max(v_abs(v_load(x + i)), a);
+        b = v_max(v_abs(v_load(x + i + LANES)), b);
     }
-    const double largest = (double)v_largest(most);
-    summary->max_abs = largest > summary->max_abs ? largest : summary->max_abs;
-    summary->zero += zero;
-    summary->subnormal += tiny - zero;
-    vg_norm_add(&summary->gradient, NAME(square_norm)(n, g));
-    vg_norm_add(&summary->weight, NAME(square_norm)(n, w));
+    for (; i < n; i += LANES) a = v_max(v_abs(v_load_n(x + i, n - i)), a);
+    return v_max(a, b);
+}
+static inline vec NAME(squares_of)(size_t n, const real *x, vec scale) {
+    vec a = v_zero(), b = v_zero();
+    size_t i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        const vec first = v_mul(v_load(x + i), scale), second = v_mul(v_load(x + i + LANES), scale);
+        a = v_fma(first, first, a);
+        b = v_fma(second, second, b);
+    }
+    for (; i < n; i += LANES) {
+        const vec scaled = v_mul(v_load_n(x + i, n - i), scale);
+        a = v_fma(scaled, scaled, a);
+    }
+    return v_add(a, b);
 }
 
-/* Of one layer's slopes, told from source (rows, n; ld_source), and delta (rows, n; ld_delta). */
+/* Of n columns of rows that lie ld apart. Never more terms at a time than terms_most. */
+static void NAME(add_squares)(NAME(squares) *s, size_t rows, size_t n, const real *x, size_t ld,
+                              vg_norm *total) {
+    const size_t most = LANES * NAME(terms_most), width = n < most ? n : most;
+    const size_t height = width > 0 ? NAME(terms_most) / ((width + LANES - 1) / LANES) : 1;
+    for (size_t r = 0; r < rows; r += height)
+        for (size_t j = 0; j < n; j += width) {
+            const size_t end = rows - r < height ? rows : r + height;
+            const size_t part = n - j < width ? n - j : width;
+            vec sizes = v_zero();
+            for (size_t i = r; i < end; i++)
+                sizes = v_max(NAME(sizes_of)(part, x + i * ld + j), sizes);
+            NAME(prepare)(s, sizes, total);
+            vec sum = s->sum;
+            for (size_t i = r; i < end; i++)
+                sum = v_add(NAME(squares_of)(part, x + i * ld + j, s->scale), sum);
+            s->sum = sum;
+            NAME(tell)(s, total);
+        }
+}
+
+static vg_norm NAME(square_norm)(size_t n, const void *x) {
+    NAME(squares) squares = NAME(no_squares)();
+    vg_norm total = {0, 0};
+    NAME(add_squares)(&squares, 1, n, x, n, &total);
+    return total;
+}
+
+/* Summaries in the making. */
+typedef struct {
+    NAME(squares) gradient, weight, step;
+    vec zero, tiny, frozen, idle; /* counts; idle: frozen, and without a gradient */
+    vg_summary *block;            /* where the norms belong */
+} NAME(summary_words);
+
+static NAME(summary_words) NAME(begin_summary)(vg_summary *block) {
+    const NAME(squares) none = NAME(no_squares)();
+    return (NAME(summary_words)){none, none, none, v_zero(), v_zero(), v_zero(), v_zero(), block};
+}
+
+/* Tell the sums of squares, and go on with the block `next`. */
+static inline void NAME(tell_norms)(NAME(summary_words) *s, vg_summary *next) {
+    NAME(tell)(&s->gradient, &s->block->gradient);
+    NAME(tell)(&s->weight, &s->block->weight);
+    s->block = next;
+}
+
+/* Counts are whole numbers, and any block's: in whatever order they are added, the bits are the
+ * same. */
+static void NAME(tell_counts)(NAME(summary_words) *s, vg_summary *any) {
+    const double zero = v_sum(s->zero), frozen = v_sum(s->frozen);
+    any->zero += zero;
+    any->subnormal += v_sum(s->tiny) - zero;
+    any->frozen += frozen;
+    any->stuck += frozen - v_sum(s->idle);
+    s->zero = s->tiny = s->frozen = s->idle = v_zero();
+    const double largest = (double)v_largest(s->gradient.most);
+    if (largest > any->max_abs) any->max_abs = largest;
+}
+
+/* Of one vector of columns of slopes, of which n exist, told from source. */
+static inline
+    __attribute__((always_inline)) void NAME(derivatives)(const vg_activation kind, vec least,
+                                                          size_t rows, const size_t n,
+                                                          const real *source, size_t ld,
+                                                          vg_statistics *statistics) {
+    vec sum = v_zero(), most = v_zero(), low = v_zero();
+    for (size_t r = 0; r < rows; r++, source += ld) {
+        const vec d = NAME(slope_of)(kind, v_load_n(source, n));
+        sum = v_add(sum, d);
+        most = v_max(d, most);
+        low = v_count(low, v_less(d, least));
+    }
+    statistics->derivative += v_sum(v_first_n(sum, n));
+    statistics->saturated += v_sum(v_first_n(low, n));
+    statistics->dead += v_sum(v_count(v_zero(), v_first(v_equal(most, v_zero()), n)));
+}
+
 #define DERIVATIVES(kind)                                                                          \
-    for (size_t j = 0; j < n; j += LANES) {                                                        \
-        unsigned idle = NAME(lanes)(n - j);                                                        \
-        vec sum = v_zero();                                                                        \
-        for (size_t r = 0; r < rows; r++) {                                                        \
-            const vec d = NAME(slope_of)(kind, v_load_n(source + r * ld_source + j, n - j));       \
-            sum = v_add(sum, d);                                                                   \
-            saturated += __builtin_popcount(v_less(d, least) & NAME(lanes)(n - j));                \
-            idle &= v_equal(d, v_zero());                                                          \
-        }                                                                                          \
-        dead += __builtin_popcount(idle);                                                          \
-        real lanes[LANES];                                                                         \
-        v_store(lanes, sum);                                                                       \
-        for (size_t i = 0; i < LANES && i < n - j; i++) total += (double)lanes[i];                 \
-    }
+    for (size_t j = 0; j < n; j += LANES)                                                          \
+        if (n - j >= LANES)                                                                        \
+            NAME(derivatives)(kind, least, rows, LANES, source + j, ld_source, statistics);        \
+        else                                                                                       \
+            NAME(derivatives)(kind, least, rows, n - j, source + j, ld_source, statistics);
 static void NAME(statistics)(vg_activation activation, size_t rows, size_t n, const void *slopes,
                              size_t ld_source, const void *deltas, size_t ld_delta,
                              vg_statistics *statistics) {
-    const real *const source = slopes, *const delta = deltas;
+    const real *const source = slopes;
     const vec least = v_set((real)0.01 * NAME(slope_most)(activation));
-    double total = 0, saturated = 0, dead = 0;
+    *statistics = (vg_statistics){0};
     SPECIALISE(activation, DERIVATIVES);
-    *statistics = (vg_statistics){{0, 0}, total, saturated, dead};
-    for (size_t r = 0; r < rows; r++)
-        vg_norm_add(&statistics->delta, NAME(square_norm)(n, delta + r * ld_delta));
+    NAME(squares) squares = NAME(no_squares)();
+    NAME(add_squares)(&squares, rows, n, deltas, ld_delta, &statistics->delta);
 }
 #undef DERIVATIVES
-#undef LEAST_NORMAL

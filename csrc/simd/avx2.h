@@ -13,6 +13,7 @@
 #define FROM_BITS(x) _mm256_castsi256_ps(x)
 #define SAME_BITS(a, b) _mm256_cmpeq_epi32(a, b)
 typedef __m256 vec;
+typedef vec flags;
 static inline __m256i NAME(mask)(size_t n) {
     const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n < LANES ? (int)n : LANES), lane);
@@ -57,6 +58,7 @@ static inline void v_transpose(vec *r) {
 #define FROM_BITS(x) _mm256_castsi256_pd(x)
 #define SAME_BITS(a, b) _mm256_cmpeq_epi64(a, b)
 typedef __m256d vec;
+typedef vec flags;
 static inline __m256i NAME(mask)(size_t n) {
     const __m256i lane = _mm256_setr_epi64x(0, 1, 2, 3);
     return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n < LANES ? (int)n : LANES), lane);
@@ -128,12 +130,10 @@ static inline vec v_copysign(vec x, vec s) {
 static inline vec v_if_positive(vec x, vec a, vec b) {
     return MM(blendv)(b, a, MM(cmp)(x, v_zero(), _CMP_GT_OQ));
 }
-static inline unsigned v_equal(vec a, vec b) {
-    return (unsigned)MM(movemask)(MM(cmp)(a, b, _CMP_EQ_OQ));
-}
-static inline unsigned v_less(vec a, vec b) {
-    return (unsigned)MM(movemask)(MM(cmp)(a, b, _CMP_LT_OQ));
-}
-static inline unsigned v_same(vec a, vec b) {
-    return (unsigned)MM(movemask)(FROM_BITS(SAME_BITS(AS_BITS(a), AS_BITS(b))));
-}
+static inline flags v_equal(vec a, vec b) { return MM(cmp)(a, b, _CMP_EQ_OQ); }
+static inline flags v_less(vec a, vec b) { return MM(cmp)(a, b, _CMP_LT_OQ); }
+static inline flags v_same(vec a, vec b) { return FROM_BITS(SAME_BITS(AS_BITS(a), AS_BITS(b))); }
+static inline flags v_both(flags f, flags g) { return MM (and)(f, g); }
+static inline flags v_first(flags f, size_t n) { return WHOLE(n) ? f : v_first_n(f, n); }
+static inline vec v_count(vec x, flags f) { return v_add(x, MM (and)(f, v_set(1))); }
+static inline unsigned v_bits(flags f) { return (unsigned)MM(movemask)(f); }

@@ -14,7 +14,7 @@
 #define FROM_BITS(x) _mm512_castsi512_ps(x)
 #define SAME_BITS(a, b) _mm512_cmpeq_epi32_mask(a, b)
 typedef __m512 vec;
-typedef __mmask16 NAME(mask);
+typedef __mmask16 flags;
 static inline double v_sum(vec x) {
     const __m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1));
     return _mm512_reduce_add_pd(
@@ -53,7 +53,7 @@ static inline void v_transpose(vec *r) {
 #define FROM_BITS(x) _mm512_castsi512_pd(x)
 #define SAME_BITS(a, b) _mm512_cmpeq_epi64_mask(a, b)
 typedef __m512d vec;
-typedef __mmask8 NAME(mask);
+typedef __mmask8 flags;
 static inline double v_sum(vec x) { return _mm512_reduce_add_pd(x); }
 static inline void v_transpose(vec *r) {
     vec a[8];
@@ -77,26 +77,26 @@ static inline void v_transpose(vec *r) {
 
 /* Whether the compiler knows that all lanes exist: a mask would cost it two instructions more. */
 #define WHOLE(n) (__builtin_constant_p(n) && (n) >= LANES)
-static inline NAME(mask) NAME(first)(size_t n) {
-    return (NAME(mask))(n < LANES ? (1u << n) - 1u : (1u << LANES) - 1u);
+static inline flags NAME(mask)(size_t n) {
+    return (flags)(n < LANES ? (1u << n) - 1u : (1u << LANES) - 1u);
 }
 static inline vec v_zero(void) { return MM(setzero)(); }
 static inline vec v_set(real s) { return MM(set1)(s); }
 static inline vec v_load(const real *p) { return MM(loadu)(p); }
 static inline void v_store(real *p, vec x) { MM(storeu)(p, x); }
 static inline vec v_load_n(const real *p, size_t n) {
-    return WHOLE(n) ? v_load(p) : MM(maskz_loadu)(NAME(first)(n), p);
+    return WHOLE(n) ? v_load(p) : MM(maskz_loadu)(NAME(mask)(n), p);
 }
 static inline vec v_load_or(const real *p, size_t n, vec fill) {
-    return MM(mask_loadu)(fill, NAME(first)(n), p);
+    return MM(mask_loadu)(fill, NAME(mask)(n), p);
 }
 static inline void v_store_n(real *p, vec x, size_t n) {
     if (WHOLE(n))
         v_store(p, x);
     else
-        MM(mask_storeu)(p, NAME(first)(n), x);
+        MM(mask_storeu)(p, NAME(mask)(n), x);
 }
-static inline vec v_first_n(vec x, size_t n) { return MM(maskz_mov)(NAME(first)(n), x); }
+static inline vec v_first_n(vec x, size_t n) { return MM(maskz_mov)(NAME(mask)(n), x); }
 static inline vec v_add(vec a, vec b) { return MM(add)(a, b); }
 static inline vec v_sub(vec a, vec b) { return MM(sub)(a, b); }
 static inline vec v_mul(vec a, vec b) { return MM(mul)(a, b); }
@@ -121,7 +121,11 @@ static inline vec v_copysign(vec x, vec s) { /* bitwise: s where the sign bit is
 static inline vec v_if_positive(vec x, vec a, vec b) {
     return MM(mask_blend)(MASK(cmp)(x, v_zero(), _CMP_GT_OQ), b, a);
 }
-static inline unsigned v_equal(vec a, vec b) { return MASK(cmp)(a, b, _CMP_EQ_OQ); }
-static inline unsigned v_less(vec a, vec b) { return MASK(cmp)(a, b, _CMP_LT_OQ); }
-static inline unsigned v_same(vec a, vec b) { return SAME_BITS(AS_BITS(a), AS_BITS(b)); }
+static inline flags v_equal(vec a, vec b) { return MASK(cmp)(a, b, _CMP_EQ_OQ); }
+static inline flags v_less(vec a, vec b) { return MASK(cmp)(a, b, _CMP_LT_OQ); }
+static inline flags v_same(vec a, vec b) { return SAME_BITS(AS_BITS(a), AS_BITS(b)); }
+static inline flags v_both(flags f, flags g) { return f & g; }
+static inline flags v_first(flags f, size_t n) { return WHOLE(n) ? f : f & NAME(mask)(n); }
+static inline vec v_count(vec x, flags f) { return MM(mask_add)(x, f, x, v_set(1)); }
+static inline unsigned v_bits(flags f) { return f; }
 static inline real v_largest(vec x) { return MM(reduce_max)(x); }

@@ -9,6 +9,7 @@
 #define EACH_VEC(f) f(1) f(2)
 
 typedef real vec;
+typedef unsigned flags;
 #if REAL_BITS == 32
 typedef uint32_t NAME(bits);
 #define MANTISSA_BITS 23
@@ -49,9 +50,13 @@ static inline vec v_fnma(vec a, vec b, vec c) { return c - a * b; }
 static inline vec v_max(vec a, vec b) { return a > b ? a : b; }
 static inline vec v_min(vec a, vec b) { return a < b ? a : b; }
 static inline vec v_if_positive(vec x, vec a, vec b) { return x > 0 ? a : b; }
-static inline unsigned v_equal(vec a, vec b) { return a == b; }
-static inline unsigned v_less(vec a, vec b) { return a < b; }
-static inline unsigned v_same(vec a, vec b) { return NAME(to_bits)(a) == NAME(to_bits)(b); }
+static inline flags v_equal(vec a, vec b) { return a == b; }
+static inline flags v_less(vec a, vec b) { return a < b; }
+static inline flags v_same(vec a, vec b) { return NAME(to_bits)(a) == NAME(to_bits)(b); }
+static inline flags v_both(flags f, flags g) { return f & g; }
+static inline flags v_first(flags f, size_t n) { return n > 0 ? f : 0; }
+static inline vec v_count(vec x, flags f) { return x + (real)f; }
+static inline unsigned v_bits(flags f) { return f; }
 static inline double v_sum(vec x) { return (double)x; }
 static inline real v_largest(vec x) { return x; }
 static inline void v_transpose(vec *rows) { (void)rows; }

@@ -16,7 +16,11 @@
  *   v_ldexp(x, n)              x 2^n for integral -1100 <= n <= 1100, rounded once
  *   v_copysign(x, s)           abs(x) with the sign of s
  *   v_if_positive(x, a, b)     a where x > 0, else b
- *   v_equal(a, b) v_less(a, b) one bit a lane;  v_same(a, b): equal as bit patterns
+ *   flags                      yes or no in each lane
+ *   v_equal(a, b) v_less(a, b) v_same(a, b)     the last: equal as bit patterns
+ *   v_both(f, g) v_first(f, n) and of flags;  the first n of them
+ *   v_count(x, f)              x + 1 where f, else x
+ *   v_bits(f)                  one bit a lane
  *   v_sum(x) v_largest(x)      across the lanes; v_sum in double
  *   v_transpose(rows)          a LANES x LANES block, in place
  * and the tile of the matrix product: MR rows of NV vectors, with EACH_ROW(f, v), EACH_VEC(f),
@@ -25,6 +29,7 @@
 #define VG_WORDS_H
 
 #define vec NAME(vec)
+#define flags NAME(flags)
 #define v_zero NAME(zero)
 #define v_set NAME(set)
 #define v_load NAME(load)
@@ -49,6 +54,10 @@
 #define v_equal NAME(equal)
 #define v_less NAME(less)
 #define v_same NAME(same)
+#define v_both NAME(both)
+#define v_first NAME(first)
+#define v_count NAME(count)
+#define v_bits NAME(bits_of)
 #define v_sum NAME(sum)
 #define v_largest NAME(largest)
 #define v_transpose NAME(transpose)
