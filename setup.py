@@ -100,6 +100,7 @@ refuse_fast_math()
 libraries = [
     library("train", "csrc/train.c", []),
     library("forward", "csrc/forward.c", []),
+    library("machine", "csrc/machine.c", []),
     library("dispatch", "csrc/dispatch.c", []),
     *(library(isa, f"csrc/isa/{isa}.c", flags) for isa, flags in ISA_FLAGS.items()),
     library("plan", "csrc/plan.c", []),

@@ -125,6 +125,10 @@ typedef struct {
     /* rows of z (rows, n) become probabilities: softmax along the row */
     void (*softmax)(size_t rows, size_t n, const void *z, void *y);
 
+    /* turns rounds of independent FMAs; returns the number of operations. sink: in and out, so that
+     * none can be left out */
+    double (*fma_loop)(size_t turns, double *sink);
+
     vg_norm (*square_norm)(size_t n, const void *x);
     /* source as for dense_backward; delta (rows, n; ld_delta) */
     void (*statistics)(vg_activation activation, size_t rows, size_t n, const void *source,

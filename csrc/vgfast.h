@@ -150,6 +150,12 @@ void vg_train(vg_run *run);
 void vg_forward(const vg_net *net, const void *params, const void *x, size_t n_rows, void *z,
                 void *scratch, int n_threads);
 
+/* ---- the limit of the machine ---------------------------------------------------------------- */
+
+/* Floating-point operations per second (an FMA is two) of a loop of FMAs on registers alone, all
+ * threads together; takes about 20 ms. */
+double vg_fma_peak(vg_dtype dtype, int n_threads);
+
 /* ---- the choice of machine ------------------------------------------------------------------- */
 
 /* The n-th instruction set that was built and that can run here, narrow to wide; or NULL. */

@@ -57,6 +57,15 @@ def use_isa(str name):
         raise ValueError(f"no instruction set {name!r} here; there is {', '.join(isas())}")
 
 
+def fma_peak(int n_threads, dtype=np.float32):
+    """Operations per second, an FMA being two, of a loop of FMAs on registers alone, of all threads together."""
+    cdef c.vg_dtype kind = c.VG_F32 if np.dtype(dtype) == np.float32 else c.VG_F64
+    cdef double peak
+    with nogil:
+        peak = c.vg_fma_peak(kind, n_threads)
+    return peak
+
+
 def aligned(size_t n, dtype):
     """A vector of n zeros that starts on a cache line."""
     dtype = np.dtype(dtype)

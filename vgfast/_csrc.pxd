@@ -62,6 +62,7 @@ cdef extern from "vgfast.h" nogil:
     void vg_train(vg_run *run)
     void vg_forward(const vg_net *net, const void *params, const void *x, size_t n_rows, void *z,
                     void *scratch, int n_threads)
+    double vg_fma_peak(vg_dtype, int)
     const char *vg_isa_available(int n)
     const char *vg_isa_name()
     int vg_isa_use(const char *name)

@@ -19,6 +19,7 @@
 #include "sgd.tmpl.h"
 #include "dense.tmpl.h"
 #include "loss.tmpl.h"
+#include "peak.tmpl.h"
 
 const vg_kernels NAME(vg_kernels) = {
     .tile_rows = MR,
@@ -35,6 +36,7 @@ const vg_kernels NAME(vg_kernels) = {
     .exponential = NAME(exponential),
     .activate = NAME(activate),
     .softmax = NAME(softmax),
+    .fma_loop = NAME(fma_loop),
     .square_norm = NAME(square_norm),
     .statistics = NAME(statistics),
 };
