@@ -152,9 +152,44 @@ def test_broken_peers_do_not_spoil_the_rest(tmp_path, monkeypatch):
     assert "tiny, idle: disagrees: its loss is " in said
 
 
+def test_a_failed_peer_starts_again(tmp_path, monkeypatch):
+    (tmp_path / "broken.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    with children.Children(1) as there:
+        processes = []
+        for _ in range(2):
+            there.ask("broken:Dies", problem=bench.WORKLOADS["tiny"])
+            processes.append(there.alive["broken:Dies"].process)
+            with pytest.raises(children.Failed, match="SIGKILL"):
+                there.ask("broken:Dies", do="loss", epochs=1)
+        there.ask("broken:Idle", problem=bench.WORKLOADS["tiny"])
+        processes.append(there.alive["broken:Idle"].process)
+    assert len({process.pid for process in processes}) == 3
+    assert all(process.returncode == -signal.SIGKILL for process in processes)
+
+
+def test_the_tables_fit_into_80_columns(tmp_path):
+    names = ("processors", "step", "one_thread", "inspection", "share_of_peak", "step_call", "predict_call")
+    found = {"status": "ok", "off": 1e-5, **{name: bench.summary([0.2345]) for name in names}}
+    of = {"flops": 1e10, "fastest_other": "sklearn", "ratio": 12.34, "peers": dict.fromkeys(peers.PEERS, found)}
+    result = {
+        "machine": bench.machine(16),
+        "versions": bench.versions(["vgfast", "numpy"]),
+        "rounds": 7,
+        "missing": {},
+        "workloads": dict.fromkeys(bench.WORKLOADS, of),
+        "memory": {"bytes": 10**9, "needed": 10**9},
+    }
+    text = io.StringIO()
+    bench.show(result, bench.save_picture(result, tmp_path), Console(file=text, width=80))
+    assert "…" not in text.getvalue()
+    assert text.getvalue().count("234,500*") == 7
+    assert text.getvalue().count("234,500-234,500") == 8
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
 def test_no_process_stays_behind(number, status, tmp_path):
-    """Interrupted or killed, while a peer works."""
+    """Interrupted or killed, while the textbook is at work on big for some ten seconds."""
     mark = f"MARK={tmp_path}"
     command = [
         sys.executable,
@@ -183,7 +218,7 @@ def test_no_process_stays_behind(number, status, tmp_path):
         return found
 
     def wait_for(condition):
-        end = time.monotonic() + 15
+        end = time.monotonic() + 5
         while not condition() and time.monotonic() < end:
             time.sleep(0.05)
         assert condition()

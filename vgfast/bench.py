@@ -407,9 +407,11 @@ def show(result: dict[str, Any], picture: Path, console: Any) -> None:
     libraries = ", ".join(f"{package} {version}" for package, version in result["versions"].items())
     console.print(f"{_count(about['threads'], 'thread')} each; Python {about['python']}, {libraries}", highlight=False)
     notes: list[str] = []
-    console.print()
-    console.print(_steps_table(result, notes))
-    console.print(f"* the fastest of the others; medians of {result['rounds']} rounds", highlight=False)
+    steps = _steps_table(result, notes)
+    if steps.row_count:
+        console.print()
+        console.print(steps)
+        console.print(f"* the fastest of the others; medians of {result['rounds']} rounds", highlight=False)
     for number, note in enumerate(notes, 1):
         console.print(f"[{number}] {note}", markup=False, highlight=False)
     for line in _too_busy(result):

@@ -105,7 +105,7 @@ def step_times(times: dict[str, dict[str, float]], title: str, path: Path) -> No
     ax.xaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}"))
     ax.xaxis.minorticks_off()
     ax.set_yticks(range(len(rows)), [f"{workload}\n{microseconds(of['vgfast'])} µs" for workload, of in rows])
-    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     ax.grid(axis="x", alpha=0.3)
     ax.set_xlabel("time of a training step, over that of vgfast, which stands at the left")
     ax.set_title(title, fontsize=11)
