@@ -123,7 +123,9 @@ class Entrant:
         self.epochs = 1
         for _ in range(2):  # the first epoch is often slow
             took = self.ask(do="time", epochs=self.epochs)["seconds"]
-            self.epochs = max(1, round(self.epochs * self.seconds / took))
+            if took > self.seconds:
+                break
+            self.epochs = round(self.epochs * self.seconds / took)
 
     def round(self) -> None:
         plain = self._step()
