@@ -98,7 +98,7 @@ def test_wrong_usage(arguments):
 
 
 def test_help():
-    for arguments in ([], ["demo"], ["info"]):
+    for arguments in ([], ["demo"], ["bench"], ["info"]):
         done = vgfast(*arguments, "--help")
         assert done.returncode == 0
         assert "usage: vgfast" in done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import sys
@@ -10,25 +11,50 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def _demo(arguments: argparse.Namespace) -> None:
-    try:
-        import matplotlib  # noqa: F401
-        import sklearn  # noqa: F401
-        from rich.console import Console
-    except ImportError as error:
-        raise SystemExit(
-            f"vgfast: the demo needs {error.name}, which is not installed; "
-            f"install scikit-learn, rich and matplotlib with: pip install 'vgfast[demo]'"
-        ) from None
-    from vgfast import demo
+def _need(command: str, modules: Sequence[str], extra: str) -> None:
+    """Import the modules, or end with what to install; "sklearn" is what scikit-learn is imported as."""
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            packages = [{"sklearn": "scikit-learn"}.get(name, name) for name in modules]
+            raise SystemExit(
+                f"vgfast: the {command} needs {error.name or module}, which is not installed; install "
+                f"{', '.join(packages[:-1])} and {packages[-1]} with: pip install 'vgfast[{extra}]'"
+            ) from None
 
-    demo.check_folder(arguments.out)
+
+def _demo(arguments: argparse.Namespace) -> None:
+    _need("demo", ("sklearn", "rich", "matplotlib"), "demo")
+    from rich.console import Console
+
+    from vgfast import demo, plots
+
+    plots.check_folder(arguments.out)
     result = demo.run() if arguments.json else demo.watched_run(Console(stderr=True))
     picture = demo.save_picture(result, arguments.out)
     if arguments.json:
         print(json.dumps(demo.as_json(result, picture), indent=2, allow_nan=False))
     else:
         demo.show(result, picture, Console())
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    _need("benchmark", ("rich", "matplotlib"), "bench")
+    from rich.console import Console
+
+    from vgfast import bench, plots
+
+    settings = bench.settings(
+        arguments.peers, arguments.workloads, arguments.threads, arguments.rounds, arguments.quick
+    )
+    plots.check_folder(arguments.out)
+    result = bench.measure(**settings) if arguments.json else bench.watched(Console(stderr=True), **settings)
+    picture = bench.save_picture(result, arguments.out)
+    if arguments.json:
+        print(json.dumps({**result, "picture": str(picture)}, indent=2, allow_nan=False))
+    else:
+        bench.show(result, picture, Console())
 
 
 def _info(arguments: argparse.Namespace) -> None:
@@ -57,7 +83,23 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
     info = commands.add_parser("info", help="show version, instruction set and number of threads")
     info.set_defaults(run=_info)
-    for command in (demo, info):
+    bench = commands.add_parser(
+        "bench",
+        help="time training steps beside NumPy, PyTorch, JAX and scikit-learn",
+        description="Time a training step of vgfast and of each library that is installed, on seven nets from tiny to "
+        "big: in turn, each in its own process, on as many threads, from the same weights, with a check that all "
+        "come to the same loss. Shows medians, and what inspection, calls and memory cost; saves a picture. "
+        "Takes several minutes. Needs the extra vgfast[bench], or of the libraries those to compare with.",
+        epilog="example: vgfast bench --workloads digits,mnist --peers numpy,torch --threads 2 --out /tmp",
+    )
+    bench.add_argument("--peers", metavar="A,B", help="whom to compare with (default: all that are installed)")
+    bench.add_argument("--workloads", metavar="A,B", help="which nets to train (default: all)")
+    bench.add_argument("--rounds", type=int, metavar="N", help="turns of each on each net (default: 7)")
+    bench.add_argument("--threads", type=int, metavar="N", help="for each (default: as many as vgfast would use)")
+    bench.add_argument("--quick", action="store_true", help="three short rounds: less exact")
+    bench.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where the picture goes (default: here)")
+    bench.set_defaults(run=_bench)
+    for command in (demo, info, bench):
         command.add_argument("--json", action="store_true", help="print data for a program instead")
     return parser
 

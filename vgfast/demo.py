@@ -8,8 +8,6 @@ weights learns.
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,13 +90,6 @@ def run(progress: Callable[[str, int, int, History], Any] | None = None) -> dict
 def _depth(net: dict[str, Any]) -> str:
     n = len(net["sizes"]) - 2
     return f"{n} hidden layer{'s' if n > 1 else ''}"
-
-
-def check_folder(folder: Path) -> None:
-    """Make the folder before the work is done; OSError if the picture could not be written there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, "the picture cannot be written to this folder; choose another", str(folder))
 
 
 def save_picture(result: dict[str, Any], folder: Path) -> Path:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vgfast.history import History
+
+
+def check_folder(folder: Path) -> None:
+    """Make the folder before the work is done; OSError if the picture could not be written there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "the picture cannot be written to this folder; choose another", str(folder))
 
 
 def gradient_maps(panels: list[tuple[str, str, History]], path: Path) -> None:
@@ -62,3 +72,42 @@ def report(report: Any, ax: Any = None) -> Any:
     ax.set_title(report.verdict)
     ax.legend()
     return ax
+
+
+# Of a colour-blind-safe palette, with a shape each for print in grey.
+_MARKS = (("#0072b2", "o"), ("#e69f00", "s"), ("#d55e00", "D"), ("#009e73", "^"), ("#56b4e9", "v"), ("#cc79a7", "P"))
+
+
+def microseconds(seconds: float) -> str:
+    """Three digits, or all that are before the point."""
+    us = seconds * 1e6
+    return f"{us:.2f}" if us < 9.995 else f"{us:.1f}" if us < 99.95 else f"{us:,.0f}"
+
+
+def step_times(times: dict[str, dict[str, float]], title: str, path: Path) -> None:
+    """Save a PNG: for each workload, each peer's time of a step over that of vgfast."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    rows = [(workload, of) for workload, of in times.items() if "vgfast" in of]
+    peers = list(dict.fromkeys(peer for _, of in rows for peer in of if peer != "vgfast"))
+    figure = Figure(figsize=(9, 1.6 + 0.5 * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    ax = figure.subplots()
+    for number, (peer, (colour, mark)) in enumerate(zip(peers, itertools.cycle(_MARKS), strict=False)):
+        lower = 0.5 * ((number + 0.5) / len(peers) - 0.5)  # so that none hides another
+        points = [(of[peer] / of["vgfast"], row + lower) for row, (_, of) in enumerate(rows) if peer in of]
+        ax.plot(*zip(*points, strict=True), mark, color=colour, label=peer, markersize=8, alpha=0.9)
+    ax.axvline(1, color="black", linewidth=1.5, label="vgfast")
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}"))
+    ax.xaxis.minorticks_off()
+    ax.set_yticks(range(len(rows)), [f"{workload}\n{microseconds(of['vgfast'])} µs" for workload, of in rows])
+    ax.set_ylim(max(len(rows), 1) - 0.5, -0.5)
+    ax.grid(axis="x", alpha=0.3)
+    ax.set_xlabel("time of a training step, over that of vgfast, which stands at the left")
+    ax.set_title(title, fontsize=11)
+    figure.legend(loc="outside right center")
+    figure.savefig(path, dpi=150)

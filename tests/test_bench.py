@@ -1,0 +1,262 @@
+"""``vgfast bench``: that the opponents are right, and that one which is not there, wrong or broken is told of."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from vgfast import bench, children, cli, peers
+
+
+def run(*arguments, path=None, **kwargs):
+    environment = {**os.environ, "COLUMNS": "80", **({"PYTHONPATH": str(path)} if path else {})}
+    command = [sys.executable, "-m", "vgfast", "bench", "--quick", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env=environment, **kwargs)
+
+
+def test_flops():
+    mflop = [round(bench.WORKLOADS[name].flops / 1e6, 3) for name in ("tiny", "nielsen", "digits", "deep", "mnist")]
+    assert mflop == [0.067, 0.959, 5.489, 23.454, 128.909]
+    for problem in bench.WORKLOADS.values():
+        assert problem.rows % problem.batch == 0
+
+
+@pytest.mark.parametrize("activation", peers._TUNED)
+def test_the_tuned_numpy_trains_as_the_textbook(activation):
+    problem = peers.Problem((5, 8, 7, 3), activation, 8, 64)
+    tuned, textbook = peers.NumPy(problem), peers.Textbook(problem)
+    for peer in (tuned, textbook):
+        peer.rewind()
+        peer.train(2)
+    # A step rounds each parameter once, by half a unit in its last place; the errors of the gradients count for LR
+    # times as much, a hundredth.
+    largest = np.abs(textbook.net.params).max()
+    bound = 2 * problem.steps * np.finfo(np.float32).eps * largest
+    assert np.abs(tuned.net.params - textbook.net.params).max() <= bound
+    assert np.abs(textbook.net.params - textbook.first.params).max() > 1000 * bound  # it went somewhere
+    row = tuned.calls()["predict_call"]()
+    np.testing.assert_allclose(row, textbook.net.predict_proba(textbook.X[:1]), rtol=1e-5)
+
+
+def test_scikit_learn_trains_as_the_textbook():
+    pytest.importorskip("sklearn")
+    problem = peers.Problem((5, 8, 7, 3), "tanh", 8, 64)
+    assert peers.ScikitLearn(problem).loss(2)["loss"] == pytest.approx(
+        peers.Textbook(problem).loss(2)["loss"], rel=1e-6
+    )
+
+
+def test_bench_for_programs(tmp_path):
+    done = run("--workloads", "tiny,funnel", "--peers", "numpy", "--json", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    assert Path(data["picture"]).read_bytes().startswith(b"\x89PNG")
+    assert data["rounds"] == 3
+    tiny, funnel = data["workloads"]["tiny"], data["workloads"]["funnel"]
+    assert list(funnel["peers"]) == ["vgfast"]
+    assert tiny["fastest_other"] == "numpy"
+    for found in tiny["peers"].values():
+        assert found["status"] == "ok"
+        assert found["loss"] == pytest.approx(tiny["textbook_loss"], rel=1e-6)
+        for name in ("step", "step_call", "predict_call"):
+            low, high = found[name]["quartiles"]
+            assert 0 < low <= found[name]["median"] <= high < 1
+            assert len(found[name]["rounds"]) == 3
+    ours = tiny["peers"]["vgfast"]
+    assert 0 < ours["share_of_peak"]["median"] < 1
+    assert ours["inspection"]["median"] > 0
+    assert tiny["ratio"] == tiny["peers"]["numpy"]["step"]["median"] / ours["step"]["median"]
+
+
+def test_a_library_that_is_not_installed(tmp_path):
+    """torch fails as if it were absent, jax as if it were damaged."""
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
+    (tmp_path / "jax.py").write_text("raise ImportError('libxla.so: not an ELF file\\nor so')")
+    out = ("--out", str(tmp_path))
+    done = run("--workloads", "tiny", "--peers", "torch,torch-compile,jax-step,numpy", *out, path=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert "torch: not installed: pip install torch" in lines
+    assert "torch-compile: not installed: pip install torch" in lines
+    assert "[1] tiny, jax-step: failed: ImportError: libxla.so: not an ELF file" in lines
+    assert max(len(line) for line in lines if str(tmp_path) not in line) <= 80
+    heading = next(line for line in lines if "step, µs" in line)
+    assert "torch" not in heading
+    assert str(tmp_path / bench.PICTURE) in done.stdout
+
+
+BROKEN = """
+import os, signal, time
+from vgfast.peers import NumPy
+
+class Raises(NumPy):
+    def train(self, epochs):
+        raise RuntimeError("out of luck\\nand more")
+
+class Dies(NumPy):
+    def train(self, epochs):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+class DiesLater(NumPy):
+    def time(self, epochs):
+        print("what a library says is no answer", flush=True)
+        os._exit(3)
+
+class Hangs(NumPy):
+    def prepare(self):
+        time.sleep(1000)
+
+class Idle(NumPy):
+    def train(self, epochs):
+        time.sleep(1e-5)
+
+class Infinite(NumPy):
+    def train(self, epochs):
+        self.net.params[...] = float("nan")
+"""
+
+
+def test_broken_peers_do_not_spoil_the_rest(tmp_path, monkeypatch):
+    (tmp_path / "broken.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(children, "LIMIT", 4.0)
+    names = ("Raises", "Dies", "DiesLater", "Hangs", "Idle", "Infinite")
+    for name in names:
+        monkeypatch.setitem(peers.PEERS, name.lower(), peers.Entry(f"broken:{name}", "numpy", "numpy"))
+    settings = bench.settings(",".join(map(str.lower, names)) + ",numpy", "tiny", None, None, True)
+    result = bench.measure(**settings)
+    tiny = result["workloads"]["tiny"]
+    reasons = {name: (found["status"], found.get("reason")) for name, found in tiny["peers"].items()}
+    assert reasons["raises"] == ("failed", "RuntimeError: out of luck")
+    assert reasons["dies"] == ("failed", "killed by SIGKILL")
+    assert reasons["dieslater"] == ("failed", "ended with status 3: what a library says is no answer")
+    assert reasons["hangs"] == ("failed", "no answer within 4 seconds")
+    assert reasons["idle"][0] == reasons["infinite"][0] == "disagrees"
+    assert tiny["peers"]["infinite"]["loss"] is None
+    assert tiny["peers"]["idle"]["step"]["median"] < tiny["peers"]["numpy"]["step"]["median"]
+    assert tiny["fastest_other"] == "numpy"
+    json.dumps(result, allow_nan=False)
+
+    text = io.StringIO()
+    bench.show(result, bench.save_picture(result, tmp_path), Console(file=text, width=80))
+    said = " ".join(text.getvalue().split())
+    assert "tiny, dies: failed: killed by SIGKILL" in said
+    assert "tiny, idle: disagrees: its loss is " in said
+
+
+def test_a_failed_peer_starts_again(tmp_path, monkeypatch):
+    (tmp_path / "broken.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    with children.Children(1) as there:
+        processes = []
+        for _ in range(2):
+            there.ask("broken:Dies", problem=bench.WORKLOADS["tiny"])
+            processes.append(there.alive["broken:Dies"].process)
+            with pytest.raises(children.Failed, match="SIGKILL"):
+                there.ask("broken:Dies", do="loss", epochs=1)
+        there.ask("broken:Idle", problem=bench.WORKLOADS["tiny"])
+        processes.append(there.alive["broken:Idle"].process)
+    assert len({process.pid for process in processes}) == 3
+    assert all(process.returncode == -signal.SIGKILL for process in processes)
+
+
+def test_the_tables_fit_into_80_columns(tmp_path):
+    names = ("processors", "step", "one_thread", "inspection", "share_of_peak", "step_call", "predict_call")
+    found = {"status": "ok", "off": 1e-5, **{name: bench.summary([0.2345]) for name in names}}
+    of = {"flops": 1e10, "fastest_other": "sklearn", "ratio": 12.34, "peers": dict.fromkeys(peers.PEERS, found)}
+    result = {
+        "machine": bench.machine(16),
+        "versions": bench.versions(["vgfast", "numpy"]),
+        "rounds": 7,
+        "missing": {},
+        "workloads": dict.fromkeys(bench.WORKLOADS, of),
+        "memory": {"bytes": 10**9, "needed": 10**9},
+    }
+    text = io.StringIO()
+    bench.show(result, bench.save_picture(result, tmp_path), Console(file=text, width=80))
+    assert "…" not in text.getvalue()
+    assert text.getvalue().count("234,500*") == 7
+    assert text.getvalue().count("234,500-234,500") == 8
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_no_process_stays_behind(number, status, tmp_path):
+    """Interrupted or killed, while the textbook is at work on big for some ten seconds."""
+    mark = f"MARK={tmp_path}"
+    command = [
+        sys.executable,
+        "-m",
+        "vgfast",
+        "bench",
+        "--workloads",
+        "big",
+        "--peers",
+        "numpy",
+        "--out",
+        str(tmp_path),
+    ]
+    process = subprocess.Popen(
+        command, env={**os.environ, "MARK": str(tmp_path)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+    def there():
+        found = set()
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                    found.add(int(folder.name))
+            except OSError:
+                continue
+        return found
+
+    def wait_for(condition):
+        end = time.monotonic() + 5
+        while not condition() and time.monotonic() < end:
+            time.sleep(0.05)
+        assert condition()
+
+    wait_for(lambda: len(there()) > 1)
+    time.sleep(0.5)
+    process.send_signal(number)
+    assert process.wait(10) == status
+    wait_for(lambda: not there())
+    if number == signal.SIGINT:
+        assert process.stderr.read().endswith("vgfast: interrupted\n")
+    process.stderr.close()
+
+
+def test_unknown_names(capsys):
+    assert cli.main(["bench", "--peers", "numpy,nosuch"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("vgfast: unknown peer 'nosuch'; there is vgfast, numpy, torch, ")
+    assert "and installed is vgfast, numpy" in said
+    assert cli.main(["bench", "--workloads", "dig"]) == 1
+    assert "unknown workload 'dig'; did you mean 'digits'? there is tiny, " in capsys.readouterr().err
+    for option in ("--rounds", "--threads"):
+        assert cli.main(["bench", option, "0"]) == 1
+        assert f"vgfast: {option} must be " in capsys.readouterr().err
+
+
+def test_bench_without_its_libraries(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich", None)
+    with pytest.raises(SystemExit, match=r"the benchmark needs rich, .* rich and matplotlib with: .*vgfast\[bench\]"):
+        cli.main(["bench"])
+
+
+def test_threads_of_a_peer_are_those_asked_for(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    monkeypatch.setenv("VGFAST_ISA", "scalar")
+    environment = children.environment(2)
+    for name in ("VGFAST_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC"):
+        assert environment[name] == "2"
+    assert "OMP_WAIT_POLICY" not in environment
+    assert environment["VGFAST_ISA"] == "scalar"
