@@ -45,5 +45,5 @@ static void forward(void *context, int thread, int n_threads) {
 void vg_forward(const vg_net *net, const void *params, const void *x, size_t n_rows, void *z,
                 void *scratch, int n_threads) {
     forward_call call = {net, params, x, n_rows, z, scratch};
-    vg_team_run(forward, &call, n_threads);
+    vg_team_run(forward, &call, n_threads, VG_PREDICTING);
 }

@@ -35,6 +35,6 @@ static void measure_peak(void *context, int thread, int n_threads) {
 
 double vg_fma_peak(vg_dtype dtype, int n_threads) {
     peak_call call = {.kernels = vg_kernels_of(dtype)};
-    vg_team_run(measure_peak, &call, n_threads);
+    vg_team_run(measure_peak, &call, n_threads, VG_MEASURING);
     return call.rates[0];
 }

@@ -9,10 +9,11 @@
 
 #ifdef VG_NO_THREADS
 
-void vg_team_run(vg_task *task, void *context, int wanted) {
-    (void)wanted;
+void vg_team_run(vg_task *task, void *context, int wanted, vg_kind kind) {
+    (void)wanted, (void)kind;
     task(context, 0, 1);
 }
+void vg_team_insist(int insist) { (void)insist; }
 void vg_team_meet(int n_threads) { (void)n_threads; }
 int vg_team_exists(void) { return 0; }
 
@@ -35,14 +36,24 @@ typedef struct {
 
 #define CLOSED_GATE {0, 0, PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER}
 
+/* What tasks of a kind have shown of late; see judge(). */
+typedef struct {
+    int n_threads;            /* that were watched */
+    long long wall, worked;   /* nanoseconds of their tasks, and of work in them by all together */
+    int most;                 /* threads from now on, 0: no limit */
+    long long until, penance; /* when that ends, and how long it lasts */
+} record;
+
 static struct {
     pthread_mutex_t owner; /* held by the caller whose task runs */
     gate work, meeting;
     atomic_uint arrived;
+    atomic_llong worked; /* in this task, by those who have done their part */
     int n_workers;
     vg_task *task;
     void *context;
-    int forked;
+    int forked, insists;
+    record records[VG_MEASURING];
 } team = {.owner = PTHREAD_MUTEX_INITIALIZER, .work = CLOSED_GATE, .meeting = CLOSED_GATE};
 
 static void relax(void) {
@@ -51,24 +62,34 @@ static void relax(void) {
 #endif
 }
 
-static long long now_ns(void) {
+static long long clock_ns(clockid_t clock) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (long long)t.tv_sec * 1000000000 + t.tv_nsec;
 }
+static long long now_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
+
+/* What this thread has spun, waiting, since its task began. */
+static _Thread_local long long spun;
 
 /* The new value, once it differs from `seen`. Sleeper and opener each write their own variable
  * before they read the other's, in one total order: one of them sees the other, so no wake-up is
  * lost. */
 static unsigned long long gate_wait(gate *g, unsigned long long seen) {
     const long long start = now_ns();
+    long long passed;
     do {
         for (int i = 0; i < SPINS_PER_LOOK; i++) {
             const unsigned long long value = atomic_load_explicit(&g->value, memory_order_acquire);
-            if (value != seen) return value;
+            if (value != seen) {
+                spun += now_ns() - start;
+                return value;
+            }
             relax();
         }
-    } while (now_ns() - start < SPIN_NS);
+        passed = now_ns() - start;
+    } while (passed < SPIN_NS);
+    spun += passed;
 
     pthread_mutex_lock(&g->lock);
     atomic_fetch_add(&g->sleepers, 1);
@@ -109,17 +130,58 @@ typedef struct {
 } worker;
 static worker workers[VG_THREADS_MOST];
 
+/* A thread's part of a task, and the time that the processor gave it for work. */
+static void take_part(int thread, int n_threads) {
+    const long long start = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    spun = 0;
+    team.task(team.context, thread, n_threads);
+    atomic_fetch_add(&team.worked, clock_ns(CLOCK_THREAD_CPUTIME_ID) - start - spun);
+    vg_team_meet(n_threads);
+}
+
 static void *work(void *argument) {
     const worker *const self = argument;
     for (unsigned long long seen = self->seen;;) {
         seen = gate_wait(&team.work, seen);
         const int n_threads = (int)(seen & N_THREADS_MASK);
         if (self->thread >= n_threads) continue;
-        team.task(team.context, self->thread, n_threads);
-        vg_team_meet(n_threads);
+        take_part(self->thread, n_threads);
     }
     return NULL;
 }
+
+/* Where another process keeps a processor busy, threads take turns on the others, and each meeting
+ * waits for the last: two threads on one free processor took 1.3 times as long as one. So who runs
+ * a team looks at what it did: if n threads did the work of less than n - 3/4, the next tasks get
+ * one less, for 4 times as long as it took to see that, and twice as long each time that it is so
+ * again, but never more than a second. (Begun with 32 times, what disturbs a quiet machine now and
+ * then for some milliseconds cost a half of the speed of many fits.) */
+enum { WATCHED_NS = 1000000, PENANCE_MOST_NS = 1000000000 };
+
+static void judge(record *r, int n_threads, long long wall, long long worked) {
+    if (r->n_threads != n_threads) r->wall = r->worked = 0;
+    r->n_threads = n_threads;
+    r->wall += wall;
+    r->worked += worked;
+    if (r->wall < WATCHED_NS) return;
+    if ((double)r->worked >= (n_threads - 0.75) * (double)r->wall) {
+        if (r->most == 0) r->penance = 0;
+    } else {
+        r->penance = r->penance > 0 ? 2 * r->penance : 4 * r->wall;
+        if (r->penance > PENANCE_MOST_NS) r->penance = PENANCE_MOST_NS;
+        r->until = now_ns() + r->penance;
+        r->most = n_threads - 1;
+    }
+    r->wall = r->worked = 0;
+}
+
+/* How many of `wanted` threads pay at present. */
+static int paying(record *r, int wanted) {
+    if (r->most > 0 && now_ns() > r->until) r->most = 0;
+    return r->most > 0 && r->most < wanted ? r->most : wanted;
+}
+
+void vg_team_insist(int insist) { team.insists = insist; }
 
 static void forget_team(void) { /* in the child, where only the calling thread lives on */
     team.forked = 1;
@@ -145,11 +207,13 @@ static void grow(int wanted) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-void vg_team_run(vg_task *task, void *context, int wanted) {
+void vg_team_run(vg_task *task, void *context, int wanted, vg_kind kind) {
     if (wanted == 1 || team.forked || pthread_mutex_trylock(&team.owner) != 0) {
         task(context, 0, 1);
         return;
     }
+    record *const r = kind == VG_MEASURING || team.insists ? NULL : &team.records[kind];
+    if (r) wanted = paying(r, wanted);
     if (team.n_workers + 1 < wanted) grow(wanted);
     const int n_threads = wanted < team.n_workers + 1 ? wanted : team.n_workers + 1;
     if (n_threads == 1) {
@@ -157,10 +221,12 @@ void vg_team_run(vg_task *task, void *context, int wanted) {
     } else {
         team.task = task;
         team.context = context;
+        atomic_store(&team.worked, 0);
+        const long long start = now_ns();
         const unsigned long long number = (atomic_load(&team.work.value) >> LOW) + 1;
         gate_open(&team.work, number << LOW | (unsigned)n_threads);
-        task(context, 0, n_threads);
-        vg_team_meet(n_threads);
+        take_part(0, n_threads);
+        if (r) judge(r, n_threads, now_ns() - start, atomic_load(&team.worked));
     }
     pthread_mutex_unlock(&team.owner);
 }

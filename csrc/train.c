@@ -468,5 +468,5 @@ static void train(void *context, int thread, int n_threads) {
 
 void vg_train(vg_run *run) {
     train_call call = {run, 0};
-    vg_team_run(train, &call, run->n_threads);
+    vg_team_run(train, &call, run->n_threads, VG_TRAINING);
 }

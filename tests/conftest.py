@@ -44,7 +44,8 @@ def small_problem(rng):
 
 @pytest.fixture(autouse=True)
 def threads_stay():
-    """No test changes the number of threads for the next."""
+    """As many threads as a test asks for, busy machine or not; and none changes their number for the next."""
+    _core.insist_on_threads(True)
     before = vg.get_num_threads()
     yield
     vg.set_num_threads(before)

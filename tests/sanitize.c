@@ -169,6 +169,7 @@ static long every_size(void) {
 
 int main(int argc, char **argv) {
     const char *const what = argc > 1 ? argv[1] : "";
+    vg_team_insist(1);
     for (int i = 0; vg_isa_available(i); i++)
         for (int type = 0; type < 2; type++) {
             vg_isa_use(vg_isa_available(i));

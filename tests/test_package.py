@@ -41,7 +41,7 @@ def test_import_needs_numpy_only():
     standard = sys.stdlib_module_names
     tops = {name.split(".")[0] for name in python(code).split()}
     others = {top for top in tops if top not in standard and "cython" not in top}
-    assert others == {"vgfast"}
+    assert others - {"threadpoolctl"} == {"vgfast"}  # it makes itself known there, if it is installed
 
 
 def test_import_takes_less_than_ten_milliseconds_beyond_numpy(tmp_path):
@@ -153,7 +153,7 @@ def test_only_the_module_is_exported():
         ["nm", "-D", "--defined-only", str(CORE)], capture_output=True, text=True, check=True
     ).stdout
     names = {line.split()[-1] for line in symbols.splitlines()} - {"_init", "_fini"}
-    assert names == {"PyInit__core"}
+    assert names == {"PyInit__core", "vg_team_exists"}  # the latter is how threadpoolctl knows the library
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None or not X86, reason="needs gcc")

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 import signal
 import threading
 import time
@@ -409,88 +408,3 @@ def test_one_net_in_two_threads_is_refused(digits, tmp_path):
     stop.set()
     thread.join()
     net.step(X, y)
-
-
-def tasks():
-    """The blocked signals of each thread of this process, as a mask."""
-    folder = "/proc/self/task"
-    return {
-        t: int(re.search(r"SigBlk:\s*(\w+)", open(f"{folder}/{t}/status").read())[1], 16) for t in os.listdir(folder)
-    }
-
-
-@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs /proc")
-def test_the_team_is_there_and_takes_no_signals(rng):
-    X, y = rng.normal(size=(64, 150)), rng.integers(0, 10, 64)
-    with vg.threads(9):
-        net = vg.MLP([150, 400, 300, 10], rng=0)
-        assert net._core.threads_for(64, 9) == 9
-        net.step(X, y)
-    workers = {t for t, mask in tasks().items() if mask >> (signal.SIGINT - 1) & 1}
-    assert len(workers) >= 8
-
-
-def test_two_nets_in_two_threads(rng):
-    """The team serves one, the other goes on alone: the same bits as one after the other."""
-    X, y = rng.normal(size=(640, 150)), rng.integers(0, 10, 640)
-
-    def train(out, i):
-        net = vg.MLP([150, 170, 99, 10], rng=i)
-        net.fit(X, y, epochs=10, batch_size=64)
-        out[i] = digest(net)
-
-    with vg.threads(2):
-        alone, together = {}, {}
-        for i in range(4):
-            train(alone, i)
-        workers = [threading.Thread(target=train, args=(together, i)) for i in range(4)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-    assert alone == together
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_forked_child_trains_on_one_thread(rng):
-    X, y = rng.normal(size=(640, 150)), rng.integers(0, 10, 640)
-    with vg.threads(2):
-        net = vg.MLP([150, 170, 99, 10], rng=0)
-        net.fit(X, y, epochs=1, batch_size=64)
-        read, write = os.pipe()
-        child = os.fork()
-        if child == 0:
-            try:
-                net.fit(X, y, epochs=1, batch_size=64, shuffle=False)
-                os.write(write, digest(net).encode())
-            finally:
-                os._exit(0)
-        os.close(write)
-        net.fit(X, y, epochs=1, batch_size=64, shuffle=False)
-        assert os.read(read, 64).decode() == digest(net)
-        os.waitpid(child, 0)
-        os.close(read)
-
-
-def test_the_gil_is_free_during_a_step(rng):
-    """While one long step is in C, another Python thread goes on counting."""
-    X, y = rng.normal(size=(4096, 700)).astype(np.float32), rng.integers(0, 10, 4096)
-    net, stop, ticks = vg.MLP([700, 1000, 10], rng=0), threading.Event(), []
-
-    def tick():
-        while not stop.is_set():
-            ticks.append(time.perf_counter())
-            time.sleep(0.0005)
-
-    thread = threading.Thread(target=tick)
-    with vg.threads(1):
-        net.step(X, y)
-        thread.start()
-        start = time.perf_counter()
-        net.step(X, y)
-        end = time.perf_counter()
-        stop.set()
-    thread.join()
-    gaps = np.diff([start, *(t for t in ticks if start < t < end), end])
-    assert gaps.max() < 0.5 * (end - start)

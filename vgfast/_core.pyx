@@ -57,6 +57,11 @@ def use_isa(str name):
         raise ValueError(f"no instruction set {name!r} here; there is {', '.join(isas())}")
 
 
+def insist_on_threads(bint insist):
+    """For tests: as many threads as are wanted, whether they pay at present or not."""
+    c.vg_team_insist(insist)
+
+
 def fma_peak(int n_threads, dtype=np.float32):
     """Operations per second, an FMA being two, of a loop of FMAs on registers alone, of all threads together."""
     cdef c.vg_dtype kind = c.VG_F32 if np.dtype(dtype) == np.float32 else c.VG_F64

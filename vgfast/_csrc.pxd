@@ -70,6 +70,7 @@ cdef extern from "vgfast.h" nogil:
 cdef extern from "threads.h" nogil:
     int VG_THREADS_MOST
     int vg_team_exists()
+    void vg_team_insist(int)
 
 cdef extern from "kernels.h" nogil:
     int VG_TILE_SIZE, VG_TILE_COLS, VG_PACKED_ROWS

@@ -112,6 +112,32 @@ def threads(n: int) -> Iterator[None]:
         set_num_threads(before)
 
 
+def _register_with_threadpoolctl() -> None:
+    """Let ``threadpoolctl.threadpool_limits`` reach vgfast, where it is installed."""
+    try:
+        from threadpoolctl import LibController, register
+    except ImportError:
+        return
+
+    class Controller(LibController):
+        user_api = internal_api = "vgfast"
+        filename_prefixes = ("_core",)
+        check_symbols = ("vg_team_exists",)
+
+        def get_num_threads(self) -> int:
+            return get_num_threads()
+
+        def set_num_threads(self, num_threads: int) -> None:
+            set_num_threads(num_threads)
+
+        def get_version(self) -> str:
+            from vgfast import __version__
+
+            return __version__
+
+    register(Controller)
+
+
 def describe() -> dict[str, object]:
     """What ``show_config`` prints, as data."""
     from vgfast import __version__
@@ -136,3 +162,4 @@ def show_config() -> None:
 
 
 _choose_isa()
+_register_with_threadpoolctl()

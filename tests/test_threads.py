@@ -1,0 +1,158 @@
+"""The team of threads: who is in it, who may use it, and that it gives way."""
+
+import hashlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import vgfast as vg
+from vgfast import _core
+
+
+def digest(net):
+    return hashlib.sha256(net.params.tobytes()).hexdigest()
+
+
+def tasks():
+    """The blocked signals of each thread of this process, as a mask."""
+    folder = "/proc/self/task"
+    return {
+        t: int(re.search(r"SigBlk:\s*(\w+)", open(f"{folder}/{t}/status").read())[1], 16) for t in os.listdir(folder)
+    }
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs /proc")
+def test_the_team_is_there_and_takes_no_signals(rng):
+    X, y = rng.normal(size=(64, 150)), rng.integers(0, 10, 64)
+    with vg.threads(9):
+        net = vg.MLP([150, 400, 300, 10], rng=0)
+        assert net._core.threads_for(64, 9) == 9
+        net.step(X, y)
+    workers = {t for t, mask in tasks().items() if mask >> (signal.SIGINT - 1) & 1}
+    assert len(workers) >= 8
+
+
+def test_two_nets_in_two_threads(rng):
+    """The team serves one, the other goes on alone: the same bits as one after the other."""
+    X, y = rng.normal(size=(640, 150)), rng.integers(0, 10, 640)
+
+    def train(out, i):
+        net = vg.MLP([150, 170, 99, 10], rng=i)
+        net.fit(X, y, epochs=10, batch_size=64)
+        out[i] = digest(net)
+
+    with vg.threads(2):
+        alone, together = {}, {}
+        for i in range(4):
+            train(alone, i)
+        workers = [threading.Thread(target=train, args=(together, i)) for i in range(4)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    assert alone == together
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_trains_on_one_thread(rng):
+    X, y = rng.normal(size=(640, 150)), rng.integers(0, 10, 640)
+    with vg.threads(2):
+        net = vg.MLP([150, 170, 99, 10], rng=0)
+        net.fit(X, y, epochs=1, batch_size=64)
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                net.fit(X, y, epochs=1, batch_size=64, shuffle=False)
+                os.write(write, digest(net).encode())
+            finally:
+                os._exit(0)
+        os.close(write)
+        net.fit(X, y, epochs=1, batch_size=64, shuffle=False)
+        assert os.read(read, 64).decode() == digest(net)
+        os.waitpid(child, 0)
+        os.close(read)
+
+
+def test_the_gil_is_free_during_a_step(rng):
+    """While one long step is in C, another Python thread goes on counting."""
+    X, y = rng.normal(size=(4096, 700)).astype(np.float32), rng.integers(0, 10, 4096)
+    net, stop, ticks = vg.MLP([700, 1000, 10], rng=0), threading.Event(), []
+
+    def tick():
+        while not stop.is_set():
+            ticks.append(time.perf_counter())
+            time.sleep(0.0005)
+
+    thread = threading.Thread(target=tick)
+    with vg.threads(1):
+        net.step(X, y)
+        thread.start()
+        start = time.perf_counter()
+        net.step(X, y)
+        end = time.perf_counter()
+        stop.set()
+    thread.join()
+    gaps = np.diff([start, *(t for t in ticks if start < t < end), end])
+    assert gaps.max() < 0.5 * (end - start)
+
+
+BUSY = r"""
+import os, subprocess, sys, time
+import numpy as np, vgfast as vg
+from vgfast import _core
+
+_core.insist_on_threads(sys.argv[1] == "insist")
+rng = np.random.default_rng(0)
+X, y = rng.random((1792, 64), dtype=np.float32), rng.integers(0, 10, 1792)
+net = vg.MLP([64, 128, 64, 10], rng=0)
+
+def seconds(threads):
+    with vg.threads(threads):
+        start = time.perf_counter()
+        net.fit(X, y, epochs=60, batch_size=64)
+        return time.perf_counter() - start
+
+processor = sorted(os.sched_getaffinity(0))[-1]
+code = f"import os; os.sched_setaffinity(0, {{{processor}}})\nwhile True: pass"
+other = subprocess.Popen([sys.executable, "-c", code])
+try:
+    time.sleep(0.2)
+    print(np.median([seconds(2) / seconds(1) for _ in range(9)]))
+finally:
+    other.kill()
+"""
+
+
+def two_over_one(how):
+    done = subprocess.run([sys.executable, "-c", BUSY, how], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) != 2, reason="needs two processors"
+)
+def test_two_threads_give_way_where_one_processor_is_taken():
+    """The time of two threads over that of one: 1.01 measured, and more than 2 without giving way."""
+    assert two_over_one("give way") < 1.25
+    assert two_over_one("insist") > 1.25
+
+
+def test_threadpoolctl_reaches_the_team():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    [ours] = [library for library in threadpoolctl.threadpool_info() if library["user_api"] == "vgfast"]
+    assert ours["filepath"] == os.path.realpath(_core.__file__)
+    with vg.threads(3):
+        with threadpoolctl.threadpool_limits(1):
+            assert vg.get_num_threads() == 1
+        assert vg.get_num_threads() == 3
+        with threadpoolctl.threadpool_limits(1, user_api="blas"):
+            assert vg.get_num_threads() == 3
