@@ -50,6 +50,13 @@ int vg_net_lay_out(vg_net *net) {
     return fits ? 0 : -1;
 }
 
+/* Elements that packing takes of A = x^T, k = rows. */
+static size_t packed_size(const vg_net *net, size_t rows, int *fits) {
+    const size_t some = vg_packed_rows(rows, vg_item_size(net->dtype));
+    const size_t all = net->widest + VG_BLOCK_ROWS;
+    return add_product(0, some < all ? some : all, rows, fits);
+}
+
 int vg_workspace_lay_out(const vg_net *net, size_t rows, int n_threads, vg_workspace *w) {
     int fits = 1;
     const size_t threads = (size_t)n_threads;
@@ -60,8 +67,8 @@ int vg_workspace_lay_out(const vg_net *net, size_t rows, int n_threads, vg_works
     w->deltas = add_product(0, rows, net->n_columns, &fits);
     w->slopes = add_product(w->deltas, rows, net->n_columns - net->input_ld, &fits);
     w->scratch = add_product(w->slopes, rows, net->n_slopes, &fits);
-    const size_t packed = add_product(panel, rows, VG_PACKED_ROWS, &fits);
-    w->per_thread = add_product(packed, VG_TILE_SIZE, 1, &fits);
+    panel = add_product(panel, packed_size(net, rows, &fits), 1, &fits);
+    w->per_thread = add_product(panel, VG_TILE_SIZE, 1, &fits);
     w->n_elements = add_product(w->scratch, w->per_thread, threads, &fits);
 
     w->row_correct = rows;

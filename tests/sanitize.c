@@ -30,7 +30,8 @@ static long products(size_t m, size_t n, size_t k) {
     void *a = reals(m * k), *at = reals(k * m), *b = reals(k * n), *bt = reals(n * k),
          *c = reals(m * n);
     void *bias = reals(n), *x = reals(m * n), *v = reals(m * n);
-    void *scratch = reals(VG_TILE_SIZE + (n > k ? n : k) * (VG_TILE_COLS + VG_PACKED_ROWS));
+    void *scratch =
+        reals(VG_TILE_SIZE + (n > k ? n : k) * VG_TILE_COLS + vg_packed_rows(k, item) * k);
     vg_norm *norms = malloc(m * sizeof(vg_norm));
     vg_summary *summaries = malloc((m + VG_BLOCK_ROWS - 1) / VG_BLOCK_ROWS * sizeof(vg_summary));
     vg_update update = {

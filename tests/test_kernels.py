@@ -104,9 +104,9 @@ def test_product_with_far_rows_is_the_same(isa, dtype, n, rng):
     assert (np.abs(out.matrix - p.exact[:, -1] - p.bias) <= p.bound(m, n, k, np.abs(p.bias))).all()
 
 
-@pytest.mark.parametrize(("n_in", "n_out"), [(600, 101), (577, 600), (1000, 49)])
+@pytest.mark.parametrize(("n_in", "n_out"), [(1700, 101), (577, 600), (1000, 49)])
 def test_gradient_of_wide_layers(isa, dtype, n_in, n_out, rng):
-    """Columns of x whose rows lie half a page apart are packed first, VG_PACKED_ROWS at a time, from any first on."""
+    """Columns of x whose rows lie half a page apart are packed first, 768 at a time, from any first on."""
     k = 13
     p = Product(n_in, n_out, k, dtype, rng)
     x = np.ascontiguousarray(p.a.T)

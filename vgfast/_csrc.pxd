@@ -73,7 +73,7 @@ cdef extern from "threads.h" nogil:
     void vg_team_insist(int)
 
 cdef extern from "kernels.h" nogil:
-    int VG_TILE_SIZE, VG_TILE_COLS, VG_PACKED_ROWS
+    int VG_TILE_SIZE, VG_TILE_COLS, VG_PACKED_MOST
 
     ctypedef struct vg_norm:
         double sum, exponent

@@ -28,7 +28,7 @@ def tile(dtype):
 
 def scratch_size(size_t widest):
     """Elements of scratch for a product whose inner dimension is at most `widest`."""
-    return c.VG_TILE_SIZE + widest * (c.VG_TILE_COLS + c.VG_PACKED_ROWS)
+    return c.VG_TILE_SIZE + widest * (c.VG_TILE_COLS + c.VG_PACKED_MOST)
 
 
 def activate(str activation, z, y, slopes=None):

@@ -237,10 +237,20 @@ static void NAME(weight_update)(size_t rows, size_t first, size_t last, size_t n
 }
 
 static void NAME(column_sums)(size_t rows, size_t n, const void *dy, size_t ld, void *sums) {
-    for (size_t j = 0; j < n; j += LANES) {
-        vec sum = v_zero();
-        for (size_t r = 0; r < rows; r++)
-            sum = v_add(sum, v_load_n((const real *)dy + r * ld + j, n - j));
-        v_store_n((real *)sums + j, sum, n - j);
+    enum { WIDTH = 8 }; /* vectors at a time: one alone means a page for each row */
+    for (size_t j = 0; j < n; j += WIDTH * LANES) {
+        const size_t cols = n - j < WIDTH * LANES ? n - j : WIDTH * LANES;
+        vec sum[WIDTH];
+        for (size_t v = 0; v < WIDTH; v++) sum[v] = v_zero();
+        for (size_t r = 0; r < rows; r++) {
+            const real *const row = (const real *)dy + r * ld + j;
+            if (cols == WIDTH * LANES)
+                for (size_t v = 0; v < WIDTH; v++) sum[v] = v_add(sum[v], v_load(row + v * LANES));
+            else
+                for (size_t v = 0; v * LANES < cols; v++)
+                    sum[v] = v_add(sum[v], v_load_n(row + v * LANES, cols - v * LANES));
+        }
+        for (size_t v = 0; v * LANES < cols; v++)
+            v_store_n((real *)sums + j + v * LANES, sum[v], cols - v * LANES);
     }
 }
