@@ -233,7 +233,7 @@ class MLP:
                     loop.history.epochs[-1] |= {"val_loss": scores.loss}
                     if scores.accuracy is not None:
                         loop.history.epochs[-1] |= {"val_accuracy": scores.accuracy}
-                if wants_to_stop(self, loop.so_far(), callbacks):
+                if callbacks and wants_to_stop(self, loop.so_far(), callbacks):
                     break
         return loop.so_far()
 

@@ -62,6 +62,9 @@ class Loop:
         self.records = np.zeros((n_records, len(net.sizes) - 1), RECORD)
         self.history = History(self.losses)
         self.done = 0
+        self.settings: tuple[Any, ...] = ()
+        self.rows = np.full(self.per_epoch, batch_size)
+        self.rows[-1] = len(x) - (self.per_epoch - 1) * batch_size
 
         workspace = _core.Workspace(net._core, batch_size, net._threads(batch_size))
         self.run = _core.Run(workspace, _core.TRAIN, net._params)
@@ -73,11 +76,14 @@ class Loop:
 
     def use_optimizer(self) -> None:
         """Its settings and velocity now, which a callback may have changed since the last epoch."""
+        if self.settings == self.optimizer.settings():
+            return
         settings = checked_optimizer(self.optimizer, self.net.dtype).checked()
         self.run.set_optimizer(*settings, self.optimizer.velocity(self.net, self.vector))
         clip_norm = settings[4]
         if clip_norm < np.inf:
             self.run.set_gradient(self.vector())
+        self.settings = self.optimizer.settings()
 
     def train_epoch(self, epoch: int, order: np.ndarray | None, progress: Any) -> None:
         start = time.perf_counter()
@@ -95,9 +101,7 @@ class Loop:
                 raise self.divergence(epoch, order)
             elif progress is not None:
                 progress(self.done, self.total, self.so_far())
-        rows = np.full(self.per_epoch, self.batch_size)
-        rows[-1] = len(self.x) - (self.per_epoch - 1) * self.batch_size
-        scores = {"loss": float(self.losses[part] @ rows / len(self.x))}
+        scores = {"loss": float(self.losses[part] @ self.rows / len(self.x))}
         if self.net.loss != "mse":
             scores["accuracy"] = float(self.correct[part].sum() / len(self.x))
         self.history.epochs.append({**scores, "seconds": time.perf_counter() - start})
