@@ -46,7 +46,7 @@ static inline size_t vg_packed_rows(size_t k, size_t item) {
 
 /* Scratch for one tile of a product, in elements: the largest of all instances, because the
  * instruction set can change under a workspace. */
-enum { VG_TILE_ROWS = 8, VG_TILE_COLS = 48, VG_TILE_SIZE = VG_TILE_ROWS * VG_TILE_COLS };
+enum { VG_TILE_ROWS = 12, VG_TILE_COLS = 48, VG_TILE_SIZE = VG_TILE_ROWS * VG_TILE_COLS };
 
 /* A sum of squares as sum * 4^exponent: neither 1e-200 nor 1e+200 squared leaves its range. */
 typedef struct {

@@ -1,4 +1,5 @@
-/* gemm.tmpl.h - C = A B, one tile of MR x NR in registers at a time; a tail takes what is finished.
+/* gemm.tmpl.h - C = A B, one tile of MR x NR in registers at a time (of up to TALL rows where it has
+ * less than NV vectors); a tail takes what is finished.
  *
  * A is read through two strides, so the same text serves forward (A = a), dX (A = delta) and dW
  * (A = a transposed). B is read in place where its rows are near each other, else copied into a
@@ -14,8 +15,8 @@ typedef void NAME(micro)(size_t k, size_t whole, const real *a, size_t a_row, si
 /* sum (rows, vecs) += a column of A (rows) times a row of B (vecs) */
 static inline __attribute__((always_inline)) void NAME(outer)(const size_t rows, const size_t vecs,
                                                               const real *a, size_t a_row,
-                                                              const vec *row, vec sum[MR][NV]) {
-#pragma GCC unroll 8
+                                                              const vec *row, vec sum[TALL][NV]) {
+#pragma GCC unroll 12
     for (size_t r = 0; r < rows; r++) {
         const vec x = v_set(a[r * a_row]);
 #pragma GCC unroll 3
@@ -31,8 +32,8 @@ static inline
                                                          size_t k, size_t whole, const real *a,
                                                          size_t a_row, size_t a_col, const real *b,
                                                          size_t ldb, size_t last, real *tile) {
-    vec sum[MR][NV], row[NV];
-#pragma GCC unroll 8
+    vec sum[TALL][NV], row[NV];
+#pragma GCC unroll 12
     for (size_t r = 0; r < rows; r++)
 #pragma GCC unroll 3
         for (size_t v = 0; v < vecs; v++) sum[r][v] = v_zero();
@@ -49,7 +50,7 @@ static inline
         row[vecs - 1] = v_load_n(b + (vecs - 1) * LANES, last);
         NAME(outer)(rows, vecs, a, a_row, row, sum);
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (size_t r = 0; r < rows; r++) {
         sum[r][vecs - 1] = v_first_n(sum[r][vecs - 1], last);
 #pragma GCC unroll 3
@@ -65,9 +66,11 @@ static inline
     }
 #define MICRO_COLUMN(v) EACH_ROW(MICRO, v)
 EACH_VEC(MICRO_COLUMN)
+EACH_TALL(MICRO)
 #undef MICRO
 #define MICRO(r, v) [r][v] = NAME(micro_##r##x##v),
-static NAME(micro) *const NAME(micros)[MR + 1][NV + 1] = {EACH_VEC(MICRO_COLUMN)};
+static NAME(micro) *const NAME(micros)[TALL + 1][NV + 1] = {EACH_VEC(MICRO_COLUMN)
+                                                                EACH_TALL(MICRO)};
 #undef MICRO
 #undef MICRO_COLUMN
 
@@ -118,6 +121,13 @@ static inline int NAME(crowded)(size_t k, size_t ld) {
     return bytes >= 2048 || (power * k > 6 * 4096 && k * NR * sizeof(real) <= 32768);
 }
 
+/* The height of a tile of less than NV vectors, so that m rows are cut evenly: ten of one vector
+ * take 784 x 30 weights once instead of twice (5.4 and 3.1 us). */
+static inline size_t NAME(even_height)(size_t m) {
+    const size_t tiles = (m + TALL - 1) / TALL;
+    return (m + tiles - 1) / tiles;
+}
+
 /* The columns of the next panel, of n that are left: as even as whole vectors allow, because a
  * panel of one vector waits for its loads. */
 static inline size_t NAME(panel_width)(size_t n) {
@@ -126,6 +136,7 @@ static inline size_t NAME(panel_width)(size_t n) {
 }
 
 /* A (m, k) at a[r * a_row + p * a_col]; B (k, n) at b[p * ldb + j], transposed b[j * ldb + p].
+ * tallest: rows of a tile of less than NV vectors, at most TALL.
  *
  * Rows that lie half a page apart crowd into a few sets of the L1 cache and need a page each: they
  * are copied, if the copy is read more than once. Of a transposed A, so many columns that their
@@ -136,11 +147,11 @@ static inline size_t NAME(panel_width)(size_t n) {
  * 230 with every A packed too). Prefetching B eight rows ahead: 192 and 197, within the noise. The
  * next panel of B, in the loop of the micro-kernel: 226 and 212 (and 46 us instead of 43 on
  * 64-128-64-10). Parts of 512 of a deep k, with A packed and the sums kept in C: 29 ms instead of
- * 27.4 for 512 x 2048 x 2048. Tiles of 12 x 32, 14 x 32 and 6 x 64 in place of 8 x 48, all operands
- * packed: within 3 % of it, and of 91 % of a loop of FMAs, at which loads beside them stop. */
+ * 27.4 for 512 x 2048 x 2048. Other tiles, in a loop that has nothing else, with AVX-512: 8 x 48,
+ * 14 x 32 and 6 x 64 198 GFLOP/s, 12 x 32 190, FMAs without loads 217. */
 static void NAME(gemm)(size_t m, size_t n, size_t k, const real *a, size_t a_row, size_t a_col,
-                       const real *b, size_t ldb, int transposed, real *scratch, NAME(tail) *tail,
-                       void *context) {
+                       const real *b, size_t ldb, int transposed, size_t tallest, real *scratch,
+                       NAME(tail) *tail, void *context) {
     real *const tile = scratch, *const panel = scratch + VG_TILE_SIZE;
     const int far_b = !transposed && m >= 4 * MR && NAME(crowded)(k, ldb);
     const int far_a = a_row == 1 && n > NR && NAME(crowded)(k, a_col);
@@ -160,8 +171,9 @@ static void NAME(gemm)(size_t m, size_t n, size_t k, const real *a, size_t a_row
             const size_t ld = packed ? NR : ldb, last = packed ? LANES : cols - (vecs - 1) * LANES;
             const size_t beyond = (LANES - last + ld - 1) / ld; /* rows that end B */
             const size_t whole = k > beyond ? k - beyond : 0;
-            for (size_t i = start; i < stop; i += MR) {
-                const size_t rows = stop - i < MR ? stop - i : MR;
+            const size_t height = vecs < NV && !far_a ? tallest : MR;
+            for (size_t i = start; i < stop; i += height) {
+                const size_t rows = stop - i < height ? stop - i : height;
                 NAME(micro) *const micro = NAME(micros)[rows][vecs];
                 if (far_a)
                     micro(k, whole, tiles + (i - start) * k, 1, MR, columns, ld, last, tile);

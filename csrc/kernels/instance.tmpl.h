@@ -47,6 +47,8 @@ const vg_kernels NAME(vg_kernels) = {
 #undef NR
 #undef EACH_ROW
 #undef EACH_VEC
+#undef TALL
+#undef EACH_TALL
 #undef MM
 #undef MASK
 #undef WHOLE

@@ -1,4 +1,4 @@
-/* peak.tmpl.h - the limit: FMAs on registers alone, as many chains as the tile of the product has. */
+/* peak.tmpl.h - the limit: FMAs on registers alone, as many chains as a tile of the product. */
 
 /* turns rounds of MR * NV independent FMAs; returns their operations. */
 static double NAME(fma_loop)(size_t turns, double *sink) {

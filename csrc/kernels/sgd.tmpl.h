@@ -151,7 +151,7 @@ static NAME(measures)
     return m;
 }
 
-/* Update a patch of at most MR rows of at most NR columns, and sum up; returns the guard. */
+/* Update a patch of at most TALL rows of at most NR columns, and sum up; returns the guard. */
 static vec NAME(inspected_update)(const NAME(patch) *p, const NAME(update_words) *u, size_t rows,
                                   size_t cols, NAME(summary_words) *s, vec guard) {
     NAME(measures) m = NAME(measure)(p, rows, cols, s->gradient.scale, s->weight.scale);
@@ -167,7 +167,7 @@ static vec NAME(inspected_update)(const NAME(patch) *p, const NAME(update_words)
     s->weight.sum = v_add(m.weight, s->weight.sum);
 
     if (!NAME(just_plain)(u)) {
-        real steps[MR * NR];
+        real steps[TALL * NR];
         EACH_COLUMN(FULL);
         NAME(add_squares)(&s->step, rows, cols, steps, NR, &s->block->step);
     } else if (v_bits(v_less(m.least, v_set(LEAST_NORMAL)))) {

@@ -1,10 +1,13 @@
 /* avx2.h - AVX2 with FMA: 8 floats or 4 doubles. No include guard: read once for each type. */
 #include <immintrin.h>
 
+/* 4 rows of 3 vectors are as quick: 115 GFLOP/s both, where FMAs alone have 107 to 115. */
 #define MR 6
 #define NV 2
 #define EACH_ROW(f, v) f(1, v) f(2, v) f(3, v) f(4, v) f(5, v) f(6, v)
 #define EACH_VEC(f) f(1) f(2)
+#define TALL 6
+#define EACH_TALL(f)
 
 #if REAL_BITS == 32
 #define LANES 8

@@ -5,6 +5,8 @@
 #define NV 3
 #define EACH_ROW(f, v) f(1, v) f(2, v) f(3, v) f(4, v) f(5, v) f(6, v) f(7, v) f(8, v)
 #define EACH_VEC(f) f(1) f(2) f(3)
+#define TALL 12
+#define EACH_TALL(f) f(9, 1) f(10, 1) f(11, 1) f(12, 1) f(9, 2) f(10, 2) f(11, 2) f(12, 2)
 
 #if REAL_BITS == 32
 #define LANES 16

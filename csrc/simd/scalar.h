@@ -7,6 +7,8 @@
 #define NV 2
 #define EACH_ROW(f, v) f(1, v) f(2, v) f(3, v) f(4, v)
 #define EACH_VEC(f) f(1) f(2)
+#define TALL 4
+#define EACH_TALL(f)
 
 typedef real vec;
 typedef unsigned flags;

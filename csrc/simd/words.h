@@ -24,7 +24,8 @@
  *   v_sum(x) v_largest(x)      across the lanes; v_sum in double
  *   v_transpose(rows)          a LANES x LANES block, in place
  * and the tile of the matrix product: MR rows of NV vectors, with EACH_ROW(f, v), EACH_VEC(f),
- * which list f(1, v) .. f(MR, v), f(1) .. f(NV). */
+ * which list f(1, v) .. f(MR, v), f(1) .. f(NV). With less than NV vectors a tile may have up to
+ * TALL rows; EACH_TALL(f) lists f(r, v) for those of more than MR. */
 #ifndef VG_WORDS_H
 #define VG_WORDS_H
 
