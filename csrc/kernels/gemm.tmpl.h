@@ -1,5 +1,5 @@
-/* gemm.tmpl.h - C = A B, one tile of MR x NR in registers at a time (of up to TALL rows where it has
- * less than NV vectors); a tail takes what is finished.
+/* gemm.tmpl.h - C = A B, one tile of MR x NR in registers at a time (of up to TALL rows where it
+ * has less than NV vectors); a tail takes what is finished.
  *
  * A is read through two strides, so the same text serves forward (A = a), dX (A = delta) and dW
  * (A = a transposed). B is read in place where its rows are near each other, else copied into a

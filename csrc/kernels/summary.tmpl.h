@@ -1,8 +1,8 @@
 /* summary.tmpl.h - inspection's kernels: norms that cannot overflow or vanish, and counts.
  *
  * All is summed in the lanes of registers and told rarely: what a step tells of itself must not
- * cost more than a few per cent of it. Counts are kept as numbers of type real, in which every one below
- * 2^24 is exact, and sums of squares are told before roundings add up. */
+ * cost more than a few per cent of it. Counts are kept as numbers of type real, in which every one
+ * below 2^24 is exact, and sums of squares are told before roundings add up. */
 
 /* A sum of squares of x 2^-exponent, in lanes; scale = 2^-exponent is about 1 / the largest x. */
 typedef struct {
