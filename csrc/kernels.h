@@ -39,7 +39,7 @@ static inline int vg_keeps_slopes(vg_activation activation) {
  * 29.7; 1152: 30.2.) */
 enum { VG_PACKED_BYTES = 768 * 512 * 4, VG_PACKED_MOST = 768 };
 static inline size_t vg_packed_rows(size_t k, size_t item) {
-    const size_t blocks = VG_PACKED_BYTES / (k * item) / VG_BLOCK_ROWS;
+    const size_t blocks = VG_PACKED_BYTES / item / k / VG_BLOCK_ROWS;
     const size_t rows = VG_BLOCK_ROWS * (blocks > 0 ? blocks : 1);
     return rows < VG_PACKED_MOST ? rows : VG_PACKED_MOST;
 }

@@ -50,11 +50,14 @@ int vg_net_lay_out(vg_net *net) {
     return fits ? 0 : -1;
 }
 
-/* Elements that packing takes of A = x^T, k = rows. */
+/* Elements that packing takes at most of A = x^T, for any k up to rows: the last batch of an epoch is
+ * shorter, and of a shorter k more rows may be packed. */
 static size_t packed_size(const vg_net *net, size_t rows, int *fits) {
-    const size_t some = vg_packed_rows(rows, vg_item_size(net->dtype));
-    const size_t all = net->widest + VG_BLOCK_ROWS;
-    return add_product(0, some < all ? some : all, rows, fits);
+    const size_t share = VG_PACKED_BYTES / vg_item_size(net->dtype);
+    const size_t least = add_product(0, rows, VG_BLOCK_ROWS, fits);
+    const size_t all = add_product(0, net->widest + VG_BLOCK_ROWS, rows, fits);
+    const size_t some = share > least ? share : least;
+    return some < all ? some : all;
 }
 
 int vg_workspace_lay_out(const vg_net *net, size_t rows, int n_threads, vg_workspace *w) {

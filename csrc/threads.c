@@ -161,7 +161,8 @@ static void take_part(int thread, int n_threads) {
     const long long start = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     spun = 0;
     team.task(team.context, thread, n_threads);
-    atomic_fetch_add(&team.worked, clock_ns(CLOCK_THREAD_CPUTIME_ID) - start - spun);
+    const long long worked = clock_ns(CLOCK_THREAD_CPUTIME_ID) - start - spun;
+    if (worked > 0) atomic_fetch_add(&team.worked, worked); /* it may have slept while it spun */
     vg_team_meet(n_threads);
 }
 
@@ -179,7 +180,7 @@ static void *work(void *argument) {
 
 /* Where another process keeps a processor busy, threads take turns on the others, and each meeting
  * waits for the last: two threads on one free processor took 1.3 times as long as one. So who runs
- * a team looks at what it did: if n threads did the work of less than n - 3/4, the next tasks get
+ * a team looks at what it did: if n threads did the work of less than 0.6 n, the next tasks get
  * one less, for 4 times as long as it took to see that, and twice as long each time that it is so
  * again, but never more than a second. (Begun with 32 times, what disturbs a quiet machine now and
  * then for some milliseconds cost a half of the speed of many fits.) */
@@ -191,7 +192,7 @@ static void judge(record *r, int n_threads, long long wall, long long worked) {
     r->wall += wall;
     r->worked += worked;
     if (r->wall < WATCHED_NS) return;
-    if ((double)r->worked >= (n_threads - 0.75) * (double)r->wall) {
+    if ((double)r->worked >= 0.6 * n_threads * (double)r->wall) {
         if (r->most == 0) r->penance = 0;
     } else {
         r->penance = r->penance > 0 ? 2 * r->penance : 4 * r->wall;
@@ -235,7 +236,7 @@ static void grow(int wanted) {
 }
 
 void vg_team_run(vg_task *task, void *context, int wanted, vg_kind kind) {
-    if (wanted == 1 || team.forked || pthread_mutex_trylock(&team.owner) != 0) {
+    if (wanted <= 1 || team.forked || pthread_mutex_trylock(&team.owner) != 0) {
         task(context, 0, 1);
         return;
     }

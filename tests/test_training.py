@@ -93,6 +93,18 @@ def test_wide_nets_train_like_the_textbook_in_any_number_of_threads(dtype, rng):
     assert len(digests) == 1
 
 
+def test_a_shorter_last_batch_has_room(rng):
+    """Of fewer rows more columns are packed at a time: 512 need more scratch than 820."""
+    X, y = rng.normal(size=(1332, 800)).astype(np.float32), rng.integers(0, 10, 1332)
+    digests = set()
+    for threads in (1, 2):
+        with vg.threads(threads):
+            net = vg.MLP([800, 800, 10], rng=0)
+            net.fit(X, y, epochs=1, batch_size=820, optimizer=vg.SGD(lr=0.1))
+            digests.add(digest(net))
+    assert len(digests) == 1
+
+
 def test_records_do_not_depend_on_threads(rng):
     X, y = rng.normal(size=(256, 150)), rng.integers(0, 10, 256)
     found = set()

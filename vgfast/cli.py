@@ -44,12 +44,16 @@ def _bench(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
     from vgfast import bench, plots
+    from vgfast.children import Failed
 
     settings = bench.settings(
         arguments.peers, arguments.workloads, arguments.threads, arguments.rounds, arguments.quick
     )
     plots.check_folder(arguments.out)
-    result = bench.measure(**settings) if arguments.json else bench.watched(Console(stderr=True), **settings)
+    try:
+        result = bench.measure(**settings) if arguments.json else bench.watched(Console(stderr=True), **settings)
+    except Failed as failed:  # that of a peer is shown in the table
+        raise SystemExit(f"vgfast: the textbook, which tells what the loss must be, failed: {failed}") from None
     picture = bench.save_picture(result, arguments.out)
     if arguments.json:
         print(json.dumps({**result, "picture": str(picture)}, indent=2, allow_nan=False))

@@ -128,7 +128,7 @@ def _register_with_threadpoolctl() -> None:
             return get_num_threads()
 
         def set_num_threads(self, num_threads: int) -> None:
-            set_num_threads(num_threads)
+            set_num_threads(max(1, min(num_threads, _core.THREADS_MOST)))
 
         def get_version(self) -> str:
             from vgfast import __version__

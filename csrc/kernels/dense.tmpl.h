@@ -147,6 +147,7 @@ typedef struct {
     vec guard;
     NAME(summary_words) words;
     vg_summary *summaries; /* one for each VG_BLOCK_ROWS rows from `first` on */
+    size_t panel;          /* the first column of the tiles that were counted last */
 } NAME(update_context);
 
 static void NAME(gradient_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
@@ -201,7 +202,8 @@ static void NAME(inspected_tail)(void *context, size_t i, size_t j, size_t rows,
         .ld = c->n_out,
     };
     vg_summary *const summary = &c->summaries[i / VG_BLOCK_ROWS];
-    if (i == 0) NAME(tell_counts)(&c->words, c->summaries);
+    if (j != c->panel) NAME(tell_counts)(&c->words, c->summaries); /* before a lane has 2^24 */
+    c->panel = j;
     if (i % VG_BLOCK_ROWS == 0) NAME(tell_norms)(&c->words, summary);
     c->guard = NAME(inspected_update)(&patch, &c->update, rows, cols, &c->words, c->guard);
 }

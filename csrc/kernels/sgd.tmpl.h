@@ -97,7 +97,7 @@ static inline
 }
 
 /* The update of one vector of columns, and what it leaves as it is. `low`: there may be zeros and
- * subnormals among g. `steps`, unless NULL: where to put lr s, NR apart; if it is NULL, s is g. */
+ * subnormals among g. `steps`, unless NULL: where to put s, NR apart; if it is NULL, s is g. */
 static inline __attribute__((always_inline)) vec NAME(inspected_column)(
     const NAME(patch) *p, const NAME(update_words) *u, size_t rows, size_t j, const size_t n,
     const int low, real *const steps, NAME(summary_words) *s, vec guard) {
@@ -115,7 +115,7 @@ static inline __attribute__((always_inline)) vec NAME(inspected_column)(
         if (!steps || u->commit) v_store_n(params, new, n);
         if (velocity && u->commit) v_store_n(velocity, v, n);
         if (velocity) velocity += ld;
-        if (steps) v_store(steps + r * NR, v_mul(lr, step));
+        if (steps) v_store(steps + r * NR, step);
 
         const flags same = v_first(v_same(new, w), n);
         frozen = v_count(frozen, same);
@@ -178,13 +178,12 @@ static vec NAME(inspected_update)(const NAME(patch) *p, const NAME(update_words)
     return guard;
 }
 
-/* Where the steps were lr g, their norm is told by that of the gradient. */
+/* The norm of the steps lr s, from that of s; where s is g, from that of the gradient. */
 static void NAME(tell_step)(const NAME(update_words) *u, vg_summary *summary) {
-    if (!NAME(just_plain)(u)) return;
     int exponent;
-    const double part = frexp(v_sum(u->lr) / LANES, &exponent);
-    summary->step = (vg_norm){summary->gradient.sum * part * part,
-                              summary->gradient.exponent + (double)exponent};
+    const double part = frexp((double)v_largest(u->lr), &exponent);
+    const vg_norm steps = NAME(just_plain)(u) ? summary->gradient : summary->step;
+    summary->step = (vg_norm){steps.sum * part * part, steps.exponent + (double)exponent};
 }
 
 static void NAME(sgd)(size_t n, const void *gradient, void *params, void *velocity,
