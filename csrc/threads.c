@@ -180,11 +180,13 @@ static void *work(void *argument) {
 
 /* Where another process keeps a processor busy, threads take turns on the others, and each meeting
  * waits for the last: two threads on one free processor took 1.3 times as long as one. So who runs
- * a team looks at what it did: if n threads did the work of less than 0.6 n, the next tasks get
+ * a team looks at what it did: if n threads did the work of less than 5/8 n, the next tasks get
  * one less, for 4 times as long as it took to see that, and twice as long each time that it is so
  * again, but never more than a second. (Begun with 32 times, what disturbs a quiet machine now and
- * then for some milliseconds cost a half of the speed of many fits.) */
-enum { WATCHED_NS = 1000000, PENANCE_MOST_NS = 1000000000 };
+ * then for some milliseconds cost a half of the speed of many fits. Watched for 1 ms, less than a
+ * thread's turn on a processor, some teams looked well and 64-128-64-10 took 1.09 times as long as
+ * on one thread; now 1.01.) */
+enum { WATCHED_NS = 10000000, PENANCE_MOST_NS = 1000000000 };
 
 static void judge(record *r, int n_threads, long long wall, long long worked) {
     if (r->n_threads != n_threads) r->wall = r->worked = 0;
@@ -192,7 +194,7 @@ static void judge(record *r, int n_threads, long long wall, long long worked) {
     r->wall += wall;
     r->worked += worked;
     if (r->wall < WATCHED_NS) return;
-    if ((double)r->worked >= 0.6 * n_threads * (double)r->wall) {
+    if ((double)r->worked >= 0.625 * n_threads * (double)r->wall) {
         if (r->most == 0) r->penance = 0;
     } else {
         r->penance = r->penance > 0 ? 2 * r->penance : 4 * r->wall;
