@@ -50,8 +50,8 @@ int vg_net_lay_out(vg_net *net) {
     return fits ? 0 : -1;
 }
 
-/* Elements that packing takes at most of A = x^T, for any k up to rows: the last batch of an epoch is
- * shorter, and of a shorter k more rows may be packed. */
+/* Elements that packing takes at most of A = x^T, for any k up to rows: the last batch of an epoch
+ * is shorter, and of a shorter k more rows may be packed. */
 static size_t packed_size(const vg_net *net, size_t rows, int *fits) {
     const size_t share = VG_PACKED_BYTES / vg_item_size(net->dtype);
     const size_t least = add_product(0, rows, VG_BLOCK_ROWS, fits);

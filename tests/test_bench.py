@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from vgfast import bench, children, cli, peers
+from vgfast import bench, children, cli, peers, tuned
 
 
 def run(*arguments, path=None, **kwargs):
@@ -29,20 +29,20 @@ def test_flops():
         assert problem.rows % problem.batch == 0
 
 
-@pytest.mark.parametrize("activation", peers._TUNED)
+@pytest.mark.parametrize("activation", tuned._TUNED)
 def test_the_tuned_numpy_trains_as_the_textbook(activation):
     problem = peers.Problem((5, 8, 7, 3), activation, 8, 64)
-    tuned, textbook = peers.NumPy(problem), peers.Textbook(problem)
-    for peer in (tuned, textbook):
+    fast, textbook = tuned.NumPy(problem), peers.Textbook(problem)
+    for peer in (fast, textbook):
         peer.rewind()
         peer.train(2)
     # A step rounds each parameter once, by half a unit in its last place; the errors of the gradients count for LR
     # times as much, a hundredth.
     largest = np.abs(textbook.net.params).max()
     bound = 2 * problem.steps * np.finfo(np.float32).eps * largest
-    assert np.abs(tuned.net.params - textbook.net.params).max() <= bound
+    assert np.abs(fast.net.params - textbook.net.params).max() <= bound
     assert np.abs(textbook.net.params - textbook.first.params).max() > 1000 * bound  # it went somewhere
-    row = tuned.calls()["predict_call"]()
+    row = fast.calls()["predict_call"]()
     np.testing.assert_allclose(row, textbook.net.predict_proba(textbook.X[:1]), rtol=1e-5)
 
 
@@ -95,7 +95,7 @@ def test_a_library_that_is_not_installed(tmp_path):
 
 BROKEN = """
 import os, signal, time
-from vgfast.peers import NumPy
+from vgfast.tuned import NumPy
 
 class Raises(NumPy):
     def train(self, epochs):

@@ -121,8 +121,8 @@ static inline int NAME(crowded)(size_t k, size_t ld) {
     return bytes >= 2048 || (power * k > 6 * 4096 && k * NR * sizeof(real) <= 32768);
 }
 
-/* The height of a tile of less than NV vectors, so that m rows are cut evenly: ten of one vector
- * take 784 x 30 weights once instead of twice (5.4 and 3.1 us). */
+/* The height of a tile of less than NV vectors, so that m rows are cut evenly: ten rows take
+ * 784 x 30 weights through once instead of twice (3.1 and 5.4 us). */
 static inline size_t NAME(even_height)(size_t m) {
     const size_t tiles = (m + TALL - 1) / TALL;
     return (m + tiles - 1) / tiles;
