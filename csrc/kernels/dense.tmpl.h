@@ -1,14 +1,29 @@
 /* dense.tmpl.h - the dense layer: y = phi(x W + b), dx = (dy W^T) * phi', dW = x^T dy. Each is
  * one matrix product whose tail finishes a tile while it is in the L1 cache. */
 
+/* Rows of a shuffled batch lie anywhere in memory: while one is copied, the row is fetched whose
+ * turn comes a page later. (10 rows of 784: 3.2 and 1.9 us.) */
 static void NAME(gather)(size_t rows, size_t n, const void *from, const int64_t *order, void *to,
                          size_t ld, double *guard) {
+    enum { LINE = 64 / sizeof(real) };
     const vec scale = NAME(guard_scale)(0);
+    const size_t ahead = 1 + 4096 / (n * sizeof(real));
     vec trip = v_zero();
     for (size_t r = 0; r < rows; r++) {
+        const size_t later = r + ahead < rows ? r + ahead : rows - 1;
         const real *const source = (const real *)from + (order ? (size_t)order[r] : r) * n;
+        const real *const next = (const real *)from + (order ? (size_t)order[later] : later) * n;
         real *const row = (real *)to + r * ld;
-        for (size_t j = 0; j < n; j += LANES) {
+        size_t j = 0;
+        for (; n - j >= LINE; j += LINE) {
+            __builtin_prefetch(next + j);
+            for (size_t i = j; i < j + LINE; i += LANES) {
+                const vec x = v_load(source + i);
+                trip = NAME(watch)(trip, x, scale);
+                v_store(row + i, x);
+            }
+        }
+        for (; j < n; j += LANES) {
             const vec x = v_load_n(source + j, n - j);
             trip = NAME(watch)(trip, x, scale);
             v_store_n(row + j, x, n - j);
@@ -239,21 +254,31 @@ static void NAME(weight_update)(size_t rows, size_t first, size_t last, size_t n
     *guard += v_sum(c.guard);
 }
 
-static void NAME(column_sums)(size_t rows, size_t n, const void *dy, size_t ld, void *sums) {
-    enum { WIDTH = 8 }; /* vectors at a time: one alone means a page for each row */
-    for (size_t j = 0; j < n; j += WIDTH * LANES) {
-        const size_t cols = n - j < WIDTH * LANES ? n - j : WIDTH * LANES;
-        vec sum[WIDTH];
-        for (size_t v = 0; v < WIDTH; v++) sum[v] = v_zero();
-        for (size_t r = 0; r < rows; r++) {
-            const real *const row = (const real *)dy + r * ld + j;
-            if (cols == WIDTH * LANES)
-                for (size_t v = 0; v < WIDTH; v++) sum[v] = v_add(sum[v], v_load(row + v * LANES));
-            else
-                for (size_t v = 0; v * LANES < cols; v++)
-                    sum[v] = v_add(sum[v], v_load_n(row + v * LANES, cols - v * LANES));
-        }
-        for (size_t v = 0; v * LANES < cols; v++)
-            v_store_n((real *)sums + j + v * LANES, sum[v], cols - v * LANES);
+/* Of `vecs` vectors of columns, of whose last n exist. */
+static inline __attribute__((always_inline)) void NAME(sum_columns)(const size_t vecs, size_t rows,
+                                                                    const size_t n, const real *dy,
+                                                                    size_t ld, real *sums) {
+    vec sum[8];
+#pragma GCC unroll 8
+    for (size_t v = 0; v < vecs; v++) sum[v] = v_zero();
+    for (size_t r = 0; r < rows; r++, dy += ld) {
+#pragma GCC unroll 8
+        for (size_t v = 0; v + 1 < vecs; v++) sum[v] = v_add(sum[v], v_load(dy + v * LANES));
+        sum[vecs - 1] = v_add(sum[vecs - 1], v_load_n(dy + (vecs - 1) * LANES, n));
     }
+#pragma GCC unroll 8
+    for (size_t v = 0; v + 1 < vecs; v++) v_store(sums + v * LANES, sum[v]);
+    v_store_n(sums + (vecs - 1) * LANES, sum[vecs - 1], n);
+}
+
+/* Eight vectors at a time: one alone means a page for each row. */
+static void NAME(column_sums)(size_t rows, size_t n, const void *dy, size_t ld, void *sums) {
+    const real *const from = dy;
+    real *const to = sums;
+    size_t j = 0;
+    for (; n - j >= 8 * LANES; j += 8 * LANES)
+        NAME(sum_columns)(8, rows, LANES, from + j, ld, to + j);
+    for (; n - j >= 2 * LANES; j += 2 * LANES)
+        NAME(sum_columns)(2, rows, LANES, from + j, ld, to + j);
+    for (; j < n; j += LANES) NAME(sum_columns)(1, rows, n - j, from + j, ld, to + j);
 }

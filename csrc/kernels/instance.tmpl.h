@@ -57,6 +57,8 @@ const vg_kernels NAME(vg_kernels) = {
 #undef SAME_BITS
 #undef SIGN_OF
 #undef SIGN_BIT
+#undef BIASED
+#undef TO_EXPONENT
 #undef MANTISSA_BITS
 #undef EXPONENT_BIAS
 #undef EPSILON_BITS

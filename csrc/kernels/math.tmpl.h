@@ -10,7 +10,7 @@
 #define EXP_LEAST -110.0f /* e^x is 0 below, infinity above */
 #define EXP_MOST 90.0f
 #define EXP_TERMS 8
-#define ROUND 0x1.8p23f /* added, it leaves no place for a fraction: half the cost of v_round */
+#define ROUND 0x1.8p23f /* added, it leaves no place for a fraction */
 #define TANH_MOST 44.1f /* beyond, tanh is 1 and its derivative below twice the least normal */
 #define LOG1P_TERMS 8
 #else
@@ -25,40 +25,45 @@
 #define LOG1P_TERMS 17
 #endif
 
-/* (e^r - 1) = r + r^2 / 2! + r^3 / 3! + ... */
+/* (e^r - 1) = r + r^2 (1 / 2! + r / 3! + r^2 (1 / 4! + r / 5! + ...)): in pairs, because who waits
+ * for exp waits for this chain. */
 static inline vec NAME(expm1_series)(vec r) {
+    const vec square = v_mul(r, r);
     double factorial = 1;
     for (int i = 2; i < EXP_TERMS; i++) factorial *= i;
-    vec sum = v_set((real)(1 / factorial));
-#pragma GCC unroll 14
-    for (int i = EXP_TERMS - 1; i > 2; i--) {
+    vec sum = v_zero();
+#pragma GCC unroll 7
+    for (int i = EXP_TERMS - 2; i >= 2; i -= 2) {
+        const vec odd = v_set((real)(1 / factorial));
+        factorial /= i + 1;
+        const vec pair = v_fma(odd, r, v_set((real)(1 / factorial)));
         factorial /= i;
-        sum = v_fma(sum, r, v_set((real)(1 / factorial)));
+        sum = i == EXP_TERMS - 2 ? pair : v_fma(sum, square, pair);
     }
-    return v_fma(v_mul(r, r), sum, r);
+    return v_fma(square, sum, r);
 }
 
-/* Clamped x = n ln2 + r; returns r. A NaN passes through. */
+/* x = n ln2 + r; returns r. */
 static inline vec NAME(reduce)(vec x, vec *n) {
-    x = v_max(v_set(EXP_LEAST), v_min(v_set(EXP_MOST), x));
     *n = v_sub(v_fma(x, v_set(LOG2_E), v_set(ROUND)), v_set(ROUND));
     return v_fnma(*n, v_set(LN2_LOW), v_fnma(*n, v_set(LN2_HIGH), x));
 }
-
-/* e^(x + low), low what rounding took from x. Where the result is 0 anyway, low may be anything:
- * an x of 1e9 has lost whole numbers, and one of -infinity has no low. */
+/* e^(x + low), x at most EXP_MOST, low what rounding took from x. Where the result is 0 anyway, low
+ * may be anything: an x of 1e9 has lost whole numbers, and one of -infinity has no low. */
 static inline vec NAME(exp_sum)(vec x, vec low) {
     vec n;
-    const vec kept = v_if_positive(v_sub(x, v_set(EXP_LEAST)), low, v_zero());
-    const vec r = v_add(NAME(reduce)(x, &n), kept);
+    const vec least = v_set(EXP_LEAST), kept = v_if_positive(v_sub(x, least), low, v_zero());
+    const vec r = v_add(NAME(reduce)(v_max(least, x), &n), kept);
     return v_ldexp(v_add(v_set(1), NAME(expm1_series)(r)), n);
 }
 
-static inline vec NAME(exp)(vec x) {
+/* e^x, x at most EXP_MOST; a NaN passes through */
+static inline vec NAME(exp_below)(vec x) {
     vec n;
-    const vec r = NAME(reduce)(x, &n);
+    const vec r = NAME(reduce)(v_max(v_set(EXP_LEAST), x), &n);
     return v_ldexp(v_add(v_set(1), NAME(expm1_series)(r)), n);
 }
+static inline vec NAME(exp)(vec x) { return NAME(exp_below)(v_min(v_set(EXP_MOST), x)); }
 
 /* tanh = (e - 1) / (e + 1), e = exp(2 |x|), as m / d with m = e - 1, d = m + 2: accurate near 0;
  * 1 - tanh^2 = 4 e / d^2 = 4 / d (1 - 1 / d): accurate in the tails, where tanh has become 1. */
@@ -67,7 +72,7 @@ static inline vec NAME(tanh)(vec x, vec *slope) {
     const vec size = v_abs(x), one = v_set(1), most = v_set(TANH_MOST);
     const vec kept = v_min(most, size);
     const vec r = NAME(reduce)(v_add(kept, kept), &n);
-    const vec power = v_ldexp(one, n);
+    const vec power = v_power(n);
     const vec m = v_fma(power, NAME(expm1_series)(r), v_sub(power, one)), d = v_add(m, v_set(2));
     const vec part = v_div(one, d), product = v_mul(v_mul(v_set(4), part), v_sub(one, part));
     *slope = v_if_positive(v_sub(size, most), v_zero(), product);
@@ -78,7 +83,7 @@ static inline vec NAME(tanh)(vec x, vec *slope) {
 /* 1 / (1 + e) right of 0 and e / (1 + e) left, e = exp(-|x|): accurate tails; and their product is
  * the derivative, where s (1 - s) would be 0 as soon as s is 1. */
 static inline vec NAME(sigmoid)(vec x, vec *slope) {
-    const vec e = NAME(exp)(v_sub(v_zero(), v_abs(x)));
+    const vec e = NAME(exp_below)(v_sub(v_zero(), v_abs(x)));
     const vec right = v_div(v_set(1), v_add(v_set(1), e)), left = v_mul(e, right);
     *slope = v_mul(left, right);
     return v_if_positive(x, right, left);

@@ -108,9 +108,7 @@ static inline vec v_fma(vec a, vec b, vec c) { return MM(fmadd)(a, b, c); }
 static inline vec v_fnma(vec a, vec b, vec c) { return MM(fnmadd)(a, b, c); }
 static inline vec v_max(vec a, vec b) { return MM(max)(a, b); }
 static inline vec v_min(vec a, vec b) { return MM(min)(a, b); }
-static inline vec v_round(vec x) {
-    return MM(roundscale)(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-}
+static inline vec v_power(vec n) { return MM(scalef)(v_set(1), n); }
 static inline vec v_ldexp(vec x, vec n) { return MM(scalef)(x, n); }
 #if REAL_BITS == 32
 #define SIGN_OF _mm512_set1_epi32(INT32_MIN)

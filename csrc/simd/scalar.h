@@ -68,18 +68,12 @@ static inline vec v_abs(vec x) { return NAME(from_bits)(NAME(to_bits)(x) & ~SIGN
 static inline vec v_copysign(vec x, vec s) {
     return NAME(from_bits)((NAME(to_bits)(x) & ~SIGN_BIT) | (NAME(to_bits)(s) & SIGN_BIT));
 }
-/* 1.5 * 2^mantissa: what is added to it loses its fraction, rounded to even, if below
- * 2^(mantissa-1). */
-static inline vec v_round(vec x) {
-    const vec magic = (real)1.5 * (real)((NAME(bits))1 << MANTISSA_BITS);
-    return (x + magic) - magic;
+static inline vec v_power(vec n) {
+    const int whole = n == n ? (int)n : 0;
+    return NAME(from_bits)((NAME(bits))(whole + EXPONENT_BIAS) << MANTISSA_BITS);
 }
-static inline vec NAME(power_of_two)(int n) {
-    return NAME(from_bits)((NAME(bits))(n + EXPONENT_BIAS) << MANTISSA_BITS);
-}
-/* Three steps, because 2^n alone may be out of range; only the last can be inexact. */
+/* Two steps, because 2^n alone may be out of range; only the last can be inexact. */
 static inline vec v_ldexp(vec x, vec n) {
-    const int whole = n == n ? (int)n : 0, third = whole / 3;
-    return x * NAME(power_of_two)(third) * NAME(power_of_two)(third) *
-           NAME(power_of_two)(whole - 2 * third);
+    const int whole = n == n ? (int)n : 0, half = whole / 2;
+    return x * v_power((real)half) * v_power((real)(whole - half));
 }

@@ -12,8 +12,8 @@
  *   v_add v_sub v_mul v_div v_abs
  *   v_fma(a, b, c)             a b + c;  v_fnma(a, b, c) = c - a b;  fused where the machine fuses
  *   v_max(a, b) v_min(a, b)    b where either is NaN
- *   v_round(x)                 to the nearest integer
- *   v_ldexp(x, n)              x 2^n for integral -1100 <= n <= 1100, rounded once
+ *   v_power(n)                 2^n for integral n, where that is a normal number
+ *   v_ldexp(x, n)              x 2^n for 0.5 <= x <= 2 and integral n, rounded once; n / 2 as above
  *   v_copysign(x, s)           abs(x) with the sign of s
  *   v_if_positive(x, a, b)     a where x > 0, else b
  *   flags                      yes or no in each lane
@@ -48,7 +48,7 @@
 #define v_fnma NAME(fnma)
 #define v_max NAME(max)
 #define v_min NAME(min)
-#define v_round NAME(round)
+#define v_power NAME(power)
 #define v_ldexp NAME(ldexp)
 #define v_copysign NAME(copysign)
 #define v_if_positive NAME(if_positive)
