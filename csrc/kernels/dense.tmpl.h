@@ -86,8 +86,7 @@ static void NAME(dense_forward)(size_t rows, size_t n_in, size_t n_out, const vo
         .guard = v_zero(),
         .scale = NAME(guard_scale)(0),
     };
-    NAME(gemm)(rows, n_out, n_in, x, ldx, 1, weights, n_out, 0, NAME(even_height)(rows), scratch,
-               NAME(forward_tail), &c);
+    NAME(gemm)(rows, n_out, n_in, x, ldx, 1, weights, n_out, 0, 0, scratch, NAME(forward_tail), &c);
     *guard += v_sum(c.guard);
 }
 
@@ -150,8 +149,8 @@ static void NAME(dense_backward)(size_t rows, size_t n_in, size_t n_out, const v
         .guard = v_zero(),
         .scale = NAME(guard_scale)(0),
     };
-    NAME(gemm)(rows, n_in, n_out, dy, lddy, 1, weights, n_out, 1,
-               norms ? MR : NAME(even_height)(rows), scratch, NAME(backward_tail), &c);
+    NAME(gemm)(rows, n_in, n_out, dy, lddy, 1, weights, n_out, 1, norms != NULL, scratch,
+               NAME(backward_tail), &c);
     *guard += v_sum(c.guard);
 }
 
@@ -244,8 +243,8 @@ static void NAME(weight_update)(size_t rows, size_t first, size_t last, size_t n
                              : summaries                   ? NAME(inspected_tail)
                              : NAME(just_plain)(&c.update) ? NAME(plain_tail)
                                                            : NAME(update_tail);
-    NAME(gemm)(last - first, n_out, rows, (const real *)x + first, 1, ldx, dy, lddy, 0, TALL,
-               scratch, tail, &c);
+    NAME(gemm)(last - first, n_out, rows, (const real *)x + first, 1, ldx, dy, lddy, 0,
+               summaries != NULL, scratch, tail, &c);
     if (summaries) {
         NAME(tell_norms)(&c.words, NULL);
         NAME(tell_counts)(&c.words, summaries);

@@ -121,13 +121,6 @@ static inline int NAME(crowded)(size_t k, size_t ld) {
     return bytes >= 2048 || (power * k > 6 * 4096 && k * NR * sizeof(real) <= 32768);
 }
 
-/* The height of a tile of less than NV vectors, so that m rows are cut evenly: ten rows take
- * 784 x 30 weights through once instead of twice (3.1 and 5.4 us). */
-static inline size_t NAME(even_height)(size_t m) {
-    const size_t tiles = (m + TALL - 1) / TALL;
-    return (m + tiles - 1) / tiles;
-}
-
 /* The columns of the next panel, of n that are left: as even as whole vectors allow, because a
  * panel of one vector waits for its loads. */
 static inline size_t NAME(panel_width)(size_t n) {
@@ -136,7 +129,9 @@ static inline size_t NAME(panel_width)(size_t n) {
 }
 
 /* A (m, k) at a[r * a_row + p * a_col]; B (k, n) at b[p * ldb + j], transposed b[j * ldb + p].
- * tallest: rows of a tile of less than NV vectors, at most TALL.
+ * aligned: tiles start at multiples of MR rows; else the rows are cut evenly into tiles, because
+ * short ones wait for their FMAs, and of less than NV vectors those may have TALL rows: ten rows
+ * then take 784 x 30 weights through once instead of twice (3.1 and 5.4 us).
  *
  * Rows that lie half a page apart crowd into a few sets of the L1 cache and need a page each: they
  * are copied, if the copy is read more than once. Of a transposed A, so many columns that their
@@ -150,7 +145,7 @@ static inline size_t NAME(panel_width)(size_t n) {
  * 27.4 for 512 x 2048 x 2048. Other tiles, in a loop that has nothing else, with AVX-512: 8 x 48,
  * 14 x 32 and 6 x 64 198 GFLOP/s, 12 x 32 190, FMAs without loads 217. */
 static void NAME(gemm)(size_t m, size_t n, size_t k, const real *a, size_t a_row, size_t a_col,
-                       const real *b, size_t ldb, int transposed, size_t tallest, real *scratch,
+                       const real *b, size_t ldb, int transposed, int aligned, real *scratch,
                        NAME(tail) *tail, void *context) {
     real *const tile = scratch, *const panel = scratch + VG_TILE_SIZE;
     const int far_b = !transposed && m >= 4 * MR && NAME(crowded)(k, ldb);
@@ -171,9 +166,15 @@ static void NAME(gemm)(size_t m, size_t n, size_t k, const real *a, size_t a_row
             const size_t ld = packed ? NR : ldb, last = packed ? LANES : cols - (vecs - 1) * LANES;
             const size_t beyond = (LANES - last + ld - 1) / ld; /* rows that end B */
             const size_t whole = k > beyond ? k - beyond : 0;
-            const size_t height = vecs < NV && !far_a ? tallest : MR;
-            for (size_t i = start; i < stop; i += height) {
-                const size_t rows = stop - i < height ? stop - i : height;
+            const int even = !far_a && !aligned;
+            const size_t most = even && vecs < NV ? TALL : MR;
+            const size_t n_tiles = (stop - start + most - 1) / most;
+            const size_t height = even ? (stop - start) / n_tiles : MR;
+            size_t taller = even ? (stop - start) % n_tiles : 0; /* tiles of one row more */
+            for (size_t i = start, rows; i < stop; i += rows) {
+                rows = height + (taller > 0);
+                taller -= taller > 0;
+                if (rows > stop - i) rows = stop - i;
                 NAME(micro) *const micro = NAME(micros)[rows][vecs];
                 if (far_a)
                     micro(k, whole, tiles + (i - start) * k, 1, MR, columns, ld, last, tile);
