@@ -151,6 +151,12 @@ extern const vg_kernels vg_kernels_f32_avx512, vg_kernels_f64_avx512;
 /* The table in use. */
 const vg_kernels *vg_kernels_of(vg_dtype dtype);
 
+/* pace.c: whether the number of threads, at most n_threads, is found by trying; that for the steps
+ * until pace->until, which is after `now`; and what they took. Times are in seconds. */
+int vg_pace_pays(const vg_workspace *workspace, int n_threads);
+int vg_pace_threads(vg_pace *pace, const vg_run *run, double now);
+void vg_pace_tell(vg_pace *pace, int most, double seconds, size_t steps);
+
 /* Where a thread's guard lies in the notes. */
 size_t vg_guard_at(const vg_workspace *workspace, int thread);
 

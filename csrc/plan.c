@@ -60,6 +60,14 @@ static size_t packed_size(const vg_net *net, size_t rows, int *fits) {
     return some < all ? some : all;
 }
 
+static double step_flops(const vg_net *net, size_t rows) {
+    double flops = 0;
+    for (size_t l = 0; l < net->n_layers; l++)
+        flops += (l == 0 ? 4.0 : 6.0) * (double)rows * (double)net->layers[l].n_in *
+                 (double)net->layers[l].n_out;
+    return flops;
+}
+
 int vg_workspace_lay_out(const vg_net *net, size_t rows, int n_threads, vg_workspace *w) {
     int fits = 1;
     const size_t threads = (size_t)n_threads;
@@ -67,6 +75,7 @@ int vg_workspace_lay_out(const vg_net *net, size_t rows, int n_threads, vg_works
     panel = panel > net->panel ? panel : net->panel;
     w->rows = rows;
     w->n_threads = n_threads;
+    w->flops = step_flops(net, rows);
     w->deltas = add_product(0, rows, net->n_columns, &fits);
     w->slopes = add_product(w->deltas, rows, net->n_columns - net->input_ld, &fits);
     w->scratch = add_product(w->slopes, rows, net->n_slopes, &fits);
@@ -98,16 +107,19 @@ size_t vg_forward_scratch(const vg_net *net, int n_threads) {
     return fits ? all : 0;
 }
 
+static int threads_of(double flops, double each, int limit) {
+    const double n = flops / each;
+    return n >= limit ? limit : n > 1 ? (int)n : 1;
+}
+
 /* A meeting of two threads costs some microseconds, in which one thread with AVX-512 does about 100
- * kFLOP each: below about a MFLOP a thread, company costs more than it brings. */
+ * kFLOP each: below about a MFLOP a thread, company costs more than it brings. Where threads share
+ * a cache, it can bring something from 30 kFLOP each on. */
 int vg_threads_for(const vg_net *net, size_t rows, int limit) {
-    double flops = 0;
-    for (size_t l = 0; l < net->n_layers; l++)
-        flops += (l == 0 ? 4.0 : 6.0) * (double)rows * (double)net->layers[l].n_in *
-                 (double)net->layers[l].n_out;
-    const double pays = flops / 1e6;
-    const int n = pays < (double)limit ? (int)pays : limit;
-    return n > 1 ? n : 1;
+    return threads_of(step_flops(net, rows), 1e6, limit);
+}
+int vg_threads_to_try(const vg_net *net, size_t rows, int limit) {
+    return threads_of(step_flops(net, rows), 30e3, limit);
 }
 
 /* ---- sums of squares that cannot overflow ---------------------------------------------------- */

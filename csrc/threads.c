@@ -15,6 +15,7 @@ void vg_team_run(vg_task *task, void *context, int wanted, vg_kind kind) {
     task(context, 0, 1);
 }
 void vg_team_insist(int insist) { (void)insist; }
+int vg_team_insists(void) { return 0; }
 void vg_team_meet(int n_threads) { (void)n_threads; }
 int vg_team_exists(void) { return 0; }
 
@@ -212,6 +213,7 @@ static int paying(record *r, int wanted) {
 }
 
 void vg_team_insist(int insist) { team.insists = insist; }
+int vg_team_insists(void) { return team.insists; }
 
 static void forget_team(void) { /* in the child, where only the calling thread lives on */
     team.forked = 1;

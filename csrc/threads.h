@@ -19,6 +19,7 @@ void vg_team_run(vg_task *task, void *context, int wanted, vg_kind kind);
 
 /* For tests: as many threads as wanted, whether they pay or not. */
 void vg_team_insist(int insist);
+int vg_team_insists(void);
 
 /* Within a task: wait until all n_threads of it are here. */
 void vg_team_meet(int n_threads);

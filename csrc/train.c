@@ -19,14 +19,14 @@
 /* What one thread knows while the team runs. */
 typedef struct {
     vg_run *run;
-    int *pause; /* told by thread 0 before the last meeting of a step, heard by all after it */
+    int *pause;   /* told by thread 0 before the last meeting of a step, heard by all after it */
+    double until; /* seconds */
     const vg_kernels *kernels;
     int thread, n_threads;
     size_t item;            /* bytes of an element */
     size_t first_row, rows; /* this step's batch, in the order of the epoch */
     int inspected, checked;
     double guard;
-    double start; /* seconds */
 } crew;
 
 static void *at(const crew *c, const void *base, size_t offset) {
@@ -426,7 +426,7 @@ static vg_status take_step(crew *c, size_t step) {
     if (c->thread == 0) {
         run->losses[step] = loss;
         run->correct[step] = sum_in_order(run->notes + run->workspace->row_correct, c->rows);
-        *c->pause = run->seconds > 0 && seconds() - c->start > run->seconds;
+        *c->pause = c->until < INFINITY && seconds() > c->until;
     }
     vg_team_meet(c->n_threads);
     const vg_status status = *c->pause ? VG_PAUSED : VG_DONE;
@@ -440,6 +440,7 @@ static vg_status take_step(crew *c, size_t step) {
 
 typedef struct {
     vg_run *run;
+    double until;
     int pause;
 } train_call;
 
@@ -449,11 +450,11 @@ static void train(void *context, int thread, int n_threads) {
     crew c = {
         .run = run,
         .pause = &call->pause,
+        .until = call->until,
         .kernels = vg_kernels_of(run->net->dtype),
         .thread = thread,
         .n_threads = n_threads,
         .item = vg_item_size(run->net->dtype),
-        .start = seconds(),
     };
     size_t step = run->step;
     vg_status status = VG_DONE;
@@ -467,6 +468,18 @@ static void train(void *context, int thread, int n_threads) {
 }
 
 void vg_train(vg_run *run) {
-    train_call call = {run, 0};
-    vg_team_run(train, &call, run->n_threads, VG_TRAINING);
+    const int most = run->n_threads;
+    const int trying =
+        run->mode == VG_TRAIN && !vg_team_insists() && vg_pace_pays(run->workspace, most);
+    const double end = run->seconds > 0 ? seconds() + run->seconds : INFINITY;
+    do {
+        train_call call = {.run = run, .until = end};
+        const double start = trying ? seconds() : 0;
+        const int n_threads = trying ? vg_pace_threads(&run->pace, run, start) : most;
+        const size_t first = run->step;
+        if (trying && run->pace.until < end) call.until = run->pace.until;
+        vg_team_run(train, &call, n_threads, VG_TRAINING);
+        if (trying) vg_pace_tell(&run->pace, most, seconds() - start, run->step - first);
+        if (call.until == end) return;
+    } while (run->status == VG_PAUSED);
 }

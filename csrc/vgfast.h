@@ -63,6 +63,7 @@ typedef struct {
     size_t scratch; /* offset of the first thread's scratch */
     size_t per_thread;
     size_t n_elements; /* of the net's dtype */
+    double flops;      /* of one training step */
 
     /* Offsets in a second piece of memory, of n_notes doubles. First there, the rows' losses. */
     size_t row_correct, tile_norms, summaries, statistics, guards, n_notes;
@@ -77,8 +78,10 @@ enum { VG_FORWARD_ROWS = 64 };
 /* Elements of scratch that vg_forward needs for n_threads; 0 if that does not fit. */
 size_t vg_forward_scratch(const vg_net *net, int n_threads);
 
-/* How many threads, of at most `limit`, pay for a training step on `rows` rows. */
+/* How many threads, of at most `limit`, pay for a training step on `rows` rows anywhere; and how
+ * many are worth trying. */
 int vg_threads_for(const vg_net *net, size_t rows, int limit);
+int vg_threads_to_try(const vg_net *net, size_t rows, int limit);
 
 /* ---- inspection: what one step knows about one layer (defined in gradients.py) --------------- */
 
@@ -97,6 +100,15 @@ typedef struct {
     int nesterov;
 } vg_sgd;
 
+/* What a run has found out about how many threads pay (pace.c); at first all 0. */
+enum { VG_TRIED_MOST = 9 };
+typedef struct {
+    int n_threads, chosen; /* now; by the last trial */
+    int half;              /* turn of a trial; 0: none */
+    double until, rest;    /* seconds */
+    double seconds[VG_TRIED_MOST], steps[VG_TRIED_MOST];
+} vg_pace;
+
 typedef enum {
     VG_TRAIN,    /* steps that change the parameters */
     VG_GRADIENT, /* one batch: loss, deltas and the whole gradient; no update */
@@ -114,7 +126,8 @@ typedef struct {
     const vg_net *net;
     const vg_workspace *workspace;
     vg_mode mode;
-    int n_threads; /* <= workspace->n_threads */
+    int n_threads; /* at most; <= workspace->n_threads */
+    vg_pace pace;
 
     const void *x;         /* (n_samples, n_0), contiguous */
     const int32_t *labels; /* (n_samples,), or NULL where there are targets */

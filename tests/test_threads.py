@@ -1,6 +1,7 @@
 """The team of threads: who is in it, who may use it, and that it gives way."""
 
 import hashlib
+import itertools
 import os
 import re
 import signal
@@ -103,6 +104,68 @@ def test_the_gil_is_free_during_a_step(rng):
     thread.join()
     gaps = np.diff([start, *(t for t in ticks if start < t < end), end])
     assert gaps.max() < 0.5 * (end - start)
+
+
+SMALL = [64, 128, 64, 10]
+
+
+def shares(chosen):
+    """Of the time, by number of threads."""
+    share = {}
+    for (start, n), (end, _) in itertools.pairwise(chosen):
+        share[n] = share.get(n, 0) + (end - start) / chosen[-1][0]
+    return share
+
+
+@pytest.mark.parametrize(
+    ("quickest", "seconds"),
+    [
+        (1, {1: 20e-6, 2: 21e-6}),
+        (1, {1: 20e-6, 2: 19e-6}),  # less than a tenth
+        (2, {1: 20e-6, 2: 16e-6}),
+        (4, {1: 90e-6, 2: 50e-6, 4: 30e-6, 5: 60e-6}),
+        (5, {1: 9e-3, 2: 5e-3, 4: 3e-3, 5: 2e-3}),  # a step is longer than a turn
+    ],
+)
+def test_a_run_finds_how_many_threads_pay(quickest, seconds):
+    most = max(seconds)
+    workspace = _core.Workspace(vg.MLP(SMALL, rng=0)._core, 64, most)
+    chosen = _core.pace(workspace, seconds.get, 10.0)
+    assert chosen[0] == (0, workspace.net.threads_for(64, most))
+    share = shares(chosen)
+    assert set(share) == set(seconds)
+    assert share[quickest] > 0.9
+
+
+def test_a_run_notices_when_other_threads_pay():
+    workspace, steps = _core.Workspace(vg.MLP(SMALL, rng=0)._core, 64, 2), []
+
+    def seconds(n):
+        steps.append(n)
+        return 100e-6 if n == 1 else 60e-6 if len(steps) < 50_000 else 200e-6
+
+    chosen = _core.pace(workspace, seconds, 10.0)
+    early, late = [c for c in chosen if 0.1 < c[0] < 2.5], [c for c in chosen if c[0] > 5]
+    assert shares([(start - early[0][0], n) for start, n in early])[2] > 0.9
+    assert shares([(start - late[0][0], n) for start, n in late])[1] > 0.9
+
+
+def test_large_steps_are_not_tried_out():
+    wide = vg.MLP([784, 2048, 2048, 10], rng=0)._core
+    assert _core.pace(_core.Workspace(wide, 512, 2), lambda n: 1.0, 1.0) is None
+    assert _core.pace(_core.Workspace(vg.MLP(SMALL, rng=0)._core, 64, 1), lambda n: 1.0, 1.0) is None
+
+
+def test_same_bits_while_a_run_tries_numbers_of_threads(rng):
+    X, y = rng.random((1792, 64), dtype=np.float32), rng.integers(0, 10, 1792)
+    digests = set()
+    for insist in (True, False):
+        _core.insist_on_threads(insist)
+        net = vg.MLP(SMALL, rng=0)
+        with vg.threads(2):
+            net.fit(X, y, epochs=60, batch_size=64)  # 0.1 s: several trials
+        digests.add(digest(net))
+    assert len(digests) == 1
 
 
 BUSY = r"""

@@ -37,8 +37,8 @@ def digest(net):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: "-".join(o))
 @pytest.mark.parametrize("activation", _core.ACTIVATIONS)
 def test_hundred_steps_like_the_textbook(activation, optimizer, dtype, digits):
-    """1e-10 in float64 and 1e-4 in float32, relative, of every loss; parameters in float64 too. (Of twelve seeds, with 4
-    alone a ReLU in float32 falls to the other side of 0 than in float64: the losses then differ by 5e-4.)"""
+    """1e-10 in float64 and 1e-4 in float32, relative, of every loss; parameters in float64 too. (Of twelve
+    seeds, with 4 alone a ReLU in float32 falls to the other side of 0 than in float64: losses then differ by 5e-4.)"""
     X, y = digits
     fast, plain = (kind([64, 24, 18, 10], activation, dtype=dtype, rng=0) for kind in (vg.MLP, reference.MLP))
     a = fast.fit(X[:1000], y[:1000], epochs=5, batch_size=50, optimizer=vg.SGD(**optimizer))

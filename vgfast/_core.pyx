@@ -155,6 +155,10 @@ cdef class Net:
         """How many threads, of at most `limit`, pay for a step on `rows` rows."""
         return c.vg_threads_for(&self.net, rows, limit)
 
+    def threads_to_try(self, size_t rows, int limit):
+        """How many, of at most `limit`, may pay for steps on `rows` rows."""
+        return c.vg_threads_to_try(&self.net, rows, limit)
+
     def forward(self, params, x, z, int n_threads):
         """z (rows, n_L) = the net applied to x (rows, n_0)."""
         cdef size_t item = c.vg_item_size(self.net.dtype), rows = x.shape[0]

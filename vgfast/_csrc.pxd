@@ -29,11 +29,16 @@ cdef extern from "vgfast.h" nogil:
         double lr, momentum, weight_decay, clip_norm, clip_value
         int nesterov
 
+    ctypedef struct vg_pace:
+        int n_threads
+        double until
+
     ctypedef struct vg_run:
         const vg_net *net
         const vg_workspace *workspace
         vg_mode mode
         int n_threads
+        vg_pace pace
         const void *x
         const int32_t *labels
         const void *targets
@@ -59,6 +64,7 @@ cdef extern from "vgfast.h" nogil:
     int vg_workspace_lay_out(const vg_net *net, size_t rows, int n_threads, vg_workspace *workspace)
     size_t vg_forward_scratch(const vg_net *net, int n_threads)
     int vg_threads_for(const vg_net *net, size_t rows, int limit)
+    int vg_threads_to_try(const vg_net *net, size_t rows, int limit)
     void vg_train(vg_run *run)
     void vg_forward(const vg_net *net, const void *params, const void *x, size_t n_rows, void *z,
                     void *scratch, int n_threads)
@@ -106,5 +112,8 @@ cdef extern from "kernels.h" nogil:
         void (*softmax)(size_t, size_t, const void *, void *)
         vg_norm (*square_norm)(size_t, const void *)
 
+    int vg_pace_pays(const vg_workspace *workspace, int n_threads)
+    int vg_pace_threads(vg_pace *pace, const vg_run *run, double now)
+    void vg_pace_tell(vg_pace *pace, int most, double seconds, size_t steps)
     const vg_kernels *vg_kernels_of(vg_dtype dtype)
     double vg_norm_root(vg_norm a)

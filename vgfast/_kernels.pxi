@@ -115,3 +115,25 @@ def sgd(gradient, params, velocity, double lr, double momentum, int nesterov, do
         "step": c.vg_norm_root(s.step), "max_abs": s.max_abs, "zero": s.zero, "subnormal": s.subnormal,
         "frozen": s.frozen, "stuck": s.stuck, "guard": guard,
     }
+
+
+def pace(Workspace workspace, seconds_of, double until):
+    """(when, how many threads) of a run whose step on n threads takes seconds_of(n), where the number is found by
+    trying; None where it is not."""
+    cdef c.vg_run run
+    cdef double now = 0, took
+    cdef size_t steps
+    memset(&run, 0, sizeof(run))
+    run.net, run.workspace, run.n_threads = &workspace.net.net, &workspace.layout, workspace.layout.n_threads
+    if not c.vg_pace_pays(run.workspace, run.n_threads):
+        return None
+    chosen = []
+    while now < until:
+        chosen.append((now, c.vg_pace_threads(&run.pace, &run, now)))
+        took, steps = 0, 0
+        while now + took <= run.pace.until:
+            took += seconds_of(run.pace.n_threads)
+            steps += 1
+        c.vg_pace_tell(&run.pace, run.n_threads, took, steps)
+        now += took
+    return chosen

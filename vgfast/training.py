@@ -66,7 +66,8 @@ class Loop:
         self.rows = np.full(self.per_epoch, batch_size)
         self.rows[-1] = len(x) - (self.per_epoch - 1) * batch_size
 
-        workspace = _core.Workspace(net._core, batch_size, net._threads(batch_size))
+        n_threads = net._core.threads_to_try(batch_size, config.get_num_threads())
+        workspace = _core.Workspace(net._core, batch_size, n_threads)
         self.run = _core.Run(workspace, _core.TRAIN, net._params)
         self.run.set_data(x, t, batch_size)
         self.run.set_records(self.records, inspect_every)
