@@ -1,15 +1,15 @@
 /* pace.c - how many threads a run of small steps takes: found by trying.
  *
  * Whether company pays depends on the net and on the machine: where threads share a cache, a step
- * of 784-30-10 took two of them 16 us and one 21; where they do not, they lose. So a run begins with
- * the number that pays anywhere, tries 1, 2, 4, ... threads for two short turns each, goes on with
- * what was quickest, and tries again after a rest that grows as long as the answer stays the same.
- * The bits do not depend on it. */
+ * of 784-30-10 took two of them 16 us and one 21; where they do not, they lose. So a run begins
+ * with the number that pays anywhere, tries 1, 2, 4, ... threads for two short turns each, goes on
+ * with what was quickest, and tries again after a rest that grows as long as the answer stays the
+ * same. The bits do not depend on it. */
 #include "kernels.h"
 
-/* The shortest and the longest rest, and half a turn, in seconds. In the first half, threads wake up
- * and fetch what they need: with it, those 16 us looked like 20 to 28. Trying takes two threads 4 ms
- * in all. */
+/* The shortest and the longest rest, and half a turn, in seconds. In the first half, threads
+ * wake up and fetch what they need: with it, those 16 us looked like 20 to 28. Trying takes two
+ * threads 4 ms in all. */
 static const double REST_LEAST = 20e-3, REST_MOST = 1, HALF_TURN = 0.5e-3;
 /* More threads have to save a tenth of the time. */
 static const double ENOUGH = 0.9;
