@@ -1,8 +1,8 @@
 /* summary.tmpl.h - inspection's kernels: norms that cannot overflow or vanish, and counts.
  *
  * All is summed in the lanes of registers and told rarely: what a step tells of itself must not
- * cost more than a few per cent of it. Counts are kept as numbers of type real, in which every one
- * below 2^24 is exact, and sums of squares are told before roundings add up. */
+ * cost more than a few per cent of it. Tallies are told before a lane has 2^24, and sums of squares
+ * before roundings add up. */
 
 /* A sum of squares of x 2^-exponent, in lanes; scale = 2^-exponent is about 1 / the largest x. */
 typedef struct {
@@ -119,16 +119,33 @@ static vg_norm NAME(square_norm)(size_t n, const void *x) {
     return total;
 }
 
+/* Of gradients: zeros, these and subnormals, weights that keep their bits, those of them that have
+ * no gradient. */
+typedef struct {
+    vec zero, tiny, frozen, idle;
+} NAME(tallies);
+
+static inline NAME(tallies) NAME(no_tallies)(void) {
+    return (NAME(tallies)){v_zero(), v_zero(), v_zero(), v_zero()};
+}
+
+static inline void NAME(add_tallies)(NAME(tallies) *a, const NAME(tallies) *b) {
+    a->zero = v_tallies(a->zero, b->zero);
+    a->tiny = v_tallies(a->tiny, b->tiny);
+    a->frozen = v_tallies(a->frozen, b->frozen);
+    a->idle = v_tallies(a->idle, b->idle);
+}
+
 /* Summaries in the making. */
 typedef struct {
     NAME(squares) gradient, weight, step;
-    vec zero, tiny, frozen, idle; /* counts; idle: frozen, and without a gradient */
-    vg_summary *block;            /* where the norms belong */
+    NAME(tallies) tallies;
+    vg_summary *block; /* where the norms belong */
 } NAME(summary_words);
 
 static NAME(summary_words) NAME(begin_summary)(vg_summary *block) {
     const NAME(squares) none = NAME(no_squares)();
-    return (NAME(summary_words)){none, none, none, v_zero(), v_zero(), v_zero(), v_zero(), block};
+    return (NAME(summary_words)){none, none, none, NAME(no_tallies)(), block};
 }
 
 /* Tell the sums of squares, and go on with the block `next`. */
@@ -141,12 +158,13 @@ static inline void NAME(tell_norms)(NAME(summary_words) *s, vg_summary *next) {
 /* Counts are whole numbers, and any block's: in whatever order they are added, the bits are the
  * same. */
 static void NAME(tell_counts)(NAME(summary_words) *s, vg_summary *any) {
-    const double zero = v_sum(s->zero), frozen = v_sum(s->frozen);
+    const NAME(tallies) *const t = &s->tallies;
+    const double zero = v_tallied(t->zero), frozen = v_tallied(t->frozen);
     any->zero += zero;
-    any->subnormal += v_sum(s->tiny) - zero;
+    any->subnormal += v_tallied(t->tiny) - zero;
     any->frozen += frozen;
-    any->stuck += frozen - v_sum(s->idle);
-    s->zero = s->tiny = s->frozen = s->idle = v_zero();
+    any->stuck += frozen - v_tallied(t->idle);
+    s->tallies = NAME(no_tallies)();
     const double largest = (double)v_largest(s->gradient.most);
     if (largest > any->max_abs) any->max_abs = largest;
 }

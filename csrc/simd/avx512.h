@@ -127,5 +127,8 @@ static inline flags v_same(vec a, vec b) { return SAME_BITS(AS_BITS(a), AS_BITS(
 static inline flags v_both(flags f, flags g) { return f & g; }
 static inline flags v_first(flags f, size_t n) { return WHOLE(n) ? f : f & NAME(mask)(n); }
 static inline vec v_count(vec x, flags f) { return MM(mask_add)(x, f, x, v_set(1)); }
+static inline vec v_tally(vec t, flags f) { return v_count(t, f); }
+static inline vec v_tallies(vec s, vec t) { return v_add(s, t); }
+static inline double v_tallied(vec t) { return v_sum(t); }
 static inline unsigned v_bits(flags f) { return f; }
 static inline real v_largest(vec x) { return MM(reduce_max)(x); }
