@@ -65,7 +65,7 @@ typedef struct {
 
 /* What inspection adds up over the outputs and deltas of a layer. */
 typedef struct {
-    vg_norm delta;
+    vg_norm delta, samples; /* the latter: of the samples' gradients, dW and db */
     double derivative;      /* sum */
     double saturated, dead; /* entries, units */
 } vg_statistics;
@@ -138,10 +138,10 @@ typedef struct {
     double (*fma_loop)(size_t turns, double *sink);
 
     vg_norm (*square_norm)(size_t n, const void *x);
-    /* source as for dense_backward; delta (rows, n; ld_delta) */
+    /* source as for dense_backward; delta (rows, n; ld_delta); a (rows, n_in; ld_a): the inputs */
     void (*statistics)(vg_activation activation, size_t rows, size_t n, const void *source,
-                       size_t ld_source, const void *delta, size_t ld_delta,
-                       vg_statistics *statistics);
+                       size_t ld_source, const void *delta, size_t ld_delta, size_t n_in,
+                       const void *a, size_t ld_a, vg_statistics *statistics);
 } vg_kernels;
 
 extern const vg_kernels vg_kernels_f32_scalar, vg_kernels_f64_scalar;

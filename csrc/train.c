@@ -241,7 +241,8 @@ static void layer_statistics(const crew *c, size_t l, const void *bias_gradient)
         c->kernels->square_norm(layer->n_out, bias_gradient);
     if (!c->inspected) return;
     c->kernels->statistics(layer->activation, c->rows, layer->n_out, slope_source(c, l, 0),
-                           layer->ld, delta(c, l, 0), layer->ld, statistics(c, l));
+                           layer->ld, delta(c, l, 0), layer->ld, layer->n_in, output(c, l - 1, 0),
+                           ld_of(c, l - 1), statistics(c, l));
 }
 
 static void fused_visit(crew *c, size_t l, size_t first, size_t last, size_t block,
@@ -288,6 +289,16 @@ static void apply_visit(crew *c, size_t l, size_t first, size_t last, size_t blo
 
 /* ---- inspection ------------------------------------------------------------------------------ */
 
+/* tr(Sigma) / |G|^2, both without bias, from the squared norms of the batch's gradient and, in the
+ * mean, of its samples' (McCandlish and others, "An empirical model of large-batch training", 2018,
+ * appendix A). Where the batch cannot tell the gradient from noise, it is infinite. */
+static double noise_scale(double batch_norm, double sample_norm, double rows) {
+    const double ratio = batch_norm / sample_norm, square = ratio * ratio;
+    const double noise = square < 1 ? 1 - square : 0, signal = rows * square - 1;
+    if (rows == 1 || isnan(square)) return NAN;
+    return signal > 0 ? rows * noise / signal : INFINITY;
+}
+
 /* The quantities of layer l, from what the passes have summed; blocks and rows in their order. */
 static void write_record(const crew *c, size_t l, vg_record *record) {
     const vg_net *const net = c->run->net;
@@ -299,8 +310,10 @@ static void write_record(const crew *c, size_t l, vg_record *record) {
     const double units = (double)layer->n_out, entries = (double)c->rows * units;
     const vg_statistics *const s = statistics(c, l);
     const double db = vg_norm_root(summary(c, net->n_blocks + l - 1)->gradient);
+    const double dw = vg_norm_root(sum.gradient), rows = (double)c->rows;
+    const double sample_norm = vg_norm_root(s->samples) * sqrt(rows);
     *record = (vg_record){
-        .grad_norm = vg_norm_root(sum.gradient),
+        .grad_norm = dw,
         .bias_grad_norm = db,
         .weight_norm = vg_norm_root(sum.weight),
         .delta_norm = vg_norm_root(s->delta),
@@ -317,6 +330,8 @@ static void write_record(const crew *c, size_t l, vg_record *record) {
         .zero = sum.zero / weights,
         .subnormal = sum.subnormal / weights,
         .max_abs = sum.max_abs,
+        .sample_norm = sample_norm,
+        .noise_scale = noise_scale(hypot(dw, db), sample_norm, rows),
     };
     if (l == net->n_layers) return;
     vg_norm raw = {0, 0};

@@ -90,6 +90,7 @@ typedef struct {
     double weight_gain, activation_gain, gain;
     double mean_derivative, saturated, dead;
     double update_ratio, frozen, stuck, zero, subnormal, max_abs;
+    double sample_norm, noise_scale;
 } vg_record;
 
 /* ---- training -------------------------------------------------------------------------------- */

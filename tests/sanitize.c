@@ -57,7 +57,7 @@ static long vectors(size_t n) {
     vg_statistics statistics;
     for (int i = VG_IDENTITY; i <= VG_LEAKY_RELU; i++) {
         kernels->activate((vg_activation)i, 3 * n, x, y, t);
-        kernels->statistics((vg_activation)i, 3, n, y, n, t, n, &statistics);
+        kernels->statistics((vg_activation)i, 3, n, y, n, t, n, n, x, n, &statistics);
     }
     for (int i = VG_CROSS_ENTROPY; i <= VG_MSE; i++)
         kernels->loss((vg_loss)i, 3, n, x, n, NULL, t, order, 3, losses, correct, y, &guard);

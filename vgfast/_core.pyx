@@ -33,7 +33,7 @@ HAS_THREADS = bool(c.vg_team_exists())
 QUANTITIES = (
     "grad_norm", "bias_grad_norm", "weight_norm", "delta_norm", "speed", "weight_gain", "activation_gain",
     "gain", "mean_derivative", "saturated", "dead", "update_ratio", "frozen", "stuck", "zero", "subnormal",
-    "max_abs",
+    "max_abs", "sample_norm", "noise_scale",
 )
 assert sizeof(c.vg_record) == 8 * len(QUANTITIES)
 

@@ -105,6 +105,18 @@ def _ratio(a: float, b: float) -> float:
     return a / b if b != 0 else np.nan if a == 0 else np.inf
 
 
+def _noise(inputs: np.ndarray, delta: np.ndarray, grad_norm: float, bias_grad_norm: float) -> tuple[float, float]:
+    """(``sample_norm``, ``noise_scale``) of a layer, from its inputs a (B, n_in) and delta (B, n_out)."""
+    rows = len(delta)
+    norms = [rows * _norm(d) * float(np.hypot(_norm(a), 1)) for a, d in zip(inputs, delta, strict=True)]
+    rms = _norm(np.array(norms)) / float(np.sqrt(rows))
+    if rows == 1 or rms == 0:
+        return rms, np.nan
+    square = (float(np.hypot(grad_norm, bias_grad_norm)) / rms) ** 2
+    signal = rows * square - 1
+    return rms, rows * max(1 - square, 0) / signal if signal > 0 else np.inf
+
+
 class MLP:
     """``vgfast.MLP`` in NumPy. See there for the arguments, shapes and errors."""
 
@@ -289,6 +301,7 @@ class MLP:
             r["stuck"] = ((self.weights[l] - moves[l] == self.weights[l]) & (size > 0)).mean()
             r["zero"], r["max_abs"] = (size == 0).mean(), size.max()
             r["subnormal"] = ((size > 0) & (size < tiny)).mean()
+            r["sample_norm"], r["noise_scale"] = _noise(activations[l], deltas[l], r["grad_norm"], r["bias_grad_norm"])
         return GradientReport(records, loss, self.sizes, self.activations, steps)
 
     def forward(self, X: Any) -> np.ndarray:

@@ -27,15 +27,14 @@ static inline NAME(squares) NAME(no_squares)(void) {
     return (NAME(squares)){v_zero(), v_set(1), v_zero(), v_zero(), 0};
 }
 
-/* A NaN or an infinity among the values has made their sum NaN. */
-static inline vg_norm NAME(norm_of)(vec squares, int exponent) {
-    const double sum = v_sum(squares);
+/* A NaN or an infinity among the values has made their sum not finite. */
+static inline vg_norm NAME(norm_of)(double sum, int exponent) {
     return isfinite(sum) ? (vg_norm){sum, exponent} : (vg_norm){NAN, 0};
 }
 
 /* Add the sum so far to `total`; begin anew. */
 static inline void NAME(tell)(NAME(squares) *s, vg_norm *total) {
-    vg_norm_add(total, NAME(norm_of)(s->sum, s->exponent));
+    vg_norm_add(total, NAME(norm_of)(v_sum(s->sum), s->exponent));
     s->sum = v_zero();
 }
 
@@ -193,14 +192,48 @@ static inline
             NAME(derivatives)(kind, least, rows, LANES, source + j, ld_source, statistics);        \
         else                                                                                       \
             NAME(derivatives)(kind, least, rows, n - j, source + j, ld_source, statistics);
+
+/* The sum of the squares of x scaled, n of them. */
+static double NAME(square_of_row)(size_t n, const real *x, vec scale) {
+    const size_t most = LANES * NAME(terms_most);
+    double sum = 0;
+    for (size_t j = 0; j < n; j += most)
+        sum += v_sum(NAME(squares_of)(n - j < most ? n - j : most, x + j, scale));
+    return sum;
+}
+
+/* delta: the sum of the squares of delta. samples: that of |delta_i|^2 (|a_i|^2 + 1) over the rows,
+ * which are the squared norms of what each adds to dW and db (Goodfellow, "Efficient per-example
+ * gradient computations", 2015). An a whose square vanishes does so beside the 1. */
+static void NAME(sample_squares)(size_t rows, size_t n, const real *delta, size_t ld_delta,
+                                 size_t n_in, const real *a, size_t ld_a,
+                                 vg_statistics *statistics) {
+    NAME(squares) s = NAME(no_squares)();
+    vec sizes = v_zero();
+    for (size_t r = 0; r < rows; r++) sizes = v_max(NAME(sizes_of)(n, delta + r * ld_delta), sizes);
+    NAME(prepare)(&s, sizes, &statistics->delta);
+    double deltas = 0, samples = 0;
+    for (size_t r = 0; r < rows; r++, delta += ld_delta, a += ld_a) {
+        const double d = NAME(square_of_row)(n, delta, s.scale);
+        double input = NAME(square_of_row)(n_in, a, v_set(1));
+        if (!isfinite(input)) {
+            const vg_norm exact = NAME(square_norm)(n_in, a);
+            input = ldexp(exact.sum, 2 * (int)exact.exponent);
+        }
+        deltas += d;
+        samples += d * (input + 1);
+    }
+    statistics->delta = NAME(norm_of)(deltas, s.exponent);
+    statistics->samples = NAME(norm_of)(samples, s.exponent);
+}
+
 static void NAME(statistics)(vg_activation activation, size_t rows, size_t n, const void *slopes,
-                             size_t ld_source, const void *deltas, size_t ld_delta,
-                             vg_statistics *statistics) {
+                             size_t ld_source, const void *deltas, size_t ld_delta, size_t n_in,
+                             const void *inputs, size_t ld_inputs, vg_statistics *statistics) {
     const real *const source = slopes;
     const vec least = v_set((real)0.01 * NAME(slope_most)(activation));
     *statistics = (vg_statistics){0};
     SPECIALISE(activation, DERIVATIVES);
-    NAME(squares) squares = NAME(no_squares)();
-    NAME(add_squares)(&squares, rows, n, deltas, ld_delta, &statistics->delta);
+    NAME(sample_squares)(rows, n, deltas, ld_delta, n_in, inputs, ld_inputs, statistics);
 }
 #undef DERIVATIVES

@@ -1,0 +1,198 @@
+"""What inspection tells, against definitions: in long double with bounds on every rounding, sample by sample, and bit
+by bit."""
+
+import numpy as np
+import pytest
+
+import vgfast as vg
+from vgfast import _core
+
+EXACT = np.longdouble
+# Of each activation: phi, phi', and the largest |phi'| and |phi''|.
+FORMULAS = {
+    "identity": (lambda z: z, np.ones_like, 1, 0),
+    "sigmoid": (lambda z: 1 / (1 + np.exp(-z)), lambda z: 1 / ((1 + np.exp(-z)) * (1 + np.exp(z))), 0.25, 0.0963),
+    "tanh": (np.tanh, lambda z: 1 / np.cosh(z) ** 2, 1, 0.77),
+    "relu": (lambda z: np.maximum(z, 0), lambda z: (z > 0).astype(EXACT), 1, 0),
+    "leaky_relu": (
+        lambda z: np.where(z > 0, z, EXACT(0.01) * z),
+        lambda z: np.where(z > 0, EXACT(1), EXACT(0.01)),
+        1,
+        0,
+    ),
+}
+
+
+def norm(x):
+    return float(np.sqrt((np.asarray(x, EXACT) ** 2).sum()))
+
+
+def random_net(rng, dtype, activation=None, depth=None):
+    depth = depth or int(rng.integers(1, 7))
+    sizes = [int(n) for n in rng.integers(2, 40, depth + 1)]
+    activation = activation or str(rng.choice(_core.ACTIVATIONS))
+    init = vg.init.normal(float(rng.choice([0.03, 0.2, 0.6])), bias_std=0.3)
+    net = vg.MLP(sizes, activation, init=init, dtype=dtype, rng=rng)
+    rows = int(rng.integers(2, 40))
+    return net, rng.normal(size=(rows, sizes[0])).astype(dtype), rng.integers(0, sizes[-1], rows)
+
+
+def times(a, err_a, b, err_b, eps):
+    """a b, and a bound on the error of its computation in k fused multiply-adds from inexact a and b."""
+    k = a.shape[1]
+    err = err_a @ (np.abs(b) + err_b) + np.abs(a) @ err_b
+    return a @ b, err + k * eps * ((np.abs(a) + err_a) @ (np.abs(b) + err_b))
+
+
+class Bounded:
+    """Forward and backward in long double; each value beside a bound on its error in the net's dtype."""
+
+    def __init__(self, net, X, y):
+        self.eps = eps = float(np.finfo(net.dtype).eps)
+        kinds = [*net.activations, "identity"]
+        weights = [w.astype(EXACT) for w in net.weights]
+        a, err = X.astype(EXACT), np.zeros(X.shape, EXACT)
+        self.inputs, self.slopes = [], []
+        for w, b, kind in zip(weights, net.biases, kinds, strict=True):
+            self.inputs.append((a, err))
+            phi, slope, steepest, bend = FORMULAS[kind]
+            z, err_z = times(a, err, w, np.zeros_like(w), eps)
+            z, err_z = z + b, err_z + eps * (np.abs(z) + np.abs(b))
+            a, err = phi(z), steepest * err_z
+            err = err + 3 * eps * (np.abs(a) + err)
+            err_slope = bend * err_z + 4 * eps * slope(z)
+            self.slopes.append((slope(z), np.where((np.abs(z) <= err_z) & ("relu" in kind), 1, err_slope)))
+        rows = len(X)
+        p = np.exp(z - z.max(axis=1, keepdims=True))
+        p /= p.sum(axis=1, keepdims=True)
+        delta = (p - np.eye(z.shape[1])[y]) / rows
+        off = np.expm1(2 * err_z.max(axis=1, keepdims=True)) + 8 * eps
+        err = (p * off + 2 * eps * np.abs(delta) * rows) / rows
+        self.deltas, self.before = [(delta, err)], []
+        for l in range(len(weights) - 1, 0, -1):
+            back = times(*self.deltas[0], weights[l].T, np.zeros_like(weights[l].T), eps)
+            slope, err_slope = self.slopes[l - 1]
+            err = back[1] * (slope + err_slope) + np.abs(back[0]) * err_slope
+            delta = back[0] * slope
+            self.before.insert(0, back)
+            self.deltas.insert(0, (delta, err + eps * (np.abs(delta) + err)))
+
+    def gradient(self, l):
+        a, err = self.inputs[l]
+        return times(a.T, err.T, *self.deltas[l], self.eps)
+
+
+def close(got, value, err, eps):
+    """A norm of `value`, whose entries are wrong by at most err; its own sum adds roundings of at most 50 eps."""
+    assert abs(got - norm(value)) <= norm(err) + 50 * eps * (norm(value) + norm(err))
+
+
+@pytest.mark.parametrize("activation", _core.ACTIVATIONS)
+def test_all_scalars_within_derived_bounds(isa, dtype, activation, rng):
+    """Entries so near a threshold that rounding can carry them over it may be counted on either side."""
+    for _ in range(12):
+        net, X, y = random_net(rng, dtype, activation)
+        report, exact = net.inspect(X, y, vg.SGD(lr=0.1)), Bounded(net, X, y)
+        eps, rows, last = exact.eps, len(X), len(net.weights) - 1
+        for l, r in enumerate(report.layers):
+            dw, err = exact.gradient(l)
+            delta, err_delta = exact.deltas[l]
+            close(r.grad_norm, dw, err, eps)
+            close(r.delta_norm, delta, err_delta, eps)
+            db, err_db = delta.sum(axis=0), err_delta.sum(axis=0) + rows * eps * np.abs(delta).sum(axis=0)
+            close(r.bias_grad_norm, db, err_db, eps)
+            assert r.speed == r.bias_grad_norm
+            close(r.weight_norm, net.weights[l], np.zeros(1), eps)
+            assert abs(r.max_abs - float(np.abs(dw).max())) <= float(err.max())
+            close(r.update_ratio * norm(net.weights[l]), 0.1 * dw, 0.1 * (err + 4 * eps * np.abs(dw)), 50 * eps)
+
+            slope, err_slope = exact.slopes[l]
+            assert abs(r.mean_derivative - float(slope.mean())) <= float(err_slope.mean()) + rows * eps
+            least = 0.0025 if [*net.activations, "identity"][l] == "sigmoid" else 0.01
+            unsure = (np.abs(slope - least) <= err_slope + 2 * eps * least).mean()
+            assert abs(r.saturated - (slope < least).mean()) <= unsure + 1e-12
+            unsure = ((slope == 0) | (slope <= err_slope)).all(axis=0).mean() - (slope == 0).all(axis=0).mean()
+            assert abs(r.dead - (slope == 0).all(axis=0).mean()) <= unsure + 1e-12
+            if l < last:
+                before, err_before = exact.before[l]
+                after, err_after = exact.deltas[l + 1]
+                relative = [
+                    (norm(e) + 50 * eps * norm(v)) / norm(v) if norm(v) else np.inf
+                    for v, e in ((delta, err_delta), (before, err_before), (after, err_after))
+                ]
+                if max(relative) < 0.1:
+                    for got, top, bottom, which in (
+                        (r.weight_gain, before, after, (1, 2)),
+                        (r.activation_gain, delta, before, (0, 1)),
+                        (r.gain, delta, after, (0, 2)),
+                    ):
+                        slack = 1.2 * sum(relative[i] for i in which)
+                        assert got == pytest.approx(norm(top) / norm(bottom), rel=slack)
+
+
+def test_the_ledger_is_exact_on_200_nets(rng):
+    """To 4 ulp a layer: the quantities are ratios of the same norms."""
+    ulp = np.finfo(np.float64).eps
+    for n in range(200):
+        net, X, y = random_net(rng, ["float32", "float64"][n % 2])
+        r = net.inspect(X, y).layers
+        if r.delta_norm.min() == 0:
+            continue
+        depth = len(r)
+        np.testing.assert_allclose(r.weight_gain[:-1] * r.activation_gain[:-1], r.gain[:-1], rtol=4 * ulp)
+        total = r.delta_norm[0] / r.delta_norm[-1]
+        assert np.prod(r.weight_gain[:-1] * r.activation_gain[:-1]) == pytest.approx(total, rel=4 * ulp * depth)
+
+
+def test_sample_norms_and_noise_against_each_sample(isa, dtype, rng):
+    """The gradient of each sample alone, formed; float64 sums of them. The signal's relative error is that of the
+    norms' squares times B ratio / (B ratio - 1), where ratio = |mean|^2 / mean of |.|^2."""
+    for _ in range(20):
+        net, X, y = random_net(rng, dtype)
+        report, eps, rows = net.inspect(X, y), float(np.finfo(dtype).eps), len(X)
+        each = [net.gradients(X[i : i + 1], y[i : i + 1]) for i in range(rows)]
+        for l, r in enumerate(report.layers):
+            g = np.array([np.append(one.weights[l].ravel(), one.biases[l]) for one in each], np.float64)
+            square, batch = (g**2).sum(axis=1).mean(), (g.mean(axis=0) ** 2).sum()
+            assert r.sample_norm == pytest.approx(np.sqrt(square), rel=300 * eps, abs=1e-30)
+            if square == 0:
+                assert np.isnan(r.noise_scale)
+                continue
+            variance = ((g - g.mean(axis=0)) ** 2).sum() / (rows - 1)
+            signal = batch - variance / rows
+            slack = 600 * eps * (1 + batch / abs(signal) + square / variance)
+            if slack < 0.1:
+                assert r.noise_scale == pytest.approx(variance / signal if signal > 0 else np.inf, rel=slack)
+
+
+def test_one_sample_has_no_noise(rng):
+    net = vg.MLP([5, 8, 3], rng=0)
+    report = net.inspect(rng.normal(size=(1, 5)), [1])
+    assert np.isnan(report.records["noise_scale"]).all()
+    np.testing.assert_allclose(report.records["sample_norm"], np.hypot(*(report.records[k] for k in NORMS)), rtol=1e-6)
+    alike = net.inspect(np.ones((7, 5)), [1] * 7)
+    assert (alike.records["noise_scale"] < 1e-5).all()
+
+
+NORMS = ("grad_norm", "bias_grad_norm")
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_frozen_weights_bit_by_bit(isa, dtype, momentum, rng):
+    """At learning rates from one that moves every weight to one that moves none, after steps that gave a velocity."""
+    X, y = rng.normal(size=(30, 40)), rng.integers(0, 7, 30)
+    X[:, :9] = 0
+    seen = set()
+    for lr in 10.0 ** -np.arange(0, 19, 2):
+        net, optimizer = vg.MLP([40, 33, 20, 7], dtype=dtype, rng=1), vg.SGD(lr=float(lr), momentum=momentum)
+        net.step(X, y, optimizer)
+        report, gradient = net.inspect(X, y, optimizer), net.gradients(X, y)
+        old = [w.copy() for w in net.weights]
+        net.step(X, y, optimizer)
+        for r, before, after, dw in zip(report.layers, old, net.weights, gradient.weights, strict=True):
+            same = before.view(f"u{before.itemsize}") == after.view(f"u{after.itemsize}")
+            assert r.frozen == same.mean()
+            assert r.stuck == (same & (dw != 0)).mean()
+            seen.add(round(float(r.frozen), 1))
+    assert {0.0, 1.0} <= seen
+    assert len(seen) > 3
