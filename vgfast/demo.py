@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vgfast import gradients
+from vgfast import gradients, remedies
 from vgfast.history import History
 from vgfast.mlp import MLP
 from vgfast.sgd import SGD
@@ -23,6 +23,7 @@ EPOCHS = 100
 BATCH = 32
 INSPECT_EVERY = 10
 SEED = 0
+LEARNING_RATE = 0.05
 DEEP = (64, *[30] * 8, 10)
 
 # name, sizes, activation, init
@@ -59,20 +60,23 @@ def run(progress: Callable[[str, int, int, History], Any] | None = None) -> dict
             y,
             epochs=EPOCHS,
             batch_size=BATCH,
-            optimizer=SGD(lr=0.05),
+            optimizer=SGD(lr=LEARNING_RATE),
             inspect_every=INSPECT_EVERY,
             progress=report,
         )
         scores = net.evaluate(X_test, y_test)
         mean = gradients.over_time(history.gradients)
-        found = gradients.GradientReport(mean, scores.loss, net.sizes, net.activations, len(history.loss))
+        steps = len(history.loss)
+        found = gradients.GradientReport(mean, scores.loss, net.sizes, net.activations, steps, BATCH)
+        if found.verdict != "healthy":
+            found.remedies = remedies.tried(net, *net._batch(X, y), SGD(lr=LEARNING_RATE), steps, found)
         nets.append(
             {
                 "name": name,
                 "sizes": list(sizes),
                 "activation": activation,
                 "init": init,
-                "steps": len(history.loss),
+                "steps": steps,
                 "seconds": sum(epoch["seconds"] for epoch in history.epochs),
                 "train_loss": history.epochs[-1]["loss"],
                 "test_loss": scores.loss,

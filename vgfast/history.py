@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vgfast import _core
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # One layer on one inspected step. The names are defined in gradients.py.
 RECORD = np.dtype([(name, np.float64) for name in _core.QUANTITIES])
@@ -26,7 +31,7 @@ class DivergenceError(ArithmeticError):
 
 
 class History:
-    """The course of one ``fit``.
+    """The course of one ``fit``. ``print`` shows what the inspected steps come to, layer by layer.
 
     ``loss`` (steps,) float64: the mean loss of each batch before its update.
     ``epochs``: one dict an epoch: ``loss`` and, unless the loss is mse, ``accuracy``, both over the batches
@@ -50,3 +55,112 @@ class History:
     def __repr__(self) -> str:
         last = ", ".join(f"{k}={v:.4g}" for k, v in self.epochs[-1].items()) if self.epochs else "none"
         return f"History({len(self.loss)} steps, {len(self.epochs)} epochs, last: {last})"
+
+    def __str__(self) -> str:
+        from vgfast import tables  # here and below: imported when asked for, not with the package
+
+        return tables.history_text(self)
+
+    def _repr_html_(self) -> str:
+        from vgfast import tables
+
+        return tables.history_html(self)
+
+    def plot(self) -> Figure:
+        """A matplotlib Figure, which belongs to no window: save it with ``.savefig(path)``.
+
+        Over the steps: the loss of the batches, each layer's gradient norm, update ratio and share of frozen weights;
+        beside them the ledger: what weights and activation of each layer did to the signal on its way back.
+        More than 240 records are shown as 240 columns of medians (of shares, means).
+
+        Errors: ValueError without inspected steps; ImportError without matplotlib.
+        """
+        self._need_records("plot")
+        needed("matplotlib", "history.plot", "'vgfast[demo]'")
+        from vgfast import portraits
+
+        return portraits.of_history(self)
+
+    def to_pandas(self) -> Any:
+        """A DataFrame with one row an inspected step and layer: ``step``, ``layer`` (1..L), ``loss`` of the step's
+        batch, then the quantities of ``vgfast.gradients``; those without a value are NaN.
+
+        Errors: ValueError without inspected steps; ImportError without pandas.
+        """
+        self._need_records("to_pandas")
+        pd = needed("pandas", "history.to_pandas", "pandas")
+        n, n_layers = self.gradients.shape
+        keys = {
+            "step": np.repeat(self.steps, n_layers),
+            "layer": np.tile(np.arange(1, n_layers + 1), n),
+            "loss": np.repeat(self.loss[self.steps], n_layers),
+        }
+        names = self.gradients.dtype.names or ()
+        return pd.DataFrame({**keys, **{name: self.gradients[name].ravel() for name in names}})
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain data that JSON can hold: ``loss``, ``epochs``, ``steps``, and ``gradients``, by quantity
+        a list a record with a number a layer; NaN and infinity become None.
+
+        >>> import numpy as np, vgfast as vg
+        >>> h = vg.MLP([4, 8, 2], rng=0).fit(np.eye(4), [0, 1, 1, 0], epochs=2, batch_size=2, inspect_every=2)
+        >>> plain = h.to_dict()
+        >>> len(plain["loss"]), plain["steps"], len(plain["gradients"]["gain"]), plain["gradients"]["gain"][0][1]
+        (4, [0, 2], 2, None)
+        """
+        from vgfast.log import plain
+
+        names = self.gradients.dtype.names or ()
+        return {
+            "loss": plain(self.loss),
+            "epochs": [{key: plain(value) for key, value in epoch.items()} for epoch in self.epochs],
+            "steps": self.steps.tolist(),
+            "gradients": {name: plain(self.gradients[name]) for name in names},
+        }
+
+    def to_jsonl(self, path: str | os.PathLike[str]) -> None:
+        """Write JSON lines, one an inspected step: ``{"step": 0, "loss": 2.3, "gradients/layer1.weight": 0.5, ...}``.
+
+        The names are those of ``vgfast.log``; values that are NaN or infinite are null, so that every line has the same
+        names. Errors: ValueError without inspected steps; OSError where the file cannot be written.
+        """
+        from vgfast import log
+
+        self._need_records("to_jsonl")
+        log.write_lines(self, path)
+
+    def _need_records(self, method: str) -> None:
+        if not len(self.steps):
+            raise ValueError(
+                f"history.{method} is about inspected steps, and none of the {len(self.loss)} steps of this "
+                f"history was inspected; ask for them with fit(..., inspect_every=10)"
+            )
+
+
+def needed(module: str, by: str, install: str) -> Any:
+    """The module, imported; or ImportError with what to install."""
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"{by} needs {error.name or module}, which is not installed; install it with: pip install {install}"
+        ) from None
+
+
+def medians(values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """(starts, medians) of values (records, layers): of at most `most` groups of neighbouring records, the first record
+    (groups,) and the medians (groups, layers). The median of a quantity is that of its logarithm too, and takes zeros
+    as they are. Not finite where NaN or infinity is in the middle.
+
+    >>> import numpy as np
+    >>> medians(np.array([[1.0], [4.0], [2.0], [0.0], [0.0], [5.0]]), 2)[1].tolist()
+    [[2.0], [0.0]]
+    """
+    edges = np.linspace(0, len(values), min(len(values), most) + 1).astype(np.int64)
+    if len(edges) == len(values) + 1:
+        return edges[:-1], values
+    with np.errstate(all="ignore"):
+        groups = [np.median(values[start:stop], axis=0) for start, stop in pairwise(edges)]
+    return edges[:-1], np.array(groups)

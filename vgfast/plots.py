@@ -6,7 +6,6 @@ import errno
 import itertools
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -56,22 +55,6 @@ def gradient_maps(panels: list[tuple[str, str, History]], path: Path) -> None:
     ticks = np.arange(low, high + 1, max(1, (high - low) // 8))
     bar.set_ticks(list(ticks), labels=[f"$10^{{{int(tick)}}}$" for tick in ticks])
     figure.savefig(path, dpi=150)
-
-
-def report(report: Any, ax: Any = None) -> Any:
-    """Gradient and delta norms over the layers of a ``GradientReport``, as a matplotlib Axes."""
-    if ax is None:
-        from matplotlib.figure import Figure
-
-        ax = Figure(figsize=(6, 4), layout="constrained").subplots()
-    layers = np.arange(1, len(report.records) + 1)
-    ax.semilogy(layers, report.records["grad_norm"], "o-", label="|dW|, gradient of the weights")
-    ax.semilogy(layers, report.records["delta_norm"], "s--", label="|delta|, signal going back")
-    ax.set_xlabel("layer (1 is next to the input)")
-    ax.set_ylabel("norm")
-    ax.set_title(report.verdict)
-    ax.legend()
-    return ax
 
 
 # Of a colour-blind-safe palette, with a shape each for print in grey.

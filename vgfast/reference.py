@@ -29,7 +29,7 @@ import numpy as np
 
 from vgfast import _check, mlp
 from vgfast import init as init_module
-from vgfast.gradients import GradientReport
+from vgfast.gradients import GradientReport, reported
 from vgfast.history import RECORD, DivergenceError, History
 from vgfast.init import Init
 from vgfast.sgd import SGD, checked_optimizer
@@ -270,7 +270,9 @@ class MLP:
         flat, deltas, _ = self._chain(zs, activations, delta)
         return mlp.Gradients(loss, *self._views(flat), deltas, flat)
 
-    def inspect(self, X: Any, y: Any, optimizer: SGD | None = None, steps: int = 1000) -> GradientReport:
+    def inspect(
+        self, X: Any, y: Any, optimizer: SGD | None = None, steps: int = 1000, try_remedies: bool = True
+    ) -> GradientReport:
         optimizer = checked_optimizer(optimizer, self.dtype)
         x, t = self._batch(X, y)
         zs, activations = self._forward(x)
@@ -302,7 +304,7 @@ class MLP:
             r["zero"], r["max_abs"] = (size == 0).mean(), size.max()
             r["subnormal"] = ((size > 0) & (size < tiny)).mean()
             r["sample_norm"], r["noise_scale"] = _noise(activations[l], deltas[l], r["grad_norm"], r["bias_grad_norm"])
-        return GradientReport(records, loss, self.sizes, self.activations, steps)
+        return reported(self, x, t, optimizer, records, loss, steps, try_remedies)
 
     def forward(self, X: Any) -> np.ndarray:
         return self._forward(_check.inputs("X", X, self.sizes[0], self.dtype))[0][-1]

@@ -1,0 +1,415 @@
+"""What a history shows and hands on: text, tables, pictures, files, loggers; and of nets whose records are odd."""
+
+import doctest
+import html.parser
+import importlib
+import json
+import math
+import re
+import sys
+import time
+import warnings
+
+import numpy as np
+import pytest
+
+import vgfast as vg
+from vgfast import gradients, log, tables
+from vgfast.history import RECORD, History, medians
+from vgfast.log import Log
+
+NORMS = ("grad_norm", "bias_grad_norm", "weight_norm", "delta_norm", "speed", "update_ratio", "max_abs")
+
+
+def made_up(n_records, n_layers, every=1):
+    """A history of numbers over many decades, with what can be odd in one: gains of the last layer, zeros, infinity."""
+    rng = np.random.default_rng(n_records)
+    history = History(rng.uniform(0.1, 3, n_records * every))
+    records = np.zeros((n_records, n_layers), RECORD)
+    for name in RECORD.names:
+        wide = name in NORMS or "gain" in name
+        shape = records.shape
+        records[name] = 10 ** rng.normal(-3, 3, shape) if wide else rng.uniform(size=shape)
+    for name in ("gain", "weight_gain", "activation_gain"):
+        records[name][:, -1] = np.nan
+    records["grad_norm"][: n_records // 2, 0] = records["update_ratio"][:, 0] = 0
+    if n_layers > 2:
+        records["activation_gain"][:, 0] = records["gain"][:, 0] = 0
+        records["weight_gain"][:, 1] = records["grad_norm"][-1, -1] = np.inf
+    history.gradients, history.steps = records, np.arange(n_records) * every
+    history.epochs = [{"loss": 1.0, "accuracy": 0.5, "seconds": 0.1, "val_loss": 2.0}]
+    return history
+
+
+@pytest.fixture
+def trained(small_problem):
+    X, y = small_problem
+    net = vg.MLP([5, 8, 6, 3], "tanh", rng=0)
+    return net.fit(X, y, epochs=3, batch_size=10, validation_data=(X, y), inspect_every=3)
+
+
+@pytest.fixture
+def strict():
+    """Warnings are errors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+ODD = [(1, 1), (1, 2), (2, 1), (3, 4), (50, 9)]
+
+
+# ---- plain data ----------------------------------------------------------------------------------
+
+
+def test_the_long_table(trained):
+    pytest.importorskip("pandas")
+    table = trained.to_pandas()
+    assert list(table.columns) == ["step", "layer", "loss", *RECORD.names]
+    assert len(table) == len(trained.steps) * 3
+    row = table[(table.step == 6) & (table.layer == 2)].iloc[0]
+    assert row.loss == trained.loss[6]
+    for name in RECORD.names:
+        assert row[name] == trained.gradients[name][2, 1]
+    assert table[table.layer == 3].gain.isna().all()
+
+
+def test_the_table_of_a_report(small_problem):
+    pytest.importorskip("pandas")
+    report = vg.MLP([5, 8, 3], rng=0).inspect(*small_problem)
+    table = report.to_pandas()
+    assert table.loc[1, "grad_norm"] == report.layers[0].grad_norm
+    assert table.index.name == "layer"
+
+
+@pytest.mark.parametrize("of", [*ODD, "trained", "nothing"])
+def test_a_dict_is_json(of, trained):
+    history = trained if of == "trained" else History(np.zeros(3)) if of == "nothing" else made_up(*of)
+    found = json.loads(json.dumps(history.to_dict(), allow_nan=False))
+    assert found["loss"] == history.loss.tolist()
+    assert found["steps"] == history.steps.tolist()
+    for name in RECORD.names:
+        values = history.gradients[name]
+        back = np.array(found["gradients"][name], float).reshape(values.shape)  # None becomes NaN
+        np.testing.assert_array_equal(back, np.where(np.isfinite(values), values, np.nan))
+
+
+def test_json_lines(trained, tmp_path):
+    trained.to_jsonl(tmp_path / "a.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 3, 6, 9]
+    assert len({tuple(line) for line in lines}) == 1
+    assert len(lines[0]) == 3 + 3 * len(RECORD.names)
+    for i, line in enumerate(lines):
+        record = trained.gradients[i]
+        assert line["loss"] == trained.loss[line["step"]]
+        assert line["gradients/layer1.weight"] == record["grad_norm"][0]
+        assert line["gradients/layer3.bias"] == record["bias_grad_norm"][2]
+        assert line["gain/layer2"] == record["gain"][1]
+        assert line["gain/layer3"] is None
+        assert line["frozen/layer1"] == record["frozen"][0]
+        whole = math.sqrt((record["grad_norm"] ** 2).sum() + (record["bias_grad_norm"] ** 2).sum())
+        assert line["gradients/total"] == pytest.approx(whole, rel=1e-14)
+
+
+def test_the_total_is_the_norm_of_the_whole_gradient(small_problem):
+    X, y = small_problem
+    net = vg.MLP([5, 8, 3], dtype="float64", rng=0)
+    whole = np.linalg.norm(net.gradients(X, y).flat)
+    history = net.fit(X, y, epochs=1, batch_size=len(X), inspect_every=1)
+    ((_, values),) = log.entries(history)
+    assert values["gradients/total"] == pytest.approx(whole, rel=1e-12)
+
+
+# ---- callbacks -----------------------------------------------------------------------------------
+
+
+def sent_by(net, X, y, quantities=None, fits=1, **how):
+    sent = []
+    callback = Log(lambda values, step: sent.append((step, values)), quantities)
+    histories = [net.fit(X, y, batch_size=10, callbacks=[callback], **how) for _ in range(fits)]
+    return sent, histories
+
+
+def test_log_sends_each_step_once(small_problem):
+    X, y = small_problem
+    sent, (history,) = sent_by(vg.MLP([5, 8, 3], rng=0), X, y, epochs=3, inspect_every=3, validation_data=(X, y))
+    assert [step for step, _ in sent] == [0, 3, 4, 6, 8, 9, 12]
+    steps = [(step, values) for step, values in sent if "loss" in values]
+    for (step, values), record in zip(steps, history.gradients, strict=True):
+        assert values["loss"] == history.loss[step]
+        assert values["gradients/layer2.weight"] == record["grad_norm"][1]
+        assert "gain/layer2" not in values
+    epochs = [values for _, values in sent if "epoch/loss" in values]
+    wanted = [{f"epoch/{k}": v for k, v in epoch.items()} for epoch in history.epochs]
+    assert epochs == [{"epoch/number": n, **epoch} for n, epoch in enumerate(wanted, 1)]
+    assert {"epoch/accuracy", "epoch/val_loss", "epoch/val_accuracy"} < set(epochs[0])
+    for _, values in sent:
+        assert all(type(value) is float and math.isfinite(value) for value in values.values())
+
+
+def test_log_counts_through_several_fits(small_problem):
+    net = vg.MLP([5, 8, 3], rng=0)
+    sent, _ = sent_by(net, *small_problem, fits=3, epochs=2, inspect_every=4, quantities=["gain"])
+    steps = [step for step, _ in sent]
+    assert steps == [0, 4, 4, 8, 8, 12, 12, 16, 16, 20, 20, 24]  # never backwards, which loggers refuse
+    assert list(sent[0][1]) == ["loss", "gradients/total", "gain/layer1"]
+
+
+def test_log_without_inspection_sends_epochs(small_problem):
+    sent, _ = sent_by(vg.MLP([5, 8, 3], rng=0), *small_problem, epochs=2)
+    assert [(step, values["epoch/number"]) for step, values in sent] == [(4, 1.0), (8, 2.0)]
+
+
+def test_what_send_returns_does_not_stop_training(small_problem):
+    net = vg.MLP([5, 8, 3], rng=0)
+    history = net.fit(*small_problem, epochs=2, callbacks=[Log(lambda values, step: True)])
+    assert len(history.epochs) == 2
+
+
+def test_log_of_the_textbook(small_problem):
+    sent, _ = sent_by(vg.reference.MLP([5, 8, 3], rng=0), *small_problem, epochs=2, inspect_every=5)
+    assert [step for step, _ in sent] == [0, 4, 5, 8]
+
+
+def test_log_refuses():
+    with pytest.raises(TypeError, match=r"send must be a function of \(values, step\) such as wandb.log, got 3"):
+        Log(3)
+    with pytest.raises(ValueError, match="unknown quantity 'gian'; did you mean 'gain'"):
+        Log(print, ["gian"])
+    with pytest.raises(TypeError, match="quantities must be a list of names"):
+        Log(print, "gain")
+
+
+# ---- text and HTML -------------------------------------------------------------------------------
+
+
+class Tags(html.parser.HTMLParser):
+    """Checks that tags nest; collects names, attributes and text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.names, self.attributes, self.text = [], [], [], ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.open.append(tag)
+        self.names.append(tag)
+        self.attributes += [name for name, _ in attrs]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.mark.parametrize("size", [*ODD, (10_000, 31), (300, 200)])
+def test_html_of_a_history_is_small_and_plain(size, strict):
+    history = made_up(*size)
+    text = history._repr_html_()
+    assert len(text.encode()) < 20_000
+    tags = Tags(text)
+    assert set(tags.names) <= {"table", "thead", "tbody", "tr", "th", "td", "p"}
+    assert set(tags.attributes) <= {"style"}
+    mean = tables.over_time(history)
+    shown = min(size[1], 40)
+    assert tags.names.count("tr") == 1 + shown
+    for cell in tables.mean_rows(mean)[-1]:
+        assert cell in tags.text
+    assert (size[1] > 40) == ("40 of the 200 layers are shown" in tags.text)
+
+
+@pytest.mark.parametrize("n_layers", [1, 3, 31, 200])
+def test_html_of_a_report_is_small_and_plain(n_layers, rng, strict):
+    net = vg.MLP([4, *[5] * (n_layers - 1), 3], "sigmoid", rng=0)
+    report = net.inspect(rng.normal(size=(9, 4)), np.arange(9) % 3)
+    text = report._repr_html_()
+    assert len(text.encode()) < 20_000
+    tags = Tags(text)
+    assert set(tags.names) <= {"table", "thead", "tbody", "tr", "th", "td", "p", "b", "ul", "li"}
+    assert report.explanation in tags.text
+    report.verdict, report.explanation, report.remedies = "<i>", "<script>", ["<b> & <u>"]
+    report.rows = lambda: [("<h1>",), *[("<h2>",)] * n_layers]
+    tags = Tags(report._repr_html_())
+    assert not {"i", "script", "u", "h1", "h2"} & set(tags.names)
+    assert "<script>" in tags.text
+
+
+def test_html_shows_the_course_as_colours():
+    history = made_up(3, 1)
+    history.gradients["grad_norm"][:, 0] = [1e-4, 1e-2, 1]
+    low, middle, high = (tables.colour(place) for place in (0.0, 0.5, 1.0))
+    assert f"linear-gradient(90deg,{low},{middle},{high})" in history._repr_html_()
+    history.gradients["grad_norm"][1, 0] = 0
+    assert f"linear-gradient(90deg,{low},{tables.colour(np.nan)},{high})" in history._repr_html_()
+    assert "grey: exactly 0" in history._repr_html_()
+
+
+@pytest.mark.parametrize("size", [*ODD, (500, 31)])
+def test_text_of_a_history(size, strict):
+    history = made_up(*size)
+    text = str(history)
+    assert max(map(len, text.splitlines())) <= gradients.WIDTH
+    assert text.isascii()
+    assert f"{size[0]} step" in text
+    assert "\n" not in repr(history)
+    table = text.splitlines()[-size[1] :]
+    assert [int(line.split()[0]) for line in table] == list(range(1, size[1] + 1))
+
+
+def test_text_is_the_mean_over_time(trained):
+    line = str(trained).splitlines()[-2].split()
+    mean = gradients.over_time(trained.gradients)[1]
+    assert line[1] == f"{mean['grad_norm']:.2e}"
+    assert [float(word) for word in (line[2], line[4], line[6])] == [
+        pytest.approx(mean[name], rel=5e-3) for name in ("weight_gain", "activation_gain", "gain")
+    ]
+
+
+def test_the_map_in_the_text():
+    history = made_up(4, 1)
+    history.gradients["grad_norm"][:, 0] = [1, 0, 1e-4, 1e-8]
+    assert str(history).splitlines()[-1].endswith("  @ +.")
+
+
+def test_medians_are_of_neighbours():
+    values = np.arange(20.0).reshape(10, 2)
+    starts, found = medians(values, 100)
+    assert starts.tolist() == list(range(10))
+    np.testing.assert_array_equal(found, values)
+    starts, found = medians(values, 3)
+    assert starts.tolist() == [0, 3, 6]
+    np.testing.assert_array_equal(found, [[2, 3], [8, 9], [15, 16]])
+
+
+# ---- pictures ------------------------------------------------------------------------------------
+
+
+def drawn(figure):
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 4), (10_000, 31), (3, 70)])
+def test_pictures_of_odd_histories(size, strict):
+    pytest.importorskip("matplotlib")
+    start = time.perf_counter()
+    figure = made_up(*size, every=3).plot()
+    pixels = drawn(figure)
+    assert time.perf_counter() - start < 20  # about one second on an idle machine
+    assert pixels.std() > 10
+    colours = figure.axes[1].collections[0]
+    assert colours.get_array().size <= 240 * size[1]
+    assert figure.axes[0].get_xlim() == (0, size[0] * 3)
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+def test_all_of_one_odd_value(value, strict, tmp_path):
+    pytest.importorskip("matplotlib")
+    history = made_up(5, 3)
+    for name in RECORD.names:
+        history.gradients[name] = value
+    drawn(history.plot())
+    str(history), history._repr_html_()
+    history.to_jsonl(tmp_path / "a.jsonl")
+
+
+def test_the_picture_shows_the_numbers(trained):
+    pytest.importorskip("matplotlib")
+    figure = trained.plot()
+    loss, norms, ratios, frozen, *_ = figure.axes
+    np.testing.assert_array_equal(loss.patches[0].get_data().values, trained.loss)
+    np.testing.assert_allclose(norms.collections[0].get_array(), trained.gradients["grad_norm"].T)
+    np.testing.assert_allclose(frozen.collections[0].get_array(), trained.gradients["frozen"].T)
+    for l, line in enumerate(ratios.patches):
+        np.testing.assert_allclose(line.get_data().values, trained.gradients["update_ratio"][:, l])
+    assert ratios.lines[0].get_ydata()[0] == 1e-3
+    ledger = next(ax for ax in figure.axes if "factor" in ax.get_xlabel())
+    mean = gradients.over_time(trained.gradients)
+    ends = [bar.get_x() + bar.get_width() for bar in ledger.patches]
+    wanted = [*mean["weight_gain"][:-1], 1, *mean["activation_gain"][:-1], 1]
+    np.testing.assert_allclose(ends, wanted)
+    assert ledger.get_xscale() == "log"
+
+
+def test_zeros_have_a_colour_of_their_own():
+    pytest.importorskip("matplotlib")
+    history = made_up(3, 1)
+    history.gradients["grad_norm"][:, 0] = [0, 1e-4, np.inf]
+    norms = history.plot().axes[1]
+    assert norms.collections[0].get_array().mask.tolist() == [[True, False, False]]
+    assert norms.collections[0].get_array()[0, 2] == norms.collections[0].norm.vmax
+    assert norms.get_title(loc="right") == "grey: exactly 0"
+
+
+def test_the_picture_of_a_report(digits, strict):
+    pytest.importorskip("matplotlib")
+    report = vg.MLP([64, 20, 10], rng=0).inspect(*digits)
+    figure = report.plot()
+    drawn(figure)
+    norms, ledger = figure.axes
+    for line, name in zip(norms.lines, ("grad_norm", "delta_norm"), strict=True):
+        np.testing.assert_array_equal(line.get_xdata(), report.records[name])
+    assert len(ledger.patches) == 4
+    assert report.verdict in figure.get_suptitle()
+
+
+def test_the_picture_of_a_dead_net(strict):
+    pytest.importorskip("matplotlib")
+    report = vg.MLP([4, 6, 5, 3], init="zeros").inspect(np.ones((9, 4)), np.arange(9) % 3)
+    assert (report.records["grad_norm"] == 0).any()
+    figure = report.plot()
+    drawn(figure)
+    assert "of which exactly 0" in [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+
+
+def test_pictures_show_themselves_in_a_notebook(trained):
+    pytest.importorskip("matplotlib")
+    assert trained.plot()._repr_png_().startswith(b"\x89PNG")
+
+
+# ---- what cannot be --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["plot", "to_pandas", "to_jsonl"])
+def test_without_inspected_steps(method, small_problem, tmp_path):
+    history = vg.MLP([5, 3], rng=0).fit(*small_problem, epochs=1)
+    arguments = [tmp_path / "a.jsonl"] if method == "to_jsonl" else []
+    words = f"history.{method} is about inspected steps, and none of the 2 .* ask for them with fit"
+    with pytest.raises(ValueError, match=words):
+        getattr(history, method)(*arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_shown_without_inspected_steps(small_problem):
+    history = vg.MLP([5, 3], rng=0).fit(*small_problem, epochs=1)
+    for text in (str(history), history._repr_html_(), str(History(np.zeros(0))), History(np.zeros(0))._repr_html_()):
+        assert "No step was inspected; fit(..., inspect_every=10) shows" in text
+
+
+def test_a_file_that_cannot_be_written(trained, tmp_path):
+    for path, kind in ((tmp_path, IsADirectoryError), (tmp_path / "no" / "a.jsonl", FileNotFoundError)):
+        with pytest.raises(kind, match=r"the history cannot be written to this file .* choose another path") as caught:
+            trained.to_jsonl(path)
+        assert caught.value.filename == str(path)
+    with pytest.raises(TypeError, match="PathLike"):
+        trained.to_jsonl(1)  # not the file that standard output is
+
+
+@pytest.mark.parametrize(("method", "module"), [("plot", "matplotlib"), ("to_pandas", "pandas")])
+def test_what_is_not_installed_is_told(method, module, trained, small_problem, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    report = vg.MLP([5, 3], rng=0).inspect(*small_problem)
+    for name, shown in (("history", trained), ("report", report)):
+        words = rf"{name}.{method} needs {module}, which is not installed; install it with: pip install "
+        with pytest.raises(ImportError, match=re.escape(words)):
+            getattr(shown, method)()
+
+
+@pytest.mark.parametrize("name", ["history", "log", "tables", "portraits", "gradients"])
+def test_examples(name):
+    if name == "portraits":
+        pytest.importorskip("matplotlib")
+    assert doctest.testmod(importlib.import_module(f"vgfast.{name}")).failed == 0

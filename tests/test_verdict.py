@@ -1,0 +1,137 @@
+"""Sixty nets built to be well or ill in a known way; what is told of where, of whose fault it is, and of remedies."""
+
+import numpy as np
+import pytest
+
+import vgfast as vg
+from vgfast import _core, reference, verdict
+
+STEPS = 1000
+
+
+def data(rng, rows=64, n_in=20):
+    return rng.normal(size=(rows, n_in)).astype(np.float32), rng.integers(0, 5, rows)
+
+
+def built(word, seed):
+    """(net, X, y, optimizer) of a net that is ill in this way; sizes, depth and activation vary with the seed."""
+    rng = np.random.default_rng(seed)
+    X, y = data(rng)
+    width, depth = int(rng.integers(20, 80)), int(rng.integers(2, 9))
+    optimizer = vg.SGD(lr=0.05)
+    if word == "healthy":
+        activation, init = [("relu", "he_normal"), ("tanh", "glorot_uniform"), ("leaky_relu", "auto")][seed % 3]
+        return vg.MLP([20, *[width] * depth, 5], activation, init=init, rng=rng), X, y, optimizer
+    if word == "vanishing":
+        activation, init, hidden = [
+            ("sigmoid", "lecun_normal", 6 + depth),
+            ("relu", vg.init.normal(0.2 / width**0.5), 4 + depth),
+            ("tanh", vg.init.normal(0.2 / width**0.5), 4 + depth),
+        ][seed % 3]
+        return vg.MLP([20, *[width] * hidden, 5], activation, init=init, rng=rng), X, y, optimizer
+    if word == "exploding":
+        activation, std = [("relu", 8.0), ("leaky_relu", 8.0), ("identity", 5.0)][seed % 3]
+        init = vg.init.normal(std / width**0.5)
+        return vg.MLP([20, *[width] * (5 + depth), 5], activation, init=init, rng=rng), X, y, optimizer
+    if word == "saturated":
+        net = vg.MLP([20, *[width] * depth, 5], ["tanh", "sigmoid"][seed % 2], init="glorot_uniform", rng=rng)
+        layer = int(rng.integers(0, depth))
+        net.weights[layer][...] *= 60
+        return net, X, y, optimizer
+    net = vg.MLP([20, *[width] * depth, 5], "relu", rng=rng)
+    if word == "dead":
+        layer = int(rng.integers(0, depth))
+        some = rng.random(width) < 0.95
+        some[0] = False
+        net.biases[layer][some] = -100
+        return net, X, y, optimizer
+    return net, X, y, vg.SGD(lr=1e-9)
+
+
+def test_sixty_nets():
+    """57 right, as promised, and no healthy net accused."""
+    words = ("healthy", "vanishing", "exploding", "saturated", "dead", "frozen")
+    wrong = []
+    for word in words:
+        for seed in range(10):
+            net, X, y, optimizer = built(word, seed)
+            found = net.inspect(X, y, optimizer, STEPS, try_remedies=False).verdict
+            if found != word:
+                wrong.append((word, seed, found))
+    assert len(wrong) <= 3, wrong
+    assert not [one for one in wrong if one[0] == "healthy"]
+
+
+@pytest.mark.parametrize("depth", [1, 3, 10, 30])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "tanh"])
+def test_no_good_start_is_accused(activation, depth):
+    """First weights as they should be, of 8 to 200 units, batches of 1 to 200 rows."""
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        X, y = data(rng, int(rng.choice([1, 5, 32, 200])))
+        net = vg.MLP([20, *[int(rng.choice([40, 100, 200]))] * depth, 5], activation, rng=rng)
+        report = net.inspect(X, y, vg.SGD(lr=0.05), try_remedies=False)
+        assert report.verdict == "healthy", (seed, str(report))
+
+
+def test_where_and_whose_fault(rng):
+    X, y = data(rng)
+    small = vg.MLP([20, *[30] * 8, 5], "tanh", init=vg.init.normal(0.2 / 30**0.5), rng=0).inspect(X, y)
+    assert (small.verdict, small.fault) == ("vanishing", "weights")
+    flat = vg.MLP([20, *[30] * 12, 5], "sigmoid", init=vg.init.normal(1.0 / 30**0.5), rng=0).inspect(X, y)
+    assert (flat.verdict, flat.fault) == ("vanishing", "activations")
+    for report in (small, flat):
+        part = report.records["delta_norm"] / report.records["delta_norm"][-1]
+        assert part[report.layer - 1] < 1 / 1000 <= part[report.layer]
+        assert f"layer {report.layer}" in report.explanation
+    net = vg.MLP([20, 30, 30, 30, 5], rng=0)
+    net.biases[1][...] = -100
+    dead = net.inspect(X, y)
+    assert (dead.verdict, dead.layer, dead.fault) == ("dead", 2, "weights")
+    assert "100% of layer 2's units" in dead.explanation
+
+
+@pytest.mark.parametrize("word", ["vanishing", "exploding", "saturated", "dead", "frozen"])
+@pytest.mark.parametrize("kind", [vg.MLP, reference.MLP])
+def test_remedies_are_tried_and_the_first_is_a_cure(kind, word):
+    """What is printed of it is what comes of it, and the net is as it was."""
+    for seed in range(3):
+        net, X, y, optimizer = built(word, seed)
+        if kind is reference.MLP:
+            plain = reference.MLP(net.sizes, net.activations, dtype=net.dtype, rng=0)
+            plain.params[...] = net.params
+            net = plain
+        before = net.params.copy()
+        report = net.inspect(X, y, optimizer)
+        np.testing.assert_array_equal(net.params, before)
+        assert optimizer.lr in (0.05, 1e-9)
+        assert report.verdict == word
+        assert report.remedies[0].endswith("(healthy)")
+        assert max(map(len, str(report).splitlines())) <= 80
+
+
+def test_what_does_not_help_is_not_recommended():
+    net, X, y, optimizer = built("frozen", 0)
+    report = net.inspect(X, y, optimizer)
+    assert report.remedies
+    assert not [text for text in report.remedies if "init=" in text]
+    dark = vg.MLP(net.sizes, "tanh", rng=0).inspect(np.zeros_like(X), y)  # where a is 0, so is dW
+    assert dark.verdict == "frozen"
+    [said] = dark.remedies
+    assert said.startswith("none helped of what was tried: ")
+    assert "dtype='float64'" in said
+
+
+def test_a_remedy_says_what_it_does(rng):
+    X, y = data(rng)
+    net = vg.MLP([20, *[30] * 12, 5], "sigmoid", init="lecun_normal", rng=0)
+    report = net.inspect(X, y)
+    [cure] = [text for text in report.remedies if text.startswith("activation='relu'")]
+    gain = vg.MLP(net.sizes, "relu", init="he_normal", rng=0).inspect(X, y).numbers["total_gain"]
+    assert f"gain over all layers {gain:.2g} instead of {report.numbers['total_gain']:.2g}" in cure
+
+
+def test_the_limit_for_dead_units():
+    np.testing.assert_allclose(verdict.dead_limits((100, 4, 400), 64), [0.7, 1 - 1 / 8, 0.6])
+    np.testing.assert_allclose(verdict.dead_limits((10_000,), 1), [1 - 0.5 / 10_000])
+    assert set(verdict.SQUASHING) < set(_core.ACTIVATIONS)

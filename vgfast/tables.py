@@ -1,0 +1,165 @@
+"""Histories and reports as tables of text and of HTML, which needs no script and no picture file."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vgfast import gradients
+from vgfast.history import History, medians
+
+# More layers than these are shown by this many, evenly chosen: a notebook keeps the page in its file.
+_MOST_ROWS = 40
+_STOPS = 24
+# From small to large, for a terminal without colours and without Unicode.
+_SHADES = ".:-=+*#%@"
+# Of the colour map viridis, which the colour-blind can read too; a ninth apart.
+_VIRIDIS = ("440154", "472c7a", "3b518b", "2c718e", "21908d", "27ad81", "5cc863", "aadc32", "fde725")
+_ZERO = "#bbb"
+_HEADS = ("layer", "|dW|", "weights x activ. = gain", "step/W", "frozen", "sat.", "dead")
+
+
+def mean_rows(mean: np.ndarray) -> list[tuple[str, ...]]:
+    """A row a layer of what its records (L,) come to."""
+    rows: list[tuple[str, ...]] = []
+    for l, r in enumerate(mean, 1):
+        ledger = f"{r['weight_gain']:#.3g} x {r['activation_gain']:#.3g} = {r['gain']:#.3g}"
+        rows.append(
+            (
+                str(l),
+                f"{r['grad_norm']:.2e}",
+                ledger if np.isfinite(r["gain"]) else "-",
+                f"{r['update_ratio']:.1e}",
+                f"{r['frozen']:.1%}",
+                f"{r['saturated']:.0%}",
+                f"{r['dead']:.0%}",
+            )
+        )
+    return rows
+
+
+def over_time(history: History) -> np.ndarray:
+    """``gradients.over_time``, of records that may hold zeros and infinities, without warnings."""
+    with np.errstate(all="ignore"):
+        return gradients.over_time(history.gradients)
+
+
+def total_gain(mean: np.ndarray) -> str:
+    """One sentence on the signal from the last layer to the first."""
+    first, last = float(mean["delta_norm"][0]), float(mean["delta_norm"][-1])
+    if len(mean) == 1 or not 0 < last < np.inf or not np.isfinite(first):
+        return ""
+    share = f"{first / last:.2g} {'of' if first < last else 'times'}"
+    return f"Layer 1 gets {share} layer {len(mean)}'s signal."
+
+
+def _about(history: History) -> list[str]:
+    """In sentences: how long, how it ended, how it was inspected."""
+    steps, records, epochs = len(history.loss), len(history.steps), len(history.epochs)
+    text = f"{steps} step{'s' * (steps != 1)} in {epochs} epoch{'s' * (epochs != 1)}."
+    if epochs:
+        last = (f"{name} {value:.4g}" for name, value in history.epochs[-1].items() if name != "seconds")
+        text += f" The last: {', '.join(last)}."
+    if not records:
+        return [text, "No step was inspected; fit(..., inspect_every=10) shows where the gradient went."]
+    of = f"{records} inspected step{'s' * (records != 1)}"
+    return [text, f"Means over {of} (geometric, of shares arithmetic). {total_gain(over_time(history))}".strip()]
+
+
+def _places(norms: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """(places, smallest, largest): where each norm lies between the smallest and the largest that is not 0, from 0 to 1
+    by its logarithm; NaN for those that are not on a log axis."""
+    seen = norms[(norms > 0) & np.isfinite(norms)]
+    if not len(seen):
+        return np.full(norms.shape, np.nan), np.nan, np.nan
+    low, high = float(seen.min()), float(seen.max())
+    with np.errstate(all="ignore"):
+        logs = np.log10(norms)
+        places = (logs - np.log10(low)) / (np.log10(high) - np.log10(low)) if high > low else logs * 0 + 0.5
+    return np.where((norms > 0) & np.isfinite(norms), places, np.nan), low, high
+
+
+def history_text(history: History) -> str:
+    """As ``print(history)`` shows it, at most 80 columns wide; with a map of the gradient norms if there is room."""
+    import textwrap
+
+    about = [line for text in _about(history) for line in textwrap.wrap(text, gradients.WIDTH)]
+    if not len(history.steps):
+        return "\n".join(about)
+    rows = [_HEADS, *mean_rows(over_time(history))]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADS))]
+    lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    room = min(gradients.WIDTH - len(lines[0]) - 2, 24)
+    if room >= 6 and len(history.steps) > 1:
+        places, low, high = _places(medians(history.gradients["grad_norm"], room)[1].T)
+        lines[0] += "  " + "over time"[:room]
+        for l, layer in enumerate(places, 1):
+            shades = [_SHADES[round(p * (len(_SHADES) - 1))] if p == p else " " for p in layer]
+            lines[l] += "  " + "".join(shades)
+        if low == low:
+            scale = f"from {low:.1e} ({_SHADES[0]}) to {high:.1e} ({_SHADES[-1]})"
+            about.append(f"Over time: |dW| {scale}, by its logarithm.")
+    return "\n".join([*about, *(line.rstrip() for line in lines)])
+
+
+def colour(place: float) -> str:
+    """The colour from dark, 0, to bright, 1; grey for NaN.
+
+    >>> colour(0.0), colour(0.5), colour(float("nan"))
+    ('#440154', '#21908d', '#bbb')
+    """
+    if not 0 <= place <= 1:
+        return _ZERO
+    at = place * (len(_VIRIDIS) - 1)
+    i = min(int(at), len(_VIRIDIS) - 2)
+    ends = [[int(_VIRIDIS[j][k : k + 2], 16) for k in (0, 2, 4)] for j in (i, i + 1)]
+    return "#" + "".join(f"{round(a + (at - i) * (b - a)):02x}" for a, b in zip(*ends, strict=True))
+
+
+def _strip(places: Sequence[float]) -> str:
+    """A cell whose background goes through the places' colours from left to right."""
+    colours = [colour(p) for p in places]
+    background = colours[0] if len(set(colours)) == 1 else f"linear-gradient(90deg,{','.join(colours)})"
+    return f'<td style="background:{background}"></td>'
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], strips: Sequence[str]) -> str:
+    """The rows, each with its strip behind; of too many, some."""
+    chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MOST_ROWS)).round().astype(int))
+    cells = "".join(f"<th>{html.escape(head)}</th>" for head in heads)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in rows[i]) + strips[i] + "</tr>" for i in chosen
+    )
+    note = "" if len(chosen) == len(rows) else f"<p>{len(chosen)} of the {len(rows)} layers are shown.</p>"
+    return f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>{note}"
+
+
+def _key(low: float, high: float, grey: bool) -> str:
+    """What the colours mean."""
+    text = f"colour: |dW| by its logarithm, from {low:.1e} (dark) to {high:.1e} (bright)" if low == low else ""
+    also = "grey: exactly 0" if grey else ""
+    return f"<p>{'; '.join(part for part in (text, also) if part)}</p>"
+
+
+def history_html(history: History) -> str:
+    """A table with a row a layer, and in it the course of its gradient norm as colours; under 20 kB."""
+    about = "".join(f"<p>{html.escape(line)}</p>" for line in _about(history))
+    if not len(history.steps):
+        return about
+    places, low, high = _places(medians(history.gradients["grad_norm"], _STOPS)[1].T)
+    heads = (*_HEADS, f"|dW| from step {history.steps[0]} to {history.steps[-1]}")
+    table = _table(heads, mean_rows(over_time(history)), [_strip(layer) for layer in places.tolist()])
+    return about + table + _key(low, high, bool(np.isnan(places).any()))
+
+
+def report_html(report: Any) -> str:
+    """The table of a ``GradientReport`` with each layer's gradient norm as a colour, and its verdict; under 20 kB."""
+    (*heads,), *rows = report.rows()
+    places, low, high = _places(report.records["grad_norm"])
+    table = _table([*heads, "|dW|"], rows, [_strip([place]) for place in places.tolist()])
+    remedies = "".join(f"<li>{html.escape(remedy)}</li>" for remedy in report.remedies)
+    verdict = f"<p><b>{html.escape(report.verdict)}</b>: {html.escape(report.explanation)}</p><ul>{remedies}</ul>"
+    return table + _key(low, high, bool(np.isnan(places).any())) + verdict
