@@ -99,6 +99,7 @@ refuse_fast_math()
 # The linker reads them in this order: users before what they use.
 libraries = [
     library("train", "csrc/train.c", []),
+    library("inspect", "csrc/inspect.c", []),
     library("pace", "csrc/pace.c", []),
     library("forward", "csrc/forward.c", []),
     library("machine", "csrc/machine.c", []),

@@ -13,69 +13,8 @@
  * No sum over the batch is ever split, and sums over threads are taken in a fixed order. */
 #include <time.h>
 
-#include "kernels.h"
+#include "crew.h"
 #include "threads.h"
-
-/* What one thread knows while the team runs. */
-typedef struct {
-    vg_run *run;
-    int *pause;   /* told by thread 0 before the last meeting of a step, heard by all after it */
-    double until; /* seconds */
-    const vg_kernels *kernels;
-    int thread, n_threads;
-    size_t item;            /* bytes of an element */
-    size_t first_row, rows; /* this step's batch, in the order of the epoch */
-    int inspected, checked;
-    double guard;
-} crew;
-
-static void *at(const crew *c, const void *base, size_t offset) {
-    return base ? (char *)(uintptr_t)base + offset * c->item : NULL;
-}
-
-/* a[l], with l = 0 the gathered input; delta_l */
-static void *output(const crew *c, size_t l, size_t row) {
-    const vg_net *const net = c->run->net;
-    const size_t column = l ? net->layers[l - 1].column : 0;
-    const size_t ld = l ? net->layers[l - 1].ld : net->input_ld;
-    return at(c, c->run->memory, column * c->run->workspace->rows + row * ld);
-}
-static void *delta(const crew *c, size_t l, size_t row) {
-    const vg_layer *const layer = &c->run->net->layers[l - 1];
-    const size_t column = layer->column - c->run->net->input_ld;
-    return at(c, c->run->memory,
-              c->run->workspace->deltas + column * c->run->workspace->rows + row * layer->ld);
-}
-/* phi' of layer l, with the ld of its outputs; NULL if it is not kept, but told from the outputs */
-static void *kept_slopes(const crew *c, size_t l, size_t row) {
-    const vg_layer *const layer = &c->run->net->layers[l - 1];
-    const vg_workspace *const w = c->run->workspace;
-    if (!vg_keeps_slopes(layer->activation)) return NULL;
-    return at(c, c->run->memory, w->slopes + layer->slopes * w->rows + row * layer->ld);
-}
-static const void *slope_source(const crew *c, size_t l, size_t row) {
-    const void *const slopes = kept_slopes(c, l, row);
-    return slopes ? slopes : output(c, l, row);
-}
-static size_t ld_of(const crew *c, size_t l) {
-    return l ? c->run->net->layers[l - 1].ld : c->run->net->input_ld;
-}
-static void *scratch(const crew *c) {
-    const vg_workspace *const w = c->run->workspace;
-    return at(c, c->run->memory, w->scratch + (size_t)c->thread * w->per_thread);
-}
-/* Of delta_{l+1} W_{l+1}^T, one for each tile of rows. */
-static vg_norm *tile_norms(const crew *c, size_t l) {
-    const vg_workspace *const w = c->run->workspace;
-    return (vg_norm *)(void *)(c->run->notes + w->tile_norms) + (l - 1) * w->rows;
-}
-/* Of block b of the weights; after the blocks, of the biases of each layer. */
-static vg_summary *summary(const crew *c, size_t b) {
-    return (vg_summary *)(void *)(c->run->notes + c->run->workspace->summaries) + b;
-}
-static vg_statistics *statistics(const crew *c, size_t l) {
-    return (vg_statistics *)(void *)(c->run->notes + c->run->workspace->statistics) + (l - 1);
-}
 
 /* ---- A: rows --------------------------------------------------------------------------------- */
 
@@ -233,18 +172,6 @@ static void apply_biases(crew *c, size_t l, const void *gradient, const vg_updat
                     at(c, c->run->velocity, layer->biases), &of_biases, &c->guard, NULL);
 }
 
-/* What is told of layer l beside its weights. */
-static void layer_statistics(const crew *c, size_t l, const void *bias_gradient) {
-    const vg_net *const net = c->run->net;
-    const vg_layer *const layer = &net->layers[l - 1];
-    summary(c, net->n_blocks + l - 1)->gradient =
-        c->kernels->square_norm(layer->n_out, bias_gradient);
-    if (!c->inspected) return;
-    c->kernels->statistics(layer->activation, c->rows, layer->n_out, slope_source(c, l, 0),
-                           layer->ld, delta(c, l, 0), layer->ld, layer->n_in, output(c, l - 1, 0),
-                           ld_of(c, l - 1), statistics(c, l));
-}
-
 static void fused_visit(crew *c, size_t l, size_t first, size_t last, size_t block,
                         const vg_update *update) {
     const vg_run *const run = c->run;
@@ -257,7 +184,7 @@ static void fused_visit(crew *c, size_t l, size_t first, size_t last, size_t blo
     if (first > 0) return;
     bias_gradient(c, l, scratch(c));
     apply_biases(c, l, scratch(c), update);
-    if (c->inspected) layer_statistics(c, l, scratch(c));
+    if (c->inspected) vg_tell_layer(c, l, scratch(c));
 }
 
 static void gradient_visit(crew *c, size_t l, size_t first, size_t last, size_t block,
@@ -273,7 +200,7 @@ static void gradient_visit(crew *c, size_t l, size_t first, size_t last, size_t 
         c->kernels->square_norm((last - first) * layer->n_out, at(c, dw, first * layer->n_out));
     if (first > 0) return;
     bias_gradient(c, l, db);
-    layer_statistics(c, l, db);
+    vg_tell_layer(c, l, db);
 }
 
 static void apply_visit(crew *c, size_t l, size_t first, size_t last, size_t block,
@@ -285,70 +212,6 @@ static void apply_visit(crew *c, size_t l, size_t first, size_t last, size_t blo
     c->kernels->sgd((last - first) * layer->n_out, at(c, run->gradient, start),
                     at(c, run->params, start), at(c, run->velocity, start), update, &c->guard, s);
     if (first == 0) apply_biases(c, l, at(c, run->gradient, layer->biases), update);
-}
-
-/* ---- inspection ------------------------------------------------------------------------------ */
-
-/* tr(Sigma) / |G|^2, both without bias, from the squared norms of the batch's gradient and, in the
- * mean, of its samples' (McCandlish and others, "An empirical model of large-batch training", 2018,
- * appendix A). Where the batch cannot tell the gradient from noise, it is infinite. */
-static double noise_scale(double batch_norm, double sample_norm, double rows) {
-    const double ratio = batch_norm / sample_norm, square = ratio * ratio;
-    const double noise = square < 1 ? 1 - square : 0, signal = rows * square - 1;
-    if (rows == 1 || isnan(square)) return NAN;
-    return signal > 0 ? rows * noise / signal : INFINITY;
-}
-
-/* The quantities of layer l, from what the passes have summed; blocks and rows in their order. */
-static void write_record(const crew *c, size_t l, vg_record *record) {
-    const vg_net *const net = c->run->net;
-    const vg_layer *const layer = &net->layers[l - 1];
-    const size_t end = l < net->n_layers ? net->layers[l].block : net->n_blocks;
-    vg_summary sum = {0};
-    for (size_t b = layer->block; b < end; b++) vg_summary_add(&sum, summary(c, b));
-    const double weights = (double)layer->n_in * (double)layer->n_out;
-    const double units = (double)layer->n_out, entries = (double)c->rows * units;
-    const vg_statistics *const s = statistics(c, l);
-    const double db = vg_norm_root(summary(c, net->n_blocks + l - 1)->gradient);
-    const double dw = vg_norm_root(sum.gradient), rows = (double)c->rows;
-    const double sample_norm = vg_norm_root(s->samples) * sqrt(rows);
-    *record = (vg_record){
-        .grad_norm = dw,
-        .bias_grad_norm = db,
-        .weight_norm = vg_norm_root(sum.weight),
-        .delta_norm = vg_norm_root(s->delta),
-        .speed = db,
-        .weight_gain = NAN,
-        .activation_gain = NAN,
-        .gain = NAN,
-        .mean_derivative = s->derivative / entries,
-        .saturated = s->saturated / entries,
-        .dead = s->dead / units,
-        .update_ratio = vg_norm_root(sum.step) / vg_norm_root(sum.weight),
-        .frozen = sum.frozen / weights,
-        .stuck = sum.stuck / weights,
-        .zero = sum.zero / weights,
-        .subnormal = sum.subnormal / weights,
-        .max_abs = sum.max_abs,
-        .sample_norm = sample_norm,
-        .noise_scale = noise_scale(hypot(dw, db), sample_norm, rows),
-    };
-    if (l == net->n_layers) return;
-    vg_norm raw = {0, 0};
-    for (size_t r = 0; r < c->rows; r += c->kernels->tile_rows)
-        vg_norm_add(&raw, tile_norms(c, l)[r / c->kernels->tile_rows]);
-    const double next = vg_norm_root(statistics(c, l + 1)->delta);
-    record->weight_gain = vg_norm_root(raw) / next;
-    record->activation_gain = record->delta_norm / vg_norm_root(raw);
-    record->gain = record->delta_norm / next;
-}
-
-/* Each thread writes those of its layers. */
-static void write_records(const crew *c) {
-    const vg_run *const run = c->run;
-    const size_t n_layers = run->net->n_layers;
-    for (size_t l = 1 + (size_t)c->thread; l <= n_layers; l += (size_t)c->n_threads)
-        write_record(c, l, &run->records[run->n_records * n_layers + l - 1]);
 }
 
 /* ---- one step -------------------------------------------------------------------------------- */
@@ -446,7 +309,7 @@ static vg_status take_step(crew *c, size_t step) {
     vg_team_meet(c->n_threads);
     const vg_status status = *c->pause ? VG_PAUSED : VG_DONE;
     if (c->inspected) {
-        write_records(c);
+        vg_write_records(c);
         vg_team_meet(c->n_threads);
         if (c->thread == 0) run->n_records++;
     }

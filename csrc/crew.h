@@ -1,0 +1,75 @@
+/* crew.h - what one thread knows during a run of steps, and where in memory things of layer l are:
+ * shared by train.c, which takes the steps, and inspect.c, which tells of them. */
+#ifndef VG_CREW_H
+#define VG_CREW_H
+
+#include "kernels.h"
+
+/* What one thread knows while the team runs. */
+typedef struct {
+    vg_run *run;
+    int *pause;   /* told by thread 0 before the last meeting of a step, heard by all after it */
+    double until; /* seconds */
+    const vg_kernels *kernels;
+    int thread, n_threads;
+    size_t item;            /* bytes of an element */
+    size_t first_row, rows; /* this step's batch, in the order of the epoch */
+    int inspected, checked;
+    double guard;
+} crew;
+
+static inline void *at(const crew *c, const void *base, size_t offset) {
+    return base ? (char *)(uintptr_t)base + offset * c->item : NULL;
+}
+
+/* a[l], with l = 0 the gathered input; delta_l */
+static inline void *output(const crew *c, size_t l, size_t row) {
+    const vg_net *const net = c->run->net;
+    const size_t column = l ? net->layers[l - 1].column : 0;
+    const size_t ld = l ? net->layers[l - 1].ld : net->input_ld;
+    return at(c, c->run->memory, column * c->run->workspace->rows + row * ld);
+}
+static inline void *delta(const crew *c, size_t l, size_t row) {
+    const vg_layer *const layer = &c->run->net->layers[l - 1];
+    const size_t column = layer->column - c->run->net->input_ld;
+    return at(c, c->run->memory,
+              c->run->workspace->deltas + column * c->run->workspace->rows + row * layer->ld);
+}
+/* phi' of layer l, with the ld of its outputs; NULL if it is not kept, but told from the outputs */
+static inline void *kept_slopes(const crew *c, size_t l, size_t row) {
+    const vg_layer *const layer = &c->run->net->layers[l - 1];
+    const vg_workspace *const w = c->run->workspace;
+    if (!vg_keeps_slopes(layer->activation)) return NULL;
+    return at(c, c->run->memory, w->slopes + layer->slopes * w->rows + row * layer->ld);
+}
+static inline const void *slope_source(const crew *c, size_t l, size_t row) {
+    const void *const slopes = kept_slopes(c, l, row);
+    return slopes ? slopes : output(c, l, row);
+}
+static inline size_t ld_of(const crew *c, size_t l) {
+    return l ? c->run->net->layers[l - 1].ld : c->run->net->input_ld;
+}
+static inline void *scratch(const crew *c) {
+    const vg_workspace *const w = c->run->workspace;
+    return at(c, c->run->memory, w->scratch + (size_t)c->thread * w->per_thread);
+}
+/* Of delta_{l+1} W_{l+1}^T, one for each tile of rows. */
+static inline vg_norm *tile_norms(const crew *c, size_t l) {
+    const vg_workspace *const w = c->run->workspace;
+    return (vg_norm *)(void *)(c->run->notes + w->tile_norms) + (l - 1) * w->rows;
+}
+/* Of block b of the weights; after the blocks, of the biases of each layer. */
+static inline vg_summary *summary(const crew *c, size_t b) {
+    return (vg_summary *)(void *)(c->run->notes + c->run->workspace->summaries) + b;
+}
+static inline vg_statistics *statistics(const crew *c, size_t l) {
+    return (vg_statistics *)(void *)(c->run->notes + c->run->workspace->statistics) + (l - 1);
+}
+
+/* inspect.c. What is told of layer l beside its weights; with its db. */
+void vg_tell_layer(const crew *c, size_t l, const void *bias_gradient);
+
+/* inspect.c. The record of the step: each thread writes those of its layers, after all have met. */
+void vg_write_records(const crew *c);
+
+#endif

@@ -1,0 +1,74 @@
+/* inspect.c - a step's record: the quantities of gradients.py, from what the passes have summed. */
+#include "crew.h"
+
+void vg_tell_layer(const crew *c, size_t l, const void *bias_gradient) {
+    const vg_net *const net = c->run->net;
+    const vg_layer *const layer = &net->layers[l - 1];
+    summary(c, net->n_blocks + l - 1)->gradient =
+        c->kernels->square_norm(layer->n_out, bias_gradient);
+    if (!c->inspected) return;
+    c->kernels->statistics(layer->activation, c->rows, layer->n_out, slope_source(c, l, 0),
+                           layer->ld, delta(c, l, 0), layer->ld, layer->n_in, output(c, l - 1, 0),
+                           ld_of(c, l - 1), statistics(c, l));
+}
+
+/* tr(Sigma) / |G|^2, both without bias, from the norm of the batch's gradient and the root mean
+ * square of its samples' (McCandlish and others, "An empirical model of large-batch training", 2018,
+ * appendix A). Where the batch cannot tell the gradient from noise, it is infinite. */
+static double noise_scale(double batch_norm, double sample_norm, double rows) {
+    const double ratio = batch_norm / sample_norm, square = ratio * ratio;
+    const double noise = square < 1 ? 1 - square : 0, signal = rows * square - 1;
+    if (rows == 1 || isnan(square)) return NAN;
+    return signal > 0 ? rows * noise / signal : INFINITY;
+}
+
+/* The quantities of layer l, from what the passes have summed; blocks and rows in their order. */
+static void write_record(const crew *c, size_t l, vg_record *record) {
+    const vg_net *const net = c->run->net;
+    const vg_layer *const layer = &net->layers[l - 1];
+    const size_t end = l < net->n_layers ? net->layers[l].block : net->n_blocks;
+    vg_summary sum = {0};
+    for (size_t b = layer->block; b < end; b++) vg_summary_add(&sum, summary(c, b));
+    const double weights = (double)layer->n_in * (double)layer->n_out;
+    const double units = (double)layer->n_out, entries = (double)c->rows * units;
+    const vg_statistics *const s = statistics(c, l);
+    const double db = vg_norm_root(summary(c, net->n_blocks + l - 1)->gradient);
+    const double dw = vg_norm_root(sum.gradient), rows = (double)c->rows;
+    const double sample_norm = vg_norm_root(s->samples) * sqrt(rows);
+    *record = (vg_record){
+        .grad_norm = dw,
+        .bias_grad_norm = db,
+        .weight_norm = vg_norm_root(sum.weight),
+        .delta_norm = vg_norm_root(s->delta),
+        .speed = db,
+        .weight_gain = NAN,
+        .activation_gain = NAN,
+        .gain = NAN,
+        .mean_derivative = s->derivative / entries,
+        .saturated = s->saturated / entries,
+        .dead = s->dead / units,
+        .update_ratio = vg_norm_root(sum.step) / vg_norm_root(sum.weight),
+        .frozen = sum.frozen / weights,
+        .stuck = sum.stuck / weights,
+        .zero = sum.zero / weights,
+        .subnormal = sum.subnormal / weights,
+        .max_abs = sum.max_abs,
+        .sample_norm = sample_norm,
+        .noise_scale = noise_scale(hypot(dw, db), sample_norm, rows),
+    };
+    if (l == net->n_layers) return;
+    vg_norm raw = {0, 0};
+    for (size_t r = 0; r < c->rows; r += c->kernels->tile_rows)
+        vg_norm_add(&raw, tile_norms(c, l)[r / c->kernels->tile_rows]);
+    const double next = vg_norm_root(statistics(c, l + 1)->delta);
+    record->weight_gain = vg_norm_root(raw) / next;
+    record->activation_gain = record->delta_norm / vg_norm_root(raw);
+    record->gain = record->delta_norm / next;
+}
+
+void vg_write_records(const crew *c) {
+    const vg_run *const run = c->run;
+    const size_t n_layers = run->net->n_layers;
+    for (size_t l = 1 + (size_t)c->thread; l <= n_layers; l += (size_t)c->n_threads)
+        write_record(c, l, &run->records[run->n_records * n_layers + l - 1]);
+}
