@@ -66,6 +66,21 @@ static inline vg_statistics *statistics(const crew *c, size_t l) {
     return (vg_statistics *)(void *)(c->run->notes + c->run->workspace->statistics) + (l - 1);
 }
 
+/* Where this thread counts the exponents of a layer's gradient, and how many tables' bins that is;
+ * told_exponents: NULL unless they are asked for on this step. */
+static inline uint32_t *exponent_tables(const crew *c, size_t *n) {
+    *n = VG_EXPONENT_TABLES * vg_exponent_bins(c->run->net->dtype);
+    return (uint32_t *)(void *)(c->run->notes + c->run->workspace->tallies) +
+           (size_t)c->thread * *n;
+}
+static inline uint32_t *told_exponents(const crew *c) {
+    size_t n;
+    return c->inspected && c->run->exponents ? exponent_tables(c, &n) : NULL;
+}
+
+/* inspect.c. Add what this thread has counted, of layer l, to the step's histogram; forget it. */
+void vg_tell_exponents(const crew *c, size_t l);
+
 /* inspect.c. What is told of layer l beside its weights; with its db. */
 void vg_tell_layer(const crew *c, size_t l, const void *bias_gradient);
 

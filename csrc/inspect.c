@@ -1,5 +1,25 @@
 /* inspect.c - a step's record: the quantities of gradients.py, from what the passes have summed. */
+#include <stdatomic.h>
+
 #include "crew.h"
+
+/* Whole numbers: in whatever order threads add them, the sum is the same. */
+void vg_tell_exponents(const crew *c, size_t l) {
+    uint32_t *const tables = told_exponents(c);
+    if (!tables) return;
+    const vg_run *const run = c->run;
+    const size_t bins = vg_exponent_bins(run->net->dtype);
+    uint32_t *const histogram =
+        run->exponents + (run->n_records * run->net->n_layers + l - 1) * bins;
+    for (size_t b = 0; b < bins; b++) {
+        uint32_t count = 0;
+        for (size_t t = 0; t < VG_EXPONENT_TABLES; t++) {
+            count += tables[t * bins + b];
+            tables[t * bins + b] = 0;
+        }
+        if (count > 0) atomic_fetch_add((_Atomic uint32_t *)(void *)&histogram[b], count);
+    }
+}
 
 void vg_tell_layer(const crew *c, size_t l, const void *bias_gradient) {
     const vg_net *const net = c->run->net;

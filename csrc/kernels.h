@@ -48,6 +48,10 @@ static inline size_t vg_packed_rows(size_t k, size_t item) {
  * instruction set can change under a workspace. */
 enum { VG_TILE_ROWS = 12, VG_TILE_COLS = 48, VG_TILE_SIZE = VG_TILE_ROWS * VG_TILE_COLS };
 
+/* Tables of one histogram of exponents that take turns: with one, an entry would wait for the one
+ * before whenever both fall into the same bin. */
+enum { VG_EXPONENT_TABLES = 4 };
+
 /* A sum of squares as sum * 4^exponent: neither 1e-200 nor 1e+200 squared leaves its range. */
 typedef struct {
     double sum, exponent;
@@ -107,11 +111,11 @@ typedef struct {
 
     /* Rows [first, last) of dW = x^T dy: written to gradient (n_in, n_out) if that is not NULL,
      * else applied to weights and velocity (n_in, n_out). summaries: NULL, or what to fill, one for
-     * each VG_BLOCK_ROWS rows. */
+     * each VG_BLOCK_ROWS rows. exponents: NULL, or tables to count in, with summaries only. */
     void (*weight_update)(size_t rows, size_t first, size_t last, size_t n_out, const void *x,
                           size_t ldx, const void *dy, size_t lddy, void *weights, void *velocity,
                           void *gradient, const vg_update *update, void *scratch, double *guard,
-                          vg_summary *summaries);
+                          vg_summary *summaries, uint32_t *exponents);
 
     /* sums (n) = the column sums of dy (rows, n; ld) */
     void (*column_sums)(size_t rows, size_t n, const void *dy, size_t ld, void *sums);
@@ -126,6 +130,9 @@ typedef struct {
     void (*loss)(vg_loss loss, size_t rows, size_t n, const void *z, size_t ld,
                  const int32_t *labels, const void *targets, const int64_t *order, double batch,
                  double *losses, double *correct, void *dz, double *guard);
+
+    /* tables (VG_EXPONENT_TABLES, bins) += the exponents of x (rows, n; ld) */
+    void (*count_exponents)(size_t rows, size_t n, const void *x, size_t ld, uint32_t *tables);
 
     void (*exponential)(size_t n, const void *x, void *y);
     /* y = phi(z) and slopes = phi'(z), n elements; either may be NULL */

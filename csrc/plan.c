@@ -27,6 +27,7 @@ static size_t round_up(size_t n, int *fits) {
 }
 
 size_t vg_item_size(vg_dtype dtype) { return dtype == VG_F32 ? sizeof(float) : sizeof(double); }
+size_t vg_exponent_bins(vg_dtype dtype) { return dtype == VG_F32 ? 1 << 8 : 1 << 11; }
 
 int vg_net_lay_out(vg_net *net) {
     int fits = 1;
@@ -91,7 +92,10 @@ int vg_workspace_lay_out(const vg_net *net, size_t rows, int n_threads, vg_works
                                 sizeof(vg_summary) / sizeof(double), &fits);
     w->guards =
         add_product(w->statistics, net->n_layers, sizeof(vg_statistics) / sizeof(double), &fits);
-    w->n_notes = add_product(w->guards, threads, GUARD_STRIDE, &fits);
+    w->tallies = add_product(w->guards, threads, GUARD_STRIDE, &fits);
+    const size_t tables = VG_EXPONENT_TABLES * vg_exponent_bins(net->dtype);
+    w->n_notes =
+        add_product(w->tallies, threads, tables * sizeof(uint32_t) / sizeof(double), &fits);
     return fits ? 0 : -1;
 }
 

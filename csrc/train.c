@@ -11,6 +11,7 @@
  *   C  each thread applies it to its blocks. (After a trip: twice, the first time without storing.)
  *
  * No sum over the batch is ever split, and sums over threads are taken in a fixed order. */
+#include <string.h>
 #include <time.h>
 
 #include "crew.h"
@@ -180,7 +181,8 @@ static void fused_visit(crew *c, size_t l, size_t first, size_t last, size_t blo
     c->kernels->weight_update(
         c->rows, first, last, layer->n_out, output(c, l - 1, 0), ld_of(c, l - 1), delta(c, l, 0),
         layer->ld, at(c, run->params, layer->weights), at(c, run->velocity, layer->weights), NULL,
-        update, scratch(c), &c->guard, s);
+        update, scratch(c), &c->guard, s, told_exponents(c));
+    vg_tell_exponents(c, l);
     if (first > 0) return;
     bias_gradient(c, l, scratch(c));
     apply_biases(c, l, scratch(c), update);
@@ -195,7 +197,7 @@ static void gradient_visit(crew *c, size_t l, size_t first, size_t last, size_t 
     void *const db = at(c, run->gradient, layer->biases);
     c->kernels->weight_update(c->rows, first, last, layer->n_out, output(c, l - 1, 0),
                               ld_of(c, l - 1), delta(c, l, 0), layer->ld, NULL, NULL, dw, update,
-                              scratch(c), &c->guard, NULL);
+                              scratch(c), &c->guard, NULL, NULL);
     summary(c, block)->gradient =
         c->kernels->square_norm((last - first) * layer->n_out, at(c, dw, first * layer->n_out));
     if (first > 0) return;
@@ -211,6 +213,11 @@ static void apply_visit(crew *c, size_t l, size_t first, size_t last, size_t blo
     vg_summary *const s = wanted_summary(c, block, update);
     c->kernels->sgd((last - first) * layer->n_out, at(c, run->gradient, start),
                     at(c, run->params, start), at(c, run->velocity, start), update, &c->guard, s);
+    if (s && told_exponents(c)) {
+        c->kernels->count_exponents(1, (last - first) * layer->n_out, at(c, run->gradient, start),
+                                    0, told_exponents(c));
+        vg_tell_exponents(c, l);
+    }
     if (first == 0) apply_biases(c, l, at(c, run->gradient, layer->biases), update);
 }
 
@@ -334,7 +341,9 @@ static void train(void *context, int thread, int n_threads) {
         .n_threads = n_threads,
         .item = vg_item_size(run->net->dtype),
     };
-    size_t step = run->step;
+    size_t step = run->step, n;
+    uint32_t *const tables = exponent_tables(&c, &n);
+    if (run->exponents) memset(tables, 0, n * sizeof *tables);
     vg_status status = VG_DONE;
     while (step < run->n_steps && status == VG_DONE) {
         status = take_step(&c, step);

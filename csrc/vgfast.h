@@ -53,6 +53,9 @@ int vg_net_lay_out(vg_net *net);
 
 size_t vg_item_size(vg_dtype dtype);
 
+/* Bins of a histogram of exponents: 256 or 2048. */
+size_t vg_exponent_bins(vg_dtype dtype);
+
 /* ---- the workspace: memory for one batch in flight ------------------------------------------- */
 
 typedef struct {
@@ -66,7 +69,7 @@ typedef struct {
     double flops;      /* of one training step */
 
     /* Offsets in a second piece of memory, of n_notes doubles. First there, the rows' losses. */
-    size_t row_correct, tile_norms, summaries, statistics, guards, n_notes;
+    size_t row_correct, tile_norms, summaries, statistics, guards, tallies, n_notes;
 } vg_workspace;
 
 /* For training with batches of `rows`. Returns 0, or -1 if that does not fit the address space. */
@@ -150,6 +153,8 @@ typedef struct {
     size_t inspect_every; /* 0: never; else steps whose number in the whole run divides by it */
     size_t steps_before;  /* steps of the run before this epoch */
     vg_record *records;   /* (.., L), filled from n_records on */
+    uint32_t *exponents;  /* (.., L, bins), likewise added to; or NULL. By the exponent bits of dW's
+                           * entries: 0 for zeros and subnormals, the last bin for what is not finite */
     size_t n_records;
     double seconds; /* pause after about this time; 0: do not */
 

@@ -34,15 +34,17 @@ static long products(size_t m, size_t n, size_t k) {
         reals(VG_TILE_SIZE + (n > k ? n : k) * VG_TILE_COLS + vg_packed_rows(k, item) * k);
     vg_norm *norms = malloc(m * sizeof(vg_norm));
     vg_summary *summaries = malloc((m + VG_BLOCK_ROWS - 1) / VG_BLOCK_ROWS * sizeof(vg_summary));
+    uint32_t *tables = calloc(VG_EXPONENT_TABLES * vg_exponent_bins(dtype), sizeof(uint32_t));
     vg_update update = {
         .lr = 0.1, .momentum = 0.9, .decay = 0.1, .clip_value = 1, .scale = 1, .commit = 1};
     kernels->dense_forward(m, k, n, a, k, b, bias, VG_SIGMOID, c, n, x, scratch, &guard);
     kernels->dense_backward(m, n, k, a, k, bt, VG_TANH, x, n, c, n, scratch, &guard, norms);
-    kernels->weight_update(k, 0, m, n, at, m, b, n, c, v, NULL, &update, scratch, &guard,
-                           summaries);
-    kernels->weight_update(k, 0, m, n, at, m, b, n, NULL, NULL, c, &update, scratch, &guard, NULL);
+    kernels->weight_update(k, 0, m, n, at, m, b, n, c, v, NULL, &update, scratch, &guard, summaries,
+                           tables);
+    kernels->weight_update(k, 0, m, n, at, m, b, n, NULL, NULL, c, &update, scratch, &guard, NULL,
+                           NULL);
     free(a), free(at), free(b), free(bt), free(c), free(bias), free(x), free(v), free(scratch),
-        free(norms), free(summaries);
+        free(norms), free(summaries), free(tables);
     return 4;
 }
 
@@ -118,6 +120,7 @@ static long training(const size_t *sizes, size_t n_layers, vg_activation activat
         .sgd = {.lr = lr, .momentum = 0.9, .clip_norm = clip_norm, .clip_value = INFINITY},
         .inspect_every = inspect_every,
         .records = malloc(2 * steps * n_layers * sizeof(vg_record)),
+        .exponents = calloc(2 * steps * n_layers * vg_exponent_bins(dtype), sizeof(uint32_t)),
     };
     for (size_t epoch = 0; epoch < 2; epoch++) {
         run.step = 0, run.n_steps = steps, run.steps_before = epoch * steps;
@@ -128,6 +131,7 @@ static long training(const size_t *sizes, size_t n_layers, vg_activation activat
     free((void *)(uintptr_t)run.x), free(run.params), free(run.velocity), free(run.gradient);
     free(run.memory), free(run.notes), free(z), free(scratch), free(layers), free(labels);
     free(order), free(run.losses), free(run.correct), free(run.records);
+    free(run.exponents);
     return 1;
 }
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from vgfast import bench, children, cli, peers, tuned
+from vgfast import bench, bench_inspection, children, cli, peers, tuned
 
 
 def run(*arguments, path=None, **kwargs):
@@ -185,6 +185,37 @@ def test_the_tables_fit_into_80_columns(tmp_path):
     assert "…" not in text.getvalue()
     assert text.getvalue().count("234,500*") == 7
     assert text.getvalue().count("234,500-234,500") == 8
+
+
+def test_what_inspection_costs(monkeypatch, capsys):
+    """For programs and for readers, on a net that is quick."""
+    monkeypatch.setitem(bench.WORKLOADS, "funnel", peers.Problem((8, 16, 12, 3), "relu", 8, 64))
+    monkeypatch.setenv("COLUMNS", "80")
+    asked = ["bench", "--inspection", "--quick", "--rounds", "2", "--threads", "1"]
+    assert cli.main([*asked, "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert list(data["vgfast"]) == ["none", "scalars", "histograms"]
+    for found in data["vgfast"].values():
+        assert len(found["step"]["rounds"]) == len(found["ratio"]["rounds"]) == 2
+        pairs = zip(found["step"]["rounds"], data["vgfast"]["none"]["step"]["rounds"], strict=True)
+        assert found["ratio"]["rounds"] == [ours / plain for ours, plain in pairs]
+    assert data["vgfast"]["histograms"]["ratio"]["median"] > 1  # 2.6, on so small a net
+    assert data["cockpit"]["published"]["NormTest"]["ratio"] == 12.7
+
+    assert cli.main(asked) == 0
+    wide = {"step": bench.summary([5.4321]), "ratio": bench.summary([99])}
+    bench_inspection.show({**data, "vgfast": {name: wide for name in data["vgfast"]}}, Console(width=80))
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    assert said.count("Inspecting every step of 8-16-12-3, batch 8") == 2
+    assert said.count("5,432-5,432") == 3
+    assert "…" not in said
+
+
+def test_inspection_is_timed_on_one_net_without_peers(capsys):
+    assert cli.main(["bench", "--inspection", "--peers", "numpy"]) == 1
+    said = capsys.readouterr().err
+    assert said == "vgfast: --inspection times vgfast alone, on funnel; leave out --peers numpy\n"
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])

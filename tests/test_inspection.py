@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast import _core
+from vgfast import _core, reference
 
 EXACT = np.longdouble
 # Of each activation: phi, phi', and the largest |phi'| and |phi''|.
@@ -196,3 +196,52 @@ def test_frozen_weights_bit_by_bit(isa, dtype, momentum, rng):
             seen.add(round(float(r.frozen), 1))
     assert {0.0, 1.0} <= seen
     assert len(seen) > 3
+
+
+def exponents(dw):
+    """The histogram by the definition, with frexp: 2^(e - 1) <= |x| < 2^e."""
+    bits, bias = (8, 127) if dw.dtype == np.float32 else (11, 1023)
+    counts = np.zeros(1 << bits, int)
+    for x in dw.ravel():
+        e = int(np.frexp(x)[1]) - 1
+        counts[0 if x == 0 or e < 1 - bias else e + bias] += 1
+    return counts
+
+
+@pytest.mark.parametrize("how", [{}, {"momentum": 0.9}, {"clip_norm": 0.01}], ids=["plain", "momentum", "clip"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_histograms_of_exponents(isa, dtype, how, threads, rng):
+    """Of every gradient of a training, on the way through registers and through memory; zeros and subnormals in the
+    first bin."""
+    X, y = rng.normal(size=(50, 60)), rng.integers(0, 4, 50)
+    X[:, 5] = 0
+    X[:, 6] *= 1e-40 if dtype == "float32" else 1e-310
+    net, other = (vg.MLP([60, 70, 33, 4], "tanh", dtype=dtype, rng=2) for _ in range(2))
+    with vg.threads(threads):
+        history = net.fit(X, y, 2, 25, vg.SGD(lr=0.1, **how), shuffle=False, inspect_every=3, inspect="histograms")
+    assert history.exponents.shape == (2, 3, 256 if dtype == "float32" else 2048)
+    assert history.exponents.dtype == np.uint32
+    first = other.gradients(X[:25], y[:25])
+    for counts, dw in zip(history.exponents[0], first.weights, strict=True):
+        np.testing.assert_array_equal(counts, exponents(dw))
+    assert history.exponents[0, 0, 0] == 2 * 70
+    np.testing.assert_array_equal(history.exponents.sum(axis=2), [[60 * 70, 70 * 33, 33 * 4]] * 2)
+    report = other.inspect(X[:25], y[:25], inspect="histograms")
+    np.testing.assert_array_equal(report.exponents, history.exponents[0])
+    assert other.inspect(X, y).exponents is None
+    assert other.fit(X, y, 1, inspect_every=1).exponents is None
+
+
+def test_the_textbook_counts_alike(dtype, rng):
+    X, y = rng.normal(size=(30, 12)), rng.integers(0, 4, 30)
+    nets = [kind([12, 20, 4], dtype=dtype, rng=2) for kind in (vg.MLP, reference.MLP)]
+    a, b = (net.fit(X, y, 1, 10, inspect_every=1, inspect="histograms").exponents for net in nets)
+    assert a.shape == b.shape
+    assert np.abs(a.astype(int) - b.astype(int)).sum() <= 0.01 * a.sum()  # a power of two can be just missed
+
+
+def test_what_to_inspect_is_checked(rng):
+    with pytest.raises(ValueError, match="unknown inspect 'all'; there is scalars, histograms"):
+        vg.MLP([3, 2]).inspect(np.eye(3), [0, 1, 0], inspect="all")
+    with pytest.raises(ValueError, match="unknown inspect 'everything'"):
+        vg.MLP([3, 2]).fit(np.eye(3), [0, 1, 0], batch_size=3, inspect="everything")

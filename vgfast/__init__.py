@@ -24,6 +24,7 @@ __all__ = [
     "History",
     "get_num_threads",
     "init",
+    "inspect_torch",
     "reference",
     "set_num_threads",
     "show_config",
@@ -36,4 +37,8 @@ def __getattr__(name: str):
         import importlib
 
         return importlib.import_module("vgfast.reference")
+    if name == "inspect_torch":  # itself imports torch only when it is called
+        from vgfast.from_torch import inspect_torch
+
+        return inspect_torch
     raise AttributeError(f"module 'vgfast' has no attribute {name!r}")

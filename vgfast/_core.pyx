@@ -10,7 +10,7 @@ from cpython.buffer cimport (
 )
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_RawFree, PyMem_RawMalloc
 from libc.math cimport INFINITY
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.string cimport memset
 
 from vgfast cimport _csrc as c
@@ -305,10 +305,13 @@ cdef class Run:
         self.run.n_steps = n_steps
         self.run.steps_before = steps_before
 
-    def set_records(self, records, size_t inspect_every):
-        """records: RECORD (inspected steps, L), to be filled; before ``set_epoch``."""
+    def set_records(self, records, size_t inspect_every, exponents=None):
+        """records: RECORD (inspected steps, L), to be filled; before ``set_epoch``. exponents: uint32 (inspected
+        steps, L, bins) zeros, to be filled likewise, or None."""
         cdef size_t n_bytes = records.shape[0] * self.run.net.n_layers * sizeof(c.vg_record)
         self.run.records = <c.vg_record *>self.hold("records", records, n_bytes, 1)
+        n_bytes = records.shape[0] * self.run.net.n_layers * c.vg_exponent_bins(self.run.net.dtype) * 4
+        self.run.exponents = <uint32_t *>self.hold("exponents", exponents, n_bytes, 1)
         self.n_records_most = records.shape[0]
         self.run.inspect_every = inspect_every
 

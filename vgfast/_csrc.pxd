@@ -1,5 +1,5 @@
 # vgfast.h (and what tests need of kernels.h), said again for Cython.
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t
 
 cdef extern from "vgfast.h" nogil:
     ctypedef enum vg_dtype: VG_F32, VG_F64
@@ -55,12 +55,14 @@ cdef extern from "vgfast.h" nogil:
         double *correct
         size_t inspect_every, steps_before, n_records
         vg_record *records
+        uint32_t *exponents
         double seconds
         vg_status status
 
     int VG_FORWARD_ROWS
     int vg_net_lay_out(vg_net *net)
     size_t vg_item_size(vg_dtype dtype)
+    size_t vg_exponent_bins(vg_dtype dtype)
     int vg_workspace_lay_out(const vg_net *net, size_t rows, int n_threads, vg_workspace *workspace)
     size_t vg_forward_scratch(const vg_net *net, int n_threads)
     int vg_threads_for(const vg_net *net, size_t rows, int limit)
@@ -102,7 +104,7 @@ cdef extern from "kernels.h" nogil:
                                vg_norm *)
         void (*weight_update)(size_t, size_t, size_t, size_t, const void *, size_t, const void *,
                               size_t, void *, void *, void *, const vg_update *, void *, double *,
-                              vg_summary *)
+                              vg_summary *, uint32_t *)
         void (*column_sums)(size_t, size_t, const void *, size_t, void *)
         void (*sgd)(size_t, const void *, void *, void *, const vg_update *, double *, vg_summary *)
         void (*loss)(vg_loss, size_t, size_t, const void *, size_t, const int32_t *, const void *,

@@ -81,7 +81,7 @@ def weight_gradient(x, dy, gradient, scratch, size_t first, size_t last):
     cdef double guard = 0
     cdef c.vg_update update = c.vg_update(0, 0, 0, INFINITY, 1, 0, 1, 1, 0)
     kernels(x).weight_update(x.shape[0], first, last, dy.shape[1], at(x), ld(x), at(dy), ld(dy), NULL, NULL,
-                             at(gradient), &update, at(scratch), &guard, NULL)
+                             at(gradient), &update, at(scratch), &guard, NULL, NULL)
 
 
 def weight_update(x, dy, weights, double lr, scratch, size_t first, size_t last):
@@ -89,7 +89,7 @@ def weight_update(x, dy, weights, double lr, scratch, size_t first, size_t last)
     cdef double guard = 0
     cdef c.vg_update update = c.vg_update(lr, 0, 0, INFINITY, 1, 0, 1, 1, 0)
     kernels(x).weight_update(x.shape[0], first, last, dy.shape[1], at(x), ld(x), at(dy), ld(dy),
-                             at(weights), NULL, NULL, &update, at(scratch), &guard, NULL)
+                             at(weights), NULL, NULL, &update, at(scratch), &guard, NULL, NULL)
 
 
 def column_sums(dy, sums):

@@ -63,7 +63,8 @@ class GradientReport:
     ``dead`` by the rule in ``vgfast.verdict``, for a training of ``steps`` steps, with ``explanation`` in words;
     ``layer``, where it begins, seen from the output (0: nowhere); ``fault``: ``weights``, ``activations``,
     ``updates`` or ""; ``numbers``, those that it was judged by; and ``remedies`` that were tried on a copy of the
-    net, with what came of them, the best first (none where there is no net to try them on).
+    net, with what came of them, the best first (none where there is no net to try them on). ``exponents`` (L, bins):
+    see ``History``; None unless asked for.
 
     >>> import numpy as np, vgfast as vg
     >>> X, y = np.eye(8), np.arange(8) % 2
@@ -94,6 +95,7 @@ class GradientReport:
         self.judged = judge(records, sizes, activations, steps, rows)
         self.verdict, self.explanation, self.layer, self.fault, self.numbers = self.judged
         self.remedies: list[str] = []
+        self.exponents: np.ndarray | None = None
 
     @cached_property
     def predicted(self) -> np.ndarray:

@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 RECORD = np.dtype([(name, np.float64) for name in _core.QUANTITIES])
 
 
+# What inspection tells of a step.
+INSPECTIONS = ("scalars", "histograms")
+
+
+def histograms(n_records: int, net: Any) -> np.ndarray:
+    """(records, L, bins) of zeros, for the exponents of gradients in the net's dtype."""
+    return np.zeros((n_records, len(net.sizes) - 1, 1 << (8 if net.dtype == np.float32 else 11)), np.uint32)
+
+
 class DivergenceError(ArithmeticError):
     """Training stopped because its next step would have left something that is not finite.
 
@@ -38,6 +47,9 @@ class History:
     as they were trained on; ``val_loss`` and ``val_accuracy`` with validation data; ``seconds``.
     ``gradients`` (records, layers), a structured array with one field a quantity (see ``GradientReport``);
     ``steps`` (records,): which step of this call each record is of.
+    ``exponents`` (records, layers, bins) uint32 or None: with inspect="histograms", how many entries of dW_l have
+    each exponent. Bin k holds those from 2^(k - 127) to twice that (float64: 2^(k - 1023)), as by the exponent bits;
+    the first bin zeros and subnormals, the last what is not finite.
 
     >>> import numpy as np, vgfast as vg
     >>> X, y = np.eye(4), np.array([0, 1, 1, 0])
@@ -51,6 +63,7 @@ class History:
         self.epochs: list[dict[str, Any]] = []
         self.gradients = np.zeros((0, 0), RECORD)
         self.steps = np.zeros(0, np.int64)
+        self.exponents: np.ndarray | None = None
 
     def __repr__(self) -> str:
         last = ", ".join(f"{k}={v:.4g}" for k, v in self.epochs[-1].items()) if self.epochs else "none"

@@ -8,17 +8,21 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from vgfast import _check, _core, config
 from vgfast import init as init_module
-from vgfast.gradients import GradientReport, locate_divergence
-from vgfast.history import RECORD, DivergenceError, History
+from vgfast.gradients import GradientReport, locate_divergence, reported
+from vgfast.history import INSPECTIONS, RECORD, DivergenceError, History, histograms
 from vgfast.init import Init
 from vgfast.sgd import SGD, checked_optimizer
 from vgfast.training import Loop, Stepper, wants_to_stop
+
+if TYPE_CHECKING:
+    from vgfast.gradient_check import GradientCheck
+    from vgfast.trace import Trace
 
 # About what plain C without vectors does in 30 ms: 8 GFLOP/s were measured.
 _SLICE_FLOPS = 240_000_000
@@ -200,11 +204,13 @@ class MLP:
         inspect_every: int = 0,
         callbacks: Sequence[Callable[[MLP, History], Any]] = (),
         progress: Callable[[int, int, History], Any] | None = None,
+        inspect: str = "scalars",
     ) -> History:
         """Train on mini-batches of X (rows, n_in) and y; returns the ``History``.
 
         The last batch of an epoch has the rows that are left. inspect_every: inspect each step whose number
-        divides by it, from step 0 on; 0 is never. callbacks: each is called as callback(net, history) after each
+        divides by it, from step 0 on; 0 is never; inspect="histograms" also counts the exponents of gradients
+        (``History.exponents``). callbacks: each is called as callback(net, history) after each
         epoch, may change the optimizer's attributes, and ends training by returning True. progress(done, total,
         history) is called about every 30 ms, with ``history`` showing the part done so far.
 
@@ -215,6 +221,7 @@ class MLP:
         """
         epochs = _check.integer("epochs", epochs, 1)
         inspect_every = _check.integer("inspect_every", inspect_every, 0, _check.MOST_ELEMENTS)
+        inspect = _check.choice("inspect", inspect, INSPECTIONS)
         callbacks = _check.functions("callbacks", callbacks)
         if progress is not None and not callable(progress):
             raise TypeError(f"progress must be a function of (done, total, history), got {progress!r}")
@@ -224,7 +231,7 @@ class MLP:
         _check.integer("epochs x steps of an epoch", epochs * -(-len(x) // batch_size), 1, _check.MOST_ELEMENTS)
         validation = None if validation_data is None else self._batch(*_pair(validation_data))
         with self._alone("trained"):
-            loop = Loop(self, x, t, epochs, batch_size, optimizer, inspect_every)
+            loop = Loop(self, x, t, epochs, batch_size, optimizer, inspect_every, inspect)
             for epoch in range(epochs):
                 order = self._rng.permutation(len(x)) if shuffle else None
                 loop.train_epoch(epoch, order, progress)
@@ -266,21 +273,64 @@ class MLP:
         deltas = [workspace.delta(l).copy() for l in range(1, len(self._sizes))]
         return Gradients(float(losses[0]), weights, biases, deltas, flat)
 
-    def inspect(self, X: Any, y: Any, optimizer: SGD | None = None, steps: int = 1000) -> GradientReport:
+    def inspect(
+        self,
+        X: Any,
+        y: Any,
+        optimizer: SGD | None = None,
+        steps: int = 1000,
+        try_remedies: bool = True,
+        inspect: str = "scalars",
+    ) -> GradientReport:
         """What a step with this optimizer on this batch would do to each layer; changes nothing in the net.
 
-        steps: the length of the training to judge for (see ``GradientReport``).
+        steps: the length of the training to judge for (see ``GradientReport``). Where something is wrong, remedies
+        are tried on copies of the net, each for the price of another inspection, unless try_remedies is False.
+        inspect="histograms" also counts the exponents of gradients (``GradientReport.exponents``).
         """
+        inspect = _check.choice("inspect", inspect, INSPECTIONS)
         optimizer = checked_optimizer(optimizer, self._dtype)
         steps = _check.integer("steps", steps, 1, _check.MOST_ELEMENTS)
         x, t = self._batch(X, y)
         flat = _core.aligned(self.n_params, self._dtype)
         velocity = optimizer.velocity(self, lambda: _core.aligned(self.n_params, self._dtype))
-        _, losses, records = self._one_batch(_core.INSPECT, x, t, optimizer, flat, velocity)
-        return GradientReport(records[0], float(losses[0]), self._sizes, self._activations, steps)
+        exponents = histograms(1, self) if inspect == "histograms" else None
+        _, losses, records = self._one_batch(_core.INSPECT, x, t, optimizer, flat, velocity, exponents)
+        report = reported(self, x, t, optimizer, records[0], float(losses[0]), steps, try_remedies)
+        report.exponents = None if exponents is None else exponents[0]
+        return report
+
+    def trace(self, layer: int, i: int, j: int, x: Any, y: Any, paths: int = 5) -> Trace:
+        """dloss/dW_layer[i, j] for one sample, x (n_in,) with its y, as the sum over paths of products of derivatives.
+
+        Layers count from 1; i, the input unit, and j, the output unit, from 0, as in ``net.weights[layer-1][i, j]``.
+        paths: how many of the strongest to show, 1 to 100. In float64, from the net's parameters. See ``Trace``.
+        Errors: TypeError or ValueError for a weight that there is not or more than one sample; ``DivergenceError`` for
+        parameters, outputs or deltas that are not finite.
+        """
+        from vgfast import trace  # here and below: the textbook does it; only read when asked for
+
+        return trace.follow(self, layer, i, j, x, y, paths)
+
+    def check_gradient(self, layer: int, i: int, j: int, X: Any, y: Any) -> GradientCheck:
+        """dloss/dW_layer[i, j] of the mean loss over all rows of X beside finite differences of that loss.
+
+        Entries are numbered as by ``trace``. The differences are those of a float64 copy of the net, and cost about
+        100 forward passes in NumPy. See ``GradientCheck``. Errors: as of ``trace``.
+        """
+        from vgfast import gradient_check
+
+        return gradient_check.check(self, layer, i, j, X, y)
 
     def _one_batch(
-        self, mode: int, x: np.ndarray, t: np.ndarray, optimizer: SGD | None, flat: np.ndarray, velocity: Any
+        self,
+        mode: int,
+        x: np.ndarray,
+        t: np.ndarray,
+        optimizer: SGD | None,
+        flat: np.ndarray,
+        velocity: Any,
+        exponents: np.ndarray | None = None,
     ) -> tuple[_core.Workspace, np.ndarray, np.ndarray]:
         """Run one batch without an update; returns its memory, its loss and its records."""
         workspace = _core.Workspace(self._core, len(x), self._threads(len(x)))
@@ -290,7 +340,7 @@ class MLP:
         run.set_optimizer(*(optimizer or SGD()).checked(), velocity)
         run.set_data(x, t, len(x))
         run.set_epoch(None, losses, correct, 0)
-        run.set_records(records, 0)
+        run.set_records(records, 0, exponents)
         if run.go() == _core.NON_FINITE:
             raise self._divergence(x, t, 0, optimizer, "this batch has no finite gradient")
         return workspace, losses, records

@@ -30,7 +30,7 @@ import numpy as np
 from vgfast import _check, mlp
 from vgfast import init as init_module
 from vgfast.gradients import GradientReport, reported
-from vgfast.history import RECORD, DivergenceError, History
+from vgfast.history import INSPECTIONS, RECORD, DivergenceError, History, histograms
 from vgfast.init import Init
 from vgfast.sgd import SGD, checked_optimizer
 
@@ -222,6 +222,7 @@ class MLP:
         inspect_every: int = 0,
         callbacks: Sequence[Callable[[MLP, History], Any]] = (),
         progress: Callable[[int, int, History], Any] | None = None,
+        inspect: str = "scalars",
     ) -> History:
         optimizer = checked_optimizer(optimizer, self.dtype)
         epochs = _check.integer("epochs", epochs, 1)
@@ -230,6 +231,7 @@ class MLP:
         batch_size = _check.batch_size(batch_size, len(x))
         losses: list[float] = []
         records: list[np.ndarray] = []
+        exponents: list[np.ndarray] = []
         history = History(np.zeros(0))
         total = epochs * -(-len(x) // batch_size)
         for _ in range(epochs):
@@ -238,7 +240,11 @@ class MLP:
             for first in range(0, len(x), batch_size):
                 rows = order[first : first + batch_size]
                 if inspect_every and len(losses) % inspect_every == 0:
-                    records.append(self.inspect(x[rows], t[rows], optimizer).records)
+                    report = self.inspect(x[rows], t[rows], optimizer, try_remedies=False, inspect=inspect)
+                    records.append(report.records)
+                    if report.exponents is not None:
+                        exponents.append(report.exponents)
+                        history.exponents = np.array(exponents)
                     history.steps = np.append(history.steps, len(losses))
                 loss, correct = self._update(x[rows], t[rows], optimizer)
                 losses.append(loss)
@@ -271,8 +277,15 @@ class MLP:
         return mlp.Gradients(loss, *self._views(flat), deltas, flat)
 
     def inspect(
-        self, X: Any, y: Any, optimizer: SGD | None = None, steps: int = 1000, try_remedies: bool = True
+        self,
+        X: Any,
+        y: Any,
+        optimizer: SGD | None = None,
+        steps: int = 1000,
+        try_remedies: bool = True,
+        inspect: str = "scalars",
     ) -> GradientReport:
+        inspect = _check.choice("inspect", inspect, INSPECTIONS)
         optimizer = checked_optimizer(optimizer, self.dtype)
         x, t = self._batch(X, y)
         zs, activations = self._forward(x)
@@ -304,7 +317,14 @@ class MLP:
             r["zero"], r["max_abs"] = (size == 0).mean(), size.max()
             r["subnormal"] = ((size > 0) & (size < tiny)).mean()
             r["sample_norm"], r["noise_scale"] = _noise(activations[l], deltas[l], r["grad_norm"], r["bias_grad_norm"])
-        return reported(self, x, t, optimizer, records, loss, steps, try_remedies)
+        report = reported(self, x, t, optimizer, records, loss, steps, try_remedies)
+        if inspect == "histograms":
+            report.exponents = histograms(1, self)[0]
+            for counts, dw in zip(report.exponents, d_weights, strict=True):
+                patterns = dw.view(np.int32 if self.dtype == np.float32 else np.int64).ravel()
+                bins = np.right_shift(patterns, int(np.finfo(self.dtype).nmant)) % len(counts)
+                counts[...] = np.bincount(bins, minlength=len(counts))
+        return report
 
     def forward(self, X: Any) -> np.ndarray:
         return self._forward(_check.inputs("X", X, self.sizes[0], self.dtype))[0][-1]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vgfast import _core, config
-from vgfast.history import RECORD, DivergenceError, History
+from vgfast.history import RECORD, DivergenceError, History, histograms
 from vgfast.sgd import SGD, checked_optimizer
 
 # C hands control back to Python after about so many seconds of steps: for Ctrl-C and progress.
@@ -52,6 +52,7 @@ class Loop:
         batch_size: int,
         optimizer: SGD,
         inspect_every: int,
+        inspect: str = "scalars",
     ) -> None:
         self.net, self.x, self.t, self.optimizer, self.batch_size = net, x, t, optimizer, batch_size
         self.inspect_every = inspect_every
@@ -70,7 +71,8 @@ class Loop:
         workspace = _core.Workspace(net._core, batch_size, n_threads)
         self.run = _core.Run(workspace, _core.TRAIN, net._params)
         self.run.set_data(x, t, batch_size)
-        self.run.set_records(self.records, inspect_every)
+        self.exponents = histograms(n_records, net) if inspect == "histograms" else None
+        self.run.set_records(self.records, inspect_every, self.exponents)
 
     def vector(self) -> np.ndarray:
         return _core.aligned(self.net.n_params, self.net.dtype)
@@ -112,6 +114,7 @@ class Loop:
         n = self.run.n_records
         self.history.loss = self.losses[: self.done]
         self.history.gradients = self.records[:n]
+        self.history.exponents = None if self.exponents is None else self.exponents[:n]
         self.history.steps = np.arange(n, dtype=np.int64) * self.inspect_every
         return self.history
 

@@ -162,6 +162,7 @@ typedef struct {
     NAME(summary_words) words;
     vg_summary *summaries; /* one for each VG_BLOCK_ROWS rows from `first` on */
     size_t panel;          /* the first column of the tiles that were counted last */
+    uint32_t *exponents;
 } NAME(update_context);
 
 static void NAME(gradient_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
@@ -220,12 +221,14 @@ static void NAME(inspected_tail)(void *context, size_t i, size_t j, size_t rows,
     c->panel = j;
     if (i % VG_BLOCK_ROWS == 0) NAME(tell_norms)(&c->words, summary);
     c->guard = NAME(inspected_update)(&patch, &c->update, rows, cols, &c->words, c->guard);
+    if (c->exponents) NAME(count_exponents)(rows, cols, tile, NR, c->exponents);
 }
 
 static void NAME(weight_update)(size_t rows, size_t first, size_t last, size_t n_out, const void *x,
                                 size_t ldx, const void *dy, size_t lddy, void *weights,
                                 void *velocity, void *gradient, const vg_update *update,
-                                void *scratch, double *guard, vg_summary *summaries) {
+                                void *scratch, double *guard, vg_summary *summaries,
+                                uint32_t *exponents) {
     const size_t skip = first * n_out;
     NAME(update_context) c = {
         .weights = weights ? (real *)weights + skip : NULL,
@@ -236,6 +239,7 @@ static void NAME(weight_update)(size_t rows, size_t first, size_t last, size_t n
         .guard = v_zero(),
         .words = NAME(begin_summary)(summaries),
         .summaries = summaries,
+        .exponents = exponents,
     };
     const size_t n_blocks = summaries ? (last - first + VG_BLOCK_ROWS - 1) / VG_BLOCK_ROWS : 0;
     for (size_t b = 0; b < n_blocks; b++) summaries[b] = (vg_summary){0};

@@ -33,6 +33,7 @@ const vg_kernels NAME(vg_kernels) = {
     .column_sums = NAME(column_sums),
     .sgd = NAME(sgd),
     .loss = NAME(loss),
+    .count_exponents = NAME(count_exponents),
     .exponential = NAME(exponential),
     .activate = NAME(activate),
     .softmax = NAME(softmax),

@@ -237,3 +237,29 @@ static void NAME(statistics)(vg_activation activation, size_t rows, size_t n, co
     NAME(sample_squares)(rows, n, deltas, ld_delta, n_in, inputs, ld_inputs, statistics);
 }
 #undef DERIVATIVES
+
+#if REAL_BITS == 32
+enum { NAME(exponent_bins) = 1 << 8 };
+typedef uint32_t NAME(pattern);
+#else
+enum { NAME(exponent_bins) = 1 << 11 };
+typedef uint64_t NAME(pattern);
+#endif
+
+static inline void NAME(count_exponent)(const real *x, uint32_t *table) {
+    NAME(pattern) bits;
+    memcpy(&bits, x, sizeof bits);
+    table[(NAME(pattern))(bits << 1) >> (REAL_BITS == 32 ? 24 : 53)]++;
+}
+static void NAME(count_exponents)(size_t rows, size_t n, const void *x, size_t ld,
+                                  uint32_t *tables) {
+    enum { BINS = NAME(exponent_bins) };
+    for (size_t r = 0; r < rows; r++) {
+        const real *const row = (const real *)x + r * ld;
+        size_t j = 0;
+        for (; n - j >= VG_EXPONENT_TABLES; j += VG_EXPONENT_TABLES)
+            for (size_t t = 0; t < VG_EXPONENT_TABLES; t++)
+                NAME(count_exponent)(row + j + t, tables + t * BINS);
+        for (; j < n; j++) NAME(count_exponent)(row + j, tables);
+    }
+}

@@ -1,0 +1,447 @@
+"""torch's autograd as the judge of gradients and reports; and what modules ``inspect_torch`` takes and refuses.
+
+No tolerance is chosen: ``Bounds`` follows how far roundings may take each value of a step from the exact one, and two
+libraries differ by the sum of what is allowed to each.
+"""
+
+import copy
+import sys
+
+import numpy as np
+import pytest
+
+import vgfast as vg
+from vgfast import _core, reference
+
+LOSSES = ["labels", "probabilities", "binary_cross_entropy", "mse"]
+# Largest |phi'| and |phi''| (of the ReLUs, the step of phi' at 0), from the closed forms of sigmoid and tanh.
+SLOPES = {"identity": 1, "sigmoid": 1 / 4, "tanh": 1, "relu": 1, "leaky_relu": 1}
+CURVES = {"identity": 0, "sigmoid": 3**-1.5 / 2, "tanh": 4 * 3**-1.5, "relu": 1, "leaky_relu": 0.99}
+
+
+@pytest.fixture(scope="module")
+def torch():
+    """Only when a test asks for it: importing it takes seconds, and the memory of this process. On one thread: these
+    nets are so small that its others would do nothing but spin."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield torch
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def nn(torch):
+    return torch.nn
+
+
+class Case:
+    """A net with sizes, activations, loss and data drawn from the seed, as ours (``net``) and as torch's."""
+
+    def __init__(self, torch, seed, dtype):
+        rng = np.random.default_rng(seed)
+        sizes = [int(n) for n in rng.integers(2, 20, rng.integers(2, 7))]
+        kinds = [str(k) for k in rng.choice(_core.ACTIVATIONS, len(sizes) - 2)]
+        self.kind = LOSSES[seed % len(LOSSES)]
+        self.loss = "cross_entropy" if self.kind in ("labels", "probabilities") else self.kind
+        rule = vg.init.lecun_normal(bias_std=0.3)
+        self.net = vg.MLP(sizes, kinds, self.loss, rule, dtype, rng)
+        self.X = rng.normal(size=(int(rng.integers(1, 40)), sizes[0])).astype(dtype)
+        self.y = self.draw_targets(rng, len(self.X), sizes[-1])
+        without_bias = rng.random(len(sizes) - 1) < 0.2
+        for l in np.flatnonzero(without_bias):
+            self.net.biases[int(l)][...] = 0
+        self.module, self.linears = module_of(torch, self.net, without_bias)
+        losses = {"binary_cross_entropy": "BCEWithLogitsLoss", "mse": "MSELoss"}
+        self.criterion = getattr(torch.nn, losses.get(self.kind, "CrossEntropyLoss"))()
+
+    def draw_targets(self, rng, rows, n_out):
+        if self.kind == "labels":
+            return rng.integers(0, n_out, rows)
+        draw = {"probabilities": lambda: rng.dirichlet(np.ones(n_out), rows), "mse": lambda: rng.normal(size=shape)}
+        shape = (rows, n_out)
+        return draw.get(self.kind, lambda: rng.random(shape))().astype(self.X.dtype)
+
+    def autograd(self, torch):
+        """(dW (n_in, n_out), db, delta, delta_{l+1} W_{l+1}ᵀ) of each layer, by autograd; None where there is none."""
+        a, zs, inputs = torch.from_numpy(self.X), [], []
+        for layer in self.module:
+            if isinstance(layer, torch.nn.Linear):
+                a = a.clone().requires_grad_() if not inputs else a
+                a.retain_grad()
+                inputs.append(a)
+            a = layer(a)
+            if isinstance(layer, torch.nn.Linear):
+                a.retain_grad()
+                zs.append(a)
+        self.criterion(a, torch.from_numpy(self.y)).backward()
+        linears = self.linears
+        found = {
+            "dW": [layer.weight.grad.numpy().T for layer in linears],
+            "db": [None if layer.bias is None else layer.bias.grad.numpy() for layer in linears],
+            "delta": [z.grad.numpy() for z in zs],
+            "raw": [a.grad.numpy() for a in inputs[1:]],
+        }
+        self.module.zero_grad()
+        return found
+
+
+def module_of(torch, net, without_bias):
+    """(a Sequential that computes what the net does, its Linears)."""
+    nn = torch.nn
+    kinds = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "leaky_relu": nn.LeakyReLU}
+    layers, linears = [], []
+    for l, (weights, biases) in enumerate(zip(net.weights, net.biases, strict=True)):
+        linear = nn.Linear(*weights.shape, bias=not without_bias[l], dtype=getattr(torch, net.dtype.name))
+        with torch.no_grad():
+            linear.weight.copy_(torch.from_numpy(weights.T.copy()))
+            if linear.bias is not None:
+                linear.bias.copy_(torch.from_numpy(biases))
+        linears.append(linear)
+        layers.append(linear)
+        if l < len(net.activations) and net.activations[l] != "identity":
+            layers.append(kinds[net.activations[l]]())
+    return nn.Sequential(*layers), linears
+
+
+class Bounds:
+    """A step in float64, and for each value of it how far an implementation in the net's dtype may be away.
+
+    A sum of n products, in any order, is off by gamma(n) = n u / (1 - n u) of the sum of absolute products at most
+    (Higham, *Accuracy and Stability of Numerical Algorithms*, section 3.1). exp, tanh and sigmoid are off by 3 ULP at
+    most, phi' by 8 eps, also where it is computed as a (1 - a) or 1 - a^2.
+    """
+
+    def __init__(self, net, X, y):
+        self.u = float(np.finfo(net.dtype).eps) / 2
+        self.weights = [w.astype(np.float64) for w in net.weights]
+        self.kinds = net.activations
+        a, e = X.astype(np.float64), np.zeros(X.shape)
+        self.inputs, self.zs = [(a, e)], []
+        for w, b, kind in zip(self.weights, net.biases, (*self.kinds, "identity"), strict=True):
+            z, e_z = self.product(a, e, w, extra=np.abs(b))
+            self.zs.append((z + b, e_z))
+            a = reference.ACTIVATIONS[kind][0](z + b)
+            slope = reference.ACTIVATIONS[kind][1](z + b) if "relu" in kind else SLOPES[kind]
+            e = np.where(z + b < -e_z, slope, SLOPES[kind]) * e_z + 8 * self.u * np.abs(a) * (kind != "identity")
+            self.inputs.append((a, e))
+        self.deltas, self.raw = [self.delta_of(net.loss, y)], []
+        for l in range(len(self.weights) - 1, 0, -1):
+            self.back(l)
+        self.dW = [self.product(a.T, e.T, *d) for (a, e), d in zip(self.inputs[:-1], self.deltas, strict=True)]
+        self.db = [
+            (d.sum(axis=0), e.sum(axis=0) + self.gamma(len(d)) * (np.abs(d) + e).sum(axis=0)) for d, e in self.deltas
+        ]
+
+    def gamma(self, n):
+        return n * self.u / (1 - n * self.u)
+
+    def product(self, a, e_a, b, e_b=0.0, extra=0.0):
+        """(a b, its error), with one more addend of size `extra`."""
+        sizes = np.abs(a) + e_a
+        error = e_a @ np.abs(b) + sizes @ (e_b + np.zeros(b.shape))
+        return a @ b, error + self.gamma(len(b) + 2) * (sizes @ (np.abs(b) + e_b) + extra)
+
+    def delta_of(self, loss, y):
+        z, e_z = self.zs[-1]
+        delta, u = reference.LOSSES[loss](z, y if y.ndim == 1 else y.astype(np.float64))[1], self.u
+        if loss == "mse":
+            return delta, 2 * (e_z + 3 * u * (np.abs(z) + e_z + np.abs(y))) / z.size
+        if loss == "binary_cross_entropy":
+            return delta, (e_z / 4 + 8 * u * (reference.sigmoid(z) + np.abs(y))) / z.size
+        # Exponents are off by m, so each p by a factor within exp(+-2 m); and what exp, sum and quotient add.
+        n = z.shape[1]
+        t = np.eye(n)[y] if y.ndim == 1 else y
+        spread = z.max(axis=1, keepdims=True) - z.min(axis=1, keepdims=True)
+        m = e_z.max(axis=1, keepdims=True) + 2 * u * (spread + np.log(n))
+        p = reference.softmax(z)
+        return delta, (p * (np.expm1(2 * m) + self.gamma(3 * n + 20)) + self.gamma(n + 4) * t) / len(z)
+
+    def back(self, l):
+        """From delta of layer l + 1 to that of layer l."""
+        raw, e_raw = self.product(*self.deltas[0], self.weights[l].T)
+        z, e_z = self.zs[l - 1]
+        kind = self.kinds[l - 1]
+        slope = reference.ACTIVATIONS[kind][1](z)
+        if "relu" in kind:  # beside the kink, either side
+            e_slope = np.where(np.abs(z) < e_z, CURVES[kind], 2 * self.u * slope)
+        else:
+            e_slope = CURVES[kind] * e_z + 16 * self.u * (kind != "identity")
+        error = (np.abs(raw) + e_raw) * e_slope + slope * e_raw
+        self.raw.insert(0, (raw, e_raw))
+        self.deltas.insert(0, (raw * slope, error + 2 * self.u * (np.abs(raw * slope) + error)))
+
+    def norm(self, pair):
+        """(norm, its error): that of the values, and that of a sum of squares in the net's dtype."""
+        size, error = np.linalg.norm(pair[0]), np.linalg.norm(pair[1])
+        return size, error + self.gamma(pair[0].size + 8) * (size + error)
+
+    def ratio(self, over, under):
+        """(|over| / |under|, its error)."""
+        (a, e_a), (b, e_b) = self.norm(over), self.norm(under)
+        assert b > 2 * e_b, "the bound tells nothing"
+        return a / b, (e_a + a / b * e_b) / (b - e_b) + 4 * self.u * a / b
+
+
+def close(got, want, bound, what):
+    """Two values that may each be off by `bound`."""
+    assert (np.abs(np.asarray(got, np.float64) - want) <= 2 * bound).all(), what
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_gradients_against_autograd(torch, dtype, seed):
+    """Each entry of dW, db and delta of 100 nets of up to five layers, in both dtypes.
+
+    Relative to the largest entry, half of the bounds are below about 500 eps and all below 3e5; a quarter of what they
+    allow is used at the most.
+    """
+    case = Case(torch, seed, dtype)
+    got, want = case.net.gradients(case.X, case.y), case.autograd(torch)
+    bounds = Bounds(case.net, case.X, case.y)
+    for name, ours in (("dW", got.weights), ("db", got.biases), ("delta", got.deltas)):
+        allowed = {"dW": bounds.dW, "db": bounds.db, "delta": bounds.deltas}[name]
+        for l, (g, w, (exact, e)) in enumerate(zip(ours, want[name], allowed, strict=True), 1):
+            assert e.max() <= 3e5 * np.finfo(dtype).eps * np.abs(exact).max(), "the bound tells nothing"
+            close(g, exact if w is None else w, e, f"{name} of layer {l}")
+
+
+@pytest.mark.parametrize("seed", range(100, 130))
+def test_reports_against_autograd(torch, dtype, seed):
+    """Norms and gains of a module's report, from the gradients of autograd in that module."""
+    case = Case(torch, seed, dtype)
+    name = case.loss if seed // len(LOSSES) % 2 else case.criterion
+    y = case.y if seed % 3 else torch.from_numpy(case.y)
+    report = vg.inspect_torch(case.module, torch.from_numpy(case.X) if seed % 5 else case.X, y, loss=name)
+    assert (report.sizes, report.activations) == (case.net.sizes, case.net.activations)
+    want, bounds, norm = case.autograd(torch), Bounds(case.net, case.X, case.y), np.linalg.norm
+    for l, r in enumerate(report.layers):
+        for field, theirs, allowed in (
+            ("grad_norm", want["dW"][l], bounds.dW[l]),
+            ("bias_grad_norm", want["db"][l], bounds.db[l]),
+            ("delta_norm", want["delta"][l], bounds.deltas[l]),
+        ):
+            size = norm(allowed[0] if theirs is None else theirs.astype(np.float64))
+            close(r[field], size, bounds.norm(allowed)[1], f"{field} of layer {l + 1}")
+        if l + 1 == len(report.layers):
+            break
+        delta, raw, after = (x.astype(np.float64) for x in (want["delta"][l], want["raw"][l], want["delta"][l + 1]))
+        for field, theirs, pair in (
+            ("weight_gain", norm(raw) / norm(after), (bounds.raw[l], bounds.deltas[l + 1])),
+            ("activation_gain", norm(delta) / norm(raw), (bounds.deltas[l], bounds.raw[l])),
+            ("gain", norm(delta) / norm(after), (bounds.deltas[l], bounds.deltas[l + 1])),
+        ):
+            close(r[field], theirs, bounds.ratio(*pair)[1], f"{field} of layer {l + 1}")
+
+
+# ---- what is read -----------------------------------------------------------------------------------------
+
+X = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+Y = np.arange(20) % 3
+
+
+def plain(nn):
+    """4-5-5-3."""
+    return [nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 3)]
+
+
+def forms(nn):
+    """(the same net, written in other ways; a module with a forward of its own, around layers)."""
+
+    class Tutorial(nn.Module):
+        def __init__(self, layers, after=lambda z: z):
+            super().__init__()
+            self.flatten, self.stack, self.after = nn.Flatten(), nn.Sequential(*layers), after
+
+        def forward(self, x):
+            return self.after(self.stack(self.flatten(x)))
+
+    a, b, c, d, e = layers = plain(nn)
+    others = {
+        "plain": nn.Sequential(*layers),
+        "nested": nn.Sequential(nn.Sequential(a, b), nn.Sequential(nn.Sequential(c), d, e)),
+        "idle": nn.Sequential(nn.Flatten(), a, nn.Dropout(0.0), nn.Identity(), b, c, d, nn.Dropout().eval(), e),
+        "log-softmax": nn.Sequential(*layers, nn.LogSoftmax(dim=1)),
+        "tutorial": Tutorial(layers),
+        "tutorial with log-softmax": Tutorial([*layers, nn.LogSoftmax(-1)]),
+    }
+    return others, Tutorial
+
+
+def test_ways_to_write_the_same_net(nn):
+    others = forms(nn)[0]
+    want = vg.inspect_torch(others["plain"], X, Y).records
+    for name, module in others.items():
+        for x in (X, X.reshape(20, 2, 2)) if "Flatten" in str(module) else (X,):
+            assert vg.inspect_torch(module, x, Y).records.tobytes() == want.tobytes(), name
+    got = vg.inspect_torch(others["log-softmax"], X, Y, loss=nn.NLLLoss()).records
+    assert got.tobytes() == want.tobytes()
+
+
+def test_one_linear_is_a_net(torch):
+    report = vg.inspect_torch(torch.nn.Linear(4, 3), torch.from_numpy(X), torch.from_numpy(Y))
+    assert report.sizes == (4, 3)
+
+
+def test_optimizer_and_steps_reach_the_report(nn):
+    module = nn.Sequential(*plain(nn))
+    optimizer = vg.SGD(lr=1e-9, momentum=0.9)
+    assert vg.inspect_torch(module, X, Y, optimizer=optimizer).verdict == "frozen"
+    assert vg.inspect_torch(module, X, Y, steps=7).steps == 7
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_nothing_changes_in_the_module(torch, training):
+    module = forms(torch.nn)[0]["tutorial"].train(training)
+    module(torch.from_numpy(X)).sum().backward()
+    module.stack[0].weight.requires_grad_(False)
+    module.stack[2].weight.grad = None
+    before, x, y = copy.deepcopy(module), X.copy(), Y.copy()
+    gradients = [None if p.grad is None else p.grad.clone() for p in module.parameters()]
+    random = torch.get_rng_state()
+    vg.inspect_torch(module, torch.from_numpy(x).requires_grad_(), torch.from_numpy(y), optimizer=vg.SGD(lr=0.1))
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(y, Y)
+    assert torch.equal(random, torch.get_rng_state())
+    for old, new in zip(before.modules(), module.modules(), strict=True):
+        assert old.training == new.training
+    for old, gradient, new in zip(before.parameters(), gradients, module.parameters(), strict=True):
+        assert torch.equal(old, new)
+        assert old.requires_grad == new.requires_grad
+        assert (gradient is None) == (new.grad is None)
+        assert gradient is None or torch.equal(gradient, new.grad)
+
+
+# ---- what is refused --------------------------------------------------------------------------------------
+
+
+def with_value(nn, value):
+    layers = plain(nn)
+    layers[2].weight.data[1, 2] = value
+    return layers
+
+
+def shared(nn):
+    twice = nn.Linear(4, 4)
+    return [twice, nn.Tanh(), twice, nn.Linear(4, 3)]
+
+
+def around(nn, after):
+    return forms(nn)[1](plain(nn), after)
+
+
+# A module, or the layers of a Sequential; error; words.
+BAD_MODULES = {
+    "no module": (lambda nn: 5, TypeError, ["torch.nn.Module", "got int"]),
+    "GELU": (lambda nn: [*plain(nn)[:3], nn.GELU()], ValueError, ["GELU at '3'", "knows Linear"]),
+    "nested": (lambda nn: [nn.Sequential(nn.Conv2d(1, 2, 3))], ValueError, ["Conv2d at '0.0'"]),
+    "norm": (lambda nn: [nn.BatchNorm1d(4), *plain(nn)], ValueError, ["BatchNorm1d at '0'"]),
+    "no Linear": (lambda nn: [nn.Identity()], ValueError, ["no Linear layer"]),
+    "empty": (lambda nn: [], ValueError, ["no Linear layer"]),
+    "slope": (lambda nn: [nn.Linear(4, 3), nn.LeakyReLU(0.2), nn.Linear(3, 3)], ValueError, ["'1'", "0.2", "0.01"]),
+    "first": (lambda nn: [nn.ReLU(), *plain(nn)], ValueError, ["ReLU at '0' stands before"]),
+    "two": (lambda nn: [*plain(nn)[:4], nn.Tanh(), nn.Linear(5, 3)], ValueError, ["'4' follows the ReLU at '3'"]),
+    "softmax": (lambda nn: [nn.Linear(4, 4), nn.Softmax(1), nn.Linear(4, 3)], ValueError, ["'1' before the last"]),
+    "dropout": (lambda nn: [nn.Dropout(), *plain(nn)], ValueError, ["Dropout at '0'", "eval()"]),
+    "flatten": (lambda nn: [nn.Flatten(0), *plain(nn)], ValueError, ["all dimensions but the first"]),
+    "NaN": (lambda nn: with_value(nn, np.nan), ValueError, ["weight of the Linear at '2' holds NaN"]),
+    "infinity": (lambda nn: with_value(nn, -np.inf), ValueError, ["holds infinity"]),
+    "half": (lambda nn: nn.Linear(4, 3).half(), ValueError, ["got torch.float16", ".float()"]),
+    "bfloat16": (lambda nn: nn.Linear(4, 3).bfloat16(), ValueError, ["got torch.bfloat16", ".float()"]),
+    "mixed": (lambda nn: [nn.Linear(4, 3), nn.Linear(3, 3).double()], ValueError, ["torch.float32 and torch.float64"]),
+    "shapes": (lambda nn: [nn.Linear(4, 5), nn.Linear(6, 3)], ValueError, ["'1' takes 6 inputs", "5 outputs"]),
+    "meta": (lambda nn: nn.Linear(4, 3, device="meta"), TypeError, ["'meta'", "load them"]),
+    "shared": (shared, ValueError, ["'2' has the weight of the Linear at '0'"]),
+    "lazy": (lambda nn: [nn.LazyLinear(3)], ValueError, ["LazyLinear at '0'", "lazy"]),
+    "computed": (lambda nn: [nn.utils.parametrizations.weight_norm(nn.Linear(4, 3))], ValueError, ["no weight of its"]),
+    "width": (lambda nn: nn.Linear(5, 3), ValueError, ["X must have 5 columns", "got 4"]),
+    "one class": (lambda nn: nn.Linear(4, 1), ValueError, ["at least two outputs", "binary_cross_entropy"]),
+    "hidden softmax": (lambda nn: around(nn, lambda z: z.softmax(1)), ValueError, ["Tutorial is not"]),
+    "hidden factor": (lambda nn: around(nn, lambda z: z * 1.01), ValueError, ["one torch.nn.Sequential"]),
+    "two results": (lambda nn: around(nn, lambda z: (z, z)), ValueError, ["Tutorial is not"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_MODULES)
+def test_modules_that_are_refused(nn, case):
+    make, error, words = BAD_MODULES[case]
+    made = make(nn)
+    with pytest.raises(error) as caught:
+        vg.inspect_torch(nn.Sequential(*made) if isinstance(made, list) else made, X, Y)
+    check_sentence(str(caught.value), words)
+
+
+def check_sentence(text, words):
+    assert all(word in text for word in words), text
+    assert "\n" not in text
+    assert len(text) < 300
+    assert not text.endswith(".")
+
+
+# What stands after the last Linear; the loss, a name or made from torch.nn; error; words.
+BAD_LOSSES = {
+    "softmax": (
+        "Softmax",
+        lambda nn: nn.CrossEntropyLoss(),
+        ValueError,
+        ["Softmax at '1'", "[:-1]", "'cross_entropy'"],
+    ),
+    "sigmoid": ("Sigmoid", "binary_cross_entropy", ValueError, ["Sigmoid at '1'", "loss='binary_cross_entropy'"]),
+    "log-softmax": ("LogSoftmax", "mse", ValueError, ["LogSoftmax", "loss='cross_entropy'"]),
+    "tanh": ("Tanh", "mse", ValueError, ["Tanh at '1'", "ends in a Linear"]),
+    "NLL": ("Identity", lambda nn: nn.NLLLoss(), ValueError, ["LogSoftmax has made"]),
+    "BCE": ("Sigmoid", lambda nn: nn.BCELoss(), TypeError, ["got BCELoss", "remove the Sigmoid"]),
+    "L1": ("Identity", lambda nn: nn.L1Loss(), TypeError, ["got L1Loss", "MSELoss"]),
+    "class": ("Identity", lambda nn: nn.MSELoss, TypeError, ["got MSELoss"]),
+    "function": ("Identity", lambda nn: nn.functional.mse_loss, TypeError, ["got mse_loss"]),
+    "name": ("Identity", "crossentropy", ValueError, ["'crossentropy'", "did you mean 'cross_entropy'"]),
+    "smoothing": ("Identity", lambda nn: nn.CrossEntropyLoss(label_smoothing=0.1), ValueError, ["label_smoothing=0.1"]),
+    "ignore": ("Identity", lambda nn: nn.CrossEntropyLoss(ignore_index=0), ValueError, ["ignore_index=0"]),
+    "sum": ("Identity", lambda nn: nn.MSELoss(reduction="sum"), ValueError, ["reduction=sum", "loss='mse'"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LOSSES)
+def test_losses_that_are_refused(nn, case):
+    ending, loss, error, words = BAD_LOSSES[case]
+    last = getattr(nn, ending)
+    module = nn.Sequential(nn.Linear(4, 3), last(dim=1) if "Softmax" in ending else last())
+    with pytest.raises(error) as caught:
+        vg.inspect_torch(module, X, Y, loss=loss if isinstance(loss, str) else loss(nn))
+    check_sentence(str(caught.value), words)
+
+
+@pytest.mark.parametrize("kind", ["CrossEntropyLoss", "NLLLoss", "BCEWithLogitsLoss"])
+def test_weighted_losses_are_refused(torch, kind):
+    options = ["weight", "pos_weight"] if kind == "BCEWithLogitsLoss" else ["weight"]
+    module = torch.nn.Sequential(torch.nn.Linear(4, 3), *[torch.nn.LogSoftmax(1)] * (kind == "NLLLoss"))
+    for option in options:
+        loss = getattr(torch.nn, kind)(**{option: torch.ones(3)})
+        with pytest.raises(ValueError, match=f"{kind} has {option}=\\.\\.\\., which"):
+            vg.inspect_torch(module, X, Y, loss=loss)
+
+
+def test_data_that_is_refused(torch):
+    module, x = torch.nn.Linear(4, 3), torch.from_numpy(X)
+    for bad, words in (
+        (x.bfloat16(), ["bfloat16", "float()"]),
+        (x.to_sparse(), ["dense tensor", "to_dense()"]),
+        (x.to("meta"), ["'meta'"]),
+    ):
+        with pytest.raises(TypeError) as caught:
+            vg.inspect_torch(module, bad, Y)
+        check_sentence(str(caught.value), ["X must", *words])
+    with pytest.raises(ValueError, match="X must be a matrix"):
+        vg.inspect_torch(module, X.reshape(20, 2, 2), Y)
+    with pytest.raises(TypeError, match=r"y must hold whole-number class labels.*astype"):
+        vg.inspect_torch(module, X, torch.from_numpy(Y).float())
+    with pytest.raises(TypeError, match=r"vg\.SGD, got torch's Adam"):
+        vg.inspect_torch(module, X, Y, optimizer=torch.optim.Adam(module.parameters()))
+    module.weight.data.fill_(9)
+    with pytest.raises(vg.DivergenceError, match="outputs of layer 1"):
+        vg.inspect_torch(module, X * np.float32(1e38), Y)
+
+
+def test_without_torch(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match="pip install torch"):
+        vg.inspect_torch(None, X, Y)
