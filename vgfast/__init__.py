@@ -11,6 +11,7 @@ from vgfast import init
 from vgfast.config import get_num_threads, set_num_threads, show_config, threads
 from vgfast.gradients import GradientReport
 from vgfast.history import DivergenceError, History
+from vgfast.log import Log
 from vgfast.mlp import MLP
 from vgfast.sgd import SGD
 
@@ -22,6 +23,7 @@ __all__ = [
     "DivergenceError",
     "GradientReport",
     "History",
+    "Log",
     "get_num_threads",
     "init",
     "inspect_torch",
