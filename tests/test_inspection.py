@@ -149,10 +149,12 @@ def test_sample_norms_and_noise_against_each_sample(isa, dtype, rng):
     norms' squares times B ratio / (B ratio - 1), where ratio = |mean|^2 / mean of |.|^2."""
     for _ in range(20):
         net, X, y = random_net(rng, dtype)
-        report, eps, rows = net.inspect(X, y), float(np.finfo(dtype).eps), len(X)
+        report, eps, rows, norms = net.inspect(X, y), float(np.finfo(dtype).eps), len(X), net.sample_norms(X, y)
+        assert norms.shape == (rows, len(report.layers))
         each = [net.gradients(X[i : i + 1], y[i : i + 1]) for i in range(rows)]
         for l, r in enumerate(report.layers):
             g = np.array([np.append(one.weights[l].ravel(), one.biases[l]) for one in each], np.float64)
+            np.testing.assert_allclose(norms[:, l], np.linalg.norm(g, axis=1), rtol=300 * eps, atol=1e-30)
             square, batch = (g**2).sum(axis=1).mean(), (g.mean(axis=0) ** 2).sum()
             assert r.sample_norm == pytest.approx(np.sqrt(square), rel=300 * eps, abs=1e-30)
             if square == 0:
@@ -243,5 +245,7 @@ def test_the_textbook_counts_alike(dtype, rng):
 def test_what_to_inspect_is_checked(rng):
     with pytest.raises(ValueError, match="unknown inspect 'all'; there is scalars, histograms"):
         vg.MLP([3, 2]).inspect(np.eye(3), [0, 1, 0], inspect="all")
+    with pytest.raises(ValueError, match="needs inspect_every above 0, got 0; for example inspect_every=10"):
+        vg.MLP([3, 2]).fit(np.eye(3), [0, 1, 0], batch_size=3, inspect="histograms")
     with pytest.raises(ValueError, match="unknown inspect 'everything'"):
         vg.MLP([3, 2]).fit(np.eye(3), [0, 1, 0], batch_size=3, inspect="everything")

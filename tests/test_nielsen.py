@@ -79,7 +79,7 @@ def test_his_speeds_are_among_ours(sizes, images):
 
 @pytest.mark.parametrize("rule", [vg.init.normal(1.0, bias_std=1.0), vg.init.he_normal(bias_std=1.0)])
 def test_other_first_weights_are_told_apart(rule, images):
-    """Those of his chapter 1, N(0, 1), and those with twice the variance."""
-    for sizes, published in PUBLISHED.items():
-        low, high = band(sizes, rule, *images)
-        assert published[0] < low[0] < high[0]
+    """N(0, 1), as in his chapter 1, and twice the variance; on the deepest net, where they matter the most."""
+    sizes = max(PUBLISHED, key=len)
+    low, _ = band(sizes, rule, *images)
+    assert np.all(PUBLISHED[sizes][:3] < low[:3])

@@ -225,6 +225,15 @@ cdef class Workspace:
     def n_threads(self):
         return self.layout.n_threads
 
+    def output(self, size_t l):
+        """a[l] (rows, n_l) of the last batch, l = 0 being its inputs: a view."""
+        cdef c.vg_net *net = &self.net.net
+        start, width, ld = 0, net.layers[0].n_in, net.input_ld
+        if l > 0:
+            start, width, ld = net.layers[l - 1].column, net.layers[l - 1].n_out, net.layers[l - 1].ld
+        rows = self.layout.rows
+        return self.memory[start * rows : (start + ld) * rows].reshape(rows, ld)[:, :width]
+
     def delta(self, size_t l):
         """delta_l (rows, n_l) of the last batch: a view."""
         cdef c.vg_layer *layer = &self.net.net.layers[l - 1]

@@ -14,7 +14,8 @@ import importlib.util
 import math
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -279,23 +280,25 @@ def versions(peers: Sequence[str]) -> dict[str, str]:
 # ---- showing -----------------------------------------------------------------------------------------
 
 
-def watched(
-    console: Any, peers: Sequence[str], workloads: Sequence[str], rounds: int, **settings: Any
-) -> dict[str, Any]:
-    """``measure`` under a progress bar that tells whose turn it is."""
+@contextmanager
+def progress_bar(console: Any, turns: int) -> Iterator[Callable[[str], None]]:
+    """What is to be told of each of so many turns, and shows it."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (BarColumn(bar_width=24), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console) as bar:
-        turns = (1 + rounds) * sum(len(entrants_of(workload, peers)) for workload in workloads)
         task = bar.add_task("", total=turns)
-
-        def progress(turn: str) -> None:
-            bar.update(task, advance=1, description=turn)
-
-        result = measure(peers, workloads, rounds=rounds, progress=progress, **settings)
+        yield lambda turn: bar.update(task, advance=1, description=turn)
         bar.update(task, completed=turns, description="done")
-    return result
+
+
+def watched(
+    console: Any, peers: Sequence[str], workloads: Sequence[str], rounds: int, **settings: Any
+) -> dict[str, Any]:
+    """``measure`` under a progress bar that tells whose turn it is."""
+    turns = (1 + rounds) * sum(len(entrants_of(workload, peers)) for workload in workloads)
+    with progress_bar(console, turns) as progress:
+        return measure(peers, workloads, rounds=rounds, progress=progress, **settings)
 
 
 def save_picture(result: dict[str, Any], folder: Path) -> Path:
@@ -316,7 +319,7 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'s' if number > 1 else ''}"
 
 
-def _table(title: str, *headings: str, padding: int = 1) -> Any:
+def new_table(title: str, *headings: str, padding: int = 1) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -332,7 +335,7 @@ def _steps_table(result: dict[str, Any], notes: list[str]) -> Any:
     """Everybody's time of a step; what went wrong is written to ``notes``."""
     peers = list(dict.fromkeys(peer for of in result["workloads"].values() for peer in of["peers"]))
     headings = ["step, µs", *(peer.replace("-", "\n") for peer in peers), "*/\nvgfast"]
-    table = _table("Time of a training step", *headings, padding=0)
+    table = new_table("Time of a training step", *headings, padding=0)
     for workload, of in result["workloads"].items():
         if workload == INSPECTION:
             continue
@@ -364,7 +367,7 @@ def _too_busy(result: dict[str, Any]) -> list[str]:
 def _vgfast_table(result: dict[str, Any]) -> Any:
     threads = result["machine"]["threads"]
     headings = ["quartiles", "1\nthread", f"{threads} over\n1", "GFLOP/s", "of the\npeak", "inspect", "loss\noff by"]
-    table = _table("vgfast alone", "step, µs", *headings)
+    table = new_table("vgfast alone", "step, µs", *headings)
     for workload, of in result["workloads"].items():
         found = of["peers"]["vgfast"]
         if "step" not in found:
@@ -384,7 +387,7 @@ def _vgfast_table(result: dict[str, Any]) -> Any:
 
 
 def _calls_table(of: dict[str, Any]) -> Any:
-    table = _table(
+    table = new_table(
         f"A call from Python, µs, {CALLS}", "", "a step", "its batch\nin training", "probabilities\nof one row"
     )
     for peer, found in of["peers"].items():
@@ -401,13 +404,17 @@ def _memory_line(memory: dict[str, Any]) -> str:
     return f"memory of {MEMORY}: {memory['bytes'] / 1e6:.0f} MB, {share:.2f} x parameters + activations + deltas"
 
 
-def show(result: dict[str, Any], picture: Path, console: Any) -> None:
-    """The machine, everybody's steps, vgfast alone, calls, memory, and who was not there or wrong."""
+def show_machine(result: dict[str, Any], console: Any) -> None:
     about = result["machine"]
     processors = _count(about["processors"], "processor")
     console.print(f"{about['processor']}, {processors}, {about['instruction set']}", highlight=False)
     libraries = ", ".join(f"{package} {version}" for package, version in result["versions"].items())
     console.print(f"{_count(about['threads'], 'thread')} each; Python {about['python']}, {libraries}", highlight=False)
+
+
+def show(result: dict[str, Any], picture: Path, console: Any) -> None:
+    """The machine, everybody's steps, vgfast alone, calls, memory, and who was not there or wrong."""
+    show_machine(result, console)
     notes: list[str] = []
     steps = _steps_table(result, notes)
     if steps.row_count:

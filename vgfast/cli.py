@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 def _need(command: str, modules: Sequence[str], extra: str) -> None:
@@ -46,9 +47,10 @@ def _bench(arguments: argparse.Namespace) -> None:
     from vgfast import bench, plots
     from vgfast.children import Failed
 
-    settings = bench.settings(
-        arguments.peers, arguments.workloads, arguments.threads, arguments.rounds, arguments.quick
-    )
+    asked = (arguments.peers, arguments.workloads, arguments.threads, arguments.rounds, arguments.quick)
+    if arguments.inspection:
+        return _bench_inspection(asked, arguments.json)
+    settings = bench.settings(*asked)
     plots.check_folder(arguments.out)
     try:
         result = bench.measure(**settings) if arguments.json else bench.watched(Console(stderr=True), **settings)
@@ -59,6 +61,26 @@ def _bench(arguments: argparse.Namespace) -> None:
         print(json.dumps({**result, "picture": str(picture)}, indent=2, allow_nan=False))
     else:
         bench.show(result, picture, Console())
+
+
+def _bench_inspection(asked: tuple[Any, ...], as_json: bool) -> None:
+    from rich.console import Console
+
+    from vgfast import bench_inspection
+    from vgfast.children import Failed
+
+    settings = bench_inspection.settings(*asked)
+    try:
+        if as_json:
+            result = bench_inspection.measure(**settings)
+        else:
+            result = bench_inspection.watched(Console(stderr=True), **settings)
+    except Failed as failed:
+        raise SystemExit(f"vgfast: training, which was to be timed, failed: {failed}") from None
+    if as_json:
+        print(json.dumps(result, indent=2, allow_nan=False))
+    else:
+        bench_inspection.show(result, Console())
 
 
 def _info(arguments: argparse.Namespace) -> None:
@@ -98,7 +120,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--peers", metavar="A,B", help="whom to compare with (default: all that are installed)")
     bench.add_argument("--workloads", metavar="A,B", help="which nets to train (default: all)")
-    bench.add_argument("--rounds", type=int, metavar="N", help="turns of each on each net (default: 7)")
+    bench.add_argument(
+        "--inspection",
+        action="store_true",
+        help="time instead what inspecting every step costs, beside what Cockpit published; takes half a minute",
+    )
+    bench.add_argument(
+        "--rounds", type=int, metavar="N", help="turns of each on each net (default: 7; with --inspection 21)"
+    )
     bench.add_argument("--threads", type=int, metavar="N", help="for each (default: as many as vgfast would use)")
     bench.add_argument("--quick", action="store_true", help="three short rounds: less exact")
     bench.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where the picture goes (default: here)")

@@ -41,7 +41,7 @@ l's activation at z_l (1 for the output layer, which is linear):
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -53,6 +53,20 @@ if TYPE_CHECKING:
 
 # Of the terminal that reports are laid out for.
 WIDTH = 80
+
+
+class Gradients(NamedTuple):
+    """The whole gradient of the mean loss of one batch.
+
+    ``weights[l-1]`` (n_in, n_out) and ``biases[l-1]`` (n_out,) are views of ``flat`` (n_params,), which is
+    ordered like ``net.params``; ``deltas[l-1]`` (rows, n_l) is dloss/dz_l.
+    """
+
+    loss: float
+    weights: list[np.ndarray]
+    biases: list[np.ndarray]
+    deltas: list[np.ndarray]
+    flat: np.ndarray
 
 
 class GradientReport:
@@ -204,10 +218,24 @@ def as_dicts(records: np.ndarray) -> list[dict[str, float | None]]:
     return [{name: float(r[name]) if np.isfinite(r[name]) else None for name in names} for r in records]
 
 
+def _row_norms(x: np.ndarray) -> np.ndarray:
+    """(rows,) in float64, scaled so that no square leaves its range."""
+    x = np.asarray(x, np.float64)
+    largest = np.abs(x).max(axis=1)
+    scale = np.where(largest > 0, largest, 1)
+    return scale * np.sqrt(np.square(x / scale[:, None]).sum(axis=1))
+
+
+def sample_norms(inputs: list[np.ndarray], deltas: list[np.ndarray]) -> np.ndarray:
+    """(rows, L) from each layer's inputs (rows, n_in) and deltas (rows, n_out) of the mean loss."""
+    rows = len(deltas[0])
+    return rows * np.stack([_row_norms(d) * np.hypot(_row_norms(a), 1) for a, d in zip(inputs, deltas, strict=True)], 1)
+
+
 def over_time(records: np.ndarray) -> np.ndarray:
     """(L,) what records (inspected steps, L) of a training come to: geometric means of norms, gains and ratios,
-    so that the ledger's products still hold; means of shares; the largest of ``max_abs``. Of steps on which the
-    loss had a gradient, if there was one."""
+    so that the ledger's products still hold; means of shares; the largest of ``max_abs``; the median noise scale.
+    Of steps on which the loss had a gradient, if there was one."""
     driven = records["delta_norm"][:, -1] > 0
     records = records[driven] if driven.any() else records
     result = np.empty(records.shape[1], RECORD)
@@ -218,6 +246,8 @@ def over_time(records: np.ndarray) -> np.ndarray:
             result[name] = column.max(axis=0)
         elif name in shares:
             result[name] = column.mean(axis=0)
+        elif name == "noise_scale":
+            result[name] = np.median(column, axis=0)  # it may be infinite on some steps
         else:
             with np.errstate(divide="ignore"):
                 result[name] = np.exp(np.log(column).mean(axis=0))

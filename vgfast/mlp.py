@@ -14,7 +14,7 @@ import numpy as np
 
 from vgfast import _check, _core, config
 from vgfast import init as init_module
-from vgfast.gradients import GradientReport, locate_divergence, reported
+from vgfast.gradients import GradientReport, Gradients, locate_divergence, reported, sample_norms
 from vgfast.history import INSPECTIONS, RECORD, DivergenceError, History, histograms
 from vgfast.init import Init
 from vgfast.sgd import SGD, checked_optimizer
@@ -33,20 +33,6 @@ class Evaluation(NamedTuple):
 
     loss: float
     accuracy: float | None
-
-
-class Gradients(NamedTuple):
-    """The whole gradient of the mean loss of one batch.
-
-    ``weights[l-1]`` (n_in, n_out) and ``biases[l-1]`` (n_out,) are views of ``flat`` (n_params,), which is
-    ordered like ``net.params``; ``deltas[l-1]`` (rows, n_l) is dloss/dz_l.
-    """
-
-    loss: float
-    weights: list[np.ndarray]
-    biases: list[np.ndarray]
-    deltas: list[np.ndarray]
-    flat: np.ndarray
 
 
 class Pieces(Sequence[np.ndarray]):
@@ -221,7 +207,8 @@ class MLP:
         """
         epochs = _check.integer("epochs", epochs, 1)
         inspect_every = _check.integer("inspect_every", inspect_every, 0, _check.MOST_ELEMENTS)
-        inspect = _check.choice("inspect", inspect, INSPECTIONS)
+        if _check.choice("inspect", inspect, INSPECTIONS) == "histograms" and inspect_every == 0:
+            raise ValueError("inspect='histograms' needs inspect_every above 0, got 0; for example inspect_every=10")
         callbacks = _check.functions("callbacks", callbacks)
         if progress is not None and not callable(progress):
             raise TypeError(f"progress must be a function of (done, total, history), got {progress!r}")
@@ -272,6 +259,18 @@ class MLP:
         weights, biases = self._views(flat)
         deltas = [workspace.delta(l).copy() for l in range(1, len(self._sizes))]
         return Gradients(float(losses[0]), weights, biases, deltas, flat)
+
+    def sample_norms(self, X: Any, y: Any) -> np.ndarray:
+        """(rows, L) float64: the norm of the gradient of each row's own loss by W_l and b_l.
+
+        ‖delta_i‖ sqrt(‖a_i‖² + 1), without that gradient being formed (Goodfellow, "Efficient per-example gradient
+        computations", 2015).
+        """
+        x, t = self._batch(X, y)
+        flat = _core.aligned(self.n_params, self._dtype)
+        workspace, _, _ = self._one_batch(_core.GRADIENT, x, t, None, flat, None)
+        layers = range(1, len(self._sizes))
+        return sample_norms([workspace.output(l - 1) for l in layers], [workspace.delta(l) for l in layers])
 
     def inspect(
         self,

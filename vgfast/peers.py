@@ -142,7 +142,7 @@ class VGFast(Peer):
         self.net.params = self.first.params
         self.optimizer = SGD(lr=LR)
 
-    def train(self, epochs: int, threads: int | None = None, inspect_every: int = 0) -> None:
+    def train(self, epochs: int, threads: int | None = None, **inspection: Any) -> None:
         with config.threads(threads or config.get_num_threads()):
             self.net.fit(
                 self.X,
@@ -150,7 +150,7 @@ class VGFast(Peer):
                 epochs=epochs,
                 batch_size=self.problem.batch,
                 optimizer=self.optimizer,
-                inspect_every=inspect_every,
+                **inspection,
             )
 
     def layers(self) -> list[tuple[Any, Any]]:

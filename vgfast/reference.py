@@ -29,7 +29,7 @@ import numpy as np
 
 from vgfast import _check, mlp
 from vgfast import init as init_module
-from vgfast.gradients import GradientReport, reported
+from vgfast.gradients import GradientReport, Gradients, reported, sample_norms
 from vgfast.history import INSPECTIONS, RECORD, DivergenceError, History, histograms
 from vgfast.init import Init
 from vgfast.sgd import SGD, checked_optimizer
@@ -105,11 +105,10 @@ def _ratio(a: float, b: float) -> float:
     return a / b if b != 0 else np.nan if a == 0 else np.inf
 
 
-def _noise(inputs: np.ndarray, delta: np.ndarray, grad_norm: float, bias_grad_norm: float) -> tuple[float, float]:
-    """(``sample_norm``, ``noise_scale``) of a layer, from its inputs a (B, n_in) and delta (B, n_out)."""
-    rows = len(delta)
-    norms = [rows * _norm(d) * float(np.hypot(_norm(a), 1)) for a, d in zip(inputs, delta, strict=True)]
-    rms = _norm(np.array(norms)) / float(np.sqrt(rows))
+def _noise(norms: np.ndarray, grad_norm: float, bias_grad_norm: float) -> tuple[float, float]:
+    """(``sample_norm``, ``noise_scale``) of a layer, from the norms of its samples' gradients, (B,), and the batch's."""
+    rows = len(norms)
+    rms = _norm(norms) / float(np.sqrt(rows))
     if rows == 1 or rms == 0:
         return rms, np.nan
     square = (float(np.hypot(grad_norm, bias_grad_norm)) / rms) ** 2
@@ -269,12 +268,19 @@ class MLP:
     def step(self, X: Any, y: Any, optimizer: SGD | None = None) -> float:
         return self._update(*self._batch(X, y), checked_optimizer(optimizer, self.dtype))[0]
 
-    def gradients(self, X: Any, y: Any) -> mlp.Gradients:
+    def gradients(self, X: Any, y: Any) -> Gradients:
         x, t = self._batch(X, y)
         zs, activations = self._forward(x)
         loss, delta, _ = LOSSES[self.loss](zs[-1], t)
         flat, deltas, _ = self._chain(zs, activations, delta)
-        return mlp.Gradients(loss, *self._views(flat), deltas, flat)
+        return Gradients(loss, *self._views(flat), deltas, flat)
+
+    def sample_norms(self, X: Any, y: Any) -> np.ndarray:
+        x, t = self._batch(X, y)
+        zs, activations = self._forward(x)
+        _, delta, _ = LOSSES[self.loss](zs[-1], t)
+        _, deltas, _ = self._chain(zs, activations, delta)
+        return sample_norms(activations[: len(deltas)], deltas)
 
     def inspect(
         self,
@@ -295,6 +301,7 @@ class MLP:
         (d_weights, d_biases), (moves, _) = self._views(flat), self._views(step)
         records = np.full(len(zs), np.nan, RECORD)
         tiny = np.finfo(self.dtype).smallest_normal
+        norms = sample_norms(activations[: len(deltas)], deltas)
         for l, (r, kind) in enumerate(zip(records, (*self.activations, "identity"), strict=True)):
             derivative = ACTIVATIONS[kind][1](zs[l])
             size = np.abs(d_weights[l])
@@ -316,7 +323,7 @@ class MLP:
             r["stuck"] = ((self.weights[l] - moves[l] == self.weights[l]) & (size > 0)).mean()
             r["zero"], r["max_abs"] = (size == 0).mean(), size.max()
             r["subnormal"] = ((size > 0) & (size < tiny)).mean()
-            r["sample_norm"], r["noise_scale"] = _noise(activations[l], deltas[l], r["grad_norm"], r["bias_grad_norm"])
+            r["sample_norm"], r["noise_scale"] = _noise(norms[:, l], r["grad_norm"], r["bias_grad_norm"])
         report = reported(self, x, t, optimizer, records, loss, steps, try_remedies)
         if inspect == "histograms":
             report.exponents = histograms(1, self)[0]
