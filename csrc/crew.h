@@ -53,10 +53,10 @@ static inline void *scratch(const crew *c) {
     const vg_workspace *const w = c->run->workspace;
     return at(c, c->run->memory, w->scratch + (size_t)c->thread * w->per_thread);
 }
-/* Of delta_{l+1} W_{l+1}^T, one for each tile of rows. */
-static inline vg_norm *tile_norms(const crew *c, size_t l) {
+/* Of delta_{l+1} W_{l+1}^T. */
+static inline vg_norm *row_norms(const crew *c, size_t l) {
     const vg_workspace *const w = c->run->workspace;
-    return (vg_norm *)(void *)(c->run->notes + w->tile_norms) + (l - 1) * w->rows;
+    return (vg_norm *)(void *)(c->run->notes + w->row_norms) + (l - 1) * w->rows;
 }
 /* Of block b of the weights; after the blocks, of the biases of each layer. */
 static inline vg_summary *summary(const crew *c, size_t b) {

@@ -78,8 +78,7 @@ static void write_record(const crew *c, size_t l, vg_record *record) {
     };
     if (l == net->n_layers) return;
     vg_norm raw = {0, 0};
-    for (size_t r = 0; r < c->rows; r += c->kernels->tile_rows)
-        vg_norm_add(&raw, tile_norms(c, l)[r / c->kernels->tile_rows]);
+    for (size_t r = 0; r < c->rows; r++) vg_norm_add(&raw, row_norms(c, l)[r]);
     const double next = vg_norm_root(statistics(c, l + 1)->delta);
     record->weight_gain = vg_norm_root(raw) / next;
     record->activation_gain = record->delta_norm / vg_norm_root(raw);

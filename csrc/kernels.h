@@ -103,7 +103,7 @@ typedef struct {
 
     /* dx (rows, n_in; lddx) = (dy W^T) * phi', dy (rows, n_out; lddy), phi' told from source
      * (rows, n_in; ld_source): its slopes if they are kept, else its outputs.
-     * norms, unless NULL: the sums of squares of dy W^T, one for each tile_rows rows. */
+     * norms, unless NULL: the sums of squares of the rows of dy W^T. */
     void (*dense_backward)(size_t rows, size_t n_in, size_t n_out, const void *dy, size_t lddy,
                            const void *weights, vg_activation activation, const void *source,
                            size_t ld_source, void *dx, size_t lddx, void *scratch, double *guard,

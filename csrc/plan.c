@@ -85,9 +85,9 @@ int vg_workspace_lay_out(const vg_net *net, size_t rows, int n_threads, vg_works
     w->n_elements = add_product(w->scratch, w->per_thread, threads, &fits);
 
     w->row_correct = rows;
-    w->tile_norms = add_product(0, rows, 2, &fits);
+    w->row_norms = add_product(0, rows, 2, &fits);
     w->summaries =
-        add_product(w->tile_norms, rows * net->n_layers, sizeof(vg_norm) / sizeof(double), &fits);
+        add_product(w->row_norms, rows * net->n_layers, sizeof(vg_norm) / sizeof(double), &fits);
     w->statistics = add_product(w->summaries, net->n_blocks + net->n_layers,
                                 sizeof(vg_summary) / sizeof(double), &fits);
     w->guards =

@@ -19,15 +19,11 @@
 
 /* ---- A: rows --------------------------------------------------------------------------------- */
 
-/* The rows of this thread. Norms are summed by whole tiles, so that their bits do not depend on the
- * number of threads. */
+/* The rows of this thread. */
 static void share_rows(const crew *c, size_t *from, size_t *rows) {
     const size_t n = (size_t)c->n_threads, t = (size_t)c->thread;
-    const size_t unit = c->inspected ? c->kernels->tile_rows : 1;
-    const size_t units = (c->rows + unit - 1) / unit;
-    *from = units * t / n * unit;
-    const size_t to = units * (t + 1) / n * unit;
-    *rows = (to < c->rows ? to : c->rows) - *from;
+    *from = c->rows * t / n;
+    *rows = c->rows * (t + 1) / n - *from;
 }
 
 static void rows_forward_and_back(crew *c) {
@@ -66,8 +62,7 @@ static void rows_forward_and_back(crew *c) {
             rows, layer->n_in, layer->n_out, delta(c, l, from), layer->ld,
             at(c, run->params, layer->weights), net->layers[l - 2].activation,
             slope_source(c, l - 1, from), ld_of(c, l - 1), delta(c, l - 1, from), ld_of(c, l - 1),
-            scratch(c), &c->guard,
-            c->inspected ? tile_norms(c, l - 1) + from / c->kernels->tile_rows : NULL);
+            scratch(c), &c->guard, c->inspected ? row_norms(c, l - 1) + from : NULL);
     }
 }
 

@@ -69,7 +69,7 @@ typedef struct {
     double flops;      /* of one training step */
 
     /* Offsets in a second piece of memory, of n_notes doubles. First there, the rows' losses. */
-    size_t row_correct, tile_norms, summaries, statistics, guards, tallies, n_notes;
+    size_t row_correct, row_norms, summaries, statistics, guards, tallies, n_notes;
 } vg_workspace;
 
 /* For training with batches of `rows`. Returns 0, or -1 if that does not fit the address space. */

@@ -67,9 +67,9 @@ def dense_forward(str activation, x, weights, biases, y, scratch, slopes=None):
 
 def dense_backward(str activation, dy, weights, source, dx, scratch):
     """dx (rows, n_in) = (dy W^T) * phi', phi' told from source, the slopes of sigmoid and tanh and the outputs of the
-    others; returns the norms of the tiles of rows of dy W^T."""
+    others; returns the norms of the rows of dy W^T."""
     cdef double guard = 0
-    norms = np.full((-(-dy.shape[0] // kernels(dy).tile_rows), 2), np.nan)
+    norms = np.full((dy.shape[0], 2), np.nan)
     kernels(dy).dense_backward(dy.shape[0], weights.shape[0], weights.shape[1], at(dy), ld(dy), at(weights),
                                <c.vg_activation><int>ACTIVATIONS.index(activation), at(source), ld(source), at(dx),
                                ld(dx), at(scratch), &guard, <c.vg_norm *>at(norms))

@@ -106,7 +106,7 @@ def _ratio(a: float, b: float) -> float:
 
 
 def _noise(norms: np.ndarray, grad_norm: float, bias_grad_norm: float) -> tuple[float, float]:
-    """(``sample_norm``, ``noise_scale``) of a layer, from the norms of its samples' gradients, (B,), and the batch's."""
+    """(``sample_norm``, ``noise_scale``) of a layer, from the norms (B,) of its samples' gradients and the batch's."""
     rows = len(norms)
     rms = _norm(norms) / float(np.sqrt(rows))
     if rows == 1 or rms == 0:

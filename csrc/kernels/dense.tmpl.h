@@ -125,11 +125,7 @@ static inline __attribute__((always_inline)) void NAME(backward_column)(
 static void NAME(backward_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
                                 real *tile) {
     NAME(backward_context) *const c = context;
-    if (c->norms) {
-        vg_norm *const norm = &c->norms[i / MR];
-        if (j == 0) *norm = (vg_norm){0, 0};
-        NAME(add_squares)(&c->squares, rows, cols, tile, NR, norm);
-    }
+    if (c->norms) NAME(add_to_rows)(&c->squares, rows, cols, tile, j == 0, c->norms + i);
     SPECIALISE(c->activation, BACKWARD);
 }
 #undef BACKWARD
@@ -149,8 +145,8 @@ static void NAME(dense_backward)(size_t rows, size_t n_in, size_t n_out, const v
         .guard = v_zero(),
         .scale = NAME(guard_scale)(0),
     };
-    NAME(gemm)(rows, n_in, n_out, dy, lddy, 1, weights, n_out, 1, norms != NULL, scratch,
-               NAME(backward_tail), &c);
+    NAME(gemm)(rows, n_in, n_out, dy, lddy, 1, weights, n_out, 1, 0, scratch, NAME(backward_tail),
+               &c);
     *guard += v_sum(c.guard);
 }
 

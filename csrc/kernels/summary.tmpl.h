@@ -111,6 +111,20 @@ static void NAME(add_squares)(NAME(squares) *s, size_t rows, size_t n, const rea
         }
 }
 
+/* Of the rows of a tile, each to its own norm; first: these begin. */
+static void NAME(add_to_rows)(NAME(squares) *s, size_t rows, size_t cols, const real *tile,
+                              int first, vg_norm *norms) {
+    vg_norm nothing = {0, 0};
+    vec sizes = v_zero();
+    for (size_t r = 0; r < rows; r++) sizes = v_max(NAME(sizes_of)(cols, tile + r * NR), sizes);
+    NAME(prepare)(s, sizes, &nothing);
+    for (size_t r = 0; r < rows; r++) {
+        const double sum = v_sum(NAME(squares_of)(cols, tile + r * NR, s->scale));
+        if (first) norms[r] = (vg_norm){0, 0};
+        vg_norm_add(&norms[r], NAME(norm_of)(sum, s->exponent));
+    }
+}
+
 static vg_norm NAME(square_norm)(size_t n, const void *x) {
     NAME(squares) squares = NAME(no_squares)();
     vg_norm total = {0, 0};
