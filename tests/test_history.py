@@ -56,6 +56,20 @@ def strict():
         yield
 
 
+def spread(history, bins=256, seed=0):
+    """The history, with histograms: of some, all, or no entries zero, few next to many, next to either end."""
+    rng, shape = np.random.default_rng(seed), history.gradients.shape
+    exponents = np.zeros((*shape, bins), np.uint32)
+    exponents[:, :, 100:110] = rng.integers(0, 1000, (*shape, 10))
+    exponents[:, 0] = 0
+    exponents[:, 0, 0] = 9000
+    if shape[1] > 2:
+        exponents[-1, 1, [0, 1, bins - 2]] = 1, 4_000_000_000, 4_000_000_000
+        exponents[0, 2, bins - 1] = 1
+    history.exponents = exponents
+    return history
+
+
 ODD = [(1, 1), (1, 2), (2, 1), (3, 4), (50, 9)]
 
 
@@ -92,6 +106,22 @@ def test_a_dict_is_json(of, trained):
         values = history.gradients[name]
         back = np.array(found["gradients"][name], float).reshape(values.shape)  # None becomes NaN
         np.testing.assert_array_equal(back, np.where(np.isfinite(values), values, np.nan))
+
+
+@pytest.mark.parametrize("size", ODD)
+def test_a_dict_has_the_histograms(size):
+    history = made_up(*size)
+    assert history.to_dict()["exponents"] is None
+    found = json.loads(json.dumps(spread(history).to_dict(), allow_nan=False))["exponents"]
+    np.testing.assert_array_equal(np.array(found, np.uint32), history.exponents)
+
+
+def test_histograms_are_not_in_lines_and_logs(tmp_path):
+    texts = []
+    for history in (made_up(3, 4), spread(made_up(3, 4))):
+        history.to_jsonl(tmp_path / "a.jsonl")
+        texts.append((tmp_path / "a.jsonl").read_text())
+    assert texts[0] == texts[1]
 
 
 def test_json_lines(trained, tmp_path):
@@ -274,6 +304,43 @@ def test_the_map_in_the_text():
     assert str(history).splitlines()[-1].endswith("  @ +.")
 
 
+@pytest.mark.parametrize("size", [*ODD, (3, 120)])
+@pytest.mark.parametrize("bins", [256, 2048])
+def test_text_with_histograms(size, bins, strict):
+    before = str(made_up(*size))
+    lines = str(spread(made_up(*size), bins)).splitlines()
+    assert lines[: before.count("\n") + 1] == before.splitlines()
+    assert max(map(len, lines)) <= gradients.WIDTH
+    assert [l for l in range(1, size[1] + 1) if any(line.startswith(f"layer {l}: ") for line in lines)] == list(
+        range(1, size[1] + 1)
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_exponents_in_words_against_the_gradient(dtype, rng):
+    X, y = rng.normal(size=(20, 10)), rng.integers(0, 3, 20)
+    X[:, :3] = 0
+    net = vg.MLP([10, 8, 3], dtype=dtype, rng=0)
+    dws = [np.abs(dw) for dw in net.gradients(X, y).weights]
+    text = str(net.fit(X, y, 1, 20, shuffle=False, inspect_every=1, inspect="histograms")).splitlines()
+    for l, (dw, line) in enumerate(zip(dws, text[-2:], strict=True), 1):
+        of = np.sort(dw[dw > 0])
+        low, high, middle = of[0], of[-1], of[(len(of) - 1) // 2]
+        low, high, middle = (math.floor(math.log2(value)) for value in (low, 2 * high, middle))
+        zero = "30.0%" if l == 1 else "0%"
+        assert line == f"layer {l}: 2^{low} .. 2^{high}, median 2^{middle}, {zero} zero or subnormal"
+
+
+def test_exponents_in_words_at_the_ends():
+    lines = str(spread(made_up(2, 3))).splitlines()
+    assert lines[-3] == "layer 1: 100% zero or subnormal"
+    assert lines[-2].startswith("layer 2: 2^-126 .. 2^128, median 2^-22, <0.1% zero or subnormal")
+    assert lines[-1].endswith("0% zero or subnormal, <0.1% not finite")
+    history = spread(made_up(2, 3))
+    history.exponents[:, 0] *= 400_000
+    assert tables.exponents_over_time(history)[0, 0] == 2 * 9000 * 400_000  # more than 32 bits hold
+
+
 def test_medians_are_of_neighbours():
     values = np.arange(20.0).reshape(10, 2)
     starts, found = medians(values, 100)
@@ -334,6 +401,74 @@ def test_the_picture_shows_the_numbers(trained):
     assert ledger.get_xscale() == "log"
 
 
+def panel(figure):
+    """What is drawn of exponents: (map, share of zeros)."""
+    return [next(ax for ax in figure.axes if word in ax.get_xlabel()) for word in ("entry of dW", "0 or subnormal")]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (9, 31), (3, 200)])
+@pytest.mark.parametrize("bins", [256, 2048])
+def test_pictures_with_histograms(size, bins, strict):
+    pytest.importorskip("matplotlib")
+    before = [ax.get_xlabel() for ax in made_up(*size).plot().axes]
+    history = spread(made_up(*size), bins)
+    figure = history.plot()
+    drawn(figure)
+    assert [ax.get_xlabel() for ax in figure.axes[: len(before)]] == before
+    assert len(figure.axes) == len(before) + 3
+    of = history.exponents.sum(axis=0, dtype=float)
+    shares, zeros = of / of.sum(axis=1, keepdims=True), panel(figure)[1]
+    np.testing.assert_allclose([bar.get_width() for bar in zeros.patches], shares[:, 0])
+    assert ("not finite: <0.1% of all" in zeros.get_xlabel()) == (size[1] > 2)
+
+
+@pytest.mark.parametrize("of", ["history", "report"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_picture_shows_the_exponents(of, dtype, small_problem, strict):
+    pytest.importorskip("matplotlib")
+    net = vg.MLP([5, 8, 6, 3], "relu", dtype=dtype, rng=0)
+    if of == "history":
+        shown = net.fit(*small_problem, 3, 10, inspect_every=3, inspect="histograms")
+        counts = shown.exponents.sum(axis=0)
+    else:
+        shown = net.inspect(*small_problem, inspect="histograms")
+        counts = shown.exponents
+    figure = shown.plot()
+    drawn(figure)
+    powers, zeros = panel(figure)
+    image = powers.collections[0]
+    corners = image.get_coordinates()[0, :, 0]
+    bias = 127 if dtype == "float32" else 1023
+    seen = np.flatnonzero(counts.any(axis=0) & (np.arange(counts.shape[1]) > 0)) - bias
+    assert (corners[0], corners[-1]) == (seen[0] - 2, seen[-1] + 3)  # a column begins at its power
+    np.testing.assert_array_equal(np.diff(corners), 1)
+    cut = counts[:, int(corners[0]) + bias : int(corners[-1]) + bias]
+    np.testing.assert_array_equal(image.get_array().mask, cut == 0)
+    np.testing.assert_allclose(image.get_array().filled(0), cut / counts.sum(axis=1, keepdims=True))
+    np.testing.assert_allclose([bar.get_width() for bar in zeros.patches], counts[:, 0] / counts.sum(axis=1))
+    assert f"$2^{{{round(powers.get_xticks()[0])}}}$" == powers.xaxis.get_majorticklabels()[0].get_text()
+    far = seen[0] - 2 + bias - 1
+    assert powers.get_title(loc="left").endswith(f"underflow at $2^{{{1 - bias}}}$, {far} powers of two to the left")
+    assert not powers.lines
+
+
+@pytest.mark.parametrize(("bins", "least"), [(256, -126), (2048, -1022)])
+@pytest.mark.parametrize("lowest", [0, 1, 3, 4, 5])
+def test_underflow_is_a_line_if_there_is_room(bins, least, lowest):
+    pytest.importorskip("matplotlib")
+    history = made_up(1, 1)
+    history.exponents = np.zeros((1, 1, bins), np.uint32)
+    history.exponents[0, 0, lowest] = 7
+    powers = panel(history.plot())[0]
+    if lowest < 4:
+        assert list(powers.lines[0].get_xdata()) == [least, least]
+        assert powers.get_xlim()[0] <= least
+        assert powers.get_title(loc="left") == f"underflow: normal numbers end at $2^{{{least}}}$"
+    else:
+        far = "1 power" if lowest == 4 else "2 powers"
+        assert f"$2^{{{least}}}$, {far} of two to the left" in powers.get_title(loc="left")
+
+
 def test_zeros_have_a_colour_of_their_own():
     pytest.importorskip("matplotlib")
     history = made_up(3, 1)
@@ -381,6 +516,17 @@ def test_without_inspected_steps(method, small_problem, tmp_path):
     with pytest.raises(ValueError, match=words):
         getattr(history, method)(*arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_histograms_without_inspected_steps():
+    history = History(np.zeros(2))
+    history.exponents = np.zeros((0, 1, 256), np.uint32)
+    words = r"none of the 2 steps .* fit\(\.\.\., inspect_every=10, inspect='histograms'\)$"
+    with pytest.raises(ValueError, match=words) as caught:
+        history.plot()
+    assert "\n" not in str(caught.value)
+    assert "No step was inspected" in str(history)
+    assert history.to_dict()["exponents"] == []
 
 
 def test_shown_without_inspected_steps(small_problem):

@@ -144,6 +144,7 @@ class GradientReport:
             "numbers": dict(self.numbers),
             "loss": self.loss,
             "layers": as_dicts(self.layers),
+            "exponents": None if self.exponents is None else self.exponents.tolist(),
         }
 
     def to_pandas(self) -> Any:
@@ -154,7 +155,8 @@ class GradientReport:
     def plot(self) -> Figure:
         """A matplotlib Figure, which belongs to no window: save it with ``.savefig(path)``.
 
-        Gradient and delta norms over the layers, and the ledger. ImportError without matplotlib.
+        Gradient and delta norms over the layers, the ledger, and the exponents if they were counted. ImportError
+        without matplotlib.
         """
         needed("matplotlib", "report.plot", "'vgfast[demo]'")
         from vgfast import portraits

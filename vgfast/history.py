@@ -84,7 +84,8 @@ class History:
 
         Over the steps: the loss of the batches, each layer's gradient norm, update ratio and share of frozen weights;
         beside them the ledger: what weights and activation of each layer did to the signal on its way back.
-        More than 240 records are shown as 240 columns of medians (of shares, means).
+        More than 240 records are shown as 240 columns of medians (of shares, means). With histograms of exponents, also
+        how each layer's gradient entries, of all records together, spread over the powers of two.
 
         Errors: ValueError without inspected steps; ImportError without matplotlib.
         """
@@ -113,7 +114,7 @@ class History:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain data that JSON can hold: ``loss``, ``epochs``, ``steps``, and ``gradients``, by quantity
-        a list a record with a number a layer; NaN and infinity become None.
+        a list a record with a number a layer; NaN and infinity become None. ``exponents`` as nested lists, or None.
 
         >>> import numpy as np, vgfast as vg
         >>> h = vg.MLP([4, 8, 2], rng=0).fit(np.eye(4), [0, 1, 1, 0], epochs=2, batch_size=2, inspect_every=2)
@@ -129,13 +130,15 @@ class History:
             "epochs": [{key: plain(value) for key, value in epoch.items()} for epoch in self.epochs],
             "steps": self.steps.tolist(),
             "gradients": {name: plain(self.gradients[name]) for name in names},
+            "exponents": None if self.exponents is None else self.exponents.tolist(),
         }
 
     def to_jsonl(self, path: str | os.PathLike[str]) -> None:
         """Write JSON lines, one an inspected step: ``{"step": 0, "loss": 2.3, "gradients/layer1.weight": 0.5, ...}``.
 
         The names are those of ``vgfast.log``; values that are NaN or infinite are null, so that every line has the same
-        names. Errors: ValueError without inspected steps; OSError where the file cannot be written.
+        names; ``exponents`` are not among them. Errors: ValueError without inspected steps; OSError where the file
+        cannot be written.
         """
         from vgfast import log
 
@@ -144,9 +147,10 @@ class History:
 
     def _need_records(self, method: str) -> None:
         if not len(self.steps):
+            how = "inspect_every=10" if self.exponents is None else "inspect_every=10, inspect='histograms'"
             raise ValueError(
                 f"history.{method} is about inspected steps, and none of the {len(self.loss)} steps of this "
-                f"history was inspected; ask for them with fit(..., inspect_every=10)"
+                f"history was inspected; ask for them with fit(..., {how})"
             )
 
 

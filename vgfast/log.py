@@ -11,6 +11,8 @@ The names. Quantity q of layer l (1..L) is ``q/layer<l>``, q being spelled as in
 Of all layers together there is ``gradients/total``, the norm of the whole gradient; ``loss`` is that of the step's
 batch. What belongs to an epoch is ``epoch/number`` (1, 2, ...), ``epoch/loss``, ``epoch/accuracy``,
 ``epoch/val_loss``, ``epoch/val_accuracy`` and ``epoch/seconds``, as far as ``History.epochs`` has it.
+
+Histograms of exponents are no plain numbers: ``History.exponents`` and ``History.to_dict()`` have them.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,18 +16,28 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import BoundaryNorm, ListedColormap, LogNorm
+from matplotlib.colors import BoundaryNorm, ListedColormap, LogNorm, PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogFormatterSciNotation,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+    PercentFormatter,
+)
 
 from vgfast.history import History, medians
-from vgfast.tables import over_time, total_gain
+from vgfast.tables import exponent_of, exponents_over_time, over_time, percent, total_gain
 
 # As many as can be told apart on a screen.
 _COLUMNS = 240
 # Of Okabe and Ito's palette, which the colour-blind can tell apart.
 _WEIGHTS, _ACTIVATION = "#0072b2", "#e69f00"
+_UNDERFLOW = "#d55e00"
 _ZERO = "#cccccc"
+# Labelled ones, on a scale by their square roots.
+_SHARES = (0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1)
 # Smaller and larger cannot be drawn on a log axis.
 _TINIEST, _LARGEST = 1e-300, 1e300
 
@@ -185,8 +196,59 @@ def ledger(ax: Axes, mean: np.ndarray) -> dict[str, Any]:
     return key
 
 
+def _underflow(ax: Axes, least: int) -> None:
+    """Where the normal numbers end: a line at two to the power of `least`, or a note how far it is to there."""
+    name, (low, _) = f"$2^{{{least}}}$", ax.get_xlim()
+    if low <= least:
+        ax.axvline(least, color=_UNDERFLOW, linewidth=1.5, linestyle="--")
+        words = f"underflow: normal numbers end at {name}"
+    else:
+        far = round(low) - least
+        words = f"\u2190 underflow at {name}, {far} power{'s' * (far != 1)} of two to the left"
+    ax.set_title(words, fontsize=9, loc="left", color=_UNDERFLOW)
+
+
+def _exponents(figure: Figure, axes: Sequence[Axes], counts: np.ndarray) -> None:
+    """counts (layers, bins) as shares of the layer, layer x power of two, with a key; in the third of the axes, the
+    share of the first bin, which is of no one power of two."""
+    ax, bar, beside = axes
+    n_layers, bins = counts.shape
+    totals = np.maximum(counts.sum(axis=1), 1)
+    least = exponent_of(1, bins)
+    seen = np.flatnonzero(counts[:, 1:-1].any(axis=0)) + 1
+    first, last = (int(seen[0]), int(seen[-1])) if len(seen) else (1, 8)
+    first, last = max(first - 2, 1), min(last + 2, bins - 2)
+    shares = counts[:, first : last + 1] / totals[:, None]
+    edges = np.arange(exponent_of(first, bins), exponent_of(last, bins) + 2)
+    largest = float(shares.max()) or 1.0
+    how = {"cmap": colormaps["viridis"], "norm": PowerNorm(0.5, 0, largest)}
+    _map(figure, ax, bar, edges, np.ma.masked_equal(shares, 0).T, "share of layer", **how)
+    bar.set_yticks([share for share in _SHARES if share <= largest])
+    bar.yaxis.set_minor_locator(NullLocator())
+    bar.yaxis.set_major_formatter(PercentFormatter(1, 0))
+    ax.set_title("white: none", fontsize=9, loc="right")
+    ax.set_xlim(edges[0] - (first == 1), edges[-1])
+    ax.xaxis.set_major_locator(MaxNLocator(9, integer=True))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"$2^{{{value:.0f}}}$"))
+    ax.set_xlabel("|entry of dW|")
+    _underflow(ax, least)
+
+    layers = np.arange(1, n_layers + 1)
+    beside.barh(layers, counts[:, 0] / totals, 0.7, color=_WEIGHTS)
+    for l in _layer_ticks(n_layers):
+        beside.text(1.02, l, percent(int(counts[l - 1, 0]), int(totals[l - 1])), fontsize=8, va="center")
+    beside.set_xlim(0, 1)
+    beside.xaxis.set_major_formatter(PercentFormatter(1, 0))
+    _layer_axis(beside, n_layers)
+    words = "entries that are 0 or subnormal"
+    if counts[:, -1].any():
+        words += f"; not finite: {percent(int(counts[:, -1].sum()), int(totals.sum()))} of all"
+    beside.set_xlabel(words)
+
+
 def of_history(history: History) -> Portrait:
-    """Loss, gradient norms, update ratios and frozen shares over the steps; the ledger beside them."""
+    """Loss, gradient norms, update ratios and frozen shares over the steps; the ledger beside them; below, exponents
+    if there are any."""
     records = history.gradients
     starts, norms = medians(records["grad_norm"], _COLUMNS)
     ratios = medians(records["update_ratio"], _COLUMNS)[1]
@@ -194,8 +256,10 @@ def of_history(history: History) -> Portrait:
     frozen = np.array([records["frozen"][a:b].mean(axis=0) for a, b in zip(starts, ends, strict=True)])
     edges, mean = _edges(history, starts), over_time(history)
 
-    figure = Portrait(13, 8.5)
-    grid = figure.add_gridspec(4, 3, width_ratios=(3, 0.06, 1.4), height_ratios=(1.1, 2.4, 1.6, 1.4))
+    counts = exponents_over_time(history)
+    heights = [1.1, 2.4, 1.6, 1.4] + [2.2] * bool(len(counts))
+    figure = Portrait(13, 8.5 + 3 * bool(len(counts)))
+    grid = figure.add_gridspec(len(heights), 3, width_ratios=(3, 0.06, 1.4), height_ratios=heights)
     left = [figure.add_subplot(grid[0, 0])]
     left += [figure.add_subplot(grid[row, 0], sharex=left[0]) for row in (1, 2, 3)]
     bars = [figure.add_subplot(grid[row, 1]) for row in (1, 2, 3)]
@@ -210,7 +274,7 @@ def of_history(history: History) -> Portrait:
     left[3].set_xlabel("step")
     left[3].xaxis.set_major_locator(MaxNLocator(integer=True))
 
-    beside = figure.add_subplot(grid[1:, 2])
+    beside = figure.add_subplot(grid[1:4, 2])
     key = ledger(beside, mean)
     beside.set_ylabel("layer (1 is next to the input)")
     words = figure.add_subplot(grid[0, 2])
@@ -224,6 +288,8 @@ def of_history(history: History) -> Portrait:
         title=f"{title}\n{total_gain(mean)}".strip(),
         frameon=False,
     )
+    if len(counts):
+        _exponents(figure, [figure.add_subplot(grid[4, column]) for column in range(3)], counts)
     return figure
 
 
@@ -251,9 +317,15 @@ def _norms(ax: Axes, records: np.ndarray) -> None:
 
 
 def of_report(report: Any) -> Portrait:
-    """Gradient and delta norms over the layers, and the ledger beside them."""
-    figure = Portrait(11, min(2.8 + 0.3 * len(report.records), 9))
-    norms, beside = figure.subplots(1, 2, sharey=True, width_ratios=(1.2, 1))
+    """Gradient and delta norms over the layers, and the ledger beside them; below, exponents if there are any."""
+    height = min(2.8 + 0.3 * len(report.records), 9)
+    heights = [height] + [0.8 * height] * (report.exponents is not None)
+    figure = Portrait(11, sum(heights))
+    grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
+    above = grid[0].subgridspec(1, 2, width_ratios=(1.2, 1))
+    norms = figure.add_subplot(above[0])
+    beside = figure.add_subplot(above[1], sharey=norms)
+    beside.tick_params(labelleft=False)
     _norms(norms, report.records)
     key = ledger(beside, report.records)
     beside.legend(
@@ -266,6 +338,9 @@ def of_report(report: Any) -> Portrait:
         frameon=False,
         columnspacing=1,
     )
+    if report.exponents is not None:
+        below = grid[1].subgridspec(1, 3, width_ratios=(3, 0.06, 1.4))
+        _exponents(figure, [figure.add_subplot(below[column]) for column in range(3)], report.exponents)
     words = textwrap.fill(f"{report.verdict}: {report.explanation}", 130)
     figure.suptitle(words, fontsize=10, parse_math=False)
     return figure

@@ -56,6 +56,53 @@ def total_gain(mean: np.ndarray) -> str:
     return f"Layer 1 gets {share} layer {len(mean)}'s signal."
 
 
+def exponents_over_time(history: History) -> np.ndarray:
+    """(L, bins) counts of all records together; no rows without histograms."""
+    return np.zeros((0, 256), np.int64) if history.exponents is None else history.exponents.sum(axis=0, dtype=np.int64)
+
+
+def exponent_of(k: int, bins: int) -> int:
+    """Of bin k, which holds from two to the power of it to twice that.
+
+    >>> exponent_of(1, 256), exponent_of(1, 2048), exponent_of(127, 256)
+    (-126, -1022, 0)
+    """
+    return k + 1 - bins // 2
+
+
+def percent(count: int, of: int) -> str:
+    """With one decimal, so that some are never shown as none and not all never as all.
+
+    >>> percent(0, 9000), percent(1, 9000), percent(27, 9000), percent(8999, 9000), percent(9000, 9000)
+    ('0%', '<0.1%', '0.3%', '>99.9%', '100%')
+    """
+    if count in (0, of):
+        return "100%" if count else "0%"
+    share = count / of
+    return "<0.1%" if share < 0.0005 else ">99.9%" if share >= 0.9995 else f"{share:.1%}"
+
+
+def exponent_lines(counts: np.ndarray) -> list[str]:
+    """A line a layer on counts (L, bins): the powers of two that hold all normal numbers, the one below their median,
+    and the share of those that are none.
+
+    >>> exponent_lines(np.bincount([0, 120, 122, 122, 122], minlength=256)[None])
+    ['layer 1: 2^-7 .. 2^-4, median 2^-5, 20.0% zero or subnormal']
+    """
+    lines = []
+    for l, layer in enumerate(counts, 1):
+        total, bins = int(layer.sum()), len(layer)
+        text = f"{percent(int(layer[0]), total)} zero or subnormal"
+        seen = np.flatnonzero(layer[1:-1]) + 1
+        if len(seen):
+            below = np.cumsum(layer[1:-1])
+            middle = int(np.searchsorted(below, (below[-1] + 1) // 2)) + 1
+            low, mid, high = (exponent_of(int(k), bins) for k in (seen[0], middle, seen[-1] + 1))
+            text = f"2^{low} .. 2^{high}, median 2^{mid}, {text}"
+        lines.append(f"layer {l}: {text}" + (f", {percent(int(layer[-1]), total)} not finite" if layer[-1] else ""))
+    return lines
+
+
 def _about(history: History) -> list[str]:
     """In sentences: how long, how it ended, how it was inspected."""
     steps, records, epochs = len(history.loss), len(history.steps), len(history.epochs)
@@ -83,7 +130,8 @@ def _places(norms: np.ndarray) -> tuple[np.ndarray, float, float]:
 
 
 def history_text(history: History) -> str:
-    """As ``print(history)`` shows it, at most 80 columns wide; with a map of the gradient norms if there is room."""
+    """As ``print(history)`` shows it, at most 80 columns wide; with a map of the gradient norms if there is room, and
+    the range of the gradient's entries if there are histograms of their exponents."""
     import textwrap
 
     about = [line for text in _about(history) for line in textwrap.wrap(text, gradients.WIDTH)]
@@ -102,6 +150,10 @@ def history_text(history: History) -> str:
         if low == low:
             scale = f"from {low:.1e} ({_SHADES[0]}) to {high:.1e} ({_SHADES[-1]})"
             about.append(f"Over time: |dW| {scale}, by its logarithm.")
+    if history.exponents is not None:
+        lines.append("Entries of dW, of all inspected steps together; medians of the normal ones:")
+        for line in exponent_lines(exponents_over_time(history)):
+            lines += textwrap.wrap(line, gradients.WIDTH, subsequent_indent="    ")
     return "\n".join([*about, *(line.rstrip() for line in lines)])
 
 
