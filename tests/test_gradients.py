@@ -202,3 +202,15 @@ def test_over_time_keeps_the_ledger(digits):
     history = vg.MLP([64, 20, 20, 10], "tanh", rng=0).fit(*digits, epochs=1, inspect_every=5)
     mean = gradients.over_time(history.gradients)
     np.testing.assert_allclose(mean["weight_gain"][:-1] * mean["activation_gain"][:-1], mean["gain"][:-1], rtol=1e-12)
+
+
+def test_over_time_of_small_batches():
+    """A step without a gradient in a narrow layer does not make the means 0, nor a batch of one row the noise NaN."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(201, 2)).astype(np.float32)
+    y = (X[:, 0] * X[:, 1] > 0).astype(int)
+    history = vg.MLP([2, 8, 4, 2], rng=0).fit(X, y, 30, 4, vg.SGD(lr=0.02), inspect_every=1)
+    assert (history.gradients["delta_norm"] == 0).any()
+    mean = gradients.over_time(history.gradients)
+    assert (mean["grad_norm"] > 0).all()
+    assert not np.isnan(mean["noise_scale"]).any()

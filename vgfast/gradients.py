@@ -102,11 +102,12 @@ class GradientReport:
         steps: int,
         rows: int,
         moments: tuple[list[float], list[float], list[float]] | None = None,
+        error: float | None = None,
     ) -> None:
         self.records, self.loss, self.sizes, self.activations = records, loss, sizes, activations
         self.steps = steps
         self.moments = moments
-        self.judged = judge(records, sizes, activations, steps, rows)
+        self.judged = judge(records, sizes, activations, steps, rows, error)
         self.verdict, self.explanation, self.layer, self.fault, self.numbers = self.judged
         self.remedies: list[str] = []
         self.exponents: np.ndarray | None = None
@@ -207,8 +208,16 @@ def reported(
     """The report on this net and batch, with remedies tried if something is wrong and that is wanted."""
     from vgfast import remedies, theory
 
-    moments = theory.moments(net, x)
-    report = GradientReport(record, loss, net.sizes, net.activations, steps, len(x), moments)
+    try:
+        with np.errstate(over="ignore"):
+            moments = theory.moments(net, x)
+    except ValueError:  # squares beyond the range of float64
+        moments = None
+    if moments is not None and not np.isfinite(np.concatenate(moments)).all():
+        moments = None
+    error = float(np.sqrt(len(x)) * record["delta_norm"][-1])  # root mean square, over the rows, of |p - t|
+    known = {"cross_entropy": error, "binary_cross_entropy": error * net.sizes[-1]}.get(net.loss)
+    report = GradientReport(record, loss, net.sizes, net.activations, steps, len(x), moments, known)
     if tried and report.verdict != "healthy":
         report.remedies = remedies.tried(net, x, t, optimizer, steps, report)
     return report
@@ -237,8 +246,10 @@ def sample_norms(inputs: list[np.ndarray], deltas: list[np.ndarray]) -> np.ndarr
 def over_time(records: np.ndarray) -> np.ndarray:
     """(L,) what records (inspected steps, L) of a training come to: geometric means of norms, gains and ratios,
     so that the ledger's products still hold; means of shares; the largest of ``max_abs``; the median noise scale.
-    Of steps on which the loss had a gradient, if there was one."""
-    driven = records["delta_norm"][:, -1] > 0
+    Of steps on which every layer had a gradient, if there were any: on a small batch, a narrow layer may have none."""
+    driven = ((records["delta_norm"] > 0) & (records["grad_norm"] > 0)).all(axis=1)
+    if not driven.any():
+        driven = records["delta_norm"][:, -1] > 0
     records = records[driven] if driven.any() else records
     result = np.empty(records.shape[1], RECORD)
     shares = {"mean_derivative", "saturated", "dead", "frozen", "stuck", "zero", "subnormal"}
@@ -248,8 +259,9 @@ def over_time(records: np.ndarray) -> np.ndarray:
             result[name] = column.max(axis=0)
         elif name in shares:
             result[name] = column.mean(axis=0)
-        elif name == "noise_scale":
-            result[name] = np.median(column, axis=0)  # it may be infinite on some steps
+        elif name == "noise_scale":  # infinite on some steps, without a value on batches of one row
+            known = [c[~np.isnan(c)] for c in column.T]
+            result[name] = [float(np.median(c)) if len(c) else np.nan for c in known]
         else:
             with np.errstate(divide="ignore"):
                 result[name] = np.exp(np.log(column).mean(axis=0))

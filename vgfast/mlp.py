@@ -200,7 +200,8 @@ class MLP:
         epoch, may change the optimizer's attributes, and ends training by returning True. progress(done, total,
         history) is called about every 30 ms, with ``history`` showing the part done so far.
 
-        The same seed gives the same bits, with any number of threads and with or without inspection. Ctrl-C is
+        The same seed gives the same bits, with any number of threads and with or without inspection (but see the
+        README on inspected norms of huge values). Ctrl-C is
         answered after the step in work, or 30 ms of short ones, and leaves the net there. Errors:
         ``DivergenceError``, likewise; TypeError and ValueError for bad input and RuntimeError while another thread
         trains this net, all before any change.

@@ -24,7 +24,19 @@ _NOTICEABLE = 0.9
 def _again(net: Any, activation: Any = None, init: str = "auto", dtype: Any = None) -> Any:
     """A new net of the same sizes, with first weights of a fixed seed."""
     activations = list(net.activations) if activation is None else activation
-    return type(net)(net.sizes, activations, net.loss, init, net.dtype if dtype is None else dtype, rng=0)
+    from vgfast import mlp, reference
+
+    kind = mlp.MLP if isinstance(net, mlp.MLP) else reference.MLP  # a subclass may be made otherwise
+    return kind(net.sizes, activations, net.loss, init, net.dtype if dtype is None else dtype, rng=0)
+
+
+def _with_velocity(optimizer: SGD, net: Any, other: Any) -> SGD:
+    """A copy of the optimizer, with for `other` the velocity that it has for `net`."""
+    result = copy.copy(optimizer)
+    velocities = optimizer._velocities
+    if optimizer.momentum > 0 and net in velocities:
+        result._velocities[other] = velocities[net].astype(other.dtype)
+    return result
 
 
 def _initialised(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
@@ -38,14 +50,14 @@ def _relu(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
 def _leaky(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
     other = _again(net, "leaky_relu", "zeros")
     other.params[...] = net.params
-    return other, x, optimizer
+    return other, x, _with_velocity(optimizer, net, other)
 
 
 def _unbiased(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
     other = net.copy()
     for b in other.biases:
         b[...] = 0
-    return other, x, optimizer
+    return other, x, _with_velocity(optimizer, net, other)
 
 
 def _rescaled(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
@@ -59,23 +71,27 @@ def _rescaled(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> C
 
 def _standardised(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
     spread = x.std(axis=0)
+    if not (spread > 0).any():
+        raise ValueError("rows that are all alike have no variance to scale")
     return net, ((x - x.mean(axis=0)) / np.where(spread > 0, spread, 1)).astype(x.dtype), optimizer
 
 
 def _in_float64(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
     other = _again(net, init="zeros", dtype="float64")
     other.params[...] = net.params
-    return other, x.astype(np.float64), optimizer
+    return other, x.astype(np.float64), _with_velocity(optimizer, net, other)
 
 
 def _faster(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
     """A learning rate raised by powers of ten until, by ‖lr dW‖ / ‖W‖, the slowest layer's typical update is some
     units in the last place."""
-    other = copy.copy(optimizer)
+    other = _with_velocity(optimizer, net, net)
     ratios = records["update_ratio"][records["update_ratio"] > 0]
     factor = 1.0
     while len(ratios) and ratios.min() * factor < 8 * np.finfo(net.dtype).eps and factor < _RAISE_MOST:
         factor *= _RAISE
+    if factor == 1:
+        raise ValueError("the learning rate is not what keeps these weights")
     other.lr = optimizer.lr * factor
     return net, x, other
 
@@ -112,7 +128,9 @@ def tried(net: Any, x: np.ndarray, t: np.ndarray, optimizer: SGD, steps: int, re
                 other, inputs, of = apply(net, x, optimizer, report.records)
                 after = other.inspect(inputs, t, of, steps, try_remedies=False)
             except (ArithmeticError, ValueError):
-                continue  # this one leaves something that is not finite
+                continue  # it does not apply, or leaves something that is not finite
+        if "total_gain" not in after.numbers:
+            continue  # it leaves no gradient to compare
         name = f"lr={of.lr:.2g}" if of.lr != optimizer.lr else what
         names.append(name)
         (ill, trouble), (_, before) = _trouble(report, after), _trouble(report, report)

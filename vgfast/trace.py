@@ -226,11 +226,14 @@ def _share(value: float) -> str:
 def _count(n: int) -> str:
     """A number of any size, too large for a float perhaps.
 
-    >>> _count(9000), _count(30**400)
-    ('9,000', 'about 7e+590')
+    >>> _count(9000), _count(30**400), _count(9_990_000_000)
+    ('9,000', 'about 7e+590', 'about 1e+10')
     """
     power = math.floor(math.log10(n))
-    return f"{n:,}" if power < 6 else f"about {10 ** (math.log10(n) - power):.0f}e+{power}"
+    digit = round(10 ** (math.log10(n) - power))
+    if digit == 10:
+        digit, power = 1, power + 1
+    return f"{n:,}" if power < 6 else f"about {digit}e+{power}"
 
 
 # ---- what is asked for --------------------------------------------------------------------------------------

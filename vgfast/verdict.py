@@ -8,7 +8,7 @@ consequences: a dead or saturated layer also lets the signal vanish.
     In some hidden layer, the share of units with phi' = 0 on every row is above 1/2 + 2 / sqrt(n_l), or is 1. A
     unit with symmetric weights is off on a row with probability 1/2; where all rows look alike, as they do behind
     many layers, the share of dead units is binomial with mean 1/2 and deviation 1 / (2 sqrt(n_l)), and this is four
-    deviations above. A batch of few rows leaves more by chance, (1/2)^B, which is added.
+    deviations above. Of a batch of less than 16 rows, which rarely used units may miss, it has to be 1.
 *saturated*
     In some hidden layer of sigmoid or tanh, more than half of the entries have phi' below 1 % of its maximum: the
     median unit passes on less than a hundredth of what it gets.
@@ -21,7 +21,10 @@ consequences: a dead or saturated layer also lets the signal vanish.
     In some layer more than half of the weights whose gradient is not 0 keep their bits, because their update is under
     half an ulp; or every entry of its gradient is 0. Such a layer stands still.
 *healthy*
-    None of these, or the loss has no gradient on this batch.
+    None of these; or the loss has no gradient on this batch; or, with cross-entropy, the root mean square of |p - t|
+    over the rows is below 1 %: the net knows this batch, and small gradients are no fault.
+
+A training of less than 10 steps is judged as one of 10: no net passes on its signal exactly.
 """
 
 from __future__ import annotations
@@ -33,6 +36,8 @@ import numpy as np
 
 SQUASHING = ("sigmoid", "tanh")
 _HALF = 0.5
+# Fewest rows that can tell of units that are seldom used; fewest steps; the error below which a batch is known.
+_ROWS, _STEPS, _KNOWN = 16, 10, 0.01
 
 
 class Verdict(NamedTuple):
@@ -58,17 +63,31 @@ def stuck_shares(records: np.ndarray) -> np.ndarray:
 
 def dead_limits(units: tuple[int, ...], rows: int) -> np.ndarray:
     """(hidden layers,) the shares of dead units above which layers of so many units are dead."""
-    return np.array([min(_HALF + 2 / math.sqrt(n) + _HALF**rows, 1 - _HALF / n) for n in units])
+    most = [1 - _HALF / n for n in units]  # beyond, all are dead
+    return np.array(
+        [min(_HALF + 2 / math.sqrt(n), m) if rows >= _ROWS else m for n, m in zip(units, most, strict=True)]
+    )
 
 
-def judge(records: np.ndarray, sizes: tuple[int, ...], activations: tuple[str, ...], steps: int, rows: int) -> Verdict:
-    """The verdict on the records (L,) of one batch of `rows` rows, or on their means over a training of so many."""
-    last = len(records)
+def judge(
+    records: np.ndarray,
+    sizes: tuple[int, ...],
+    activations: tuple[str, ...],
+    steps: int,
+    rows: int,
+    error: float | None = None,
+) -> Verdict:
+    """The verdict on the records (L,) of one batch of `rows` rows, or on their means over a training of so many.
+    error: the root mean square of |p - t|, where the outputs are probabilities."""
+    last, steps = len(records), max(steps, _STEPS)
     deltas = records["delta_norm"]
     if deltas[-1] == 0:
         text = "the loss has no gradient on this batch: there is nothing left to learn from it."
         return Verdict("healthy", text, 0, "", {"output_delta_norm": 0.0})
     total = float(deltas[0] / deltas[-1])
+    if error is not None and error < _KNOWN:
+        text = f"the net's answers on this batch are wrong by {error:.1%}: there is little left to learn from it."
+        return Verdict("healthy", text, 0, "", {"total_gain": total, "error": error, "known_below": _KNOWN})
     limits = dead_limits(sizes[1:-1], rows)
     dead = records["dead"][:-1] - limits
     squashed = np.array([kind in SQUASHING for kind in activations], bool)
@@ -129,7 +148,10 @@ def _ledger(records: np.ndarray, total: float, steps: int, stuck: np.ndarray, nu
     deltas = records["delta_norm"] / records["delta_norm"][-1]
     still = _still(records, stuck) if stuck.max() > _HALF else ""
     also = f" {still[0].upper()}{still[1:]}." if still else ""
-    if total < 1 / steps:
+    if total == 0:
+        word, outside = "vanishing", deltas == 0
+        text = f"layer 1 gets nothing of layer {last}'s signal"
+    elif total < 1 / steps:
         word, outside = "vanishing", deltas < 1 / steps
         text = (
             f"layer 1 gets {total:.1e} of layer {last}'s signal: in {steps} steps it moves less than "
@@ -143,7 +165,7 @@ def _ledger(records: np.ndarray, total: float, steps: int, stuck: np.ndarray, nu
         )
     layer = int(np.flatnonzero(outside)[-1]) + 1
     fault, sentence = _fault(records, word)
-    where = f", and so does layer {layer}" if layer > 1 and word == "vanishing" else ""
+    where = f", and so does layer {layer}" if layer > 1 and word == "vanishing" and total > 0 else ""
     if layer > 1 and word == "exploding":
         where = f", and so it is from layer {layer} on"
     return Verdict(word, f"{text}{where}.{sentence}{also}", layer, fault, numbers)
