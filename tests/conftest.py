@@ -1,5 +1,7 @@
 """Fixtures, and the bounds that comparisons of floats are judged by."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,21 @@ def small_problem(rng):
     """X (40, 5), y (40,) with three classes."""
     X = rng.normal(size=(40, 5))
     return X, (X[:, :3]).argmax(axis=1)
+
+
+@pytest.fixture
+def trained(small_problem):
+    X, y = small_problem
+    net = vg.MLP([5, 8, 6, 3], "tanh", rng=0)
+    return net.fit(X, y, epochs=3, batch_size=10, validation_data=(X, y), inspect_every=3)
+
+
+@pytest.fixture
+def strict():
+    """Warnings are errors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -72,13 +72,13 @@ class Gradients(NamedTuple):
 class GradientReport:
     """What one batch tells about each layer, and a verdict. ``str()`` shows it.
 
-    ``layers[l-1]`` has the quantities of ``vgfast.gradients`` as attributes; ``records`` (L,) is the same as a
-    structured array. ``verdict`` is one of ``healthy``, ``vanishing``, ``exploding``, ``frozen``, ``saturated``,
-    ``dead`` by the rule in ``vgfast.verdict``, for a training of ``steps`` steps, with ``explanation`` in words;
-    ``layer``, where it begins, seen from the output (0: nowhere); ``fault``: ``weights``, ``activations``,
-    ``updates`` or ""; ``numbers``, those that it was judged by; and ``remedies`` that were tried on a copy of the
-    net, with what came of them, the best first (none where there is no net to try them on). ``exponents`` (L, bins):
-    see ``History``; None unless asked for.
+    ``layers[l-1]`` has the quantities of ``vgfast.gradients`` as attributes; ``records`` (L,) has those that were
+    measured, as a structured array. ``verdict`` is one of ``healthy``, ``vanishing``, ``exploding``, ``frozen``,
+    ``saturated``, ``dead`` by the rule in ``vgfast.verdict``, for a training of ``steps`` steps, with ``explanation``
+    in words; ``layer``, where it begins (0: nowhere); ``fault``: ``weights``, ``activations``, ``updates`` or "";
+    ``numbers``, those that it was judged by; and ``remedies`` that were tried on a copy of the net, with what came of
+    them, the best first (none where there is no net to try them on). ``exponents`` (L, bins): see ``History``; None
+    unless asked for.
 
     >>> import numpy as np, vgfast as vg
     >>> X, y = np.eye(8), np.arange(8) % 2
@@ -263,7 +263,7 @@ def over_time(records: np.ndarray) -> np.ndarray:
             known = [c[~np.isnan(c)] for c in column.T]
             result[name] = [float(np.median(c)) if len(c) else np.nan for c in known]
         else:
-            with np.errstate(divide="ignore"):
+            with np.errstate(all="ignore"):  # of zeros and infinities
                 result[name] = np.exp(np.log(column).mean(axis=0))
     return result
 

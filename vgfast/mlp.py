@@ -17,6 +17,7 @@ from vgfast import init as init_module
 from vgfast.gradients import GradientReport, Gradients, locate_divergence, reported, sample_norms
 from vgfast.history import INSPECTIONS, RECORD, DivergenceError, History, histograms
 from vgfast.init import Init
+from vgfast.pieces import Pieces
 from vgfast.sgd import SGD, checked_optimizer
 from vgfast.training import Loop, Stepper, wants_to_stop
 
@@ -33,28 +34,6 @@ class Evaluation(NamedTuple):
 
     loss: float
     accuracy: float | None
-
-
-class Pieces(Sequence[np.ndarray]):
-    """Live views of the parameter vector, one a layer; assigning to one copies in."""
-
-    def __init__(self, name: str, views: list[np.ndarray]) -> None:
-        self._name = name
-        self._views = views
-
-    def __len__(self) -> int:
-        return len(self._views)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._views[index]
-
-    def __setitem__(self, index: int, value: Any) -> None:
-        if not isinstance(index, int | np.integer):
-            raise TypeError(f"assign to {self._name} one layer at a time, such as {self._name}[0]; got [{index!r}]")
-        _check.assigned(f"{self._name}[{index}]", value, self._views[index])
-
-    def __repr__(self) -> str:
-        return f"<{self._name}: {', '.join(str(view.shape) for view in self._views)}>"
 
 
 class MLP:
@@ -196,15 +175,14 @@ class MLP:
 
         The last batch of an epoch has the rows that are left. inspect_every: inspect each step whose number
         divides by it, from step 0 on; 0 is never; inspect="histograms" also counts the exponents of gradients
-        (``History.exponents``). callbacks: each is called as callback(net, history) after each
-        epoch, may change the optimizer's attributes, and ends training by returning True. progress(done, total,
-        history) is called about every 30 ms, with ``history`` showing the part done so far.
+        (``History.exponents``). callbacks: each is called as callback(net, history) after each epoch, may change
+        the optimizer's attributes, and ends training by returning True. progress(done, total, history) is called
+        about every 30 ms, with ``history`` showing the part done so far.
 
         The same seed gives the same bits, with any number of threads and with or without inspection (but see the
-        README on inspected norms of huge values). Ctrl-C is
-        answered after the step in work, or 30 ms of short ones, and leaves the net there. Errors:
-        ``DivergenceError``, likewise; TypeError and ValueError for bad input and RuntimeError while another thread
-        trains this net, all before any change.
+        README on inspected norms of huge values). Ctrl-C is answered after the step in work, or 30 ms of short
+        ones, and leaves the net there. Errors: ``DivergenceError``, likewise; TypeError and ValueError for bad input
+        and RuntimeError while another thread trains this net, all before any change.
         """
         epochs = _check.integer("epochs", epochs, 1)
         inspect_every = _check.integer("inspect_every", inspect_every, 0, _check.MOST_ELEMENTS)

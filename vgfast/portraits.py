@@ -27,8 +27,9 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
+from vgfast import gradients
 from vgfast.history import History, medians
-from vgfast.tables import exponent_of, exponents_over_time, over_time, percent, total_gain
+from vgfast.tables import exponent_of, exponents_over_time, percent, total_gain
 
 # As many as can be told apart on a screen.
 _COLUMNS = 240
@@ -254,7 +255,7 @@ def of_history(history: History) -> Portrait:
     ratios = medians(records["update_ratio"], _COLUMNS)[1]
     ends = np.append(starts[1:], len(records))
     frozen = np.array([records["frozen"][a:b].mean(axis=0) for a, b in zip(starts, ends, strict=True)])
-    edges, mean = _edges(history, starts), over_time(history)
+    edges, mean = _edges(history, starts), gradients.over_time(history.gradients)
 
     counts = exponents_over_time(history)
     heights = [1.1, 2.4, 1.6, 1.4] + [2.2] * bool(len(counts))

@@ -41,12 +41,6 @@ def mean_rows(mean: np.ndarray) -> list[tuple[str, ...]]:
     return rows
 
 
-def over_time(history: History) -> np.ndarray:
-    """``gradients.over_time``, of records that may hold zeros and infinities, without warnings."""
-    with np.errstate(all="ignore"):
-        return gradients.over_time(history.gradients)
-
-
 def total_gain(mean: np.ndarray) -> str:
     """One sentence on the signal from the last layer to the first."""
     first, last = float(mean["delta_norm"][0]), float(mean["delta_norm"][-1])
@@ -112,8 +106,12 @@ def _about(history: History) -> list[str]:
         text += f" The last: {', '.join(last)}."
     if not records:
         return [text, "No step was inspected; fit(..., inspect_every=10) shows where the gradient went."]
+    gain = total_gain(gradients.over_time(history.gradients))
     of = f"{records} inspected step{'s' * (records != 1)}"
-    return [text, f"Means over {of} (geometric, of shares arithmetic). {total_gain(over_time(history))}".strip()]
+    return [
+        text,
+        f"Means over {of} (geometric, of shares arithmetic). {gain}".strip(),
+    ]
 
 
 def _places(norms: np.ndarray) -> tuple[np.ndarray, float, float]:
@@ -137,7 +135,7 @@ def history_text(history: History) -> str:
     about = [line for text in _about(history) for line in textwrap.wrap(text, gradients.WIDTH)]
     if not len(history.steps):
         return "\n".join(about)
-    rows = [_HEADS, *mean_rows(over_time(history))]
+    rows = [_HEADS, *mean_rows(gradients.over_time(history.gradients))]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADS))]
     lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
     room = min(gradients.WIDTH - len(lines[0]) - 2, 24)
@@ -203,7 +201,9 @@ def history_html(history: History) -> str:
         return about
     places, low, high = _places(medians(history.gradients["grad_norm"], _STOPS)[1].T)
     heads = (*_HEADS, f"|dW| from step {history.steps[0]} to {history.steps[-1]}")
-    table = _table(heads, mean_rows(over_time(history)), [_strip(layer) for layer in places.tolist()])
+    table = _table(
+        heads, mean_rows(gradients.over_time(history.gradients)), [_strip(layer) for layer in places.tolist()]
+    )
     return about + table + _key(low, high, bool(np.isnan(places).any()))
 
 
