@@ -11,7 +11,6 @@ from vgfast import init
 from vgfast.config import get_num_threads, set_num_threads, show_config, threads
 from vgfast.gradients import GradientReport
 from vgfast.history import DivergenceError, History
-from vgfast.log import Log
 from vgfast.mlp import MLP
 from vgfast.sgd import SGD
 
@@ -39,6 +38,10 @@ def __getattr__(name: str):
         import importlib
 
         return importlib.import_module("vgfast.reference")
+    if name == "Log":
+        from vgfast.log import Log
+
+        return Log
     if name == "inspect_torch":  # itself imports torch only when it is called
         from vgfast.from_torch import inspect_torch
 
