@@ -125,7 +125,10 @@ static inline __attribute__((always_inline)) void NAME(backward_column)(
 static void NAME(backward_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
                                 real *tile) {
     NAME(backward_context) *const c = context;
-    if (c->norms) NAME(add_to_rows)(&c->squares, rows, cols, tile, j == 0, c->norms + i);
+    if (c->norms && cols == NR)
+        NAME(add_to_rows)(&c->squares, rows, NR, tile, j == 0, c->norms + i);
+    else if (c->norms)
+        NAME(add_to_rows)(&c->squares, rows, cols, tile, j == 0, c->norms + i);
     SPECIALISE(c->activation, BACKWARD);
 }
 #undef BACKWARD
@@ -157,7 +160,6 @@ typedef struct {
     vec guard;
     NAME(summary_words) words;
     vg_summary *summaries; /* one for each VG_BLOCK_ROWS rows from `first` on */
-    size_t panel;          /* the first column of the tiles that were counted last */
     uint32_t *exponents;
 } NAME(update_context);
 
@@ -201,6 +203,15 @@ static void NAME(update_tail)(void *context, size_t i, size_t j, size_t rows, si
     }
 }
 
+/* Tell what has been summed up when a block of rows begins, and the counts with a panel: before a
+ * lane has 2^24. */
+static void NAME(begin_block)(NAME(update_context) *c, size_t i) {
+    if (i == 0) NAME(tell_counts)(&c->words, c->summaries);
+    NAME(tell_norms)(&c->words, &c->summaries[i / VG_BLOCK_ROWS]);
+}
+
+/* Once it is known at compile time that a tile is whole, it takes half as many instructions. The
+ * weights of the next tile lie in as many pages as it has rows, and are fetched while it is summed. */
 static void NAME(inspected_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
                                  real *tile) {
     NAME(update_context) *const c = context;
@@ -212,11 +223,16 @@ static void NAME(inspected_tail)(void *context, size_t i, size_t j, size_t rows,
         .velocity = c->velocity ? c->velocity + at : NULL,
         .ld = c->n_out,
     };
-    vg_summary *const summary = &c->summaries[i / VG_BLOCK_ROWS];
-    if (j != c->panel) NAME(tell_counts)(&c->words, c->summaries); /* before a lane has 2^24 */
-    c->panel = j;
-    if (i % VG_BLOCK_ROWS == 0) NAME(tell_norms)(&c->words, summary);
-    c->guard = NAME(inspected_update)(&patch, &c->update, rows, cols, &c->words, c->guard);
+    if (i % VG_BLOCK_ROWS == 0) NAME(begin_block)(c, i);
+    const real *next = patch.params + rows * c->n_out;
+    for (size_t r = 0; r < MR; r++, next += c->n_out) {
+        __builtin_prefetch(next, 1);
+        __builtin_prefetch(next + NR - 1, 1);
+    }
+    if (rows == MR && cols == NR && c->words.plain && c->words.gradient.exponent == 0)
+        NAME(told_update)(&patch, &c->update, MR, NR, &c->words);
+    else
+        c->guard = NAME(inspected_update)(&patch, &c->update, rows, cols, &c->words, c->guard);
     if (c->exponents) NAME(count_exponents)(rows, cols, tile, NR, c->exponents);
 }
 
@@ -233,10 +249,10 @@ static void NAME(weight_update)(size_t rows, size_t first, size_t last, size_t n
         .n_out = n_out,
         .update = NAME(update_in_words)(update),
         .guard = v_zero(),
-        .words = NAME(begin_summary)(summaries),
         .summaries = summaries,
         .exponents = exponents,
     };
+    c.words = NAME(begin_summary)(summaries, NAME(just_plain)(&c.update));
     const size_t n_blocks = summaries ? (last - first + VG_BLOCK_ROWS - 1) / VG_BLOCK_ROWS : 0;
     for (size_t b = 0; b < n_blocks; b++) summaries[b] = (vg_summary){0};
     NAME(tail) *const tail = gradient                      ? NAME(gradient_tail)

@@ -68,69 +68,73 @@ typedef struct {
     size_t ld;
 } NAME(patch);
 
-/* What is told of a patch: sums of squares, the largest |g|, and tallies. */
+/* The sum of the squares of the weights of `rows` rows and, from column j on, `vecs` vectors, of the
+ * last of which n lanes exist. */
+static inline
+    __attribute__((always_inline)) vec NAME(weigh_columns)(const NAME(patch) *p, const size_t rows,
+                                                           size_t j, const size_t vecs,
+                                                           const size_t n) {
+    const real *params = p->params + j;
+    vec sum[NV];
+#pragma GCC unroll 3
+    for (size_t v = 0; v < vecs; v++) sum[v] = v_zero();
+    for (size_t r = 0; r < rows; r++, params += p->ld)
+#pragma GCC unroll 3
+        for (size_t v = 0; v < vecs; v++) {
+            const vec w = v_load_n(params + v * LANES, n);
+            sum[v] = v_fma(w, w, sum[v]);
+        }
+#pragma GCC unroll 3
+    for (size_t v = 1; v < vecs; v++) sum[0] = v_add(sum[v], sum[0]);
+    return sum[0];
+}
+
+/* What is told of a gradient: the sum of the squares, scaled, the largest |g|, and tallies. */
 typedef struct {
-    vec gradient, weight, most;
+    vec sum, most;
     NAME(tallies) tallies;
 } NAME(measures);
 
-/* Of one vector of columns, of which n exist. */
+/* One more g; of the lanes, n exist. */
 static inline
-    __attribute__((always_inline)) void NAME(measure_column)(const NAME(patch) *p, size_t rows,
-                                                             size_t j, const size_t n, vec scale_g,
-                                                             vec scale_w, NAME(measures) *m) {
-    const real *gradient = p->gradient + j, *params = p->params + j;
-    const size_t ld_gradient = p->ld_gradient, ld = p->ld;
-    vec sum_g = v_zero(), sum_w = v_zero(), most = v_zero();
-    for (size_t r = 0; r < rows; r++, gradient += ld_gradient, params += ld) {
-        const vec g = v_load_n(gradient, n), scaled_g = v_mul(g, scale_g);
-        const vec scaled_w = v_mul(v_load_n(params, n), scale_w);
-        sum_g = v_fma(scaled_g, scaled_g, sum_g);
-        sum_w = v_fma(scaled_w, scaled_w, sum_w);
-        most = v_max(v_abs(g), most);
-    }
-    m->gradient = v_add(sum_g, m->gradient);
-    m->weight = v_add(sum_w, m->weight);
-    m->most = v_max(most, m->most);
-}
-
-/* One more weight w, which became `new`, and its gradient; of the lanes, n exist. */
-static inline __attribute__((always_inline)) void NAME(tally)(vec g, vec w, vec new, const size_t n,
+    __attribute__((always_inline)) flags NAME(tally_gradient)(vec g, vec size, const size_t n,
                                                               NAME(tallies) *t) {
-    const flags same = v_first(v_same(new, w), n), none = v_first(v_equal(g, v_zero()), n);
+    const flags none = v_first(v_equal(g, v_zero()), n);
     t->zero = v_tally(t->zero, none);
-    t->tiny = v_tally(t->tiny, v_first(v_less(v_abs(g), v_set(LEAST_NORMAL)), n));
-    t->frozen = v_tally(t->frozen, same);
-    t->idle = v_tally(t->idle, v_both(same, none));
+    t->tiny = v_tally(t->tiny, v_first(v_less(size, v_set(LEAST_NORMAL)), n));
+    return none;
 }
 
-/* The plain update of one vector of columns, and all that is told of it, in one pass: 8 % of a step
- * of 784-1000-500-100-10 with AVX2; two passes took 12, and the update alone takes 3. `old`: where
- * to put the weights as they were, NR apart. */
-static inline
-    __attribute__((always_inline)) void NAME(told_column)(const NAME(patch) *p, vec lr, size_t rows,
-                                                          size_t j, const size_t n, vec scale_g,
-                                                          vec scale_w, real *old,
-                                                          NAME(measures) *m) {
+/* W -= lr g, and what is told of it. A weight without a gradient stays as it is, so that those need
+ * no tally of their own. */
+static inline __attribute__((always_inline)) void NAME(told_columns)(
+    const NAME(patch) *p, vec lr, const size_t rows, size_t j, const size_t vecs, const size_t n,
+    const int scaled, vec scale, NAME(measures) *m) {
     const real *gradient = p->gradient + j;
     real *params = p->params + j;
     const size_t ld_gradient = p->ld_gradient, ld = p->ld;
-    vec sum_g = v_zero(), sum_w = v_zero(), most = m->most;
     NAME(tallies) tallies = m->tallies;
-    for (size_t r = 0; r < rows; r++, gradient += ld_gradient, params += ld, old += NR) {
-        const vec g = v_load_n(gradient, n), w = v_load_n(params, n), new = v_fnma(lr, g, w);
-        const vec scaled_g = v_mul(g, scale_g), scaled_w = v_mul(w, scale_w);
-        v_store(old, w);
-        v_store_n(params, new, n);
-        sum_g = v_fma(scaled_g, scaled_g, sum_g);
-        sum_w = v_fma(scaled_w, scaled_w, sum_w);
-        most = v_max(v_abs(g), most);
-        NAME(tally)(g, w, new, n, &tallies);
-    }
-    m->gradient = v_add(sum_g, m->gradient);
-    m->weight = v_add(sum_w, m->weight);
-    m->most = most;
+    vec sum[NV], most[NV];
+#pragma GCC unroll 3
+    for (size_t v = 0; v < vecs; v++) sum[v] = most[v] = v_zero();
+    for (size_t r = 0; r < rows; r++, gradient += ld_gradient, params += ld)
+#pragma GCC unroll 3
+        for (size_t v = 0; v < vecs; v++) {
+            const vec g = v_load_n(gradient + v * LANES, n), size = v_abs(g);
+            const vec w = v_load_n(params + v * LANES, n), new = v_fnma(lr, g, w);
+            const vec in_range = scaled ? v_mul(g, scale) : g;
+            v_store_n(params + v * LANES, new, n);
+            sum[v] = v_fma(in_range, in_range, sum[v]);
+            most[v] = v_max(size, most[v]);
+            tallies.frozen = v_tally(tallies.frozen, v_first(v_equal(new, w), n));
+            NAME(tally_gradient)(g, size, n, &tallies);
+        }
     m->tallies = tallies;
+#pragma GCC unroll 3
+    for (size_t v = 0; v < vecs; v++) {
+        m->sum = v_add(sum[v], m->sum);
+        m->most = v_max(most[v], m->most);
+    }
 }
 
 /* The update of one vector of columns by any rule, and its tallies. `steps`: where to put s, NR
@@ -151,7 +155,10 @@ static inline __attribute__((always_inline)) vec NAME(ruled_column)(
         if (velocity && u->commit) v_store_n(velocity, v, n);
         if (velocity) velocity += ld;
         v_store(steps + r * NR, step);
-        NAME(tally)(g, w, new, n, tallies);
+        const flags none = NAME(tally_gradient)(g, v_abs(g), n, tallies);
+        const flags same = v_first(v_equal(new, w), n);
+        tallies->frozen = v_tally(tallies->frozen, same);
+        tallies->idle = v_tally(tallies->idle, v_both(same, none));
     }
     return guard;
 }
@@ -162,62 +169,54 @@ static inline __attribute__((always_inline)) vec NAME(ruled_column)(
             run(LANES);                                                                            \
         else                                                                                       \
             run(cols - j)
-#define TOLD(n) NAME(told_column)(p, u->lr, rows, j, n, scale_g, scale_w, old + j, &m)
-#define MEASURE(n) NAME(measure_column)(p, rows, j, n, scale_g, scale_w, &m)
+#define WEIGH(n) weight = v_add(NAME(weigh_columns)(p, rows, j, 1, n), weight)
+#define TOLD(n) NAME(told_columns)(p, u->lr, rows, j, 1, n, 1, s->gradient.scale, &m)
 #define RULED(n) guard = NAME(ruled_column)(p, u, rows, j, n, steps + j, &s->tallies, guard)
 
-/* `old` (TALL, NR): the weights before. */
-static NAME(measures)
-    NAME(told_update)(const NAME(patch) *p, const NAME(update_words) *u, size_t rows, size_t cols,
-                      vec scale_g, vec scale_w, real *old) {
-    NAME(measures) m = {v_zero(), v_zero(), v_zero(), NAME(no_tallies)()};
-    EACH_COLUMN(TOLD);
-    return m;
-}
+/* The plain update of a patch in one pass; the weights are summed up in another, before it, and
+ * scaled only if that shows the need. */
+static inline
+    __attribute__((always_inline)) void NAME(told_update)(const NAME(patch) *p,
+                                                          const NAME(update_words) *u,
+                                                          const size_t rows, const size_t cols,
+                                                          NAME(summary_words) *s) {
+    vec weight = v_zero();
+    const int whole = __builtin_constant_p(cols) && cols == NR;
+    if (whole)
+        weight = NAME(weigh_columns)(p, rows, 0, NV, LANES);
+    else
+        EACH_COLUMN(WEIGH);
+    if (s->weight.exponent == 0 && NAME(in_range)(weight))
+        s->weight.sum = v_add(weight, s->weight.sum);
+    else
+        NAME(add_tile)(&s->weight, rows, cols, p->params, p->ld, &s->block->weight);
 
-static NAME(measures)
-    NAME(measure)(const NAME(patch) *p, size_t rows, size_t cols, vec scale_g, vec scale_w) {
-    NAME(measures) m = {v_zero(), v_zero(), v_zero(), NAME(no_tallies)()};
-    EACH_COLUMN(MEASURE);
-    return m;
+    NAME(measures) m = {v_zero(), v_zero(), s->tallies};
+    if (whole)
+        NAME(told_columns)(p, u->lr, rows, 0, NV, LANES, 0, s->gradient.scale, &m);
+    else
+        EACH_COLUMN(TOLD);
+    s->tallies = m.tallies;
+    if (NAME(fits)(&s->gradient, m.most))
+        s->gradient.sum = v_add(m.sum, s->gradient.sum);
+    else
+        NAME(add_tile)(&s->gradient, rows, cols, p->gradient, p->ld_gradient, &s->block->gradient);
 }
-
-/* Choose the scales anew if what was measured shows that they do not do; returns whether. The
- * weights that were measured lie ld apart. */
-static inline int NAME(scales_fail)(const NAME(measures) *m, size_t rows, size_t cols,
-                                    const real *weights, size_t ld, NAME(summary_words) *s) {
-    int fail = NAME(prepare)(&s->gradient, m->most, &s->block->gradient);
-    if (NAME(in_range)(m->weight)) return fail;
-    vec sizes = v_zero();
-    for (size_t r = 0; r < rows; r++) sizes = v_max(NAME(sizes_of)(cols, weights + r * ld), sizes);
-    return fail | NAME(prepare)(&s->weight, sizes, &s->block->weight);
-}
-
-/* Update a patch of at most TALL rows of at most NR columns, and sum up; returns the guard. */
-static vec NAME(inspected_update)(const NAME(patch) *p, const NAME(update_words) *u, size_t rows,
-                                  size_t cols, NAME(summary_words) *s, vec guard) {
-    real kept[TALL * NR]; /* old weights, or steps */
-    const vec *const scale_g = &s->gradient.scale, *const scale_w = &s->weight.scale;
-    NAME(measures) m;
-    if (NAME(just_plain)(u)) {
-        m = NAME(told_update)(p, u, rows, cols, *scale_g, *scale_w, kept);
-        if (NAME(scales_fail)(&m, rows, cols, kept, NR, s)) {
-            for (size_t r = 0; r < rows; r++)
-                for (size_t j = 0; j < cols; j += LANES)
-                    v_store_n(p->params + r * p->ld + j, v_load(kept + r * NR + j), cols - j);
-            m = NAME(told_update)(p, u, rows, cols, *scale_g, *scale_w, kept);
-        }
-        NAME(add_tallies)(&s->tallies, &m.tallies);
-    } else {
-        real *const steps = kept;
-        m = NAME(measure)(p, rows, cols, *scale_g, *scale_w);
-        if (NAME(scales_fail)(&m, rows, cols, p->params, p->ld, s))
-            m = NAME(measure)(p, rows, cols, *scale_g, *scale_w);
-        EACH_COLUMN(RULED);
-        NAME(add_squares)(&s->step, rows, cols, steps, NR, &s->block->step);
+/* Any update of a patch of at most TALL rows of at most NR columns; returns the guard. Not inlined,
+ * because whole tiles that need none of it would save its registers. */
+static __attribute__((noinline)) vec NAME(inspected_update)(const NAME(patch) *p,
+                                                            const NAME(update_words) *u,
+                                                            size_t rows, size_t cols,
+                                                            NAME(summary_words) *s, vec guard) {
+    if (s->plain) {
+        NAME(told_update)(p, u, rows, cols, s);
+        return guard;
     }
-    s->gradient.sum = v_add(m.gradient, s->gradient.sum);
-    s->weight.sum = v_add(m.weight, s->weight.sum);
+    real steps[TALL * NR];
+    NAME(add_tile)(&s->gradient, rows, cols, p->gradient, p->ld_gradient, &s->block->gradient);
+    NAME(add_tile)(&s->weight, rows, cols, p->params, p->ld, &s->block->weight);
+    EACH_COLUMN(RULED);
+    NAME(add_tile)(&s->step, rows, cols, steps, NR, &s->block->step);
     return guard;
 }
 
@@ -237,7 +236,7 @@ static void NAME(sgd)(size_t n, const void *gradient, void *params, void *veloci
         return;
     }
     *summary = (vg_summary){0};
-    NAME(summary_words) in_words = NAME(begin_summary)(summary);
+    NAME(summary_words) in_words = NAME(begin_summary)(summary, NAME(just_plain)(&words));
     vec trip = v_zero();
     for (size_t i = 0; i < n; i += NR) {
         const NAME(patch) patch = {
@@ -257,7 +256,7 @@ static void NAME(sgd)(size_t n, const void *gradient, void *params, void *veloci
     *guard += v_sum(trip);
 }
 #undef EACH_COLUMN
+#undef WEIGH
 #undef TOLD
-#undef MEASURE
 #undef RULED
 #undef LEAST_NORMAL

@@ -12,10 +12,10 @@ typedef struct {
 
 /* Beyond these, x times 2^-exponent is in range all the same. */
 #if REAL_BITS == 32
-enum { NAME(exponent_most) = 100, NAME(exponent_slack) = 20 };
+enum { NAME(exponent_near) = 20, NAME(exponent_most) = 100, NAME(exponent_slack) = 20 };
 #define LEAST_NORMAL FLT_MIN
 #else
-enum { NAME(exponent_most) = 900, NAME(exponent_slack) = 100 };
+enum { NAME(exponent_near) = 100, NAME(exponent_most) = 900, NAME(exponent_slack) = 100 };
 #define LEAST_NORMAL DBL_MIN
 #endif
 
@@ -40,26 +40,31 @@ static inline void NAME(tell)(NAME(squares) *s, vg_norm *total) {
 
 static void NAME(choose_scale)(NAME(squares) *s, vec sizes) {
     const int exact = ilogb((double)v_largest(sizes)), most = NAME(exponent_most);
-    s->exponent = exact > most ? most : exact < -most ? -most : exact;
+    const int near = exact >= -NAME(exponent_near) &&exact <= NAME(exponent_near);
+    s->exponent = near ? 0 : exact > most ? most : exact < -most ? -most : exact;
     s->scale = v_set((real)ldexp(1, -s->exponent));
     s->enough = v_set((real)ldexp(1, s->exponent + NAME(exponent_slack)));
 }
 
-/* Before values of these sizes: where the scale does not do for them, tell the sum and choose
- * another; returns whether. Values so far below what it was chosen by that their squares vanish do
- * not count. */
-static inline int NAME(prepare)(NAME(squares) *s, vec sizes, vg_norm *total) {
+/* Whether the scale does for values of these sizes. Those so far below what it was chosen by that
+ * their squares vanish do not count. */
+static inline int NAME(fits)(NAME(squares) *s, vec sizes) {
     s->most = v_max(sizes, s->most);
-    if (v_bits(v_less(s->enough, sizes)) == 0) return 0;
+    return v_bits(v_less(s->enough, sizes)) == 0;
+}
+
+/* Where the scale does not do, tell the sum and choose another. */
+static inline void NAME(prepare)(NAME(squares) *s, vec sizes, vg_norm *total) {
+    if (NAME(fits)(s, sizes)) return;
     NAME(tell)(s, total);
     NAME(choose_scale)(s, sizes);
-    return 1;
 }
 
 /* Whether a sum of squares shows that none has left the range of the type, and few have vanished
  * beside it. */
+#define LEAST_SUM (ldexp(1, -2 * NAME(exponent_slack)))
 static inline int NAME(in_range)(vec sum) {
-    const real least = (real)ldexp(1, -2 * NAME(exponent_slack));
+    const real least = (real)LEAST_SUM;
     return v_bits(v_less(v_set(least), sum)) && !v_bits(v_less(v_set(1 / least), sum));
 }
 
@@ -90,45 +95,63 @@ static inline vec NAME(squares_of)(size_t n, const real *x, vec scale) {
     return v_add(a, b);
 }
 
-/* Of n columns of rows that lie ld apart. Never more terms at a time than terms_most. */
-static void NAME(add_squares)(NAME(squares) *s, size_t rows, size_t n, const real *x, size_t ld,
-                              vg_norm *total) {
-    const size_t most = LANES * NAME(terms_most), width = n < most ? n : most;
-    const size_t height = width > 0 ? NAME(terms_most) / ((width + LANES - 1) / LANES) : 1;
-    for (size_t r = 0; r < rows; r += height)
-        for (size_t j = 0; j < n; j += width) {
-            const size_t end = rows - r < height ? rows : r + height;
-            const size_t part = n - j < width ? n - j : width;
-            vec sizes = v_zero();
-            for (size_t i = r; i < end; i++)
-                sizes = v_max(NAME(sizes_of)(part, x + i * ld + j), sizes);
-            NAME(prepare)(s, sizes, total);
-            vec sum = s->sum;
-            for (size_t i = r; i < end; i++)
-                sum = v_add(NAME(squares_of)(part, x + i * ld + j, s->scale), sum);
-            s->sum = sum;
-            NAME(tell)(s, total);
+/* Of a tile: the rows of a vector of columns first, whichever way they are summed, so that the bits
+ * do not depend on which scale the tile before has left. */
+static void NAME(add_tile)(NAME(squares) *s, size_t rows, size_t cols, const real *x, size_t ld,
+                           vg_norm *total) {
+    vec sizes = v_zero(), sum = v_zero();
+    for (size_t r = 0; r < rows; r++) sizes = v_max(NAME(sizes_of)(cols, x + r * ld), sizes);
+    NAME(prepare)(s, sizes, total);
+    for (size_t j = 0; j < cols; j += LANES) {
+        vec column = v_zero();
+        for (size_t r = 0; r < rows; r++) {
+            const vec scaled = v_mul(v_load_n(x + r * ld + j, cols - j), s->scale);
+            column = v_fma(scaled, scaled, column);
         }
+        sum = v_add(column, sum);
+    }
+    s->sum = v_add(sum, s->sum);
+}
+
+/* No more than terms_most of a lane before they are told. */
+static void NAME(add_row)(NAME(squares) *s, size_t n, const real *x, vg_norm *total) {
+    const size_t most = LANES * NAME(terms_most);
+    for (size_t j = 0; j < n; j += most) {
+        const size_t part = n - j < most ? n - j : most;
+        NAME(prepare)(s, NAME(sizes_of)(part, x + j), total);
+        s->sum = NAME(squares_of)(part, x + j, s->scale);
+        NAME(tell)(s, total);
+    }
+}
+
+/* Of n values, at most LANES * terms_most, by the scale of the row before if that does. */
+static inline
+    __attribute__((always_inline)) vg_norm NAME(norm_of_row)(NAME(squares) *s, const size_t n,
+                                                             const real *x) {
+    double sum = v_sum(NAME(squares_of)(n, x, s->scale));
+    if (!(sum > LEAST_SUM && sum < 1 / LEAST_SUM)) {
+        NAME(choose_scale)(s, NAME(sizes_of)(n, x));
+        sum = v_sum(NAME(squares_of)(n, x, s->scale));
+    }
+    return NAME(norm_of)(sum, s->exponent);
 }
 
 /* Of the rows of a tile, each to its own norm; first: these begin. */
-static void NAME(add_to_rows)(NAME(squares) *s, size_t rows, size_t cols, const real *tile,
-                              int first, vg_norm *norms) {
-    vg_norm nothing = {0, 0};
-    vec sizes = v_zero();
-    for (size_t r = 0; r < rows; r++) sizes = v_max(NAME(sizes_of)(cols, tile + r * NR), sizes);
-    NAME(prepare)(s, sizes, &nothing);
+static inline
+    __attribute__((always_inline)) void NAME(add_to_rows)(NAME(squares) *s, size_t rows,
+                                                          const size_t cols, const real *tile,
+                                                          int first, vg_norm *norms) {
     for (size_t r = 0; r < rows; r++) {
-        const double sum = v_sum(NAME(squares_of)(cols, tile + r * NR, s->scale));
+        const vg_norm norm = NAME(norm_of_row)(s, cols, tile + r * NR);
         if (first) norms[r] = (vg_norm){0, 0};
-        vg_norm_add(&norms[r], NAME(norm_of)(sum, s->exponent));
+        vg_norm_add(&norms[r], norm);
     }
 }
 
 static vg_norm NAME(square_norm)(size_t n, const void *x) {
     NAME(squares) squares = NAME(no_squares)();
     vg_norm total = {0, 0};
-    NAME(add_squares)(&squares, 1, n, x, n, &total);
+    NAME(add_row)(&squares, n, x, &total);
     return total;
 }
 
@@ -153,18 +176,20 @@ static inline void NAME(add_tallies)(NAME(tallies) *a, const NAME(tallies) *b) {
 typedef struct {
     NAME(squares) gradient, weight, step;
     NAME(tallies) tallies;
+    int plain;         /* so that zero gradients are all that is idle */
     vg_summary *block; /* where the norms belong */
 } NAME(summary_words);
 
-static NAME(summary_words) NAME(begin_summary)(vg_summary *block) {
+static NAME(summary_words) NAME(begin_summary)(vg_summary *block, int plain) {
     const NAME(squares) none = NAME(no_squares)();
-    return (NAME(summary_words)){none, none, none, NAME(no_tallies)(), block};
+    return (NAME(summary_words)){none, none, none, NAME(no_tallies)(), plain, block};
 }
 
 /* Tell the sums of squares, and go on with the block `next`. */
 static inline void NAME(tell_norms)(NAME(summary_words) *s, vg_summary *next) {
     NAME(tell)(&s->gradient, &s->block->gradient);
     NAME(tell)(&s->weight, &s->block->weight);
+    NAME(tell)(&s->step, &s->block->step);
     s->block = next;
 }
 
@@ -176,69 +201,69 @@ static void NAME(tell_counts)(NAME(summary_words) *s, vg_summary *any) {
     any->zero += zero;
     any->subnormal += v_tallied(t->tiny) - zero;
     any->frozen += frozen;
-    any->stuck += frozen - v_tallied(t->idle);
+    any->stuck += frozen - (s->plain ? zero : v_tallied(t->idle));
     s->tallies = NAME(no_tallies)();
     const double largest = (double)v_largest(s->gradient.most);
     if (largest > any->max_abs) any->max_abs = largest;
 }
 
-/* Of one vector of columns of slopes, of which n exist, told from source. */
+/* Of `vecs` vectors of columns of slopes, told from source; of the last, n lanes exist. */
 static inline
     __attribute__((always_inline)) void NAME(derivatives)(const vg_activation kind, vec least,
-                                                          size_t rows, const size_t n,
-                                                          const real *source, size_t ld,
-                                                          vg_statistics *statistics) {
-    vec sum = v_zero(), most = v_zero(), low = v_zero();
-    for (size_t r = 0; r < rows; r++, source += ld) {
-        const vec d = NAME(slope_of)(kind, v_load_n(source, n));
-        sum = v_add(sum, d);
-        most = v_max(d, most);
-        low = v_count(low, v_less(d, least));
+                                                          size_t rows, const size_t vecs,
+                                                          const size_t n, const real *source,
+                                                          size_t ld, vg_statistics *statistics) {
+    vec sum[4], most[4], low[4];
+#pragma GCC unroll 4
+    for (size_t v = 0; v < vecs; v++) sum[v] = most[v] = low[v] = v_zero();
+    for (size_t r = 0; r < rows; r++, source += ld)
+#pragma GCC unroll 4
+        for (size_t v = 0; v < vecs; v++) {
+            const vec d = NAME(slope_of)(kind, v_load_n(source + v * LANES, n));
+            sum[v] = v_add(sum[v], d);
+            most[v] = v_max(d, most[v]);
+            low[v] = v_count(low[v], v_less(d, least));
+        }
+#pragma GCC unroll 4
+    for (size_t v = 0; v < vecs; v++) {
+        const vec none = v_count(v_zero(), v_first(v_equal(most[v], v_zero()), n));
+        statistics->derivative += v_sum(v_first_n(sum[v], n));
+        statistics->saturated += v_sum(v_first_n(low[v], n));
+        statistics->dead += v_sum(none);
     }
-    statistics->derivative += v_sum(v_first_n(sum, n));
-    statistics->saturated += v_sum(v_first_n(low, n));
-    statistics->dead += v_sum(v_count(v_zero(), v_first(v_equal(most, v_zero()), n)));
 }
 
+/* Four vectors at a time: one alone means a page for each row. */
 #define DERIVATIVES(kind)                                                                          \
-    for (size_t j = 0; j < n; j += LANES)                                                          \
-        if (n - j >= LANES)                                                                        \
-            NAME(derivatives)(kind, least, rows, LANES, source + j, ld_source, statistics);        \
-        else                                                                                       \
-            NAME(derivatives)(kind, least, rows, n - j, source + j, ld_source, statistics);
+    for (; n - j >= 4 * LANES; j += 4 * LANES)                                                     \
+        NAME(derivatives)(kind, least, rows, 4, LANES, source + j, ld_source, statistics);         \
+    for (; j < n; j += LANES)                                                                      \
+        NAME(derivatives)(kind, least, rows, 1, n - j, source + j, ld_source, statistics);
 
-/* The sum of the squares of x scaled, n of them. */
-static double NAME(square_of_row)(size_t n, const real *x, vec scale) {
+/* The sum of the squares of n values, as many as may be. */
+static vg_norm NAME(norm_of_long_row)(NAME(squares) *s, size_t n, const real *x) {
     const size_t most = LANES * NAME(terms_most);
-    double sum = 0;
+    vg_norm total = {0, 0};
     for (size_t j = 0; j < n; j += most)
-        sum += v_sum(NAME(squares_of)(n - j < most ? n - j : most, x + j, scale));
-    return sum;
+        vg_norm_add(&total, NAME(norm_of_row)(s, n - j < most ? n - j : most, x + j));
+    return total;
 }
 
 /* delta: the sum of the squares of delta. samples: that of |delta_i|^2 (|a_i|^2 + 1) over the rows,
  * which are the squared norms of what each adds to dW and db (Goodfellow, "Efficient per-example
- * gradient computations", 2015). An a whose square vanishes does so beside the 1. */
+ * gradient computations", 2015). */
 static void NAME(sample_squares)(size_t rows, size_t n, const real *delta, size_t ld_delta,
                                  size_t n_in, const real *a, size_t ld_a,
                                  vg_statistics *statistics) {
-    NAME(squares) s = NAME(no_squares)();
-    vec sizes = v_zero();
-    for (size_t r = 0; r < rows; r++) sizes = v_max(NAME(sizes_of)(n, delta + r * ld_delta), sizes);
-    NAME(prepare)(&s, sizes, &statistics->delta);
-    double deltas = 0, samples = 0;
+    NAME(squares) of_delta = NAME(no_squares)(), of_a = NAME(no_squares)();
     for (size_t r = 0; r < rows; r++, delta += ld_delta, a += ld_a) {
-        const double d = NAME(square_of_row)(n, delta, s.scale);
-        double input = NAME(square_of_row)(n_in, a, v_set(1));
-        if (!isfinite(input)) {
-            const vg_norm exact = NAME(square_norm)(n_in, a);
-            input = ldexp(exact.sum, 2 * (int)exact.exponent);
-        }
-        deltas += d;
-        samples += d * (input + 1);
+        const vg_norm d = NAME(norm_of_long_row)(&of_delta, n, delta);
+        vg_norm input = NAME(norm_of_long_row)(&of_a, n_in, a);
+        vg_norm_add(&input, (vg_norm){1, 0});
+        vg_norm_add(&statistics->delta, d);
+        vg_norm_add(&statistics->samples,
+                    (vg_norm){d.sum * input.sum, d.exponent + input.exponent});
     }
-    statistics->delta = NAME(norm_of)(deltas, s.exponent);
-    statistics->samples = NAME(norm_of)(samples, s.exponent);
 }
 
 static void NAME(statistics)(vg_activation activation, size_t rows, size_t n, const void *slopes,
@@ -247,10 +272,12 @@ static void NAME(statistics)(vg_activation activation, size_t rows, size_t n, co
     const real *const source = slopes;
     const vec least = v_set((real)0.01 * NAME(slope_most)(activation));
     *statistics = (vg_statistics){0};
+    size_t j = 0;
     SPECIALISE(activation, DERIVATIVES);
     NAME(sample_squares)(rows, n, deltas, ld_delta, n_in, inputs, ld_inputs, statistics);
 }
 #undef DERIVATIVES
+#undef LEAST_SUM
 
 #if REAL_BITS == 32
 enum { NAME(exponent_bins) = 1 << 8 };

@@ -161,7 +161,13 @@ static inline flags v_both(flags f, flags g) { return MM (and)(f, g); }
 static inline flags v_first(flags f, size_t n) { return WHOLE(n) ? f : v_first_n(f, n); }
 static inline vec v_count(vec x, flags f) { return v_add(x, MM (and)(f, v_set(1))); }
 /* Whole numbers: where f is, all bits are set, which is -1. */
-static inline vec v_tally(vec t, flags f) { return FROM_BITS(LESS_BITS(AS_BITS(t), AS_BITS(f))); }
+static inline vec v_tally(vec t, flags f) {
+    vec sum = FROM_BITS(LESS_BITS(AS_BITS(t), AS_BITS(f)));
+    __asm__(
+        ""
+        : "+x"(sum)); /* else gcc adds the flags up first, and keeps them in memory until then */
+    return sum;
+}
 static inline vec v_tallies(vec s, vec t) { return FROM_BITS(MORE_BITS(AS_BITS(s), AS_BITS(t))); }
 static inline double v_tallied(vec t) {
     NAME(whole) lanes[LANES];
