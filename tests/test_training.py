@@ -106,12 +106,20 @@ def test_a_shorter_last_batch_has_room(rng):
     assert len(digests) == 1
 
 
-def test_records_do_not_depend_on_threads(rng):
-    X, y = rng.normal(size=(256, 150)), rng.integers(0, 10, 256)
+@pytest.mark.parametrize("decades", [0, 12])
+@pytest.mark.parametrize("momentum", [0, 0.9])
+def test_records_do_not_depend_on_threads(rng, decades, momentum):
+    """Nor where a thread begins among gradients and weights of very different sizes."""
+    X, y = rng.normal(size=(256, 450)), rng.integers(0, 10, 256)
+    exponents = np.repeat(rng.uniform(-decades, 0, 75), 6)
+    X *= 10**exponents
     found = set()
     for threads in (1, 2, 5):
         with vg.threads(threads):
-            history = vg.MLP([150, 170, 99, 10], rng=0).fit(X, y, epochs=2, batch_size=64, inspect_every=1)
+            net = vg.MLP([450, 170, 99, 10], rng=0)
+            net.weights[0][:] *= 10 ** exponents[:, None]
+            optimizer = vg.SGD(lr=0.01, momentum=momentum)
+            history = net.fit(X, y, epochs=2, batch_size=64, optimizer=optimizer, inspect_every=1)
         found.add(history.gradients.tobytes())
     assert len(found) == 1
 

@@ -22,8 +22,8 @@ l's activation at z_l (1 for the output layer, which is linear):
 ``update_ratio``
     ‖W_new - W_old‖ / ‖W_old‖, computed as ‖lr * step‖ / ‖W_l‖ (for plain SGD, ‖lr dW_l‖ / ‖W_l‖).
 ``frozen`` ``stuck``
-    Share of weights whose bits the update does not change, in the net's dtype; and of those among them whose
-    gradient is not 0, so that they ought to have moved.
+    Share of weights whose bits the update does not change, in the net's dtype (where 0 and -0 count as the same); and
+    of those among them whose gradient is not 0, so that they ought to have moved.
     The rest of the frozen ones, ``frozen - stuck``, have a gradient of exactly 0.
 ``zero`` ``subnormal`` ``max_abs``
     Shares and largest of abs(dW_l).

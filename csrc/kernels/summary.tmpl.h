@@ -53,11 +53,14 @@ static inline int NAME(fits)(NAME(squares) *s, vec sizes) {
     return v_bits(v_less(s->enough, sizes)) == 0;
 }
 
-/* Where the scale does not do, tell the sum and choose another. */
-static inline void NAME(prepare)(NAME(squares) *s, vec sizes, vg_norm *total) {
+/* Where the scale does not do, choose another. The sum so far goes with it, exactly or beside what
+ * is so much larger that it vanishes: its bits do not tell where it began. */
+static inline void NAME(prepare)(NAME(squares) *s, vec sizes) {
     if (NAME(fits)(s, sizes)) return;
-    NAME(tell)(s, total);
+    const int before = s->exponent;
     NAME(choose_scale)(s, sizes);
+    if (s->exponent > before)
+        s->sum = v_mul(s->sum, v_set((real)ldexp(1, 2 * (before - s->exponent))));
 }
 
 /* Whether a sum of squares shows that none has left the range of the type, and few have vanished
@@ -95,13 +98,18 @@ static inline vec NAME(squares_of)(size_t n, const real *x, vec scale) {
     return v_add(a, b);
 }
 
+/* A sum that is in range without a scale; from now on, the smaller the less it counts. */
+static inline void NAME(add_unscaled)(NAME(squares) *s, vec sum) {
+    s->sum = v_add(sum, s->sum);
+    s->enough = v_set((real)ldexp(1, NAME(exponent_slack)));
+}
+
 /* Of a tile: the rows of a vector of columns first, whichever way they are summed, so that the bits
  * do not depend on which scale the tile before has left. */
-static void NAME(add_tile)(NAME(squares) *s, size_t rows, size_t cols, const real *x, size_t ld,
-                           vg_norm *total) {
+static void NAME(add_tile)(NAME(squares) *s, size_t rows, size_t cols, const real *x, size_t ld) {
     vec sizes = v_zero(), sum = v_zero();
     for (size_t r = 0; r < rows; r++) sizes = v_max(NAME(sizes_of)(cols, x + r * ld), sizes);
-    NAME(prepare)(s, sizes, total);
+    NAME(prepare)(s, sizes);
     for (size_t j = 0; j < cols; j += LANES) {
         vec column = v_zero();
         for (size_t r = 0; r < rows; r++) {
@@ -118,7 +126,7 @@ static void NAME(add_row)(NAME(squares) *s, size_t n, const real *x, vg_norm *to
     const size_t most = LANES * NAME(terms_most);
     for (size_t j = 0; j < n; j += most) {
         const size_t part = n - j < most ? n - j : most;
-        NAME(prepare)(s, NAME(sizes_of)(part, x + j), total);
+        NAME(prepare)(s, NAME(sizes_of)(part, x + j));
         s->sum = NAME(squares_of)(part, x + j, s->scale);
         NAME(tell)(s, total);
     }
