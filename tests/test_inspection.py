@@ -210,6 +210,14 @@ def exponents(dw):
     return counts
 
 
+def test_counts_of_a_layer_larger_than_a_lane_can_count(isa):
+    """In float32 without SIMD a lane counts to 2^24, and here are more entries; they are told of panel by panel."""
+    net = vg.MLP([5120, 4096], init="zeros", rng=0)
+    with vg.threads(1):
+        told = net.fit(np.zeros((2, 5120)), [0, 1], epochs=1, batch_size=2, inspect_every=1).gradients[0, 0]
+    assert (told["zero"], told["frozen"], told["stuck"], told["subnormal"]) == (1, 1, 0, 0)
+
+
 @pytest.mark.parametrize("how", [{}, {"momentum": 0.9}, {"clip_norm": 0.01}], ids=["plain", "momentum", "clip"])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_histograms_of_exponents(isa, dtype, how, threads, rng):

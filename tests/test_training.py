@@ -106,7 +106,7 @@ def test_a_shorter_last_batch_has_room(rng):
     assert len(digests) == 1
 
 
-@pytest.mark.parametrize("decades", [0, 12])
+@pytest.mark.parametrize("decades", [0, 12, 30])
 @pytest.mark.parametrize("momentum", [0, 0.9])
 def test_records_do_not_depend_on_threads(rng, decades, momentum):
     """Nor where a thread begins among gradients and weights of very different sizes."""

@@ -19,7 +19,7 @@ _SHADES = ".:-=+*#%@"
 # Of the colour map viridis, which the colour-blind can read too; a ninth apart.
 _VIRIDIS = ("440154", "472c7a", "3b518b", "2c718e", "21908d", "27ad81", "5cc863", "aadc32", "fde725")
 _ZERO = "#bbb"
-_HEADS = ("layer", "|dW|", "weights x activ. = gain", "step/W", "frozen", "sat.", "dead")
+_HEADS = ("layer", "|dW|", "weights x act. = gain", "step/W", "frozen", "sat.", "dead")
 
 
 def mean_rows(mean: np.ndarray) -> list[tuple[str, ...]]:

@@ -123,4 +123,6 @@ class Loop:
         rows = slice(first, first + self.batch_size)
         batch = rows if order is None else order[rows]
         what = f"training diverged at step {self.done} (epoch {epoch + 1})"
-        return self.net._divergence(self.x[batch], self.t[batch], self.done, self.optimizer, what)
+        error = self.net._divergence(self.x[batch], self.t[batch], self.done, self.optimizer, what)
+        error.history = self.so_far()
+        return error

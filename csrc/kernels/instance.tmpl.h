@@ -55,8 +55,6 @@ const vg_kernels NAME(vg_kernels) = {
 #undef WHOLE
 #undef AS_BITS
 #undef FROM_BITS
-#undef SAME_BITS
-#undef MORE_BITS
 #undef LESS_BITS
 #undef SIGN_OF
 #undef SIGN_BIT

@@ -177,14 +177,14 @@ static inline __attribute__((always_inline)) vec NAME(ruled_column)(
  * scaled only if that shows the need. Of a whole tile with AVX2 that is 32 instructions a vector,
  * all told; one pass that scaled everything, and kept the weights for a second attempt, took 51.
  * Counting zeros and subnormals only where the least |g| shows some was slower: four of five tiles
- * of 784-1000-500-100-10 have a unit at rest. */
+ * of 784-1000-500-100-10 have a unit at rest. whole: it has MR rows and NR columns, and the
+ * gradient's scale is 1. */
 static inline
     __attribute__((always_inline)) void NAME(told_update)(const NAME(patch) *p,
                                                           const NAME(update_words) *u,
                                                           const size_t rows, const size_t cols,
-                                                          NAME(summary_words) *s) {
+                                                          const int whole, NAME(summary_words) *s) {
     vec weight = v_zero();
-    const int whole = __builtin_constant_p(cols) && cols == NR;
     if (whole)
         weight = NAME(weigh_columns)(p, rows, 0, NV, LANES);
     else
@@ -213,7 +213,7 @@ static __attribute__((noinline)) vec NAME(inspected_update)(const NAME(patch) *p
                                                             size_t rows, size_t cols,
                                                             NAME(summary_words) *s, vec guard) {
     if (s->plain) {
-        NAME(told_update)(p, u, rows, cols, s);
+        NAME(told_update)(p, u, rows, cols, 0, s);
         return guard;
     }
     real steps[TALL * NR];

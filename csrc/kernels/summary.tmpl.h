@@ -4,20 +4,24 @@
  * cost more than a few per cent of it. Tallies are told before a lane has 2^24, and sums of squares
  * before roundings add up. */
 
-/* A sum of squares of x 2^-exponent, in lanes; scale = 2^-exponent is about 1 / the largest x. */
+/* A sum of squares of x 2^-exponent, in lanes; scale = 2^-exponent does for x up to `enough`. */
 typedef struct {
     vec sum, scale, most, enough;
     int exponent;
 } NAME(squares);
 
-/* Beyond these, x times 2^-exponent is in range all the same. */
+/* An exponent of the largest x from low to high needs no scale; beyond most, x times the scale for
+ * most is in range all the same. */
 #if REAL_BITS == 32
-enum { NAME(exponent_near) = 20, NAME(exponent_most) = 100, NAME(exponent_slack) = 20 };
+enum { NAME(exponent_low) = -40, NAME(exponent_high) = 20, NAME(exponent_most) = 100 };
 #define LEAST_NORMAL FLT_MIN
 #else
-enum { NAME(exponent_near) = 100, NAME(exponent_most) = 900, NAME(exponent_slack) = 100 };
+enum { NAME(exponent_low) = -200, NAME(exponent_high) = 100, NAME(exponent_most) = 900 };
 #define LEAST_NORMAL DBL_MIN
 #endif
+/* So do sums of squares between these. */
+#define LEAST_SUM (ldexp(1, 2 * NAME(exponent_low)))
+#define MOST_SUM (ldexp(1, 2 * NAME(exponent_high)))
 
 /* Terms of one lane's sum before it is told, so that roundings in the type do not add up: those of
  * one panel of a block. */
@@ -40,10 +44,10 @@ static inline void NAME(tell)(NAME(squares) *s, vg_norm *total) {
 
 static void NAME(choose_scale)(NAME(squares) *s, vec sizes) {
     const int exact = ilogb((double)v_largest(sizes)), most = NAME(exponent_most);
-    const int near = exact >= -NAME(exponent_near) &&exact <= NAME(exponent_near);
-    s->exponent = near ? 0 : exact > most ? most : exact < -most ? -most : exact;
+    const int plain = exact >= NAME(exponent_low) &&exact <= NAME(exponent_high);
+    s->exponent = plain ? 0 : exact > most ? most : exact < -most ? -most : exact;
     s->scale = v_set((real)ldexp(1, -s->exponent));
-    s->enough = v_set((real)ldexp(1, s->exponent + NAME(exponent_slack)));
+    s->enough = v_set((real)ldexp(1, s->exponent + NAME(exponent_high)));
 }
 
 /* Whether the scale does for values of these sizes. Those so far below what it was chosen by that
@@ -59,16 +63,16 @@ static inline void NAME(prepare)(NAME(squares) *s, vec sizes) {
     if (NAME(fits)(s, sizes)) return;
     const int before = s->exponent;
     NAME(choose_scale)(s, sizes);
-    if (s->exponent > before)
-        s->sum = v_mul(s->sum, v_set((real)ldexp(1, 2 * (before - s->exponent))));
+    if (s->exponent <= before) return;
+    const vec part = v_set((real)ldexp(1, before - s->exponent)); /* squared, it may vanish */
+    s->sum = v_mul(v_mul(s->sum, part), part);
 }
 
 /* Whether a sum of squares shows that none has left the range of the type, and few have vanished
  * beside it. */
-#define LEAST_SUM (ldexp(1, -2 * NAME(exponent_slack)))
 static inline int NAME(in_range)(vec sum) {
-    const real least = (real)LEAST_SUM;
-    return v_bits(v_less(v_set(least), sum)) && !v_bits(v_less(v_set(1 / least), sum));
+    return v_bits(v_less(v_set((real)LEAST_SUM), sum)) &&
+           !v_bits(v_less(v_set((real)MOST_SUM), sum));
 }
 
 /* The largest |x|, and the sum of the squares of x scaled, of n values. Two chains each: one would
@@ -101,7 +105,7 @@ static inline vec NAME(squares_of)(size_t n, const real *x, vec scale) {
 /* A sum that is in range without a scale; from now on, the smaller the less it counts. */
 static inline void NAME(add_unscaled)(NAME(squares) *s, vec sum) {
     s->sum = v_add(sum, s->sum);
-    s->enough = v_set((real)ldexp(1, NAME(exponent_slack)));
+    s->enough = v_set((real)ldexp(1, NAME(exponent_high)));
 }
 
 /* Of a tile: the rows of a vector of columns first, whichever way they are summed, so that the bits
@@ -137,7 +141,7 @@ static inline
     __attribute__((always_inline)) vg_norm NAME(norm_of_row)(NAME(squares) *s, const size_t n,
                                                              const real *x) {
     double sum = v_sum(NAME(squares_of)(n, x, s->scale));
-    if (!(sum > LEAST_SUM && sum < 1 / LEAST_SUM)) {
+    if (!(sum > LEAST_SUM && sum < MOST_SUM)) {
         NAME(choose_scale)(s, NAME(sizes_of)(n, x));
         sum = v_sum(NAME(squares_of)(n, x, s->scale));
     }
@@ -163,7 +167,7 @@ static vg_norm NAME(square_norm)(size_t n, const void *x) {
     return total;
 }
 
-/* Of gradients: zeros, these and subnormals, weights that keep their bits, those of them that have
+/* Of gradients: zeros, these and subnormals, weights that stay as they are, those of them that have
  * no gradient. */
 typedef struct {
     vec zero, tiny, frozen, idle;
@@ -171,13 +175,6 @@ typedef struct {
 
 static inline NAME(tallies) NAME(no_tallies)(void) {
     return (NAME(tallies)){v_zero(), v_zero(), v_zero(), v_zero()};
-}
-
-static inline void NAME(add_tallies)(NAME(tallies) *a, const NAME(tallies) *b) {
-    a->zero = v_tallies(a->zero, b->zero);
-    a->tiny = v_tallies(a->tiny, b->tiny);
-    a->frozen = v_tallies(a->frozen, b->frozen);
-    a->idle = v_tallies(a->idle, b->idle);
 }
 
 /* Summaries in the making. */
@@ -286,6 +283,7 @@ static void NAME(statistics)(vg_activation activation, size_t rows, size_t n, co
 }
 #undef DERIVATIVES
 #undef LEAST_SUM
+#undef MOST_SUM
 
 #if REAL_BITS == 32
 enum { NAME(exponent_bins) = 1 << 8 };

@@ -15,8 +15,6 @@
 #define MM(op) _mm256_##op##_ps
 #define AS_BITS(x) _mm256_castps_si256(x)
 #define FROM_BITS(x) _mm256_castsi256_ps(x)
-#define SAME_BITS(a, b) _mm256_cmpeq_epi32(a, b)
-#define MORE_BITS(a, b) _mm256_add_epi32(a, b)
 #define LESS_BITS(a, b) _mm256_sub_epi32(a, b)
 typedef int32_t NAME(whole);
 typedef __m256 vec;
@@ -74,8 +72,6 @@ static inline void v_transpose(vec *r) {
 #define MM(op) _mm256_##op##_pd
 #define AS_BITS(x) _mm256_castpd_si256(x)
 #define FROM_BITS(x) _mm256_castsi256_pd(x)
-#define SAME_BITS(a, b) _mm256_cmpeq_epi64(a, b)
-#define MORE_BITS(a, b) _mm256_add_epi64(a, b)
 #define LESS_BITS(a, b) _mm256_sub_epi64(a, b)
 typedef int64_t NAME(whole);
 typedef __m256d vec;
@@ -156,7 +152,6 @@ static inline vec v_if_positive(vec x, vec a, vec b) {
 }
 static inline flags v_equal(vec a, vec b) { return MM(cmp)(a, b, _CMP_EQ_OQ); }
 static inline flags v_less(vec a, vec b) { return MM(cmp)(a, b, _CMP_LT_OQ); }
-static inline flags v_same(vec a, vec b) { return FROM_BITS(SAME_BITS(AS_BITS(a), AS_BITS(b))); }
 static inline flags v_both(flags f, flags g) { return MM (and)(f, g); }
 static inline flags v_first(flags f, size_t n) { return WHOLE(n) ? f : v_first_n(f, n); }
 static inline vec v_count(vec x, flags f) { return v_add(x, MM (and)(f, v_set(1))); }
@@ -168,7 +163,6 @@ static inline vec v_tally(vec t, flags f) {
         : "+x"(sum)); /* else gcc adds the flags up first, and keeps them in memory until then */
     return sum;
 }
-static inline vec v_tallies(vec s, vec t) { return FROM_BITS(MORE_BITS(AS_BITS(s), AS_BITS(t))); }
 static inline double v_tallied(vec t) {
     NAME(whole) lanes[LANES];
     memcpy(lanes, &t, sizeof lanes);

@@ -14,7 +14,6 @@
 #define MASK(op) _mm512_##op##_ps_mask
 #define AS_BITS(x) _mm512_castps_si512(x)
 #define FROM_BITS(x) _mm512_castsi512_ps(x)
-#define SAME_BITS(a, b) _mm512_cmpeq_epi32_mask(a, b)
 typedef __m512 vec;
 typedef __mmask16 flags;
 static inline double v_sum(vec x) {
@@ -53,7 +52,6 @@ static inline void v_transpose(vec *r) {
 #define MASK(op) _mm512_##op##_pd_mask
 #define AS_BITS(x) _mm512_castpd_si512(x)
 #define FROM_BITS(x) _mm512_castsi512_pd(x)
-#define SAME_BITS(a, b) _mm512_cmpeq_epi64_mask(a, b)
 typedef __m512d vec;
 typedef __mmask8 flags;
 static inline double v_sum(vec x) { return _mm512_reduce_add_pd(x); }
@@ -123,12 +121,10 @@ static inline vec v_if_positive(vec x, vec a, vec b) {
 }
 static inline flags v_equal(vec a, vec b) { return MASK(cmp)(a, b, _CMP_EQ_OQ); }
 static inline flags v_less(vec a, vec b) { return MASK(cmp)(a, b, _CMP_LT_OQ); }
-static inline flags v_same(vec a, vec b) { return SAME_BITS(AS_BITS(a), AS_BITS(b)); }
 static inline flags v_both(flags f, flags g) { return f & g; }
 static inline flags v_first(flags f, size_t n) { return WHOLE(n) ? f : f & NAME(mask)(n); }
 static inline vec v_count(vec x, flags f) { return MM(mask_add)(x, f, x, v_set(1)); }
 static inline vec v_tally(vec t, flags f) { return v_count(t, f); }
-static inline vec v_tallies(vec s, vec t) { return v_add(s, t); }
 static inline double v_tallied(vec t) { return v_sum(t); }
 static inline unsigned v_bits(flags f) { return f; }
 static inline real v_largest(vec x) { return MM(reduce_max)(x); }

@@ -54,14 +54,12 @@ static inline vec v_min(vec a, vec b) { return a < b ? a : b; }
 static inline vec v_if_positive(vec x, vec a, vec b) { return x > 0 ? a : b; }
 static inline flags v_equal(vec a, vec b) { return a == b; }
 static inline flags v_less(vec a, vec b) { return a < b; }
-static inline flags v_same(vec a, vec b) { return NAME(to_bits)(a) == NAME(to_bits)(b); }
 static inline flags v_both(flags f, flags g) { return f & g; }
 static inline flags v_first(flags f, size_t n) { return n > 0 ? f : 0; }
 static inline vec v_count(vec x, flags f) { return x + (real)f; }
 static inline unsigned v_bits(flags f) { return f; }
 static inline double v_sum(vec x) { return (double)x; }
 static inline vec v_tally(vec t, flags f) { return v_count(t, f); }
-static inline vec v_tallies(vec s, vec t) { return v_add(s, t); }
 static inline double v_tallied(vec t) { return v_sum(t); }
 static inline real v_largest(vec x) { return x; }
 static inline void v_transpose(vec *rows) { (void)rows; }

@@ -17,11 +17,11 @@
  *   v_copysign(x, s)           abs(x) with the sign of s
  *   v_if_positive(x, a, b)     a where x > 0, else b
  *   flags                      yes or no in each lane
- *   v_equal(a, b) v_less(a, b) v_same(a, b)     the last: equal as bit patterns
+ *   v_equal(a, b) v_less(a, b)
  *   v_both(f, g) v_first(f, n) and of flags;  the first n of them
  *   v_count(x, f)              x + 1 where f, else x
  *   v_tally(t, f)              the same of a tally, of which v_zero() is empty and a lane may come to
- *                              2^24; v_tallies(s, t): their sum; v_tallied(t): across the lanes
+ *                              2^24; v_tallied(t): across the lanes
  *   v_bits(f)                  one bit a lane
  *   v_sum(x) v_largest(x)      across the lanes; v_sum in double
  *   v_transpose(rows)          a LANES x LANES block, in place
@@ -56,12 +56,10 @@
 #define v_if_positive NAME(if_positive)
 #define v_equal NAME(equal)
 #define v_less NAME(less)
-#define v_same NAME(same)
 #define v_both NAME(both)
 #define v_first NAME(first)
 #define v_count NAME(count)
 #define v_tally NAME(tally_of)
-#define v_tallies NAME(tallies_of)
 #define v_tallied NAME(tallied)
 #define v_bits NAME(bits_of)
 #define v_sum NAME(sum)
