@@ -27,7 +27,7 @@ static size_t round_up(size_t n, int *fits) {
 }
 
 size_t vg_item_size(vg_dtype dtype) { return dtype == VG_F32 ? sizeof(float) : sizeof(double); }
-size_t vg_exponent_bins(vg_dtype dtype) { return dtype == VG_F32 ? 1 << 8 : 1 << 11; }
+size_t vg_exponent_bins(vg_dtype dtype) { return dtype == VG_F32 ? VG_F32_BINS : VG_F64_BINS; }
 
 int vg_net_lay_out(vg_net *net) {
     int fits = 1;

@@ -54,6 +54,7 @@ int vg_net_lay_out(vg_net *net);
 size_t vg_item_size(vg_dtype dtype);
 
 /* Bins of a histogram of exponents: 256 or 2048. */
+enum { VG_F32_BINS = 1 << 8, VG_F64_BINS = 1 << 11 };
 size_t vg_exponent_bins(vg_dtype dtype);
 
 /* ---- the workspace: memory for one batch in flight ------------------------------------------- */

@@ -50,8 +50,8 @@ static void NAME(choose_scale)(NAME(squares) *s, vec sizes) {
     s->enough = v_set((real)ldexp(1, s->exponent + NAME(exponent_high)));
 }
 
-/* Whether the scale does for values of these sizes. Those so far below what it was chosen by that
- * their squares vanish do not count. */
+/* Whether the scale does for values of these sizes, which are remembered. Those so far below what it
+ * was chosen by that their squares vanish do not count. */
 static inline int NAME(fits)(NAME(squares) *s, vec sizes) {
     s->most = v_max(sizes, s->most);
     return v_bits(v_less(s->enough, sizes)) == 0;
@@ -286,10 +286,8 @@ static void NAME(statistics)(vg_activation activation, size_t rows, size_t n, co
 #undef MOST_SUM
 
 #if REAL_BITS == 32
-enum { NAME(exponent_bins) = 1 << 8 };
 typedef uint32_t NAME(pattern);
 #else
-enum { NAME(exponent_bins) = 1 << 11 };
 typedef uint64_t NAME(pattern);
 #endif
 
@@ -300,7 +298,7 @@ static inline void NAME(count_exponent)(const real *x, uint32_t *table) {
 }
 static void NAME(count_exponents)(size_t rows, size_t n, const void *x, size_t ld,
                                   uint32_t *tables) {
-    enum { BINS = NAME(exponent_bins) };
+    enum { BINS = REAL_BITS == 32 ? VG_F32_BINS : VG_F64_BINS };
     for (size_t r = 0; r < rows; r++) {
         const real *const row = (const real *)x + r * ld;
         size_t j = 0;

@@ -155,12 +155,11 @@ static inline flags v_less(vec a, vec b) { return MM(cmp)(a, b, _CMP_LT_OQ); }
 static inline flags v_both(flags f, flags g) { return MM (and)(f, g); }
 static inline flags v_first(flags f, size_t n) { return WHOLE(n) ? f : v_first_n(f, n); }
 static inline vec v_count(vec x, flags f) { return v_add(x, MM (and)(f, v_set(1))); }
-/* Whole numbers: where f is, all bits are set, which is -1. */
+/* Whole numbers: where f is, all bits are set, which is -1. Unless it is kept from that, gcc adds
+ * the flags of a tile up first, and holds them in memory until then. */
 static inline vec v_tally(vec t, flags f) {
     vec sum = FROM_BITS(LESS_BITS(AS_BITS(t), AS_BITS(f)));
-    __asm__(
-        ""
-        : "+x"(sum)); /* else gcc adds the flags up first, and keeps them in memory until then */
+    __asm__("" : "+x"(sum));
     return sum;
 }
 static inline double v_tallied(vec t) {
