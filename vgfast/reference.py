@@ -231,7 +231,15 @@ class MLP:
         losses: list[float] = []
         records: list[np.ndarray] = []
         exponents: list[np.ndarray] = []
+        steps: list[int] = []
         history = History(np.zeros(0))
+
+        def tell() -> History:
+            history.loss, history.steps = np.array(losses), np.array(steps, np.int64)
+            history.gradients = np.array(records) if records else history.gradients
+            history.exponents = np.array(exponents) if exponents else None
+            return history
+
         total = epochs * -(-len(x) // batch_size)
         for _ in range(epochs):
             start, right, weighted = time.perf_counter(), 0.0, 0.0
@@ -243,15 +251,12 @@ class MLP:
                     records.append(report.records)
                     if report.exponents is not None:
                         exponents.append(report.exponents)
-                        history.exponents = np.array(exponents)
-                    history.steps = np.append(history.steps, len(losses))
+                    steps.append(len(losses))
                 loss, correct = self._update(x[rows], t[rows], optimizer)
                 losses.append(loss)
                 right, weighted = right + correct, weighted + loss * len(rows)
-                history.loss = np.array(losses)
-                history.gradients = np.array(records) if records else history.gradients
                 if progress is not None:
-                    progress(len(losses), total, history)
+                    progress(len(losses), total, tell())
             scores = {"loss": weighted / len(x)}
             if self.loss != "mse":
                 scores["accuracy"] = right / len(x)
@@ -261,7 +266,7 @@ class MLP:
                 history.epochs[-1]["val_loss"] = validation.loss
                 if validation.accuracy is not None:
                     history.epochs[-1]["val_accuracy"] = validation.accuracy
-            if mlp.wants_to_stop(self, history, callbacks):
+            if mlp.wants_to_stop(self, tell(), callbacks):
                 break
         return history
 
