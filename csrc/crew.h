@@ -15,7 +15,10 @@ typedef struct {
     size_t item;            /* bytes of an element */
     size_t first_row, rows; /* this step's batch, in the order of the epoch */
     int inspected, checked;
-    double guard;
+    vg_tools tools;
+    double *times; /* of this thread, (L + 1, VG_PHASES), or NULL */
+    double tails;  /* ticks in the tails of the product in work */
+    uint64_t since;
 } crew;
 
 static inline void *at(const crew *c, const void *base, size_t offset) {
@@ -48,10 +51,6 @@ static inline const void *slope_source(const crew *c, size_t l, size_t row) {
 }
 static inline size_t ld_of(const crew *c, size_t l) {
     return l ? c->run->net->layers[l - 1].ld : c->run->net->input_ld;
-}
-static inline void *scratch(const crew *c) {
-    const vg_workspace *const w = c->run->workspace;
-    return at(c, c->run->memory, w->scratch + (size_t)c->thread * w->per_thread);
 }
 /* Of delta_{l+1} W_{l+1}^T. */
 static inline vg_norm *row_norms(const crew *c, size_t l) {

@@ -19,7 +19,9 @@ static void forward(void *context, int thread, int n_threads) {
     const size_t buffer = VG_FORWARD_ROWS * net->widest * item;
     const size_t per_thread = 2 * buffer + (net->panel + VG_TILE_SIZE) * item;
     char *const buffers = (char *)call->scratch + (size_t)thread * per_thread;
-    double guard = 0; /* not looked at: a prediction may be infinite */
+    vg_tools tools = {
+        .scratch =
+            buffers + 2 * buffer}; /* whose guard is not looked at: a prediction may be infinite */
 
     const size_t stride = (size_t)n_threads * VG_FORWARD_ROWS;
     for (size_t from = (size_t)thread * VG_FORWARD_ROWS; from < call->n_rows; from += stride) {
@@ -35,7 +37,7 @@ static void forward(void *context, int thread, int n_threads) {
             const size_t ldy = l < n_layers ? layer->ld : layer->n_out;
             kernels->dense_forward(rows, layer->n_in, layer->n_out, x, ldx,
                                    params + layer->weights * item, params + layer->biases * item,
-                                   layer->activation, y, ldy, NULL, buffers + 2 * buffer, &guard);
+                                   layer->activation, y, ldy, NULL, &tools);
             x = y;
             ldx = ldy;
         }

@@ -8,6 +8,7 @@
 #include <float.h>
 #include <math.h>
 
+#include "clock.h"
 #include "vgfast.h"
 
 /* x87 registers would keep digits that simd/scalar.h counts on being rounded away. */
@@ -84,6 +85,14 @@ typedef struct {
     int exact;  /* guard against non-finite values only, not against huge ones */
 } vg_update;
 
+/* What a thread brings along for products. */
+typedef struct {
+    void *scratch;
+    double guard;
+    double *ticks; /* those that tails of products take are added, if it is not NULL */
+    int unblocked; /* as in vg_run */
+} vg_tools;
+
 typedef struct {
     size_t tile_rows, tile_cols, lanes;
 
@@ -99,14 +108,14 @@ typedef struct {
      * NULL: phi', if vg_keeps_slopes */
     void (*dense_forward)(size_t rows, size_t n_in, size_t n_out, const void *x, size_t ldx,
                           const void *weights, const void *biases, vg_activation activation,
-                          void *y, size_t ldy, void *slopes, void *scratch, double *guard);
+                          void *y, size_t ldy, void *slopes, vg_tools *tools);
 
     /* dx (rows, n_in; lddx) = (dy W^T) * phi', dy (rows, n_out; lddy), phi' told from source
      * (rows, n_in; ld_source): its slopes if they are kept, else its outputs.
      * norms, unless NULL: the sums of squares of the rows of dy W^T. */
     void (*dense_backward)(size_t rows, size_t n_in, size_t n_out, const void *dy, size_t lddy,
                            const void *weights, vg_activation activation, const void *source,
-                           size_t ld_source, void *dx, size_t lddx, void *scratch, double *guard,
+                           size_t ld_source, void *dx, size_t lddx, vg_tools *tools,
                            vg_norm *norms);
 
     /* Rows [first, last) of dW = x^T dy: written to gradient (n_in, n_out) if that is not NULL,
@@ -114,7 +123,7 @@ typedef struct {
      * each VG_BLOCK_ROWS rows. exponents: NULL, or tables to count in, with summaries only. */
     void (*weight_update)(size_t rows, size_t first, size_t last, size_t n_out, const void *x,
                           size_t ldx, const void *dy, size_t lddy, void *weights, void *velocity,
-                          void *gradient, const vg_update *update, void *scratch, double *guard,
+                          void *gradient, const vg_update *update, vg_tools *tools,
                           vg_summary *summaries, uint32_t *exponents);
 
     /* sums (n) = the column sums of dy (rows, n; ld) */

@@ -1,6 +1,4 @@
 /* machine.c - what the machine could do at best. */
-#include <time.h>
-
 #include "kernels.h"
 #include "threads.h"
 
@@ -8,12 +6,6 @@ typedef struct {
     const vg_kernels *kernels;
     double rates[VG_THREADS_MOST]; /* operations per second */
 } peak_call;
-
-static double seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* A processor runs at full speed some microseconds after the first wide instructions: the first
  * turns do not count. */
@@ -23,9 +15,9 @@ static void measure_peak(void *context, int thread, int n_threads) {
     peak_call *const call = context;
     double sink = 1, flops = 0, passed = 0;
     vg_team_meet(n_threads);
-    for (const double start = seconds(); seconds() - start < WARM_UP;)
+    for (const double start = vg_seconds(); vg_seconds() - start < WARM_UP;)
         call->kernels->fma_loop(TURNS, &sink);
-    for (const double start = seconds(); passed < LONG_ENOUGH; passed = seconds() - start)
+    for (const double start = vg_seconds(); passed < LONG_ENOUGH; passed = vg_seconds() - start)
         flops += call->kernels->fma_loop(TURNS, &sink);
     call->rates[thread] = sink != 0 ? flops / passed : 0;
     vg_team_meet(n_threads);

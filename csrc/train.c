@@ -12,10 +12,41 @@
  *
  * No sum over the batch is ever split, and sums over threads are taken in a fixed order. */
 #include <string.h>
-#include <time.h>
 
 #include "crew.h"
 #include "threads.h"
+
+/* ---- what takes how long --------------------------------------------------------------------- */
+
+/* All that a thread does between two laps is time of the latter's phase: nothing is left out. Of n
+ * threads each counts 1/n, so that the phases of all add up to the time of the step. */
+static void add_time(crew *c, size_t l, vg_phase phase, double ticks) {
+    c->times[l * VG_PHASES + phase] += ticks / c->n_threads;
+}
+static void lap(crew *c, size_t l, vg_phase phase) {
+    if (!c->times) return;
+    const uint64_t now = vg_ticks();
+    add_time(c, l, phase, (double)(now - c->since));
+    c->since = now;
+}
+/* The tails of the product are time of the activation of layer l_phi. */
+static void lap_of_product(crew *c, size_t l, vg_phase phase, size_t l_phi) {
+    if (!c->times) return;
+    lap(c, l, phase);
+    add_time(c, l, phase, -c->tails);
+    add_time(c, l_phi, VG_ACTIVATION, c->tails);
+    c->tails = 0;
+}
+/* What belongs to no phase is time of meeting. */
+static void meet(crew *c) {
+    vg_team_meet(c->n_threads);
+    lap(c, 0, VG_MEETING);
+}
+
+/* The ticks of products' tails are told only where they are asked for. */
+static void time_tails(crew *c, int wanted) {
+    c->tools.ticks = wanted && c->times ? &c->tails : NULL;
+}
 
 /* ---- A: rows --------------------------------------------------------------------------------- */
 
@@ -38,15 +69,16 @@ static void rows_forward_and_back(crew *c) {
     const int64_t *const order = run->order ? run->order + sample : NULL;
     const size_t skip = order ? 0 : sample;
     c->kernels->gather(rows, n_0, at(c, run->x, skip * n_0), order, output(c, 0, from),
-                       net->input_ld, &c->guard);
+                       net->input_ld, &c->tools.guard);
+    lap(c, 0, VG_GATHER);
 
     for (size_t l = 1; l <= n_layers; l++) {
         const vg_layer *const layer = &net->layers[l - 1];
-        c->kernels->dense_forward(rows, layer->n_in, layer->n_out, output(c, l - 1, from),
-                                  ld_of(c, l - 1), at(c, run->params, layer->weights),
-                                  at(c, run->params, layer->biases), layer->activation,
-                                  output(c, l, from), layer->ld, kept_slopes(c, l, from),
-                                  scratch(c), &c->guard);
+        c->kernels->dense_forward(
+            rows, layer->n_in, layer->n_out, output(c, l - 1, from), ld_of(c, l - 1),
+            at(c, run->params, layer->weights), at(c, run->params, layer->biases),
+            layer->activation, output(c, l, from), layer->ld, kept_slopes(c, l, from), &c->tools);
+        lap_of_product(c, l, VG_FORWARD, l);
     }
 
     const vg_layer *const last = &net->layers[n_layers - 1];
@@ -54,22 +86,18 @@ static void rows_forward_and_back(crew *c) {
                      run->labels ? run->labels + skip : NULL,
                      at(c, run->targets, skip * last->n_out), order, (double)c->rows,
                      run->notes + from, run->notes + run->workspace->row_correct + from,
-                     delta(c, n_layers, from), &c->guard);
+                     delta(c, n_layers, from), &c->tools.guard);
+    lap(c, n_layers, VG_LOSS);
 
     for (size_t l = n_layers; l > 1; l--) {
         const vg_layer *const layer = &net->layers[l - 1];
-        c->kernels->dense_backward(
-            rows, layer->n_in, layer->n_out, delta(c, l, from), layer->ld,
-            at(c, run->params, layer->weights), net->layers[l - 2].activation,
-            slope_source(c, l - 1, from), ld_of(c, l - 1), delta(c, l - 1, from), ld_of(c, l - 1),
-            scratch(c), &c->guard, c->inspected ? row_norms(c, l - 1) + from : NULL);
+        c->kernels->dense_backward(rows, layer->n_in, layer->n_out, delta(c, l, from), layer->ld,
+                                   at(c, run->params, layer->weights),
+                                   net->layers[l - 2].activation, slope_source(c, l - 1, from),
+                                   ld_of(c, l - 1), delta(c, l - 1, from), ld_of(c, l - 1),
+                                   &c->tools, c->inspected ? row_norms(c, l - 1) + from : NULL);
+        lap_of_product(c, l, VG_BACKWARD, l - 1);
     }
-}
-
-static double seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 static double sum_in_order(const double *x, size_t n) {
@@ -124,6 +152,7 @@ static void visit_blocks(crew *c, int block_by_block, const vg_update *update, v
             const size_t row = (b - layer->block) * VG_BLOCK_ROWS;
             const size_t row_end = (next - layer->block) * VG_BLOCK_ROWS;
             visit(c, l, row, row_end < layer->n_in ? row_end : layer->n_in, b, update);
+            lap(c, l, VG_UPDATE);
             b = next;
         }
     }
@@ -165,7 +194,7 @@ static void apply_biases(crew *c, size_t l, const void *gradient, const vg_updat
     const vg_layer *const layer = &c->run->net->layers[l - 1];
     const vg_update of_biases = bias_update(update);
     c->kernels->sgd(layer->n_out, gradient, at(c, c->run->params, layer->biases),
-                    at(c, c->run->velocity, layer->biases), &of_biases, &c->guard, NULL);
+                    at(c, c->run->velocity, layer->biases), &of_biases, &c->tools.guard, NULL);
 }
 
 static void fused_visit(crew *c, size_t l, size_t first, size_t last, size_t block,
@@ -176,12 +205,12 @@ static void fused_visit(crew *c, size_t l, size_t first, size_t last, size_t blo
     c->kernels->weight_update(
         c->rows, first, last, layer->n_out, output(c, l - 1, 0), ld_of(c, l - 1), delta(c, l, 0),
         layer->ld, at(c, run->params, layer->weights), at(c, run->velocity, layer->weights), NULL,
-        update, scratch(c), &c->guard, s, told_exponents(c));
+        update, &c->tools, s, told_exponents(c));
     vg_tell_exponents(c, l);
     if (first > 0) return;
-    bias_gradient(c, l, scratch(c));
-    apply_biases(c, l, scratch(c), update);
-    if (c->inspected) vg_tell_layer(c, l, scratch(c));
+    bias_gradient(c, l, c->tools.scratch);
+    apply_biases(c, l, c->tools.scratch, update);
+    if (c->inspected) vg_tell_layer(c, l, c->tools.scratch);
 }
 
 static void gradient_visit(crew *c, size_t l, size_t first, size_t last, size_t block,
@@ -192,7 +221,7 @@ static void gradient_visit(crew *c, size_t l, size_t first, size_t last, size_t 
     void *const db = at(c, run->gradient, layer->biases);
     c->kernels->weight_update(c->rows, first, last, layer->n_out, output(c, l - 1, 0),
                               ld_of(c, l - 1), delta(c, l, 0), layer->ld, NULL, NULL, dw, update,
-                              scratch(c), &c->guard, NULL, NULL);
+                              &c->tools, NULL, NULL);
     summary(c, block)->gradient =
         c->kernels->square_norm((last - first) * layer->n_out, at(c, dw, first * layer->n_out));
     if (first > 0) return;
@@ -207,7 +236,8 @@ static void apply_visit(crew *c, size_t l, size_t first, size_t last, size_t blo
     const size_t start = layer->weights + first * layer->n_out;
     vg_summary *const s = wanted_summary(c, block, update);
     c->kernels->sgd((last - first) * layer->n_out, at(c, run->gradient, start),
-                    at(c, run->params, start), at(c, run->velocity, start), update, &c->guard, s);
+                    at(c, run->params, start), at(c, run->velocity, start), update, &c->tools.guard,
+                    s);
     if (s && told_exponents(c)) {
         c->kernels->count_exponents(1, (last - first) * layer->n_out, at(c, run->gradient, start),
                                     0, told_exponents(c));
@@ -222,9 +252,9 @@ static void apply_visit(crew *c, size_t l, size_t first, size_t last, size_t blo
  * is told before this meeting only, and there is another meeting before the next time. */
 static int meet_well(crew *c) {
     const vg_run *const run = c->run;
-    run->notes[vg_guard_at(run->workspace, c->thread)] = c->guard;
-    c->guard = 0;
-    vg_team_meet(c->n_threads);
+    run->notes[vg_guard_at(run->workspace, c->thread)] = c->tools.guard;
+    c->tools.guard = 0;
+    meet(c);
     for (int t = 0; t < c->n_threads; t++)
         if (!isfinite(run->notes[vg_guard_at(run->workspace, t)])) return 0;
     return 1;
@@ -237,8 +267,8 @@ static void check_parameters(crew *c) {
     const size_t n = run->net->n_params, threads = (size_t)c->n_threads, t = (size_t)c->thread;
     const size_t from = n / threads * t,
                  to = c->thread + 1 < c->n_threads ? n / threads * (t + 1) : n;
-    c->kernels->watch(to - from, at(c, run->params, from), &c->guard);
-    if (run->velocity) c->kernels->watch(to - from, at(c, run->velocity, from), &c->guard);
+    c->kernels->watch(to - from, at(c, run->params, from), &c->tools.guard);
+    if (run->velocity) c->kernels->watch(to - from, at(c, run->velocity, from), &c->tools.guard);
     c->checked = 1;
 }
 
@@ -260,10 +290,10 @@ static vg_norm gradient_norm(const crew *c) {
 static vg_status two_passes(crew *c, const vg_update *fused, int well) {
     const vg_run *const run = c->run;
     visit_blocks(c, 1, fused, gradient_visit);
-    vg_team_meet(c->n_threads);
+    meet(c);
     const vg_norm norm = gradient_norm(c);
     if (!isfinite(norm.sum)) return VG_NON_FINITE;
-    vg_team_meet(c->n_threads); /* the norms' places are about to be used again */
+    meet(c); /* the norms' places are about to be used again */
     if (run->mode == VG_GRADIENT) return VG_DONE;
 
     const double size = vg_norm_root(norm), most = run->sgd.clip_norm;
@@ -290,12 +320,15 @@ static vg_status take_step(crew *c, size_t step) {
 
     const vg_update update = update_of(&run->sgd, 1);
     if (!c->checked) check_parameters(c);
+    time_tails(c, 1);
     rows_forward_and_back(c);
+    time_tails(c, 0);
     const int well = meet_well(c) && moderate_rates(c);
     const double loss = sum_in_order(run->notes, c->rows) / (double)c->rows;
     if (!isfinite(loss)) return VG_NON_FINITE;
 
-    if (well && run->mode == VG_TRAIN && run->sgd.clip_norm == INFINITY) {
+    const int fused = run->mode == VG_TRAIN && run->sgd.clip_norm == INFINITY && !run->unblocked;
+    if (well && fused) {
         visit_blocks(c, 0, &update, fused_visit);
     } else {
         if (!run->gradient) return VG_WARY;
@@ -306,13 +339,13 @@ static vg_status take_step(crew *c, size_t step) {
     if (c->thread == 0) {
         run->losses[step] = loss;
         run->correct[step] = sum_in_order(run->notes + run->workspace->row_correct, c->rows);
-        *c->pause = c->until < INFINITY && seconds() > c->until;
+        *c->pause = c->until < INFINITY && vg_seconds() > c->until;
     }
-    vg_team_meet(c->n_threads);
+    meet(c);
     const vg_status status = *c->pause ? VG_PAUSED : VG_DONE;
     if (c->inspected) {
         vg_write_records(c);
-        vg_team_meet(c->n_threads);
+        meet(c);
         if (c->thread == 0) run->n_records++;
     }
     return status;
@@ -335,7 +368,12 @@ static void train(void *context, int thread, int n_threads) {
         .thread = thread,
         .n_threads = n_threads,
         .item = vg_item_size(run->net->dtype),
+        .tools = {.unblocked = run->unblocked},
+        .since = vg_ticks(),
     };
+    const vg_workspace *const w = run->workspace;
+    c.tools.scratch = at(&c, run->memory, w->scratch + (size_t)thread * w->per_thread);
+    if (run->times) c.times = run->times + (size_t)thread * (run->net->n_layers + 1) * VG_PHASES;
     size_t step = run->step, n;
     uint32_t *const tables = exponent_tables(&c, &n);
     if (run->exponents) memset(tables, 0, n * sizeof *tables);
@@ -353,15 +391,15 @@ void vg_train(vg_run *run) {
     const int most = run->n_threads;
     const int trying =
         run->mode == VG_TRAIN && !vg_team_insists() && vg_pace_pays(run->workspace, most);
-    const double end = run->seconds > 0 ? seconds() + run->seconds : INFINITY;
+    const double end = run->seconds > 0 ? vg_seconds() + run->seconds : INFINITY;
     do {
         train_call call = {.run = run, .until = end};
-        const double start = trying ? seconds() : 0;
+        const double start = trying ? vg_seconds() : 0;
         const int n_threads = trying ? vg_pace_threads(&run->pace, run, start) : most;
         const size_t first = run->step;
         if (trying && run->pace.until < end) call.until = run->pace.until;
         vg_team_run(train, &call, n_threads, VG_TRAINING);
-        if (trying) vg_pace_tell(&run->pace, most, seconds() - start, run->step - first);
+        if (trying) vg_pace_tell(&run->pace, most, vg_seconds() - start, run->step - first);
         if (call.until == end) return;
     } while (run->status == VG_PAUSED);
 }

@@ -120,6 +120,19 @@ typedef enum {
     VG_INSPECT   /* one batch: the records of the step that would be taken; no update */
 } vg_mode;
 
+/* What a thread spends its time on, by layers; gathering and meetings belong to layer 0. The tails
+ * of products are the activation: of forward phi, of backward phi'. */
+typedef enum {
+    VG_FORWARD,
+    VG_ACTIVATION,
+    VG_LOSS,
+    VG_BACKWARD,
+    VG_UPDATE,
+    VG_GATHER,
+    VG_MEETING,
+    VG_PHASES
+} vg_phase;
+
 typedef enum {
     VG_DONE,      /* all steps */
     VG_PAUSED,    /* out of time: call again */
@@ -158,6 +171,9 @@ typedef struct {
                            * entries: 0 for zeros and subnormals, the last bin for what is not finite */
     size_t n_records;
     double seconds; /* pause after about this time; 0: do not */
+    double *times;  /* (workspace->n_threads, L + 1, VG_PHASES) ticks, added to; or NULL */
+    int unblocked;  /* products one row by one vector at a time, and the gradient by way of memory:
+                     * the same numbers, to see what tiles and fused updates are for */
 
     vg_status status; /* out */
 } vg_run;

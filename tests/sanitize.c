@@ -24,25 +24,24 @@ static void *reals(size_t n) {
     return p;
 }
 
-static long products(size_t m, size_t n, size_t k) {
+static long products(size_t m, size_t n, size_t k, int unblocked) {
     const vg_kernels *const kernels = vg_kernels_of(dtype);
-    double guard = 0;
     void *a = reals(m * k), *at = reals(k * m), *b = reals(k * n), *bt = reals(n * k),
          *c = reals(m * n);
     void *bias = reals(n), *x = reals(m * n), *v = reals(m * n);
     void *scratch =
         reals(VG_TILE_SIZE + (n > k ? n : k) * VG_TILE_COLS + vg_packed_rows(k, item) * k);
+    double ticks = 0;
+    vg_tools tools = {.scratch = scratch, .ticks = &ticks, .unblocked = unblocked};
     vg_norm *norms = malloc(m * sizeof(vg_norm));
     vg_summary *summaries = malloc((m + VG_BLOCK_ROWS - 1) / VG_BLOCK_ROWS * sizeof(vg_summary));
     uint32_t *tables = calloc(VG_EXPONENT_TABLES * vg_exponent_bins(dtype), sizeof(uint32_t));
     vg_update update = {
         .lr = 0.1, .momentum = 0.9, .decay = 0.1, .clip_value = 1, .scale = 1, .commit = 1};
-    kernels->dense_forward(m, k, n, a, k, b, bias, VG_SIGMOID, c, n, x, scratch, &guard);
-    kernels->dense_backward(m, n, k, a, k, bt, VG_TANH, x, n, c, n, scratch, &guard, norms);
-    kernels->weight_update(k, 0, m, n, at, m, b, n, c, v, NULL, &update, scratch, &guard, summaries,
-                           tables);
-    kernels->weight_update(k, 0, m, n, at, m, b, n, NULL, NULL, c, &update, scratch, &guard, NULL,
-                           NULL);
+    kernels->dense_forward(m, k, n, a, k, b, bias, VG_SIGMOID, c, n, x, &tools);
+    kernels->dense_backward(m, n, k, a, k, bt, VG_TANH, x, n, c, n, &tools, norms);
+    kernels->weight_update(k, 0, m, n, at, m, b, n, c, v, NULL, &update, &tools, summaries, tables);
+    kernels->weight_update(k, 0, m, n, at, m, b, n, NULL, NULL, c, &update, &tools, NULL, NULL);
     free(a), free(at), free(b), free(bt), free(c), free(bias), free(x), free(v), free(scratch),
         free(norms), free(summaries), free(tables);
     return 4;
@@ -120,6 +119,8 @@ static long training(const size_t *sizes, size_t n_layers, vg_activation activat
         .sgd = {.lr = lr, .momentum = 0.9, .clip_norm = clip_norm, .clip_value = INFINITY},
         .inspect_every = inspect_every,
         .records = malloc(2 * steps * n_layers * sizeof(vg_record)),
+        .times = calloc((size_t)n_threads * (n_layers + 1) * VG_PHASES, sizeof(double)),
+        .unblocked = (int)below(2),
         .exponents = calloc(2 * steps * n_layers * vg_exponent_bins(dtype), sizeof(uint32_t)),
     };
     for (size_t epoch = 0; epoch < 2; epoch++) {
@@ -130,7 +131,7 @@ static long training(const size_t *sizes, size_t n_layers, vg_activation activat
     vg_forward(&net, run.params, run.x, rows, z, scratch, n_threads);
     free((void *)(uintptr_t)run.x), free(run.params), free(run.velocity), free(run.gradient);
     free(run.memory), free(run.notes), free(z), free(scratch), free(layers), free(labels);
-    free(order), free(run.losses), free(run.correct), free(run.records);
+    free(order), free(run.losses), free(run.correct), free(run.records), free(run.times);
     free(run.exponents);
     return 1;
 }
@@ -167,9 +168,10 @@ static long every_size(void) {
     long calls = 0;
     for (size_t m = 1; m <= m_most; m++)
         for (size_t n = 1; n <= n_most; n++)
-            for (size_t k = 1; k <= k_most; k++) calls += products(m, n, k);
+            for (size_t k = 1; k <= k_most; k++)
+                calls += products(m, n, k, 0) + products(m, n, k, 1);
     for (size_t n = 1; n <= n_most; n++) calls += vectors(n);
-    return calls + products(4 * kernels->tile_rows, 700, 3) + products(700, 700, 5);
+    return calls + products(4 * kernels->tile_rows, 700, 3, 0) + products(700, 700, 5, 0);
 }
 
 int main(int argc, char **argv) {

@@ -23,6 +23,7 @@ cdef object ndarray = np.ndarray
 ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "leaky_relu")
 LOSSES = ("cross_entropy", "binary_cross_entropy", "mse")
 DTYPES = ("float32", "float64")
+PHASES = ("forward", "activation", "loss", "backward", "update", "gather", "meeting")
 DONE, PAUSED, WARY, NON_FINITE = c.VG_DONE, c.VG_PAUSED, c.VG_WARY, c.VG_NON_FINITE
 TRAIN, GRADIENT, INSPECT = c.VG_TRAIN, c.VG_GRADIENT, c.VG_INSPECT
 THREADS_MOST = c.VG_THREADS_MOST
@@ -36,6 +37,7 @@ QUANTITIES = (
     "max_abs", "sample_norm", "noise_scale",
 )
 assert sizeof(c.vg_record) == 8 * len(QUANTITIES)
+assert len(PHASES) == c.VG_PHASES
 
 
 def isas():
@@ -69,6 +71,11 @@ def fma_peak(int n_threads, dtype=np.float32):
     with nogil:
         peak = c.vg_fma_peak(kind, n_threads)
     return peak
+
+
+def ticks():
+    """The time by the clock that ``Run.set_times`` counts; its rate is constant."""
+    return c.vg_ticks()
 
 
 def aligned(size_t n, dtype):
@@ -323,6 +330,15 @@ cdef class Run:
         self.run.exponents = <uint32_t *>self.hold("exponents", exponents, n_bytes, 1)
         self.n_records_most = records.shape[0]
         self.run.inspect_every = inspect_every
+
+    def set_times(self, times):
+        """times: float64 (threads of the workspace, L + 1, phases), to be added ticks to, or None."""
+        cdef size_t n = self.workspace.layout.n_threads * (self.run.net.n_layers + 1) * c.VG_PHASES
+        self.run.times = <double *>self.hold("times", times, n * 8, 1)
+
+    def set_unblocked(self, bint unblocked):
+        """Whether products are made without tiles; needs ``set_gradient``."""
+        self.run.unblocked = unblocked
 
     def let_go(self):
         """Of the data: after this, only ``step_on`` may be called."""

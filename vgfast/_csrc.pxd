@@ -1,11 +1,12 @@
 # vgfast.h (and what tests need of kernels.h), said again for Cython.
-from libc.stdint cimport int32_t, int64_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 cdef extern from "vgfast.h" nogil:
     ctypedef enum vg_dtype: VG_F32, VG_F64
     ctypedef enum vg_activation: VG_IDENTITY, VG_SIGMOID, VG_TANH, VG_RELU, VG_LEAKY_RELU
     ctypedef enum vg_loss: VG_CROSS_ENTROPY, VG_BINARY_CROSS_ENTROPY, VG_MSE
     ctypedef enum vg_mode: VG_TRAIN, VG_GRADIENT, VG_INSPECT
+    ctypedef enum vg_phase: VG_PHASES
     ctypedef enum vg_status: VG_DONE, VG_PAUSED, VG_WARY, VG_NON_FINITE
 
     ctypedef struct vg_layer:
@@ -57,6 +58,8 @@ cdef extern from "vgfast.h" nogil:
         vg_record *records
         uint32_t *exponents
         double seconds
+        double *times
+        int unblocked
         vg_status status
 
     int VG_FORWARD_ROWS
@@ -74,6 +77,9 @@ cdef extern from "vgfast.h" nogil:
     const char *vg_isa_available(int n)
     const char *vg_isa_name()
     int vg_isa_use(const char *name)
+
+cdef extern from "clock.h" nogil:
+    uint64_t vg_ticks()
 
 cdef extern from "threads.h" nogil:
     int VG_THREADS_MOST
@@ -94,17 +100,22 @@ cdef extern from "kernels.h" nogil:
         double lr, momentum, decay, clip_value, scale
         int nesterov, plain, commit, exact
 
+    ctypedef struct vg_tools:
+        void *scratch
+        double guard
+        double *ticks
+        int unblocked
+
     ctypedef struct vg_kernels:
         size_t tile_rows, tile_cols, lanes
         void (*watch)(size_t, const void *, double *)
         void (*dense_forward)(size_t, size_t, size_t, const void *, size_t, const void *, const void *,
-                              vg_activation, void *, size_t, void *, void *, double *)
+                              vg_activation, void *, size_t, void *, vg_tools *)
         void (*dense_backward)(size_t, size_t, size_t, const void *, size_t, const void *,
-                               vg_activation, const void *, size_t, void *, size_t, void *, double *,
-                               vg_norm *)
+                               vg_activation, const void *, size_t, void *, size_t, vg_tools *, vg_norm *)
         void (*weight_update)(size_t, size_t, size_t, size_t, const void *, size_t, const void *,
-                              size_t, void *, void *, void *, const vg_update *, void *, double *,
-                              vg_summary *, uint32_t *)
+                              size_t, void *, void *, void *, const vg_update *, vg_tools *, vg_summary *,
+                              uint32_t *)
         void (*column_sums)(size_t, size_t, const void *, size_t, void *)
         void (*sgd)(size_t, const void *, void *, void *, const vg_update *, double *, vg_summary *)
         void (*loss)(vg_loss, size_t, size_t, const void *, size_t, const int32_t *, const void *,

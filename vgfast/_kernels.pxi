@@ -58,38 +58,38 @@ def loss(str name, z, y, losses, correct, dz):
 
 def dense_forward(str activation, x, weights, biases, y, scratch, slopes=None):
     """y (rows, n_out) = phi(x W + b), and slopes = phi' with y's strides, if it is kept; returns the guard."""
-    cdef double guard = 0
+    cdef c.vg_tools tools = c.vg_tools(at(scratch), 0, NULL, 0)
     kernels(x).dense_forward(x.shape[0], x.shape[1], weights.shape[1], at(x), ld(x), at(weights), at(biases),
                              <c.vg_activation><int>ACTIVATIONS.index(activation), at(y), ld(y), at(slopes),
-                             at(scratch), &guard)
-    return guard
+                             &tools)
+    return tools.guard
 
 
 def dense_backward(str activation, dy, weights, source, dx, scratch):
     """dx (rows, n_in) = (dy W^T) * phi', phi' told from source, the slopes of sigmoid and tanh and the outputs of the
     others; returns the norms of the rows of dy W^T."""
-    cdef double guard = 0
+    cdef c.vg_tools tools = c.vg_tools(at(scratch), 0, NULL, 0)
     norms = np.full((dy.shape[0], 2), np.nan)
     kernels(dy).dense_backward(dy.shape[0], weights.shape[0], weights.shape[1], at(dy), ld(dy), at(weights),
                                <c.vg_activation><int>ACTIVATIONS.index(activation), at(source), ld(source), at(dx),
-                               ld(dx), at(scratch), &guard, <c.vg_norm *>at(norms))
+                               ld(dx), &tools, <c.vg_norm *>at(norms))
     return np.ldexp(np.sqrt(norms[:, 0]), norms[:, 1].astype(int))
 
 
 def weight_gradient(x, dy, gradient, scratch, size_t first, size_t last):
     """Rows [first, last) of gradient (n_in, n_out) = x^T dy."""
-    cdef double guard = 0
+    cdef c.vg_tools tools = c.vg_tools(at(scratch), 0, NULL, 0)
     cdef c.vg_update update = c.vg_update(0, 0, 0, INFINITY, 1, 0, 1, 1, 0)
     kernels(x).weight_update(x.shape[0], first, last, dy.shape[1], at(x), ld(x), at(dy), ld(dy), NULL, NULL,
-                             at(gradient), &update, at(scratch), &guard, NULL, NULL)
+                             at(gradient), &update, &tools, NULL, NULL)
 
 
 def weight_update(x, dy, weights, double lr, scratch, size_t first, size_t last):
     """weights -= lr x^T dy, in rows [first, last)."""
-    cdef double guard = 0
+    cdef c.vg_tools tools = c.vg_tools(at(scratch), 0, NULL, 0)
     cdef c.vg_update update = c.vg_update(lr, 0, 0, INFINITY, 1, 0, 1, 1, 0)
     kernels(x).weight_update(x.shape[0], first, last, dy.shape[1], at(x), ld(x), at(dy), ld(dy),
-                             at(weights), NULL, NULL, &update, at(scratch), &guard, NULL, NULL)
+                             at(weights), NULL, NULL, &update, &tools, NULL, NULL)
 
 
 def column_sums(dy, sums):

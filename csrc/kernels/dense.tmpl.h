@@ -76,7 +76,7 @@ static void NAME(forward_tail)(void *context, size_t i, size_t j, size_t rows, s
 
 static void NAME(dense_forward)(size_t rows, size_t n_in, size_t n_out, const void *x, size_t ldx,
                                 const void *weights, const void *biases, vg_activation activation,
-                                void *y, size_t ldy, void *slopes, void *scratch, double *guard) {
+                                void *y, size_t ldy, void *slopes, vg_tools *tools) {
     NAME(forward_context) c = {
         .biases = biases,
         .activation = activation,
@@ -86,8 +86,8 @@ static void NAME(dense_forward)(size_t rows, size_t n_in, size_t n_out, const vo
         .guard = v_zero(),
         .scale = NAME(guard_scale)(0),
     };
-    NAME(gemm)(rows, n_out, n_in, x, ldx, 1, weights, n_out, 0, 0, scratch, NAME(forward_tail), &c);
-    *guard += v_sum(c.guard);
+    NAME(gemm)(rows, n_out, n_in, x, ldx, 1, weights, n_out, 0, 0, tools, NAME(forward_tail), &c);
+    tools->guard += v_sum(c.guard);
 }
 
 typedef struct {
@@ -136,7 +136,7 @@ static void NAME(backward_tail)(void *context, size_t i, size_t j, size_t rows, 
 static void NAME(dense_backward)(size_t rows, size_t n_in, size_t n_out, const void *dy,
                                  size_t lddy, const void *weights, vg_activation activation,
                                  const void *source, size_t ld_source, void *dx, size_t lddx,
-                                 void *scratch, double *guard, vg_norm *norms) {
+                                 vg_tools *tools, vg_norm *norms) {
     NAME(backward_context) c = {
         .activation = activation,
         .source = source,
@@ -148,9 +148,9 @@ static void NAME(dense_backward)(size_t rows, size_t n_in, size_t n_out, const v
         .guard = v_zero(),
         .scale = NAME(guard_scale)(0),
     };
-    NAME(gemm)(rows, n_in, n_out, dy, lddy, 1, weights, n_out, 1, 0, scratch, NAME(backward_tail),
+    NAME(gemm)(rows, n_in, n_out, dy, lddy, 1, weights, n_out, 1, 0, tools, NAME(backward_tail),
                &c);
-    *guard += v_sum(c.guard);
+    tools->guard += v_sum(c.guard);
 }
 
 typedef struct {
@@ -247,8 +247,7 @@ static void NAME(inspected_tail)(void *context, size_t i, size_t j, size_t rows,
 static void NAME(weight_update)(size_t rows, size_t first, size_t last, size_t n_out, const void *x,
                                 size_t ldx, const void *dy, size_t lddy, void *weights,
                                 void *velocity, void *gradient, const vg_update *update,
-                                void *scratch, double *guard, vg_summary *summaries,
-                                uint32_t *exponents) {
+                                vg_tools *tools, vg_summary *summaries, uint32_t *exponents) {
     const size_t skip = first * n_out;
     NAME(update_context) c = {
         .weights = weights ? (real *)weights + skip : NULL,
@@ -268,13 +267,13 @@ static void NAME(weight_update)(size_t rows, size_t first, size_t last, size_t n
                              : NAME(just_plain)(&c.update) ? NAME(plain_tail)
                                                            : NAME(update_tail);
     NAME(gemm)(last - first, n_out, rows, (const real *)x + first, 1, ldx, dy, lddy, 0,
-               summaries != NULL, scratch, tail, &c);
+               summaries != NULL, tools, tail, &c);
     if (summaries) {
         NAME(tell_norms)(&c.words, NULL);
         NAME(tell_counts)(&c.words, summaries);
     }
     for (size_t b = 0; b < n_blocks; b++) NAME(tell_step)(&c.update, &summaries[b]);
-    *guard += v_sum(c.guard);
+    tools->guard += v_sum(c.guard);
 }
 
 /* Of `vecs` vectors of columns, of whose last n exist. */

@@ -113,6 +113,21 @@ static void NAME(pack_columns)(size_t rows, size_t k, const real *a, size_t a_co
 /* What is done with tile (rows, cols; NR) of the product, whose first element is (i, j). */
 typedef void NAME(tail)(void *context, size_t i, size_t j, size_t rows, size_t cols, real *tile);
 
+/* A tail that is timed: the wrapping costs nothing where nobody asks for it. */
+typedef struct {
+    NAME(tail) *tail;
+    void *context;
+    double *ticks;
+} NAME(timed_context);
+
+static void NAME(timed_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
+                             real *tile) {
+    const NAME(timed_context) *const c = context;
+    const uint64_t start = vg_ticks();
+    c->tail(c->context, i, j, rows, cols, tile);
+    *c->ticks += (double)(vg_ticks() - start);
+}
+
 /* Whether k rows of some cache lines each, ld apart, do not stay in the L1 cache: those that lie a
  * multiple of 4 KiB apart share its 8 or 12 places for a line. Rows of half a page or more need a
  * page each besides. */
@@ -123,8 +138,8 @@ static inline int NAME(crowded)(size_t k, size_t ld) {
 
 /* The columns of the next panel, of n that are left: as even as whole vectors allow, because a
  * panel of one vector waits for its loads. */
-static inline size_t NAME(panel_width)(size_t n) {
-    const size_t vecs = (n + LANES - 1) / LANES, panels = (vecs + NV - 1) / NV;
+static inline size_t NAME(panel_width)(size_t n, size_t vecs_most) {
+    const size_t vecs = (n + LANES - 1) / LANES, panels = (vecs + vecs_most - 1) / vecs_most;
     return (vecs + panels - 1) / panels * LANES;
 }
 
@@ -146,11 +161,14 @@ static inline size_t NAME(panel_width)(size_t n) {
  * 29 ms instead of 27.4 for 512 x 2048 x 2048. Other tiles, in a loop that has nothing else, with
  * AVX-512: 8 x 48, 14 x 32 and 6 x 64 198 GFLOP/s, 12 x 32 190, FMAs without loads 217. */
 static void NAME(gemm)(size_t m, size_t n, size_t k, const real *a, size_t a_row, size_t a_col,
-                       const real *b, size_t ldb, int transposed, int aligned, real *scratch,
+                       const real *b, size_t ldb, int transposed, int aligned, vg_tools *tools,
                        NAME(tail) *tail, void *context) {
-    real *const tile = scratch, *const panel = scratch + VG_TILE_SIZE;
-    const int far_b = !transposed && m >= 4 * MR && NAME(crowded)(k, ldb);
-    const int far_a = a_row == 1 && n > NR && NAME(crowded)(k, a_col);
+    real *const tile = tools->scratch, *const panel = tile + VG_TILE_SIZE;
+    const int blocked = !tools->unblocked;
+    const int far_b = blocked && !transposed && m >= 4 * MR && NAME(crowded)(k, ldb);
+    const int far_a = blocked && a_row == 1 && n > NR && NAME(crowded)(k, a_col);
+    NAME(timed_context) timed = {tail, context, tools->ticks};
+    if (tools->ticks) tail = NAME(timed_tail), context = &timed;
     const int packed = transposed || far_b;
     real *const tiles = panel + (packed ? k * NR : 0);
     const size_t step = far_a ? vg_packed_rows(k, sizeof(real)) : m;
@@ -159,7 +177,7 @@ static void NAME(gemm)(size_t m, size_t n, size_t k, const real *a, size_t a_row
         const size_t stop = m - start < step ? m : start + step;
         if (far_a) NAME(pack_columns)(stop - start, k, a + start, a_col, tiles);
         for (size_t j = 0, width; j < n; j += width) {
-            width = NAME(panel_width)(n - j);
+            width = NAME(panel_width)(n - j, blocked ? NV : 1);
             const size_t cols = n - j < width ? n - j : width, vecs = width / LANES;
             if (transposed) NAME(pack_transposed)(cols, k, b + j * ldb, ldb, panel);
             if (far_b) NAME(pack)(cols, k, b + j, ldb, panel);
@@ -167,10 +185,10 @@ static void NAME(gemm)(size_t m, size_t n, size_t k, const real *a, size_t a_row
             const size_t ld = packed ? NR : ldb, last = packed ? LANES : cols - (vecs - 1) * LANES;
             const size_t beyond = (LANES - last + ld - 1) / ld; /* rows that end B */
             const size_t whole = k > beyond ? k - beyond : 0;
-            const int even = !far_a && !aligned;
+            const int even = blocked && !far_a && !aligned;
             const size_t most = even && vecs < NV ? TALL : MR;
             const size_t n_tiles = (stop - start + most - 1) / most;
-            const size_t height = even ? (stop - start) / n_tiles : MR;
+            const size_t height = even ? (stop - start) / n_tiles : blocked ? MR : 1;
             size_t taller = even ? (stop - start) % n_tiles : 0; /* tiles of one row more */
             for (size_t i = start, rows; i < stop; i += rows) {
                 rows = height + (taller > 0);
