@@ -51,16 +51,26 @@ const char *vg_isa_available(int n) {
 
 const char *vg_isa_name(void) { return ISA[chosen].name; }
 
-int vg_isa_use(const char *name) {
+/* Its place in the table, or -1 if it is not available. */
+static int find(const char *name) {
     const unsigned found = features();
     for (int i = 0; i < N_ISA; i++)
-        if ((ISA[i].needs & ~found) == 0 && strcmp(ISA[i].name, name) == 0) {
-            chosen = i;
-            return 0;
-        }
+        if ((ISA[i].needs & ~found) == 0 && strcmp(ISA[i].name, name) == 0) return i;
     return -1;
 }
 
-const vg_kernels *vg_kernels_of(vg_dtype dtype) {
-    return dtype == VG_F32 ? ISA[chosen].f32 : ISA[chosen].f64;
+int vg_isa_use(const char *name) {
+    const int i = find(name);
+    if (i < 0) return -1;
+    chosen = i;
+    return 0;
+}
+
+static const vg_kernels *kernels(int i, vg_dtype dtype) {
+    return dtype == VG_F32 ? ISA[i].f32 : ISA[i].f64;
+}
+const vg_kernels *vg_kernels_of(vg_dtype dtype) { return kernels(chosen, dtype); }
+const vg_kernels *vg_kernels_named(const char *isa, vg_dtype dtype) {
+    const int i = find(isa);
+    return i < 0 ? NULL : kernels(i, dtype);
 }

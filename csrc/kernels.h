@@ -152,6 +152,9 @@ typedef struct {
     /* turns rounds of independent FMAs; returns the number of operations. sink: in and out, so that
      * none can be left out */
     double (*fma_loop)(size_t turns, double *sink);
+    /* the sum of x (n);  x (n) = 0 */
+    double (*read_loop)(size_t n, const void *x);
+    void (*write_loop)(size_t n, void *x);
 
     vg_norm (*square_norm)(size_t n, const void *x);
     /* source as for dense_backward; delta (rows, n; ld_delta); a (rows, n_in; ld_a): the inputs */
@@ -164,8 +167,9 @@ extern const vg_kernels vg_kernels_f32_scalar, vg_kernels_f64_scalar;
 extern const vg_kernels vg_kernels_f32_avx2, vg_kernels_f64_avx2;
 extern const vg_kernels vg_kernels_f32_avx512, vg_kernels_f64_avx512;
 
-/* The table in use. */
+/* The table in use; that of an instruction set, NULL if it is not available. */
 const vg_kernels *vg_kernels_of(vg_dtype dtype);
+const vg_kernels *vg_kernels_named(const char *isa, vg_dtype dtype);
 
 /* pace.c: whether the number of threads, at most n_threads, is found by trying; that for the steps
  * until pace->until, which is after `now`; and what they took. Times are in seconds. */

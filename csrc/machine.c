@@ -1,32 +1,164 @@
-/* machine.c - what the machine could do at best. */
+/* machine.c - what the machine can do at best: operations, bytes, and company. */
+#define _GNU_SOURCE /* for nanosleep */
 #include "kernels.h"
 #include "threads.h"
 
+/* A processor runs at full speed some microseconds after the first wide instructions: what is done
+ * in the first of these times, in seconds, does not count. */
+static const double WARM_UP = 1e-3, LONG_ENOUGH = 20e-3, SHORT = 3e-3;
+
 typedef struct {
     const vg_kernels *kernels;
-    double rates[VG_THREADS_MOST]; /* operations per second */
-} peak_call;
+    vg_activation activation;
+    vg_access access;
+    char *memory;
+    size_t bytes; /* each thread's */
+    double rates[VG_THREADS_MOST];
+} call;
 
-/* A processor runs at full speed some microseconds after the first wide instructions: the first
- * turns do not count. */
-static void measure_peak(void *context, int thread, int n_threads) {
-    enum { TURNS = 20000 };
-    const double WARM_UP = 1e-3, LONG_ENOUGH = 20e-3;
-    peak_call *const call = context;
-    double sink = 1, flops = 0, passed = 0;
-    vg_team_meet(n_threads);
-    for (const double start = vg_seconds(); vg_seconds() - start < WARM_UP;)
-        call->kernels->fma_loop(TURNS, &sink);
-    for (const double start = vg_seconds(); passed < LONG_ENOUGH; passed = vg_seconds() - start)
-        flops += call->kernels->fma_loop(TURNS, &sink);
-    call->rates[thread] = sink != 0 ? flops / passed : 0;
+/* A thread's rate, of what it does again and again; that of all goes to the first. (No meeting
+ * before it: who waits for a thread that has yet to wake up falls asleep, and may itself wake up on
+ * that one's processor; two threads then did 1.1 threads' work.) */
+typedef double turn(call *c, int thread);
+
+static void measure_rate(call *c, int thread, int n_threads, double warm_up, double long_enough,
+                         turn *turn) {
+    double done = 0, passed = 0;
+    for (const double start = vg_seconds(); vg_seconds() - start < warm_up;) turn(c, thread);
+    for (const double start = vg_seconds(); passed < long_enough; passed = vg_seconds() - start)
+        done += turn(c, thread);
+    c->rates[thread] = done / passed;
     vg_team_meet(n_threads);
     if (thread > 0) return;
-    for (int t = 1; t < n_threads; t++) call->rates[0] += call->rates[t];
+    for (int t = 1; t < n_threads; t++) c->rates[0] += c->rates[t];
 }
 
-double vg_fma_peak(vg_dtype dtype, int n_threads) {
-    peak_call call = {.kernels = vg_kernels_of(dtype)};
-    vg_team_run(measure_peak, &call, n_threads, VG_MEASURING);
-    return call.rates[0];
+/* ---- operations ------------------------------------------------------------------------------ */
+
+static double fma_turn(call *c, int thread) {
+    (void)thread;
+    double sink = 1;
+    return c->kernels->fma_loop(20000, &sink);
+}
+static void fma_task(void *context, int thread, int n_threads) {
+    measure_rate(context, thread, n_threads, WARM_UP, LONG_ENOUGH, fma_turn);
+}
+
+double vg_fma_peak(const char *isa, vg_dtype dtype, int n_threads) {
+    call c = {.kernels = vg_kernels_named(isa, dtype)};
+    if (!c.kernels) return 0;
+    vg_team_run(fma_task, &c, n_threads, VG_MEASURING);
+    return c.rates[0];
+}
+
+/* In and out of the L1 cache. */
+enum { FUNCTION_VALUES = 512 };
+
+static double function_turn(call *c, int thread) {
+    double z[FUNCTION_VALUES], y[FUNCTION_VALUES], slopes[FUNCTION_VALUES];
+    (void)thread;
+    for (int i = 0; i < FUNCTION_VALUES; i++) z[i] = 0;
+    for (int i = 0; i < 20; i++) c->kernels->activate(c->activation, FUNCTION_VALUES, z, y, slopes);
+    return 20 * FUNCTION_VALUES;
+}
+static void function_task(void *context, int thread, int n_threads) {
+    measure_rate(context, thread, n_threads, WARM_UP, SHORT, function_turn);
+}
+
+double vg_function_peak(vg_dtype dtype, vg_activation activation, int n_threads) {
+    call c = {.kernels = vg_kernels_of(dtype), .activation = activation};
+    vg_team_run(function_task, &c, n_threads, VG_MEASURING);
+    return c.rates[0];
+}
+
+/* ---- bytes ----------------------------------------------------------------------------------- */
+
+static double memory_turn(call *c, int thread) {
+    char *const mine = c->memory + (size_t)thread * c->bytes;
+    const size_t n = c->bytes / sizeof(float);
+    double done = 0;
+    /* Of small pieces many, so that the clock is not read too often. */
+    do {
+        if (c->access == VG_READ)
+            c->kernels->read_loop(n, mine);
+        else
+            c->kernels->write_loop(n, mine);
+        done += (double)c->bytes;
+    } while (done < 1 << 18);
+    return done;
+}
+static void memory_task(void *context, int thread, int n_threads) {
+    call *const c = context;
+    /* Written first: untouched pages would all be one. */
+    c->kernels->write_loop(c->bytes / sizeof(float), c->memory + (size_t)thread * c->bytes);
+    measure_rate(c, thread, n_threads, WARM_UP, SHORT, memory_turn);
+}
+
+double vg_bandwidth(vg_access access, void *memory, size_t bytes, int n_threads) {
+    call c = {.kernels = vg_kernels_of(VG_F32), .access = access, .memory = memory, .bytes = bytes};
+    vg_team_run(memory_task, &c, n_threads, VG_MEASURING);
+    return c.rates[0];
+}
+
+/* A ring through all lines of the memory in random order, so that nothing can be fetched ahead
+ * (Sattolo, "An algorithm to generate a random cyclic permutation", 1986). */
+enum { LINE = 64 };
+
+static void **lay_ring(char *memory, size_t lines, uint32_t *order) {
+    uint64_t seed = 1;
+    for (size_t i = 0; i < lines; i++) order[i] = (uint32_t)i;
+    for (size_t i = lines - 1; i > 0; i--) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        const size_t other = (size_t)(seed >> 32) % i;
+        const uint32_t line = order[i];
+        order[i] = order[other];
+        order[other] = line;
+    }
+    for (size_t i = 0; i < lines; i++)
+        *(void **)(void *)(memory + i * LINE) = memory + (size_t)order[i] * LINE;
+    return (void **)(void *)memory;
+}
+
+double vg_latency(void *memory, size_t bytes, uint32_t *order) {
+    enum { TURNS = 4096 };
+    void **here = lay_ring(memory, bytes / LINE, order);
+    double loads = 0, passed = 0;
+    for (const double start = vg_seconds(); vg_seconds() - start < WARM_UP;)
+        for (int i = 0; i < TURNS; i++) here = *here;
+    for (const double start = vg_seconds(); passed < SHORT; passed = vg_seconds() - start) {
+        for (int i = 0; i < TURNS; i++) here = *here;
+        loads += TURNS;
+    }
+    return here ? passed / loads : 0; /* so that the walk cannot be left out */
+}
+
+/* ---- company --------------------------------------------------------------------------------- */
+
+enum { MEETINGS = 1000 };
+
+static void meeting_task(void *context, int thread, int n_threads) {
+    double *const seconds = context;
+    vg_team_meet(n_threads);
+    const double start = vg_seconds();
+    for (int i = 0; i < MEETINGS; i++) vg_team_meet(n_threads);
+    if (thread == 0) *seconds = (vg_seconds() - start) / MEETINGS;
+}
+
+double vg_meeting_seconds(int n_threads) {
+    double seconds = 0;
+    vg_team_run(meeting_task, &seconds, n_threads, VG_MEASURING);
+    return seconds;
+}
+
+static void no_task(void *context, int thread, int n_threads) {
+    (void)context, (void)thread, (void)n_threads;
+}
+
+double vg_waking_seconds(int n_threads) {
+    const struct timespec rest = {0, 300000}; /* by then the workers sleep */
+    vg_team_run(no_task, NULL, n_threads, VG_MEASURING);
+    nanosleep(&rest, NULL);
+    const double start = vg_seconds();
+    vg_team_run(no_task, NULL, n_threads, VG_MEASURING);
+    return vg_seconds() - start;
 }

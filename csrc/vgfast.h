@@ -188,9 +188,28 @@ void vg_forward(const vg_net *net, const void *params, const void *x, size_t n_r
 
 /* ---- the limit of the machine ---------------------------------------------------------------- */
 
-/* Floating-point operations per second (an FMA is two) of a loop of FMAs on registers alone, all
- * threads together; takes about 20 ms. */
-double vg_fma_peak(vg_dtype dtype, int n_threads);
+/* Each is one measurement, of all threads together, and takes some milliseconds. */
+
+/* Floating-point operations per second (an FMA is two) of a loop of FMAs on registers alone; 0 if
+ * the instruction set is not available. */
+double vg_fma_peak(const char *isa, vg_dtype dtype, int n_threads);
+
+/* Values per second of phi with its derivative, in and out of the L1 cache. */
+double vg_function_peak(vg_dtype dtype, vg_activation activation, int n_threads);
+
+/* Bytes per second, each thread reading or writing `bytes` of its own again and again; memory:
+ * n_threads times that many. What is there is lost. */
+typedef enum { VG_READ, VG_WRITE } vg_access;
+double vg_bandwidth(vg_access access, void *memory, size_t bytes, int n_threads);
+
+/* Seconds of a load that waits for the one before, anywhere in memory; order: room for a number
+ * for each 64 bytes, of which there are some. What is there is lost. */
+double vg_latency(void *memory, size_t bytes, uint32_t *order);
+
+/* Seconds of a meeting of threads that come at the same time; and of a task without work for
+ * threads that sleep. */
+double vg_meeting_seconds(int n_threads);
+double vg_waking_seconds(int n_threads);
 
 /* ---- the choice of machine ------------------------------------------------------------------- */
 

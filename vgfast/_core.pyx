@@ -64,15 +64,6 @@ def insist_on_threads(bint insist):
     c.vg_team_insist(insist)
 
 
-def fma_peak(int n_threads, dtype=np.float32):
-    """Operations per second, an FMA being two, of a loop of FMAs on registers alone, of all threads together."""
-    cdef c.vg_dtype kind = c.VG_F32 if np.dtype(dtype) == np.float32 else c.VG_F64
-    cdef double peak
-    with nogil:
-        peak = c.vg_fma_peak(kind, n_threads)
-    return peak
-
-
 def ticks():
     """The time by the clock that ``Run.set_times`` counts; its rate is constant."""
     return c.vg_ticks()
@@ -407,4 +398,5 @@ cdef class Run:
         return self.run.status
 
 
+include "_machine.pxi"
 include "_kernels.pxi"

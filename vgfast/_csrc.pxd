@@ -73,7 +73,13 @@ cdef extern from "vgfast.h" nogil:
     void vg_train(vg_run *run)
     void vg_forward(const vg_net *net, const void *params, const void *x, size_t n_rows, void *z,
                     void *scratch, int n_threads)
-    double vg_fma_peak(vg_dtype, int)
+    ctypedef enum vg_access: VG_READ, VG_WRITE
+    double vg_fma_peak(const char *isa, vg_dtype dtype, int n_threads)
+    double vg_function_peak(vg_dtype dtype, vg_activation activation, int n_threads)
+    double vg_bandwidth(vg_access access, void *memory, size_t bytes, int n_threads)
+    double vg_latency(void *memory, size_t bytes, uint32_t *order)
+    double vg_meeting_seconds(int n_threads)
+    double vg_waking_seconds(int n_threads)
     const char *vg_isa_available(int n)
     const char *vg_isa_name()
     int vg_isa_use(const char *name)

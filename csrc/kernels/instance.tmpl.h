@@ -38,6 +38,8 @@ const vg_kernels NAME(vg_kernels) = {
     .activate = NAME(activate),
     .softmax = NAME(softmax),
     .fma_loop = NAME(fma_loop),
+    .read_loop = NAME(read_loop),
+    .write_loop = NAME(write_loop),
     .square_norm = NAME(square_norm),
     .statistics = NAME(statistics),
 };

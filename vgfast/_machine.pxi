@@ -1,0 +1,63 @@
+# What the machine can do at best, one measurement a call, of n_threads together; see machine.c and machine.py.
+
+
+cdef c.vg_dtype kind_of(dtype):
+    return c.VG_F32 if np.dtype(dtype) == np.float32 else c.VG_F64
+
+
+def fma_peak(int n_threads, dtype=np.float32, isa_name=None):
+    """Operations per second, an FMA being two, of FMAs on registers alone, by the instruction set in use or another."""
+    cdef bytes name = (isa() if isa_name is None else isa_name).encode()
+    cdef const char *isa_at = name
+    cdef c.vg_dtype kind = kind_of(dtype)
+    cdef double rate
+    with nogil:
+        rate = c.vg_fma_peak(isa_at, kind, n_threads)
+    return rate
+
+
+def function_peak(int n_threads, dtype, str activation):
+    """Values per second of phi with its derivative."""
+    cdef c.vg_dtype kind = kind_of(dtype)
+    cdef c.vg_activation phi = <c.vg_activation><int>ACTIVATIONS.index(activation)
+    cdef double rate
+    with nogil:
+        rate = c.vg_function_peak(kind, phi, n_threads)
+    return rate
+
+
+def bandwidth(str access, memory, size_t n_bytes, int n_threads):
+    """Bytes per second to "read" or "write" n_bytes of memory for each thread, a uint8 array."""
+    cdef void *start = address(memory, n_bytes * n_threads, 1)
+    cdef c.vg_access kind = c.VG_READ if access == "read" else c.VG_WRITE
+    cdef double rate
+    with nogil:
+        rate = c.vg_bandwidth(kind, start, n_bytes, n_threads)
+    return rate
+
+
+def latency(memory, size_t n_bytes):
+    """Seconds of a load that waits for the one before, anywhere in n_bytes of memory, 64 or more."""
+    cdef void *start = address(memory, n_bytes, 1)
+    order = np.empty(n_bytes // 64, np.uint32)
+    cdef uint32_t *order_at = <uint32_t *>address(order, 0, 1)
+    cdef double seconds
+    with nogil:
+        seconds = c.vg_latency(start, n_bytes, order_at)
+    return seconds
+
+
+def meeting_seconds(int n_threads):
+    """Of a meeting of threads that come at the same time."""
+    cdef double seconds
+    with nogil:
+        seconds = c.vg_meeting_seconds(n_threads)
+    return seconds
+
+
+def waking_seconds(int n_threads):
+    """Of a task without work for threads that sleep."""
+    cdef double seconds
+    with nogil:
+        seconds = c.vg_waking_seconds(n_threads)
+    return seconds

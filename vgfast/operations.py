@@ -1,0 +1,122 @@
+"""What one training step does, layer by layer and phase by phase: operations and bytes, from the sizes alone.
+
+For B rows and a layer of m inputs and n outputs, with plain SGD, an operation being +, -, x, / or a comparison of two
+numbers (so that a multiply-add is two), and a function exp, log or tanh:
+
+    forward        z = a W           2 B m n operations; reads a and W, writes z
+    activation     phi(z + b)        B n to add b, and phi's; reads b, writes phi' where it is kept (sigmoid, tanh)
+                   d ∘ phi'          of hidden layers, on the way back; reads phi' or, of the ReLUs, the outputs
+    loss           and delta_L       of the last layer only
+    dX             delta Wᵀ          2 B m n, which layer 1 does not need; reads delta and W, writes d
+    dW + update    W -= lr aᵀ delta  2 B m n and 2 m n; B n and 2 n for b; reads a, delta, W, b, writes W, b
+
+The bytes are the least: every number read once and written once in its phase, where all that is in between stays in
+registers and the nearest cache. A finished z or d is given its activation there, so that this does not read it again.
+``vgfast.loops`` does the same step number by number, which is how the counts are checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+# Each value's operations and functions: phi and, where it is kept, phi'; and its derivative on the way back.
+_PHI = {"identity": (0, 0), "relu": (1, 0), "leaky_relu": (2, 0), "sigmoid": (5, 1), "tanh": (2, 1)}
+_BACK = {"identity": 0, "relu": 2, "leaky_relu": 2, "sigmoid": 1, "tanh": 1}
+KEPT = ("sigmoid", "tanh")
+# In vg_run: labels are int32, the order of the rows int64, losses float64.
+_LABEL, _SAMPLE, _LOSS = 4, 8, 8
+
+
+@dataclass(frozen=True)
+class Part:
+    """Work that is done as one: FLOPs, functions, and the least bytes."""
+
+    flops: int = 0
+    functions: int = 0
+    read: int = 0
+    written: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One phase of one layer; ``layer`` 0 is the batch itself. ``parts``: what is done one after the other."""
+
+    layer: int
+    phase: str
+    shape: tuple[int, ...]
+    parts: tuple[Part, ...]
+
+    @property
+    def flops(self) -> int:
+        return sum(part.flops for part in self.parts)
+
+    @property
+    def functions(self) -> int:
+        return sum(part.functions for part in self.parts)
+
+    @property
+    def read(self) -> int:
+        return sum(part.read for part in self.parts)
+
+    @property
+    def written(self) -> int:
+        return sum(part.written for part in self.parts)
+
+
+def _loss(name: str, B: int, n: int, item: int) -> Part:
+    """The rows' losses and delta_L."""
+    if name == "cross_entropy":
+        flops, functions, targets = B * (4 * n + 2), B * (n + 1), B * _LABEL
+    elif name == "binary_cross_entropy":
+        flops, functions, targets = 10 * B * n, 2 * B * n, B * n * item
+    else:
+        flops, functions, targets = 4 * B * n, 0, B * n * item
+    return Part(flops, functions, read=B * n * item + targets, written=B * n * item + B * _LOSS)
+
+
+def _layer(l: int, m: int, n: int, activation: str, B: int, item: int, last: bool, loss: str) -> list[Row]:
+    product = 2 * B * m * n
+    phi, functions = _PHI[activation]
+    kept = B * n * item if activation in KEPT else 0
+    activate = [Part(B * n * (1 + phi), B * n * functions, read=n * item, written=kept)]
+    if not last and activation != "identity":
+        activate.append(Part(B * n * _BACK[activation], read=B * n * item))
+    rows = [
+        Row(l, "forward", (B, m, n), (Part(product, read=(B * m + m * n) * item, written=B * n * item),)),
+        Row(l, "activation", (B, n), tuple(activate)),
+    ]
+    if last:
+        rows.append(Row(l, "loss", (B, n), (_loss(loss, B, n, item),)))
+    if l > 1:
+        rows.append(Row(l, "dX", (B, n, m), (Part(product, read=(B * n + m * n) * item, written=B * m * item),)))
+    gradient = Part(product + B * n, read=(B * m + B * n) * item)
+    update = Part(2 * (m * n + n), read=(m * n + n) * item, written=(m * n + n) * item)
+    return [*rows, Row(l, "dW + update", (m, B, n), (gradient, update))]
+
+
+def rows_of(sizes: Sequence[int], activations: Sequence[str], loss: str, B: int, item: int) -> list[Row]:
+    """The rows of a step on B rows, item bytes a number; activations: of the hidden layers. cross_entropy is that of
+    labels.
+
+    >>> rows_of([784, 30, 10], ["sigmoid"], "cross_entropy", 10, 4)[1]
+    Row(layer=1, phase='forward', shape=(10, 784, 30), parts=(Part(flops=470400, functions=0, read=125440, written=1200),))
+    """
+    x = B * sizes[0] * item
+    rows = [Row(0, "gather", (B, sizes[0]), (Part(read=x + B * _SAMPLE, written=x),))]
+    kinds = (*activations, "identity")
+    for l, ((m, n), activation) in enumerate(zip(pairwise(sizes), kinds, strict=True), 1):
+        rows += _layer(l, m, n, activation, B, item, l == len(kinds), loss)
+    return rows
+
+
+def working_set(sizes: Sequence[int], activations: Sequence[str], B: int, item: int) -> int:
+    """Bytes that a step comes back to: parameters, the batch, outputs, kept slopes and deltas.
+
+    >>> working_set([784, 30, 10], ["sigmoid"], 10, 4)
+    131080
+    """
+    params = sum(m * n + n for m, n in pairwise(sizes))
+    kept = sum(n for n, activation in zip(sizes[1:], activations, strict=False) if activation in KEPT)
+    return item * (params + B * (sizes[0] + 2 * sum(sizes[1:]) + kept))
