@@ -13,6 +13,7 @@ typedef struct {
     vg_access access;
     char *memory;
     size_t bytes; /* each thread's */
+    size_t item;
     double rates[VG_THREADS_MOST];
 } call;
 
@@ -48,6 +49,36 @@ double vg_fma_peak(const char *isa, vg_dtype dtype, int n_threads) {
     call c = {.kernels = vg_kernels_named(isa, dtype)};
     if (!c.kernels) return 0;
     vg_team_run(fma_task, &c, n_threads, VG_MEASURING);
+    return c.rates[0];
+}
+
+/* Of middle size; each thread's operands: x, W, b, y and scratch. */
+enum { PRODUCT_K = 256, PRODUCT_TILES = 4, PRODUCT_ROWS = PRODUCT_TILES * VG_TILE_ROWS };
+enum {
+    PRODUCT_SIZE = PRODUCT_ROWS * PRODUCT_K + PRODUCT_K * VG_TILE_COLS + VG_TILE_COLS +
+    PRODUCT_ROWS * VG_TILE_COLS + VG_TILE_SIZE + PRODUCT_K * VG_TILE_COLS
+};
+size_t vg_product_peak_memory(int n_threads) { return (size_t)n_threads * PRODUCT_SIZE; }
+
+static double product_turn(call *c, int thread) {
+    const vg_kernels *const k = c->kernels;
+    const size_t rows = PRODUCT_TILES * k->tile_rows, cols = k->tile_cols;
+    char *const x = c->memory + (size_t)thread * PRODUCT_SIZE * c->item;
+    char *const w = x + PRODUCT_ROWS * PRODUCT_K * c->item;
+    char *const b = w + PRODUCT_K * VG_TILE_COLS * c->item, *const y = b + VG_TILE_COLS * c->item;
+    vg_tools tools = {.scratch = y + PRODUCT_ROWS * VG_TILE_COLS * c->item};
+    for (int i = 0; i < 4; i++)
+        k->dense_forward(rows, PRODUCT_K, cols, x, PRODUCT_K, w, b, VG_IDENTITY, y, cols, NULL,
+                         &tools);
+    return 8.0 * (double)(rows * cols) * PRODUCT_K;
+}
+static void product_task(void *context, int thread, int n_threads) {
+    measure_rate(context, thread, n_threads, WARM_UP, LONG_ENOUGH, product_turn);
+}
+
+double vg_product_peak(vg_dtype dtype, void *memory, int n_threads) {
+    call c = {.kernels = vg_kernels_of(dtype), .item = vg_item_size(dtype), .memory = memory};
+    vg_team_run(product_task, &c, n_threads, VG_MEASURING);
     return c.rates[0];
 }
 

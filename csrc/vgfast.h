@@ -194,6 +194,11 @@ void vg_forward(const vg_net *net, const void *params, const void *x, size_t n_r
  * the instruction set is not available. */
 double vg_fma_peak(const char *isa, vg_dtype dtype, int n_threads);
 
+/* The same of the product of a layer, of middle size, whose operands are near: what its kernel does
+ * at best. memory: as many elements as the first says, zeros. */
+size_t vg_product_peak_memory(int n_threads);
+double vg_product_peak(vg_dtype dtype, void *memory, int n_threads);
+
 /* Values per second of phi with its derivative, in and out of the L1 cache. */
 double vg_function_peak(vg_dtype dtype, vg_activation activation, int n_threads);
 

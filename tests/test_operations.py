@@ -84,14 +84,15 @@ class Functions:
         return function
 
 
+ALIVE: list = []  # vectors, so that no two have the same id
+
+
 class Vector:
     """Numbers in memory: each reading and writing is told of."""
 
     def __init__(self, values, item=None):
         self.values, self.item = list(values), item
-        self.alive.append(self)
-
-    alive: list = []  # so that no two have the same id
+        ALIVE.append(self)
 
     def __len__(self):
         return len(self.values)

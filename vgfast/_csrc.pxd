@@ -75,6 +75,8 @@ cdef extern from "vgfast.h" nogil:
                     void *scratch, int n_threads)
     ctypedef enum vg_access: VG_READ, VG_WRITE
     double vg_fma_peak(const char *isa, vg_dtype dtype, int n_threads)
+    size_t vg_product_peak_memory(int n_threads)
+    double vg_product_peak(vg_dtype dtype, void *memory, int n_threads)
     double vg_function_peak(vg_dtype dtype, vg_activation activation, int n_threads)
     double vg_bandwidth(vg_access access, void *memory, size_t bytes, int n_threads)
     double vg_latency(void *memory, size_t bytes, uint32_t *order)

@@ -16,6 +16,17 @@ def fma_peak(int n_threads, dtype=np.float32, isa_name=None):
     return rate
 
 
+def product_peak(int n_threads, dtype):
+    """Operations per second of the product of a layer whose operands are near."""
+    cdef c.vg_dtype kind = kind_of(dtype)
+    memory = aligned(c.vg_product_peak_memory(n_threads), dtype)
+    cdef void *start = address(memory, 0, 1)
+    cdef double rate
+    with nogil:
+        rate = c.vg_product_peak(kind, start, n_threads)
+    return rate
+
+
 def function_peak(int n_threads, dtype, str activation):
     """Values per second of phi with its derivative."""
     cdef c.vg_dtype kind = kind_of(dtype)

@@ -25,6 +25,7 @@ import numpy as np
 from vgfast import _check, _core, config, plots
 from vgfast.children import Children, Failed
 from vgfast.peers import LR, PEERS, Problem
+from vgfast.tables import microseconds
 
 WORKLOADS = {
     "tiny": Problem((4, 16, 16, 3), "tanh", 32, 1024),
@@ -345,7 +346,7 @@ def _steps_table(result: dict[str, Any], notes: list[str]) -> Any:
             if found is None:
                 cells.append("")
             elif found["status"] == "ok":
-                cells.append(plots.microseconds(found["step"]["median"]) + "*" * (peer == of["fastest_other"]))
+                cells.append(microseconds(found["step"]["median"]) + "*" * (peer == of["fastest_other"]))
             else:
                 notes.append(f"{workload}, {peer}: {found['status']}: {found['reason']}")
                 cells.append(f"[{len(notes)}]")
@@ -375,8 +376,8 @@ def _vgfast_table(result: dict[str, Any]) -> Any:
         seconds, one = found["step"]["median"], found["one_thread"]["median"]
         table.add_row(
             workload,
-            "-".join(map(plots.microseconds, found["step"]["quartiles"])),
-            plots.microseconds(one),
+            "-".join(map(microseconds, found["step"]["quartiles"])),
+            microseconds(one),
             f"{one / seconds:.2f} x",
             f"{of['flops'] / seconds / 1e9:.1f}",
             f"{found['share_of_peak']['median']:.0%}",
@@ -393,7 +394,7 @@ def _calls_table(of: dict[str, Any]) -> Any:
     for peer, found in of["peers"].items():
         if "step_call" in found:
             times = (found[name]["median"] for name in ("step_call", "step", "predict_call"))
-            table.add_row(peer, *map(plots.microseconds, times))
+            table.add_row(peer, *map(microseconds, times))
     return table
 
 

@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -66,24 +68,22 @@ class Level:
 
 @dataclass(frozen=True)
 class Machine:
-    """The limits: ``fma[isa][dtype][threads]`` in operations a second, ``functions[dtype][name][threads]`` in values a
-    second, ``meeting`` and ``waking`` in seconds. ``sizes_from``: "the system", or "measured" where it does not tell
-    the sizes of its caches."""
+    """The limits. ``fma[isa][dtype][threads]``, of multiply-adds, and ``product[dtype][threads]``, of a layer's product
+    with near operands, are in operations a second, ``functions[dtype][name][threads]`` in values a second, ``meeting``
+    and ``waking`` in seconds. ``sizes_from``: "the system", or "measured" where it does not tell the sizes of its
+    caches."""
 
     isa: str
     threads: int
     levels: tuple[Level, ...]
     sizes_from: str
     fma: dict[str, dict[str, dict[int, Measured]]]
+    product: dict[str, dict[int, Measured]]
     functions: dict[str, dict[str, dict[int, Measured]]]
     meeting: Measured
     waking: Measured
     seconds: float
     when: str
-
-    def home(self, n_bytes: float, threads: int) -> Level:
-        """The nearest level that holds so much."""
-        return next(level for level in self.levels if n_bytes <= level.capacity(threads))
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -187,27 +187,26 @@ def _working_sets(caches: Sequence[tuple[int, int]], threads: int) -> list[int]:
 def measure() -> Machine:
     """All of it anew, in about two seconds."""
     start, threads = time.perf_counter(), config.get_num_threads()
-    counts, dtypes = sorted({1, threads}), _core.DTYPES
+    counts = sorted({1, threads})
     caches, sizes_from = caches_of_system(), "the system"
     if not caches:
         caches, sizes_from = _measured_caches(_core.aligned(_MEMORY_LEAST, np.uint8)), "measured"
     sets = {n: _working_sets(caches, n) for n in counts}
     memory = _core.aligned(max(n * size for n in counts for size in sets[n]), np.uint8)
     todo: dict[Any, Callable[[], float]] = {
-        ("waking",): lambda: _core.waking_seconds(threads),
-        ("meeting",): lambda: _core.meeting_seconds(threads),
+        ("waking",): partial(_core.waking_seconds, threads),
+        ("meeting",): partial(_core.meeting_seconds, threads),
     }
     for i, size in enumerate(sets[1]):
-        todo["latency", i] = lambda size=size: _core.latency(memory, size)
-        for n in counts:
-            for access in ("read", "write"):
-                todo[access, i, n] = lambda a=access, i=i, n=n: _core.bandwidth(a, memory, sets[n][i], n)
-    for n in counts:
-        for dtype in dtypes:
-            for isa in _core.isas():
-                todo["fma", isa, dtype, n] = lambda n=n, d=dtype, isa=isa: _core.fma_peak(n, d, isa)
-            for name in FUNCTIONS:
-                todo["functions", dtype, name, n] = lambda n=n, d=dtype, f=name: _core.function_peak(n, d, f)
+        todo["latency", i] = partial(_core.latency, memory, size)
+        for n, access in product(counts, ("read", "write")):
+            todo[access, i, n] = partial(_core.bandwidth, access, memory, sets[n][i], n)
+    for n, dtype in product(counts, _core.DTYPES):
+        for isa in _core.isas():
+            todo["fma", isa, dtype, n] = partial(_core.fma_peak, n, dtype, isa)
+        todo["product", dtype, n] = partial(_core.product_peak, n, dtype)
+        for name in FUNCTIONS:
+            todo["functions", dtype, name, n] = partial(_core.function_peak, n, dtype, name)
     found = _in_rounds(todo)
     read, write, latency = (_tree(found, kind) for kind in ("read", "write", "latency"))
     named = [(f"L{i}", size, shared) for i, (size, shared) in enumerate(caches, 1)]
@@ -220,6 +219,7 @@ def measure() -> Machine:
         ),
         sizes_from=sizes_from,
         fma=_tree(found, "fma"),
+        product=_tree(found, "product"),
         functions=_tree(found, "functions"),
         meeting=found["meeting",],
         waking=found["waking",],
@@ -267,8 +267,9 @@ def _from_dict(data: dict[str, Any]) -> Machine:
         name: {a: {b: _by_threads(of) for b, of in branch.items()} for a, branch in data[name].items()}
         for name in ("fma", "functions")
     }
+    products = {dtype: _by_threads(of) for dtype, of in data["product"].items()}
     singles = {name: Measured(**data[name]) for name in ("meeting", "waking")}
-    return Machine(**{**data, "levels": levels, **trees, **singles})
+    return Machine(**{**data, "levels": levels, "product": products, **trees, **singles})
 
 
 def _read(path: Path, boot: str) -> Machine | None:
@@ -323,7 +324,7 @@ def _with_spread(measured: Measured, unit: float) -> str:
     >>> _with_spread(Measured(102.4e9, 99e9, 103.4e9), 1e9), _with_spread(Measured(4.04e9, 4e9, 4.1e9), 1e9)
     ('102 (99-103)', '4.04 (4.00-4.10)')
     """
-    places = 2 if measured.median < 10 * unit else 1 if measured.median < 30 * unit else 0
+    places = 2 if measured.median < 10 * unit else 1 if measured.median < 100 * unit else 0
     low, median, high = (f"{value / unit:.{places}f}" for value in (measured.low, measured.median, measured.high))
     return f"{median} ({low}-{high})"
 
@@ -351,6 +352,10 @@ def lines(machine: Machine) -> list[str]:
         for dtype, by_threads in of.items():
             rates = "".join(_with_spread(by_threads[n], 1e9).rjust(18) for n in counts)
             text.append(f"  {isa + ' ' + dtype:<22}{rates}")
+    text += ["", f"{'a product, GFLOP/s':<24}{threads}"]
+    for dtype, by_threads in machine.product.items():
+        rates = "".join(_with_spread(by_threads[n], 1e9).rjust(18) for n in counts)
+        text.append(f"  {machine.isa + ' ' + dtype:<22}{rates}")
     text += ["", f"{'activation, 1e9 values/s':<24}{threads}"]
     for dtype, functions in machine.functions.items():
         for name, by_threads in functions.items():

@@ -22,6 +22,7 @@ from vgfast.sgd import SGD, checked_optimizer
 from vgfast.training import Loop, Stepper, wants_to_stop
 
 if TYPE_CHECKING:
+    from vgfast.cost import CostReport
     from vgfast.gradient_check import GradientCheck
     from vgfast.trace import Trace
 
@@ -299,6 +300,24 @@ class MLP:
         from vgfast import gradient_check
 
         return gradient_check.check(self, layer, i, j, X, y)
+
+    def cost(self, batch_size: int = 32, measure: bool = True) -> CostReport:
+        """What each layer and phase of a training step on batch_size rows costs, and must cost on this machine.
+
+        measure: time steps of a copy of the net, on random rows, in about a second; without it, and where the net is
+        too large for that, only what the sizes and the machine's limits tell. See ``CostReport``, and ``vgfast.cost``
+        for what is counted and predicted. Errors: TypeError or ValueError for a batch_size below 1 and for a net whose
+        step is not finite.
+
+        >>> import vgfast as vg
+        >>> cost = vg.MLP([784, 30, 10], "sigmoid").cost(batch_size=10, measure=False)
+        >>> cost.rows[1].phase, cost.rows[1].flops
+        ('forward', 470400)
+        """
+        from vgfast import cost
+
+        with self._alone("timed"):
+            return cost.of_sizes(self._sizes, self._activations, self._loss, self._dtype, batch_size, measure, net=self)
 
     def _one_batch(
         self,

@@ -6,10 +6,17 @@ import errno
 import itertools
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vgfast.history import History
+from vgfast.tables import microseconds
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from vgfast.cost import CostReport
 
 
 def check_folder(folder: Path) -> None:
@@ -61,12 +68,6 @@ def gradient_maps(panels: list[tuple[str, str, History]], path: Path) -> None:
 _MARKS = (("#0072b2", "o"), ("#e69f00", "s"), ("#d55e00", "D"), ("#009e73", "^"), ("#56b4e9", "v"), ("#cc79a7", "P"))
 
 
-def microseconds(seconds: float) -> str:
-    """Three digits, or all that are before the point."""
-    us = seconds * 1e6
-    return f"{us:.2f}" if us < 9.995 else f"{us:.1f}" if us < 99.95 else f"{us:,.0f}"
-
-
 def step_times(times: dict[str, dict[str, float]], title: str, path: Path) -> None:
     """Save a PNG: for each workload, each peer's time of a step over that of vgfast."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -94,3 +95,53 @@ def step_times(times: dict[str, dict[str, float]], title: str, path: Path) -> No
     ax.set_title(title, fontsize=11)
     figure.legend(loc="outside right center")
     figure.savefig(path, dpi=150)
+
+
+def roofline(cost: CostReport) -> Figure:
+    """What each row of a step reaches (without measuring, could reach) over its operations a byte; a dot's size is its
+    share of the step's time. Rows without operations, and those of less than 0.1 % of the time, are not on it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    whole = sum(row.seconds for row in cost.rows)
+    rows = [row for row in cost.rows if row.flops and row.seconds > 1e-3 * whole]
+    x = np.array([row.intensity for row in rows])
+    y = np.array([row.flops / row.seconds / 1e9 for row in rows])
+    shares = np.array([row.seconds / whole for row in rows])
+    figure = Figure(figsize=(10, 5.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    ax = figure.subplots()
+    peak, ends = cost.peak / 1e9, np.array([min(x.min() / 2, 0.1), max(x.max() * 4, 300)])
+    for (name, bandwidth), style in zip(cost.roofs.items(), itertools.cycle(("-", "--", "-.", ":")), strict=False):
+        slope = bandwidth / 1e9
+        label = f"{name}: {slope:.3g} GB/s"
+        ax.plot([ends[0], peak / slope], [ends[0] * slope, peak], style, color="0.4", linewidth=1.2, label=label)
+    nearest = peak * 1e9 / max(cost.roofs.values())
+    label = f"multiply-adds: {peak:.3g} GFLOP/s"
+    ax.plot([nearest, ends[1]], [peak, peak], color="black", linewidth=1.8, label=label)
+    sizes = 30 + 600 * shares
+    for phase, (colour, mark) in zip(("forward", "dX", "dW + update", "activation", "loss"), _MARKS, strict=False):
+        of = [i for i, row in enumerate(rows) if row.phase == phase]
+        if of:
+            ax.scatter(x[of], y[of], s=sizes[of], c=colour, marker=mark, alpha=0.7, linewidths=0, label=phase)
+    logs, free = np.log10([x, y]), np.ones(len(rows), bool)
+    for i in np.argsort(-shares):
+        near = free & (np.abs(logs - logs[:, i : i + 1]) < 0.12).all(axis=0)  # whose numbers would hide each other
+        if free[i]:
+            layers = [rows[k].layer for k in np.flatnonzero(near)]
+            text = f"{min(layers)}-{max(layers)}" if len(set(layers)) > 1 else f"{layers[0]}"
+            right = float(np.sqrt(sizes[near].max())) / 2 + 3
+            ax.annotate(text, (x[i], y[i]), (right, -3), textcoords="offset points", size=9)
+            free &= ~near
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xlim(*ends)
+    ax.set_ylim(y.min() / 2, 2 * peak)
+    ax.set_xlabel("operations per byte that has to be moved (FLOP/byte)")
+    ax.set_ylabel("GFLOP/s, measured" if cost.step else "GFLOP/s, predicted")
+    ax.set_title(f"{cost.heading}\nNumbers: the layer; sizes: the share of the time", fontsize=11)
+    ax.grid(alpha=0.25)
+    legend = figure.legend(loc="outside right upper", fontsize=9)
+    for handle in legend.legend_handles[len(cost.roofs) + 1 :]:
+        handle.set_sizes([50])  # type: ignore[union-attr]
+    return figure

@@ -1,15 +1,21 @@
-"""Histories and reports as tables of text and of HTML, which needs no script and no picture file."""
+"""Histories, reports and costs as tables of text and of HTML, which needs no script and no picture file."""
 
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vgfast import gradients
 from vgfast.history import History, medians
+
+if TYPE_CHECKING:
+    from vgfast.cost import CostReport, CostRow
 
 # More layers than these are shown by this many, evenly chosen: a notebook keeps the page in its file.
 _MOST_ROWS = 40
@@ -130,8 +136,6 @@ def _places(norms: np.ndarray) -> tuple[np.ndarray, float, float]:
 def history_text(history: History) -> str:
     """As ``print(history)`` shows it, at most 80 columns wide; with a map of the gradient norms if there is room, and
     the range of the gradient's entries if there are histograms of their exponents."""
-    import textwrap
-
     about = [line for text in _about(history) for line in textwrap.wrap(text, gradients.WIDTH)]
     if not len(history.steps):
         return "\n".join(about)
@@ -215,3 +219,132 @@ def report_html(report: Any) -> str:
     remedies = "".join(f"<li>{html.escape(remedy)}</li>" for remedy in report.remedies)
     verdict = f"<p><b>{html.escape(report.verdict)}</b>: {html.escape(report.explanation)}</p><ul>{remedies}</ul>"
     return table + _key(low, high, bool(np.isnan(places).any())) + verdict
+
+
+# ---- showing ---------------------------------------------------------------------------------------------
+
+
+def microseconds(seconds: float) -> str:
+    """Three digits, or all that are before the point."""
+    us = seconds * 1e6
+    return f"{us:.2f}" if us < 9.995 else f"{us:.1f}" if us < 99.95 else f"{us:,.0f}"
+
+
+def digits(value: float) -> str:
+    """Three digits and a letter.
+
+    >>> digits(51380224), digits(1290), digits(37), digits(2.5e12)
+    ('51.4M', '1.29k', '37', '2.5T')
+    """
+    for letter in ("", "k", "M", "G", "T", "P"):
+        if value < 999.5 or letter == "P":
+            return f"{value:.3g}{letter}" if value < 999.5 else f"{value:.0f}{letter}"
+        value /= 1000
+    raise AssertionError
+
+
+def duration(seconds: float) -> str:
+    """With a unit.
+
+    >>> duration(3.2e-7), duration(0.00123), duration(2), duration(7300)
+    ('0.32 µs', '1.23 ms', '2 s', '2.03 h')
+    """
+    for unit, size in (("h", 3600), ("s", 1), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= (3600 if unit == "h" else size) or unit == "µs":
+            return f"{seconds / size:.3g} {unit}"
+    raise AssertionError
+
+
+def _alike_layers(report: CostReport) -> list[list[int]]:
+    """Layers, in runs of those whose rows are the same work."""
+    of_layer = {l: tuple(r for r in report.rows if r.layer == l) for l in range(len(report.sizes))}
+    work = {l: [(r.phase, r.shape, r.flops, r.functions, r.bytes) for r in rows] for l, rows in of_layer.items()}
+    return [list(run) for _, run in groupby(of_layer, key=lambda l: work[l])]
+
+
+def _mean_row(rows: Sequence[CostRow]) -> CostRow:
+    """Of rows that are the same work."""
+    if len(rows) == 1 or rows[0].measured is None:
+        return rows[0]
+    each = [(r.measured.median, r.measured.low, r.measured.high) for r in rows if r.measured]
+    return replace(rows[0], measured=type(rows[0].measured)(*np.mean(each, axis=0).tolist()))
+
+
+def _cost_cells(name: str, row: CostRow) -> str:
+    """A line of the table."""
+    flops = f"{digits(row.flops):>6}{digits(row.bytes):>7}{_two_digits(row.intensity):>6}" if row.bytes else " " * 19
+    text = f"{name:<12}{flops}{microseconds(row.predicted):>10}"
+    if row.measured:
+        rates = (
+            f"{_two_digits(row.rate / 1e9):>6}{_two_digits(row.bandwidth / 1e9):>6}{row.share:>6.0%}"
+            if row.bytes
+            else " " * 18
+        )
+        text += f"{microseconds(row.measured.median):>10}{rates}"
+    return f"{text} {row.bound}".rstrip()
+
+
+def _two_digits(value: float) -> str:
+    """Two digits, or all that are before the point.
+
+    >>> _two_digits(0.1667), _two_digits(38.02), _two_digits(204.4)
+    ('0.17', '38', '204')
+    """
+    return f"{value:.2g}" if value < 99.5 else f"{value:.0f}"
+
+
+def _cost_heads(measured: bool) -> list[str]:
+    first = f"{'':<12}{'':>6}{'least':>7}{'FLOP':>6}{'predicted':>10}"
+    second = f"{'':<12}{'FLOPs':>6}{'bytes':>7}{'/byte':>6}{'µs':>10}"
+    if measured:
+        first += f"{'measured':>10}{'GFLOP':>6}{'GB':>6}{'of':>6}"
+        second += f"{'µs':>10}{'/s':>6}{'/s':>6}{'limit':>6}"
+    return [first, f"{second} bound by"]
+
+
+def _cost_about(report: CostReport) -> list[str]:
+    """What stands above and below the table, in sentences."""
+    where = f"{report.home} is the nearest that holds what the step comes back to"
+    reads = ", ".join(f"{name} {rate / 1e9:.3g}" for name, rate in report.roofs.items())
+    peaks = f"{report.peak / 1e9:.3g} GFLOP/s of multiply-adds, {report.product_peak / 1e9:.3g} of products"
+    roofs = f"Limits: {peaks} with near operands; in GB/s, read from {reads}; {where}."
+    return [f"{report.heading}.", report.formula, roofs]
+
+
+def _cost_total(report: CostReport) -> str:
+    text = f"{'all':<12}{digits(report.flops):>6}{digits(report.bytes):>7}{_two_digits(report.flops / report.bytes):>6}"
+    text += f"{microseconds(report.predicted):>10}"
+    if report.step is None:
+        return text
+    took, share = report.measured, report.limit / report.measured
+    rates = f"{_two_digits(report.flops / took / 1e9):>6}{_two_digits(report.bytes / took / 1e9):>6}{share:>6.0%}"
+    return f"{text}{microseconds(took):>10}{rates}"
+
+
+def cost_text(report: CostReport) -> str:
+    """As ``print(cost)`` shows it, at most 80 columns wide; layers that are the same work together, with their mean."""
+    head, *below = _cost_about(report)
+    lines = [*textwrap.wrap(head, gradients.WIDTH), "", *_cost_heads(report.step is not None)]
+    kinds = (*report.activations, "identity")
+    for run in _alike_layers(report):
+        first, last = run[0], run[-1]
+        share = sum(report.share_of_step(l) for l in run) / len(run)
+        if first == 0:
+            what = "the batch" + (", and where the threads meet" if report.threads > 1 else "")
+        else:
+            layers = f"layer {first}" if first == last else f"layers {first} to {last}, each"
+            what = f"{layers}: {report.sizes[first - 1]} -> {report.sizes[first]}, {kinds[first - 1]}"
+        lines.append(f"{what}: {share:.1%} of the time")
+        by_layer = [[row for row in report.rows if row.layer == l] for l in run]
+        lines += [_cost_cells(f" {rows[0].phase}", _mean_row(rows)) for rows in zip(*by_layer, strict=True)]
+    lines += [_cost_total(report), ""]
+    for text in below:
+        lines += textwrap.wrap(text, gradients.WIDTH)
+    if report.step is not None and report.timed is not None:
+        lines += textwrap.wrap(
+            f"The step takes {microseconds(report.step.median)} µs ({microseconds(report.step.low)}-"
+            f"{microseconds(report.step.high)}) without timers, {microseconds(report.timed.median)} with. Of "
+            f"limit: what the limit alone would take over what was measured; overhead: under half.",
+            gradients.WIDTH,
+        )
+    return "\n".join([*lines, *textwrap.wrap(report.note, gradients.WIDTH)])

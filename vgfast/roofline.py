@@ -1,0 +1,58 @@
+"""What the parts of a training step must take on this machine, by the roofs of the roofline model.
+
+The limit of a part is the longest of its operations at the peak of multiply-adds, its functions at the rate of the
+activations, and its bytes at the bandwidth of where they are. What is predicted is the same with the peak of a product
+in place of that of multiply-adds: what the kernel of the products does at best, with operands that are near, which is
+less by its loads and by the beginning and end of its tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vgfast.machine import Level, Machine, of_threads
+from vgfast.operations import Part
+
+
+@dataclass(frozen=True)
+class Roofs:
+    """Of so many threads and one dtype, in units a second: multiply-adds, products, functions by activation."""
+
+    threads: int
+    peak: float
+    product: float
+    functions: dict[str, float]
+    levels: tuple[Level, ...]
+
+    @classmethod
+    def of(cls, here: Machine, dtype: str, threads: int) -> Roofs:
+        """As the machine's limits say."""
+        functions = {name: of_threads(by, threads) for name, by in here.functions[dtype].items()}
+        peak, product = (of_threads(by, threads) for by in (here.fma[here.isa][dtype], here.product[dtype]))
+        return cls(threads, peak, product, functions, here.levels)
+
+    def home(self, n_bytes: float) -> Level:
+        """The nearest level that holds so much."""
+        return next(level for level in self.levels if n_bytes <= level.capacity(self.threads))
+
+    def bandwidths(self) -> dict[str, float]:
+        """Bytes a second that can be read, by level."""
+        return {level.name: of_threads(level.read, self.threads) for level in self.levels}
+
+    def _longest(self, part: Part, activation: str, level: Level, peak: float) -> tuple[float, str]:
+        read, write = (of_threads(by, self.threads) for by in (level.read, level.write))
+        return max(
+            (part.flops / peak, "compute"),
+            (part.functions / self.functions.get(activation, self.functions["sigmoid"]), "functions"),
+            (part.read / read + part.written / write, level.name),
+        )
+
+    def limit(self, parts: Sequence[Part], activation: str, level: Level) -> tuple[float, str]:
+        """Seconds of all parts, one after the other, whose data are in this level; and what bounds the longest."""
+        times = [self._longest(part, activation, level, self.peak) for part in parts]
+        return sum(seconds for seconds, _ in times), max(times)[1]
+
+    def predicted(self, parts: Sequence[Part], activation: str, level: Level) -> float:
+        """The same at the peak of a product."""
+        return sum(self._longest(part, activation, level, self.product)[0] for part in parts)

@@ -1,0 +1,112 @@
+"""Training steps, timed layer by layer and phase by phase, on a copy of a net's parameters."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from vgfast import _core, config
+from vgfast.machine import Measured
+
+if TYPE_CHECKING:
+    from vgfast.mlp import MLP
+
+ROUNDS, ROUNDS_LEAST = 9, 3
+SECONDS = 0.02  # of steps in a round; one at the least
+_TOTAL = 6.0  # all rounds together, about, where steps are long
+# Batches that are taken in turn, so that each has to be fetched, as in training: so many, of so many bytes at the most.
+_BATCHES, _DATA = 64, 64 << 20
+_SEED = 0
+
+
+class Times(NamedTuple):
+    """Seconds of a step: without timers, with them, and of each (layer, phase); threads that took part, and the peaks
+    of as many, of multiply-adds and of products, in the same rounds, in operations a second."""
+
+    step: Measured
+    timed: Measured
+    phases: dict[tuple[int, str], Measured]
+    threads: int
+    peak: Measured
+    product: Measured
+
+
+def n_batches(n_in: int, batch_size: int, item: int) -> int:
+    """How many batches are taken in turn."""
+    return max(2, min(_BATCHES, _DATA // (batch_size * n_in * item)))
+
+
+class _Steps:
+    """A run without end over random rows, whose lr is 0: the work of training, and no end of it."""
+
+    def __init__(self, net: MLP, batch_size: int) -> None:
+        self.rng = np.random.default_rng(_SEED)
+        self.net, self.n = net, n_batches(net.sizes[0], batch_size, net.dtype.itemsize)
+        self.rows = self.n * batch_size
+        x = self.rng.random((self.rows, net.sizes[0]), net.dtype.type)
+        y = self.rng.random((self.rows, net.sizes[-1]), net.dtype.type)
+        n_threads = net._core.threads_to_try(batch_size, config.get_num_threads())
+        self.workspace = _core.Workspace(net._core, batch_size, n_threads)
+        params = _core.aligned(net.n_params, net.dtype)
+        params[...] = net.params
+        self.run = _core.Run(self.workspace, _core.TRAIN, params)
+        self.run.set_optimizer(0.0, 0.0, 0, 0.0, np.inf, np.inf, None)
+        self.run.set_data(x, y.argmax(axis=1).astype(np.int32) if net.loss == "cross_entropy" else y, batch_size)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.run.set_epoch(self.rng.permutation(self.rows), np.empty(self.n), np.empty(self.n), 0)
+
+    def take(self, seconds: float) -> tuple[float, int]:
+        """Steps for about so long: the seconds of one, and how many there were."""
+        start, steps = time.perf_counter(), 0
+        while steps == 0 or time.perf_counter() - start < seconds:
+            first = self.run.step
+            status = self.run.go(seconds)
+            steps += self.run.step - first
+            if status == _core.WARY:
+                self.run.set_gradient(_core.aligned(self.net.n_params, self.net.dtype))
+            elif status == _core.NON_FINITE:
+                raise ValueError(
+                    "cost cannot measure this net, whose step on random rows from 0 to 1 is not finite; start from "
+                    "smaller weights"
+                )
+            elif status == _core.DONE:
+                self._begin()
+        return (time.perf_counter() - start) / steps, steps
+
+
+def time_steps(net: MLP, batch_size: int) -> Times:
+    """Steps with and without timers and the peak in turn, in rounds: what slows the machine for a while slows all.
+
+    ValueError if the net's step is not finite.
+    """
+    steps = _Steps(net, batch_size)
+    once, _ = steps.take(SECONDS)  # memory is touched, and the number of threads found
+    rounds = max(ROUNDS_LEAST, min(ROUNDS, int(_TOTAL / (2 * max(once, SECONDS)))))
+    spent = np.zeros((rounds, steps.workspace.n_threads, len(net.sizes), len(_core.PHASES)))
+    plain, timed, peaks, products, counts = [], [], [], [], []
+    first_tick, first_second = _core.ticks(), time.perf_counter()
+    for of_round in spent:
+        plain.append(steps.take(SECONDS)[0])
+        steps.run.set_times(of_round)
+        seconds, count = steps.take(SECONDS)
+        steps.run.set_times(None)
+        timed.append(seconds)
+        counts.append(count)
+        peaks.append(_core.fma_peak(_threads(of_round), net.dtype))
+        products.append(_core.product_peak(_threads(of_round), net.dtype))
+    rate = (_core.ticks() - first_tick) / (time.perf_counter() - first_second)
+    each = spent.sum(axis=1) / (rate * np.array(counts)[:, None, None])
+    phases = {
+        (l, phase): Measured.of(each[:, l, i]) for l in range(len(net.sizes)) for i, phase in enumerate(_core.PHASES)
+    }
+    of_peaks = (Measured.of(peaks), Measured.of(products))
+    return Times(Measured.of(plain), Measured.of(timed), phases, _threads(spent.sum(axis=0)), *of_peaks)
+
+
+def _threads(spent: np.ndarray) -> int:
+    """How many took part in steps: each of n counts 1/n of its time."""
+    return round(spent.sum() / spent[0].sum())
