@@ -1,5 +1,6 @@
 """Fixtures, and the bounds that comparisons of floats are judged by."""
 
+import os
 import warnings
 
 import numpy as np
@@ -16,6 +17,17 @@ def isa(request):
     _core.use_isa(request.param)
     yield request.param
     _core.use_isa(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """What is measured of the machine is kept for these tests alone."""
+    before = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    os.environ.pop("XDG_CACHE_HOME")
+    if before is not None:
+        os.environ["XDG_CACHE_HOME"] = before
 
 
 @pytest.fixture(params=["float32", "float64"])

@@ -134,7 +134,6 @@ def counted_step(monkeypatch, weights, biases, activations, loss, X, y, order, i
     """The rows {(layer, phase): [flops, functions, read, written]} of ``loops.step``."""
     counter = Number.counter = Counter(item)
     monkeypatch.setattr(loops, "math", Functions())
-    place = {id(w): l for l, w in enumerate(weights, 1)} | {id(b): l for l, b in enumerate(biases, 1)}
     real = {name: getattr(loops, name) for name in ("gather", "forward", "activate", "backward", "differentiate")}
     real_update, real_loss = loops.update, loops.LOSSES[loss]
 
@@ -142,12 +141,12 @@ def counted_step(monkeypatch, weights, biases, activations, loss, X, y, order, i
         counter.begin(0, "gather")
         return in_memory(real["gather"](X, order))
 
-    def forward(a, W):
-        counter.begin(place[id(W)], "forward")
-        return in_memory(real["forward"](a, W))
+    def forward(a, W, l):
+        counter.begin(l, "forward")
+        return in_memory(real["forward"](a, W, l))
 
     def activate(z, b, activation):
-        counter.begin(place[id(b)], "activation", fused=True)
+        counter.begin(counter.layer, "activation", fused=True)
         finished(z)
         slopes = real["activate"](z, b, activation)
         return in_memory(slopes)
@@ -156,18 +155,18 @@ def counted_step(monkeypatch, weights, biases, activations, loss, X, y, order, i
         counter.begin(len(weights), "loss")
         return in_memory(real_loss(z, t, losses))
 
-    def backward(delta, W):
-        counter.begin(place[id(W)], "dX")
-        return in_memory(real["backward"](delta, W))
+    def backward(delta, W, l):
+        counter.begin(l, "dX")
+        return in_memory(real["backward"](delta, W, l))
 
     def differentiate(d, a, slopes, activation):
         counter.begin(counter.layer - 1, "activation", fused=True)
         finished(d)
         real["differentiate"](d, a, slopes, activation)
 
-    def update(W, b, a, delta, lr):
-        counter.begin(place[id(W)], "dW + update")
-        real_update(W, b, a, delta, lr)
+    def update(W, b, a, delta, l, lr):
+        counter.begin(l, "dW + update")
+        real_update(W, b, a, delta, l, lr)
 
     for function in (gather, forward, activate, backward, differentiate, update):
         monkeypatch.setattr(loops, function.__name__, function)

@@ -84,12 +84,68 @@ def _bench_inspection(asked: tuple[Any, ...], as_json: bool) -> None:
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    from vgfast import config
+    from vgfast import config, machine
 
+    limits = machine.limits(arguments.refresh)
     if arguments.json:
-        print(json.dumps(config.describe(), indent=2))
+        print(json.dumps({**config.describe(), "limits": limits.to_dict()}, indent=2))
     else:
         config.show_config()
+        print("", *machine.lines(limits), sep="\n")
+
+
+def _check_picture(folder: Path | None, command: str) -> None:
+    """Before the work is done, that its picture can be."""
+    if folder is not None:
+        _need(f"picture of {command}", ("matplotlib",), "demo")
+        from vgfast import plots
+
+        plots.check_folder(folder)
+
+
+def _cost(arguments: argparse.Namespace) -> None:
+    from vgfast import config, cost
+
+    _check_picture(arguments.out, "cost")
+    threads = config.get_num_threads() if arguments.threads is None else arguments.threads
+    with config.threads(threads):
+        report = cost.of_sizes(
+            arguments.sizes,
+            arguments.activation,
+            dtype=arguments.dtype,
+            batch_size=arguments.batch,
+            measure=not arguments.static,
+        )
+    picture = None
+    if arguments.out is not None:
+        picture = (arguments.out / "cost.png").resolve()
+        report.plot().savefig(picture, dpi=150)
+    if arguments.json:
+        print(json.dumps({**report.to_dict(), "picture": picture and str(picture)}, indent=2, allow_nan=False))
+    else:
+        print(report, *([f"The roofline: {picture}"] if picture else []), sep="\n")
+
+
+def _ladder(arguments: argparse.Namespace) -> None:
+    from vgfast import ladder
+
+    problem = ladder.settings(arguments.sizes, arguments.batch)
+    _check_picture(arguments.out, "the ladder")
+    if not arguments.json:
+        print(*ladder.heading(problem), sep="\n", flush=True)
+
+    def show(rung: dict[str, Any]) -> None:
+        if not arguments.json:
+            print(*ladder.rung_lines(rung), sep="\n", flush=True)
+
+    result = ladder.measure(problem, show)
+    picture = None if arguments.out is None else ladder.save_picture(result, arguments.out)
+    if arguments.json:
+        print(json.dumps({**result, "picture": picture and str(picture)}, indent=2, allow_nan=False))
+    else:
+        print("", *ladder.summary(result), *([f"The picture: {picture}"] if picture else []), sep="\n")
+    if not all(rung["agrees"] for rung in result["rungs"] if rung["available"]):
+        raise ValueError("not all rungs agree; one of them is wrong, or its sums are too long for float32")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -107,7 +163,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where the picture goes (default: here)")
     demo.set_defaults(run=_demo)
-    info = commands.add_parser("info", help="show version, instruction set and number of threads")
+    info = commands.add_parser(
+        "info",
+        help="show version, instruction set, threads, and what this machine can do at best",
+        description="Show version, instruction set and number of threads, and what this machine can do at best: "
+        "multiply-adds by instruction set, type and threads, the product of a layer, activations, bytes to and from "
+        "each cache and memory, and what it costs threads to meet. Measured in about two seconds, with its spread, and "
+        "kept until the machine starts again.",
+    )
+    info.add_argument("--refresh", action="store_true", help="measure again")
     info.set_defaults(run=_info)
     bench = commands.add_parser(
         "bench",
@@ -132,9 +196,79 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--quick", action="store_true", help="three short rounds: less exact")
     bench.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where the picture goes (default: here)")
     bench.set_defaults(run=_bench)
-    for command in (demo, info, bench):
+    cost = _add_cost(commands)
+    ladder = _add_ladder(commands)
+    for command in (demo, info, bench, cost, ladder):
         command.add_argument("--json", action="store_true", help="print data for a program instead")
     return parser
+
+
+def _add_cost(commands: Any) -> argparse.ArgumentParser:
+    cost = commands.add_parser(
+        "cost",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        help="what each layer and phase of a training step costs, and must cost",
+        description="""\
+Time a training step layer by layer and phase by phase, beside what it must take
+on this machine: FLOPs, the least bytes, FLOPs per byte, the time predicted by
+the roofline, the time measured, what that is in GFLOP/s and GB/s, its share of
+the limit, and what bounds it. Takes a few seconds; the limits of the machine
+are measured first (vgfast info shows them).""",
+        epilog="""\
+example: vgfast cost 784 256 128 10 --batch 128
+  One line of its table, on two cores with AVX2:
+
+                      least  FLOP predicted  measured GFLOP    GB    of
+               FLOPs  bytes /byte        µs        µs    /s    /s limit bound by
+   forward     51.4M  1.34M    38       301       312   165   4.3    81% compute
+
+  Layer 1 forward, 128 x 784 times 784 x 256, is 2 x 128 x 784 x 256 = 51.4
+  million operations on 1.34 MB: 38 a byte. 301 µs is what the products' kernel
+  would need at its best; it took 312. Multiply-adds alone, 204 GFLOP/s here,
+  would be 81% of that, and they, not memory, set the pace.
+with a picture: vgfast cost 784 256 128 10 --batch 128 --out /tmp
+too large to build: vgfast cost 1000000 1000000 10 --static""",
+    )
+    cost.add_argument("sizes", type=int, nargs="+", metavar="SIZE", help="inputs, hidden units, outputs")
+    cost.add_argument("--batch", type=int, default=32, metavar="N", help="rows of a step (default: 32)")
+    cost.add_argument("--activation", default="relu", metavar="NAME", help="of the hidden layers (default: relu)")
+    cost.add_argument("--dtype", default="float32", metavar="NAME", help="float32 (default) or float64")
+    cost.add_argument("--threads", type=int, metavar="N", help="at most (default: as many as vgfast would use)")
+    cost.add_argument("--static", action="store_true", help="measure no step, only count and predict")
+    cost.add_argument("--out", type=Path, metavar="DIR", help="save the roofline as a picture there")
+    cost.set_defaults(run=_cost)
+    return cost
+
+
+def _add_ladder(commands: Any) -> argparse.ArgumentParser:
+    ladder = commands.add_parser(
+        "ladder",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        help="the same training step from loops in Python to all that C can do, rung by rung",
+        description="""\
+Climb from a training step in Python loops, by NumPy, plain C, SIMD, blocking
+and whole runs in C, to threads: the time of a step on each rung, how many times
+as fast as the last and the first, GFLOP/s, the share of the processor's peak,
+and why, with the file where it can be read. All rungs take the same steps and
+must end at the same weights. About half a minute.""",
+        epilog="""\
+example: vgfast ladder --sizes 64 128 64 10 --batch 64 --out /tmp
+  climbs with a smaller net, in a few seconds, and saves a picture. A rung says,
+  for example,
+
+                                  a step   x last   x first   GFLOP/s  of peak
+  + SIMD: AVX2                   13.7 ms     7.59       622      9.41     4.8%
+
+  that with vectors a step takes 13.7 ms: 7.59 times as fast as plain C on the
+  rung below, 622 times as fast as loops in Python, and still 4.8% of the peak.""",
+    )
+    ladder.add_argument(
+        "--sizes", type=int, nargs="+", metavar="SIZE", help="inputs, hidden units, outputs (default: 784 256 128 10)"
+    )
+    ladder.add_argument("--batch", type=int, metavar="N", help="rows of a step (default: 128)")
+    ladder.add_argument("--out", type=Path, metavar="DIR", help="save a picture there")
+    ladder.set_defaults(run=_ladder)
+    return ladder
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

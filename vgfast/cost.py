@@ -159,6 +159,8 @@ class CostReport:
         for row in self.rows:
             names = ("share", "rate", "bandwidth")
             more = {name: getattr(row, name) if row.measured else None for name in names}
+            if not row.bytes:  # threads that meet
+                more |= dict.fromkeys(("intensity", "rate", "bandwidth"))
             rows.append({**asdict(row), "shape": list(row.shape), **more, "bound": row.bound})
         return {
             "sizes": list(self.sizes),

@@ -1,8 +1,9 @@
 """One training step on Python's floats, loop by loop: what all the rest makes fast, and what counts are checked by.
 
-A matrix is a list of rows. Every function is one phase of the step, as ``vgfast.operations`` counts them; what it works
-on, it works on in place. The formulas are those of ``vgfast.reference``; sigmoid is (1 + tanh(z / 2)) / 2, which never
-overflows, and a ReLU's derivative is told from its output.
+A matrix is a list of rows. Every function is one phase of the step, as ``vgfast.operations`` counts them, written as
+the formula stands, index by index: a[l] (B, n_l), with a[0] the batch, and at l - 1 what belongs to layer l. The
+formulas are those of ``vgfast.reference``; sigmoid is (1 + tanh(z / 2)) / 2, which never overflows, and a ReLU's
+derivative is told from its output.
 """
 
 from __future__ import annotations
@@ -19,15 +20,13 @@ def gather(X: Any, order: Sequence[int]) -> list[list[float]]:
     return [[X[sample][j] for j in range(len(X[sample]))] for sample in order]
 
 
-def forward(a: Any, W: Any) -> list[list[float]]:
+def forward(a: Any, W: Any, l: int) -> list[list[float]]:
     """z (B, n) = a (B, m) W (m, n)."""
-    z = [[0.0] * len(W[0]) for _ in range(len(a))]
-    for i in range(len(a)):
-        for j in range(len(W[0])):
-            total = 0.0
-            for p in range(len(W)):
-                total = total + a[i][p] * W[p][j]
-            z[i][j] = total
+    z = [[0.0] * len(W[l - 1][0]) for _ in range(len(a[l - 1]))]
+    for i in range(len(z)):
+        for j in range(len(z[i])):
+            for p in range(len(W[l - 1])):
+                z[i][j] += a[l - 1][i][p] * W[l - 1][p][j]
     return z
 
 
@@ -63,11 +62,11 @@ def cross_entropy(z: Any, labels: Any, losses: Any) -> list[list[float]]:
         row = [value - largest for value in row]
         powers, total = [math.exp(value) for value in row], 0.0
         for power in powers:
-            total = total + power
+            total += power
         losses[i] = math.log(total) - row[label]
         scale = share / total
         delta = [power * scale for power in powers]
-        delta[label] = delta[label] - share
+        delta[label] -= share
         deltas.append(delta)
     return deltas
 
@@ -80,7 +79,7 @@ def binary_cross_entropy(z: Any, t: Any, losses: Any) -> list[list[float]]:
         for j in range(len(z[i])):
             value, target = z[i][j], t[i][j]
             small = math.exp(-abs(value))
-            total = total + (max(value, 0.0) - value * target + math.log1p(small))
+            total += max(value, 0.0) - value * target + math.log1p(small)
             p = (1.0 if value > 0.0 else small) / (1.0 + small)
             delta.append((p - target) * share)
         losses[i] = total
@@ -95,7 +94,7 @@ def mse(z: Any, t: Any, losses: Any) -> list[list[float]]:
         total, delta = 0.0, []
         for j in range(len(z[i])):
             off = z[i][j] - t[i][j]
-            total = total + off * off
+            total += off * off
             delta.append(off * share)
         losses[i] = total
         deltas.append(delta)
@@ -109,15 +108,13 @@ LOSSES: dict[str, Callable[[Any, Any, Any], list[list[float]]]] = {
 }
 
 
-def backward(delta: Any, W: Any) -> list[list[float]]:
+def backward(delta: Any, W: Any, l: int) -> list[list[float]]:
     """d (B, m) = delta (B, n) Wᵀ."""
-    d = [[0.0] * len(W) for _ in range(len(delta))]
-    for i in range(len(delta)):
-        for p in range(len(W)):
-            total = 0.0
-            for j in range(len(W[0])):
-                total = total + delta[i][j] * W[p][j]
-            d[i][p] = total
+    d = [[0.0] * len(W[l - 1]) for _ in range(len(delta[l - 1]))]
+    for i in range(len(d)):
+        for p in range(len(d[i])):
+            for j in range(len(W[l - 1][p])):
+                d[i][p] += delta[l - 1][i][j] * W[l - 1][p][j]
     return d
 
 
@@ -133,19 +130,20 @@ def differentiate(d: Any, a: Any, slopes: Any, activation: str) -> None:
                 d[i][p] = d[i][p] * slopes[i][p]
 
 
-def update(W: Any, b: Any, a: Any, delta: Any, lr: float) -> None:
+def update(W: Any, b: Any, a: Any, delta: Any, l: int, lr: float) -> None:
     """W -= lr aᵀ delta and b -= lr (sum of delta over the rows)."""
-    for p in range(len(W)):
-        for j in range(len(b)):
-            total = 0.0
-            for i in range(len(a)):
-                total = total + a[i][p] * delta[i][j]
-            W[p][j] = W[p][j] - lr * total
-    for j in range(len(b)):
-        total = 0.0
-        for i in range(len(delta)):
-            total = total + delta[i][j]
-        b[j] = b[j] - lr * total
+    dW, db = [[0.0] * len(b[l - 1]) for _ in range(len(W[l - 1]))], [0.0] * len(b[l - 1])
+    for p in range(len(dW)):
+        for j in range(len(db)):
+            for i in range(len(delta[l - 1])):
+                dW[p][j] += a[l - 1][i][p] * delta[l - 1][i][j]
+    for i in range(len(delta[l - 1])):
+        for j in range(len(db)):
+            db[j] += delta[l - 1][i][j]
+    for j in range(len(db)):
+        for p in range(len(dW)):
+            W[l - 1][p][j] -= lr * dW[p][j]
+        b[l - 1][j] -= lr * db[j]
 
 
 def _no_losses(rows: int) -> list[float]:
@@ -158,14 +156,16 @@ def step(
     """One step on the rows X[order], changing weights and biases; returns each row's loss, of mse and
     binary_cross_entropy times n_out. y: a label or a row of targets for each of the batch; activations: one a layer,
     the last identity."""
-    outputs, kept, losses = [gather(X, order)], [], _no_losses(len(order))
-    for W, b, activation in zip(weights, biases, activations, strict=True):
-        outputs.append(forward(outputs[-1], W))
-        kept.append(activate(outputs[-1], b, activation))
-    deltas = [LOSSES[loss](outputs[-1], y, losses)]
-    for l in range(len(weights) - 1, 0, -1):
-        deltas.insert(0, backward(deltas[0], weights[l]))
-        differentiate(deltas[0], outputs[l], kept[l - 1], activations[l - 1])
-    for l in range(len(weights)):
-        update(weights[l], biases[l], outputs[l], deltas[l], lr)
+    L, losses = len(weights), _no_losses(len(order))
+    a, slopes = [gather(X, order)], []
+    delta: list[list[list[float]]] = [[] for _ in range(L)]
+    for l in range(1, L + 1):
+        a.append(forward(a, weights, l))
+        slopes.append(activate(a[l], biases[l - 1], activations[l - 1]))
+    delta[L - 1] = LOSSES[loss](a[L], y, losses)
+    for l in range(L, 1, -1):
+        delta[l - 2] = backward(delta, weights, l)
+        differentiate(delta[l - 2], a[l - 1], slopes[l - 2], activations[l - 2])
+    for l in range(1, L + 1):
+        update(weights, biases, a, delta, l, lr)
     return losses

@@ -335,8 +335,8 @@ def size_text(n_bytes: float) -> str:
     >>> size_text(512), size_text(32768), size_text(1.5 * 2**20)
     ('512 B', '32 KiB', '1.5 MiB')
     """
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if n_bytes < 1024 or unit == "TiB":
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"):
+        if n_bytes < 1024 or unit == "EiB":
             break
         n_bytes /= 1024
     return f"{n_bytes:.3g} {unit}"

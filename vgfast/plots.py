@@ -6,12 +6,12 @@ import errno
 import itertools
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vgfast.history import History
-from vgfast.tables import microseconds
+from vgfast.tables import duration, microseconds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -145,3 +145,35 @@ def roofline(cost: CostReport) -> Figure:
     for handle in legend.legend_handles[len(cost.roofs) + 1 :]:
         handle.set_sizes([50])  # type: ignore[union-attr]
     return figure
+
+
+def ladder(result: dict[str, Any], path: Path) -> None:
+    """Save a PNG: each rung's time of a step, and what it brought."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    rungs = [rung for rung in result["rungs"] if rung["available"]]
+    seconds = [rung["seconds_per_step"] for rung in rungs]
+    figure = Figure(figsize=(9, 1.4 + 0.45 * len(rungs)), layout="constrained")
+    FigureCanvasAgg(figure)
+    ax = figure.subplots()
+    colours = ["#e69f00" if "csrc" not in rung["file"] else "#0072b2" for rung in rungs]
+    ax.barh(range(len(rungs)), seconds, color=colours, alpha=0.85)
+    for i, rung in enumerate(rungs):
+        gain = "" if rung["over_last"] is None else f", x {rung['over_last']:.3g}"
+        ax.annotate(f"{duration(seconds[i])}{gain}", (seconds[i], i), (5, -3), textcoords="offset points", size=9)
+    ax.set_xscale("log")
+    ax.set_xlim(min(seconds) / 3, max(seconds) * 12)
+    ax.xaxis.set_major_locator(LogLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda second, _: duration(second)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_yticks(range(len(rungs)), [rung["name"] for rung in rungs])
+    ax.set_ylim(len(rungs) - 0.4, -0.6)
+    ax.grid(axis="x", alpha=0.3)
+    ax.set_xlabel("time of a training step, and how many times as fast as the rung above")
+    sizes = "-".join(map(str, result["sizes"]))
+    ax.set_title(
+        f"{sizes}, batch {result['batch']}: Python and NumPy, then C; the weights come out the same", fontsize=11
+    )
+    figure.savefig(path, dpi=150)

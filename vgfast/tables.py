@@ -273,15 +273,24 @@ def _mean_row(rows: Sequence[CostRow]) -> CostRow:
 def _cost_cells(name: str, row: CostRow) -> str:
     """A line of the table."""
     flops = f"{digits(row.flops):>6}{digits(row.bytes):>7}{_two_digits(row.intensity):>6}" if row.bytes else " " * 19
-    text = f"{name:<12}{flops}{microseconds(row.predicted):>10}"
+    text = f"{name:<12}{flops}{_column_time(row.predicted):>10}"
     if row.measured:
         rates = (
             f"{_two_digits(row.rate / 1e9):>6}{_two_digits(row.bandwidth / 1e9):>6}{row.share:>6.0%}"
             if row.bytes
             else " " * 18
         )
-        text += f"{microseconds(row.measured.median):>10}{rates}"
+        text += f"{_column_time(row.measured.median):>10}{rates}"
     return f"{text} {row.bound}".rstrip()
+
+
+def _column_time(seconds: float) -> str:
+    """In microseconds, and with a unit where those would be too many.
+
+    >>> _column_time(0.001234), _column_time(7300)
+    ('1,234', '2.03 h')
+    """
+    return microseconds(seconds) if seconds < 9 else duration(seconds)
 
 
 def _two_digits(value: float) -> str:
@@ -313,12 +322,12 @@ def _cost_about(report: CostReport) -> list[str]:
 
 def _cost_total(report: CostReport) -> str:
     text = f"{'all':<12}{digits(report.flops):>6}{digits(report.bytes):>7}{_two_digits(report.flops / report.bytes):>6}"
-    text += f"{microseconds(report.predicted):>10}"
+    text += f"{_column_time(report.predicted):>10}"
     if report.step is None:
         return text
     took, share = report.measured, report.limit / report.measured
     rates = f"{_two_digits(report.flops / took / 1e9):>6}{_two_digits(report.bytes / took / 1e9):>6}{share:>6.0%}"
-    return f"{text}{microseconds(took):>10}{rates}"
+    return f"{text}{_column_time(took):>10}{rates}"
 
 
 def cost_text(report: CostReport) -> str:

@@ -1,0 +1,266 @@
+"""``vgfast ladder``: the same training step, the same numbers out, climbed rung by rung from loops in Python.
+
+What the reader should see: what each step from the textbook's formula to the metal brings, by how much, why, and where
+it can be read. Each rung is a process of its own; all take the same steps from the same weights, and must end at the
+same. All but the last have one thread.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vgfast import _check, _core, config
+from vgfast.children import Children, Failed
+from vgfast.peers import Problem
+from vgfast.stopwatch import n_batches
+from vgfast.tables import duration
+
+SIZES, BATCH = (784, 256, 128, 10), 128
+SECONDS = 0.15  # of a round
+# Of weights, relative, after an epoch in float32; of what the epoch changed in them, it is the sum of some hundred
+# products that are each rounded to 6e-8 of the weights, which are up to 1e4 times as large.
+TOLERANCE, TOLERANCE_CHANGE = 1e-4, 1e-2
+# Steps of an epoch, as many as loops do in so many seconds, by about so many a FLOP; beyond the longest they are left
+# out.
+_STEPS_LEAST, _STEPS_MOST, _LOOPS, _LOOPS_FLOP, _LOOPS_LONGEST = 2, 64, 8.0, 6e-8, 60.0
+PICTURE = "ladder.png"
+WIDTH = 80
+
+
+class Rung(NamedTuple):
+    """``isa``: that it needs, None for any; ``threads``: whether it may have more than one."""
+
+    name: str
+    where: str
+    what: str
+    file: str
+    isa: str | None = None
+    threads: bool = False
+
+
+RUNGS = (
+    Rung(
+        "Python loops",
+        "Loops",
+        "Each number is an object of its own, which the interpreter finds, looks at, multiplies and makes anew.",
+        "vgfast/loops.py",
+    ),
+    Rung(
+        "NumPy, a sample at a time",
+        "NumPySamples",
+        "A whole vector for one call: loops in C over numbers that lie side by side. But each weight is fetched for "
+        "one multiply-add, so memory sets the pace.",
+        "vgfast/reference.py",
+    ),
+    Rung(
+        "NumPy, a batch at a time",
+        "NumPyBatches",
+        "Matrix times matrix: a weight that has been fetched serves all rows, and the BLAS library behind it has "
+        "vectors and blocks already, which the next rungs build up again from nothing.",
+        "vgfast/reference.py",
+    ),
+    Rung(
+        "plain C",
+        "PlainC",
+        "One element of a product at a time, each addition waiting for the one before, and the gradient by way of "
+        "memory: no interpreter, but no help from the processor either.",
+        "csrc/simd/scalar.h",
+    ),
+    Rung(
+        "+ SIMD: AVX2",
+        "PlainAVX2",
+        "Eight numbers an instruction, and multiply and add are one. Every addition still waits for the one before.",
+        "csrc/simd/avx2.h",
+        "avx2",
+    ),
+    Rung(
+        "+ SIMD: AVX-512",
+        "PlainAVX512",
+        "Sixteen numbers an instruction.",
+        "csrc/simd/avx512.h",
+        "avx512",
+    ),
+    Rung(
+        "+ blocking and fused tails",
+        "Blocked",
+        "A tile of the product stays in registers: a dozen sums that need not wait for each other, and what is loaded "
+        "is used several times. What lies far apart is copied first. A finished tile gets its bias and activation, or "
+        "is subtracted from the weights, before it leaves the nearest cache.",
+        "csrc/kernels/gemm.tmpl.h",
+    ),
+    Rung(
+        "+ the whole run in C",
+        "WholeRun",
+        "One call for many steps: rows are gathered, and steps follow each other, without the interpreter.",
+        "csrc/train.c",
+    ),
+    Rung(
+        "+ threads",
+        "WholeRun",
+        "Each thread takes rows of the batch forward and back, then blocks of the weights; they meet twice a step.",
+        "csrc/threads.c",
+        threads=True,
+    ),
+)
+
+
+def settings(sizes: Sequence[int] | None, batch: int | None) -> Problem:
+    """What ``measure`` takes, from a command line; ValueError for what it cannot take."""
+    checked = _check.sizes(SIZES if sizes is None else sizes)
+    _check.outputs(checked[-1], "cross_entropy")
+    rows = _check.integer("--batch", BATCH if batch is None else batch, 1, _check.MOST_ELEMENTS)
+    problem = Problem(checked, "relu", rows, rows)
+    steps = int(np.clip(_LOOPS / (_LOOPS_FLOP * problem.flops), _STEPS_LEAST, _STEPS_MOST))
+    return problem._replace(rows=steps * rows)
+
+
+def _why_not(rung: Rung, problem: Problem, threads: int) -> str:
+    """What keeps a rung from being climbed here; "" if nothing does."""
+    if rung.isa is not None and rung.isa not in _core.isas():
+        return f"not here: this processor, or this build, has no {rung.isa}"
+    if rung.threads and threads == 1:
+        return "not here: one thread is all that there is, or that is allowed"
+    loops = _LOOPS_FLOP * problem.flops
+    if rung.where == "Loops" and loops * problem.steps > _LOOPS_LONGEST:
+        return f"left out: a step would take about {duration(loops)}"
+    return ""
+
+
+def measure(problem: Problem, progress: Callable[[dict[str, Any]], Any] = lambda rung: None) -> dict[str, Any]:
+    """Everything, as plain data; ``progress`` is told each rung as it has been climbed."""
+    threads = config.get_num_threads()
+    peak = float(np.median([_core.fma_peak(threads) for _ in range(5)]))
+    found: list[dict[str, Any]] = []
+    for rung in RUNGS:
+        entry: dict[str, Any] = {"name": rung.name, "what": rung.what, "file": rung.file}
+        reason = _why_not(rung, problem, threads)
+        if not reason:
+            try:
+                with Children(threads if rung.threads else 1) as children:
+                    where = f"vgfast.rungs:{rung.where}"
+                    entry |= _judged(_climb(partial(children.ask, where), problem), problem, peak, found)
+            except Failed as failed:
+                reason = f"failed: {failed}"
+        entry |= {"available": not reason, "reason": reason}
+        found.append({"seconds_per_step": None, **entry})
+        progress(found[-1])
+    return {
+        "sizes": list(problem.sizes),
+        "activation": problem.activation,
+        "batch": problem.batch,
+        "steps": problem.steps,
+        "flops": problem.flops,
+        "isa": _core.isa(),
+        "threads": threads,
+        "peak": peak,
+        "rungs": found,
+    }
+
+
+def _climb(ask: Callable[..., dict[str, Any]], problem: Problem) -> dict[str, Any]:
+    """How far off a rung is, and its seconds a step in some rounds: of those who are quick enough on more rows, so that
+    the beginning of an epoch does not show; else only once."""
+    ask(problem=problem)
+    told = ask(do="agrees")
+    more = n_batches(problem.sizes[0], problem.batch, 4)
+    steps = min(more, round(SECONDS / told["seconds"]))
+    if steps < 2:
+        return {**told, "rounds": [told["seconds"]]}
+    ask(problem=problem._replace(rows=steps * problem.batch))
+    return {**told, **ask(do="rounds", seconds=SECONDS)}
+
+
+def _judged(told: dict[str, Any], problem: Problem, peak: float, before: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What a rung has told, beside those below it."""
+    low, seconds, high = np.percentile(told["rounds"], [25, 50, 75])
+    below = [rung["seconds_per_step"] for rung in before if rung["available"]]
+    return {
+        "seconds_per_step": float(seconds),
+        "quartiles": [float(low), float(high)],
+        "over_last": below[-1] / seconds if below else None,
+        "over_first": below[0] / seconds if below else None,
+        "flops_per_second": problem.flops / seconds,
+        "share_of_peak": problem.flops / seconds / peak,
+        "off": told["off"],
+        "off_change": told["off_change"],
+        "agrees": told["off"] <= TOLERANCE and told["off_change"] <= TOLERANCE_CHANGE,
+    }
+
+
+# ---- showing -----------------------------------------------------------------------------------------
+
+
+def heading(problem: Problem) -> list[str]:
+    sizes = "-".join(map(str, problem.sizes))
+    about = (
+        f"One training step of {sizes} on {problem.batch} rows: {problem.flops / 1e6:,.4g} million operations. Each "
+        f"rung takes the same {problem.steps} steps from the same weights."
+    )
+    titles = f"{'':<28}{'a step':>10}{'x last':>9}{'x first':>10}{'GFLOP/s':>10}{'of peak':>9}"
+    return [*textwrap.wrap(about, WIDTH), "", titles]
+
+
+def _times(factor: float | None) -> str:
+    """Three digits, or all that are before the point.
+
+    >>> _times(12345.6), _times(0.123), _times(None)
+    ('12,346', '0.12', '')
+    """
+    return (
+        ""
+        if factor is None
+        else f"{factor:,.0f}"
+        if factor >= 99.5
+        else f"{factor:.3g}"
+        if factor >= 1
+        else f"{factor:.2f}"
+    )
+
+
+def rung_lines(rung: dict[str, Any]) -> list[str]:
+    """A line of numbers, and why."""
+    if rung["available"]:
+        share = rung["share_of_peak"]
+        numbers = (
+            f"{duration(rung['seconds_per_step']):>10}{_times(rung['over_last']):>9}{_times(rung['over_first']):>10}"
+        )
+        numbers += f"{rung['flops_per_second'] / 1e9:>10.3g}{f'{share:.1%}' if share > 0.001 else f'{share:.0e}':>9}"
+        lines = [f"{rung['name']:<28}{numbers}"]
+        if not rung["agrees"]:
+            lines.append(f"  ITS WEIGHTS DISAGREE, by {rung['off']:.1e} of them.")
+    else:
+        lines = textwrap.wrap(f"{rung['name']:<28}{rung['reason']}", WIDTH, subsequent_indent="  ")
+    why = f"{rung['what']} [{rung['file']}]"
+    return [*lines, *textwrap.wrap(why, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)]
+
+
+def summary(result: dict[str, Any]) -> list[str]:
+    """How far it went, and whether all agree."""
+    climbed = [rung for rung in result["rungs"] if rung["available"]]
+    if not climbed:
+        return ["No rung could be climbed."]
+    worst = max(rung["off"] for rung in climbed)
+    agree = all(rung["agrees"] for rung in climbed)
+    factor = _times(climbed[0]["seconds_per_step"] / climbed[-1]["seconds_per_step"])
+    threads = f"{result['threads']} thread{'s' * (result['threads'] > 1)}"
+    text = (
+        f"From the first rung to the last: {factor} times as fast. After {result['steps']} steps the weights of "
+        f"{'all' if agree else 'NOT all'} rungs agree with the textbook's in float64, to {worst:.0e} of them. Peak: "
+        f"{result['peak'] / 1e9:.3g} GFLOP/s of multiply-adds on {threads}."
+    )
+    return textwrap.wrap(text, WIDTH)
+
+
+def save_picture(result: dict[str, Any], folder: Path) -> Path:
+    """The picture's path, absolute."""
+    from vgfast import plots
+
+    path = (folder / PICTURE).resolve()
+    plots.ladder(result, path)
+    return path
