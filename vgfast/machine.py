@@ -322,10 +322,9 @@ def _with_spread(measured: Measured, unit: float) -> str:
     """Three digits, and the quartiles.
 
     >>> _with_spread(Measured(102.4e9, 99e9, 103.4e9), 1e9), _with_spread(Measured(4.04e9, 4e9, 4.1e9), 1e9)
-    ('102 (99-103)', '4.04 (4.00-4.10)')
+    ('102 (99.0-103)', '4.04 (4.00-4.10)')
     """
-    places = 2 if measured.median < 10 * unit else 1 if measured.median < 100 * unit else 0
-    low, median, high = (f"{value / unit:.{places}f}" for value in (measured.low, measured.median, measured.high))
+    low, median, high = (f"{value / unit:#.3g}".rstrip(".") for value in (measured.low, measured.median, measured.high))
     return f"{median} ({low}-{high})"
 
 
@@ -345,21 +344,21 @@ def size_text(n_bytes: float) -> str:
 def lines(machine: Machine) -> list[str]:
     """As ``vgfast info`` prints it, at most 80 columns wide."""
     counts = sorted({1, machine.threads})
-    threads = "".join(f"{n} thread{'s' * (n > 1)}".rjust(18) for n in counts)
+    threads = "".join(f"{n} thread{'s' * (n > 1)}".rjust(20) for n in counts)
     text = [f"Medians of {ROUNDS} rounds, and their quartiles; {machine.when}, in {machine.seconds:.1f} s."]
     text += ["", f"{'multiply-adds, GFLOP/s':<24}{threads}"]
     for isa, of in machine.fma.items():
         for dtype, by_threads in of.items():
-            rates = "".join(_with_spread(by_threads[n], 1e9).rjust(18) for n in counts)
+            rates = "".join(_with_spread(by_threads[n], 1e9).rjust(20) for n in counts)
             text.append(f"  {isa + ' ' + dtype:<22}{rates}")
     text += ["", f"{'a product, GFLOP/s':<24}{threads}"]
     for dtype, by_threads in machine.product.items():
-        rates = "".join(_with_spread(by_threads[n], 1e9).rjust(18) for n in counts)
+        rates = "".join(_with_spread(by_threads[n], 1e9).rjust(20) for n in counts)
         text.append(f"  {machine.isa + ' ' + dtype:<22}{rates}")
     text += ["", f"{'activation, 1e9 values/s':<24}{threads}"]
     for dtype, functions in machine.functions.items():
         for name, by_threads in functions.items():
-            rates = "".join(_with_spread(by_threads[n], 1e9).rjust(18) for n in counts)
+            rates = "".join(_with_spread(by_threads[n], 1e9).rjust(20) for n in counts)
             text.append(f"  {name + ' ' + dtype:<22}{rates}")
     sizes = "" if machine.sizes_from == "the system" else ", sizes told from the latencies"
     text += ["", f"{'memory, GB/s' + sizes:<24}{threads if not sizes else ''}"]
@@ -367,12 +366,12 @@ def lines(machine: Machine) -> list[str]:
         size = "" if level.size is None else size_text(level.size)
         for access, by in (("read", level.read), ("write", level.write)):
             about = f"{level.name:<7}{size:<9}" if access == "read" else " " * 16
-            text.append(f"  {about}{access:<6}" + "".join(_with_spread(by[n], 1e9).rjust(18) for n in counts))
+            text.append(f"  {about}{access:<6}" + "".join(_with_spread(by[n], 1e9).rjust(20) for n in counts))
         text.append(f"  {'':<16}a load that waits for the one before: {_with_spread(level.latency, 1e-9)} ns")
     if machine.threads > 1:
+        waking = _with_spread(machine.waking, 1e-6)
         text += [
             "",
-            f"{machine.threads} threads meet in {_with_spread(machine.meeting, 1e-6)} µs, and start from sleep",
+            f"{machine.threads} threads meet in {_with_spread(machine.meeting, 1e-6)} µs; waking them: {waking} µs.",
         ]
-        text[-1] += f" in {_with_spread(machine.waking, 1e-6)} µs."
     return text
