@@ -102,3 +102,65 @@ def test_help():
         done = vgfast(*arguments, "--help")
         assert done.returncode == 0
         assert "usage: vgfast" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["cost", "ladder"])
+def test_help_with_a_worked_example(command):
+    import os
+
+    done = vgfast(command, "--help", env={**os.environ, "COLUMNS": "80"})
+    assert done.returncode == 0
+    assert f"example: vgfast {command} " in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_info_measures_again(tmp_path):
+    import os
+
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "COLUMNS": "80"}
+    done = vgfast("info", env=env)
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    (file,) = (tmp_path / "vgfast").iterdir()
+    first = file.read_bytes()
+    assert vgfast("info", env=env).stdout == done.stdout
+    assert vgfast("info", "--refresh", env=env).returncode == 0
+    assert file.read_bytes() != first
+
+
+def test_cost(tmp_path):
+    pytest.importorskip("matplotlib")
+    done = vgfast("cost", "20", "30", "5", "--batch", "8", "--json", "--out", str(tmp_path / "new"), "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    assert data["threads"] == 1
+    assert data["picture"] == str(tmp_path / "new" / "cost.png")
+    assert (tmp_path / "new" / "cost.png").read_bytes().startswith(b"\x89PNG")
+    assert data["rows"][1]["flops"] == 2 * 8 * 20 * 30
+    done = vgfast("cost", "20", "30", "5", "--static", "--activation", "tanh", "--dtype", "float64")
+    assert done.returncode == 0, done.stderr
+    assert "float64" in done.stdout
+    assert "measured" not in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (["5"], 1, "sizes must hold at least two numbers"),
+        (["5", "0"], 1, "a number of units, must be from 1"),
+        (["5", "x"], 2, "invalid int value"),
+        (["5", "-3"], 1, "a number of units, must be from 1"),
+        (["5", "2", "--batch", "0"], 1, "batch_size must be from 1"),
+        (["5", "2", "--threads", "0"], 1, "the number of threads must be from 1"),
+        (["5", "3", "2", "--activation", "rellu"], 1, "did you mean 'relu'"),
+        (["5", "2", "--dtype", "float16"], 1, "unknown dtype 'float16'"),
+        (["5", "2", "--out", "/proc/none/here"], 1, "/proc/none"),
+    ],
+)
+def test_what_cost_refuses(arguments, status, sentence):
+    pytest.importorskip("matplotlib")
+    done = vgfast("cost", *arguments)
+    assert done.returncode == status
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,138 @@
+"""The ladder: rungs that agree, and one that would not; what it prints and what it refuses."""
+
+import json
+
+import pytest
+from test_cli import vgfast
+
+import vgfast as vg
+from vgfast import _core, ladder, rungs
+from vgfast.peers import LR, Problem
+
+SMALL = ["ladder", "--sizes", "12", "16", "8", "4", "--batch", "16"]
+
+
+@pytest.fixture(scope="module")
+def climbed(tmp_path_factory):
+    """What the command tells a program, and the folder of its picture."""
+    pytest.importorskip("matplotlib")
+    folder = tmp_path_factory.mktemp("ladder") / "not yet there"
+    done = vgfast(*SMALL, "--json", "--out", str(folder))
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), folder
+
+
+def test_every_rung_that_there_is_agrees(climbed):
+    data, folder = climbed
+    names = [rung["name"] for rung in data["rungs"]]
+    assert names == [rung.name for rung in ladder.RUNGS]
+    for rung, entry in zip(ladder.RUNGS, data["rungs"], strict=True):
+        lacks_isa = rung.isa is not None and rung.isa not in _core.isas()
+        lacks_threads = rung.threads and vg.get_num_threads() == 1
+        assert entry["available"] == (not lacks_isa and not lacks_threads)
+        if entry["available"]:
+            assert entry["agrees"]
+            assert entry["off"] <= 1e-4
+            assert entry["seconds_per_step"] > 0
+            assert entry["flops_per_second"] == pytest.approx(data["flops"] / entry["seconds_per_step"])
+            assert 0 < entry["share_of_peak"] < 1
+        else:
+            assert entry["reason"].startswith("not here: ")
+            assert entry["seconds_per_step"] is None
+    assert (folder / ladder.PICTURE).read_bytes().startswith(b"\x89PNG")
+    assert data["picture"] == str(folder / ladder.PICTURE)
+
+
+def test_it_climbs(climbed):
+    rungs_ = {rung["name"]: rung for rung in climbed[0]["rungs"]}
+    loops, whole = rungs_["Python loops"], rungs_["+ the whole run in C"]
+    assert whole["over_first"] == pytest.approx(loops["seconds_per_step"] / whole["seconds_per_step"])
+    assert whole["over_first"] > 100
+    assert rungs_["plain C"]["over_first"] > 10
+    assert loops["over_first"] is None
+
+
+def test_for_people():
+    done = vgfast(*SMALL, env={"VGFAST_NUM_THREADS": "1", "PATH": "/usr/bin"})
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    for rung in ladder.RUNGS:
+        assert any(line.startswith(rung.name) for line in lines)
+        assert f"[{rung.file}]" in " ".join(done.stdout.split())
+    assert "not here: one thread is all that there is" in done.stdout
+    assert "the weights of all rungs agree" in " ".join(done.stdout.split())
+
+
+def test_files_that_are_named_are_there():
+    from pathlib import Path
+
+    root = Path(__file__).parent.parent
+    for rung in ladder.RUNGS:
+        assert (root / rung.file).is_file()
+
+
+@pytest.mark.parametrize("fault", ["rate", "order", "none"])
+def test_a_rung_that_is_wrong_is_noticed(fault, rng):
+    """A learning rate that is 3 % off; other rows; no steps at all."""
+    problem = Problem((30, 20, 5), "relu", 16, 64)
+
+    class Wrong(rungs.NumPyBatches):
+        def train(self, epochs):
+            if fault == "rate":
+                self.optimizer = vg.SGD(lr=1.03 * LR)
+            if fault != "none":
+                super().train(epochs)
+
+        def batches(self):
+            return (rows[::-1][: len(rows) - (fault == "order")] for rows in super().batches())
+
+    told = Wrong(problem).agrees()
+    entry = ladder._judged({**told, "rounds": [1.0]}, problem, 1e9, [])
+    assert not entry["agrees"]
+    shown = {"name": "Wrong", "what": "x", "file": "y", "available": True, **entry}
+    assert "ITS WEIGHTS DISAGREE" in "\n".join(ladder.rung_lines(shown))
+
+
+@pytest.mark.parametrize("kind", [rungs.Loops, rungs.NumPySamples, rungs.NumPyBatches, rungs.Blocked, rungs.WholeRun])
+def test_rungs_agree_in_this_process_too(kind):
+    told = kind(Problem((30, 20, 5), "relu", 16, 64)).agrees()
+    assert told["off"] < 1e-6
+    assert told["off_change"] < ladder.TOLERANCE_CHANGE / 10
+
+
+def test_a_net_that_is_too_large_for_loops_leaves_them_out():
+    problem = ladder.settings([784, 2048, 2048, 2048, 10], 512)
+    assert problem.steps == 2
+    assert ladder._why_not(ladder.RUNGS[0], problem, 2).startswith("left out: a step would take about")
+    assert ladder._why_not(ladder.RUNGS[-1], problem, 2) == ""
+
+
+def test_steps_are_few_for_large_nets_and_many_for_small():
+    assert ladder.settings(None, None).steps == 2
+    assert ladder.settings([3, 2], 1).steps == 64
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (["--sizes", "5"], 1, "sizes must hold at least two numbers"),
+        (["--sizes", "5", "0"], 1, "a number of units, must be from 1"),
+        (["--sizes", "5", "1"], 1, "cross_entropy needs at least two outputs"),
+        (["--sizes", "5", "2.5"], 2, "invalid int value"),
+        (["--batch", "0"], 1, "--batch must be from 1"),
+        (["--out", "/proc/none/here"], 1, "/proc/none"),
+    ],
+)
+def test_what_it_refuses(arguments, status, sentence):
+    pytest.importorskip("matplotlib")
+    done = vgfast("ladder", *arguments)
+    assert done.returncode == status
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_numbers_of_any_size_fit():
+    numbers = {"seconds_per_step": 12345.0, "over_last": 1e6, "over_first": 1e9, "flops_per_second": 1e15}
+    rung = {"name": "x" * 26, "what": "why", "file": "f", "available": True, "agrees": True, "share_of_peak": 1e-9}
+    assert max(map(len, ladder.rung_lines({**rung, **numbers}))) <= 80
