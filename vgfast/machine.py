@@ -155,6 +155,8 @@ def _measured_caches(memory: np.ndarray) -> list[tuple[int, int]]:
 def _in_rounds(measurements: dict[Any, Callable[[], float]]) -> dict[Any, Measured]:
     """Each in turn, some rounds: what slows the machine for a while slows them all."""
     values: dict[Any, list[float]] = {key: [] for key in measurements}
+    for _ in range(3):  # processors that were idle took 50 ms to come to their speed
+        _core.fma_peak(config.get_num_threads())
     for _ in range(ROUNDS):
         for key, measure in measurements.items():
             values[key].append(measure())
