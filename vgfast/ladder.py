@@ -28,7 +28,7 @@ SECONDS = 0.15  # of a round
 TOLERANCE, TOLERANCE_CHANGE = 1e-4, 1e-2
 # Steps of an epoch, as many as loops do in so many seconds, by about so many a FLOP; beyond the longest they are left
 # out.
-_STEPS_LEAST, _STEPS_MOST, _LOOPS, _LOOPS_FLOP, _LOOPS_LONGEST = 2, 64, 8.0, 6e-8, 60.0
+_STEPS_LEAST, _STEPS_MOST, _LOOPS, _LOOPS_FLOP, _LOOPS_LONGEST = 2, 64, 6.0, 7e-8, 60.0
 PICTURE = "ladder.png"
 WIDTH = 80
 

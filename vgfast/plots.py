@@ -161,10 +161,10 @@ def ladder(result: dict[str, Any], path: Path) -> None:
     colours = ["#e69f00" if "csrc" not in rung["file"] else "#0072b2" for rung in rungs]
     ax.barh(range(len(rungs)), seconds, color=colours, alpha=0.85)
     for i, rung in enumerate(rungs):
-        gain = "" if rung["over_last"] is None else f", x {rung['over_last']:.3g}"
+        gain = "" if rung["over_last"] is None else f", x {rung['over_last']:.2g}"
         ax.annotate(f"{duration(seconds[i])}{gain}", (seconds[i], i), (5, -3), textcoords="offset points", size=9)
     ax.set_xscale("log")
-    ax.set_xlim(min(seconds) / 3, max(seconds) * 12)
+    ax.set_xlim(min(seconds) / 3, max(seconds) * 8)
     ax.xaxis.set_major_locator(LogLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda second, _: duration(second)))
     ax.xaxis.set_minor_locator(NullLocator())
