@@ -19,9 +19,8 @@ static void forward(void *context, int thread, int n_threads) {
     const size_t buffer = VG_FORWARD_ROWS * net->widest * item;
     const size_t per_thread = 2 * buffer + (net->panel + VG_TILE_SIZE) * item;
     char *const buffers = (char *)call->scratch + (size_t)thread * per_thread;
-    vg_tools tools = {
-        .scratch =
-            buffers + 2 * buffer}; /* whose guard is not looked at: a prediction may be infinite */
+    /* Its guard is not looked at: a prediction may be infinite. */
+    vg_tools tools = {.scratch = buffers + 2 * buffer};
 
     const size_t stride = (size_t)n_threads * VG_FORWARD_ROWS;
     for (size_t from = (size_t)thread * VG_FORWARD_ROWS; from < call->n_rows; from += stride) {

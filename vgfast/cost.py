@@ -9,7 +9,7 @@ step, which are off at other times; the peaks are measured in the same rounds. `
 ``bound`` what the limit is, or "overhead" where it is less than half of the time.
 
 In the measured time of a row, n threads count 1/n each: with the time in which they wait for each other, the row
-"meetings", the rows add up to the time of the step.
+"meetings" (of one thread "rest"), the rows add up to the time of the step.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class CostReport:
         for row in self.rows:
             names = ("share", "rate", "bandwidth")
             more = {name: getattr(row, name) if row.measured else None for name in names}
-            if not row.bytes:  # threads that meet
+            if not row.bytes:  # meetings and the rest
                 more |= dict.fromkeys(("intensity", "rate", "bandwidth"))
             rows.append({**asdict(row), "shape": list(row.shape), **more, "bound": row.bound})
         return {
@@ -257,7 +257,8 @@ def _cost_rows(
     meeting: float,
     took: dict[tuple[int, str], Measured],
 ) -> Iterator[CostRow]:
-    """``counted``, each beside what it must take and what it ``took``; at last, where threads meet."""
+    """``counted``, each beside what it must take and what it ``took``; at last, where threads meet, and what else
+    belongs to no phase: the loss is added up, a call begins and ends."""
     for row in counted:
         level = data if row.layer == 0 else home
         kind = activations[row.layer - 1] if 0 < row.layer <= len(activations) else "identity"
@@ -276,9 +277,10 @@ def _cost_rows(
             predicted=roofs.predicted(row.parts, kind, level),
             measured=took.get((row.layer, row.phase)),
         )
-    if roofs.threads > 1:
-        both = 2 * meeting
-        yield CostRow(0, "meetings", (2,), 0, 0, 0, np.nan, both, "overhead", both, took.get((0, "meetings")))
+    alone = roofs.threads == 1
+    meetings = 0.0 if alone else 2 * meeting
+    rest = "rest" if alone else "meetings"
+    yield CostRow(0, rest, (roofs.threads,), 0, 0, 0, np.nan, meetings, "overhead", meetings, took.get((0, "meetings")))
 
 
 def _available() -> float:
