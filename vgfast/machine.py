@@ -30,7 +30,7 @@ ROUNDS = 5
 # Activations that are more than a comparison: their values, and the exp of the losses, are counted as functions.
 FUNCTIONS = ("sigmoid", "tanh")
 # Memory is measured on so much that no cache holds it.
-_MEMORY_LEAST, _MEMORY_MOST = 64 << 20, 512 << 20
+_MEMORY_LEAST, _MEMORY_MOST, _PAGE = 64 << 20, 512 << 20, 4096
 # A cache ends where a load takes so much longer; the next begins where another half size more adds less than the other.
 _JUMP, _FLAT = 1.5, 1.15
 
@@ -176,11 +176,18 @@ def _tree(flat: dict[Any, Measured], kind: str) -> dict[Any, Any]:
 
 
 def _working_sets(caches: Sequence[tuple[int, int]], threads: int) -> list[int]:
-    """Bytes for each thread that lie in one cache and not in the one before, and at last in none."""
+    """Bytes for each thread that lie in one cache and not in the one before, and at last in none; whole pages, and
+    more than none.
+
+    >>> _working_sets([(32768, 1), (524288, 1), (33554432, 2)], 1)
+    [16384, 131072, 4194304, 134217728]
+    >>> _working_sets([(32768, 8), (65536, 8)], 8)
+    [4096, 8192, 8388608]
+    """
     below, sets = 0, []
     for size, shared in caches:
-        mine = max(size // min(threads, shared), 2 * below)
-        sets.append(int((below * mine) ** 0.5 if below else mine / 2) // 4096 * 4096)
+        mine = max(size // min(threads, shared), 2 * below, 2 * _PAGE)
+        sets.append(int((below * mine) ** 0.5 if below else mine / 2) // _PAGE * _PAGE)
         below = mine
     last = caches[-1][0] if caches else 0
     return [*sets, min(max(4 * last, _MEMORY_LEAST), _MEMORY_MOST) // threads]
