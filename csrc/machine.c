@@ -15,6 +15,7 @@ typedef struct {
     size_t bytes; /* each thread's */
     size_t item;
     double rates[VG_THREADS_MOST];
+    int n_threads; /* that took part */
 } call;
 
 /* A thread's rate, of what it does again and again; that of all goes to the first. (No meeting
@@ -31,7 +32,12 @@ static void measure_rate(call *c, int thread, int n_threads, double warm_up, dou
     c->rates[thread] = done / passed;
     vg_team_meet(n_threads);
     if (thread > 0) return;
+    c->n_threads = n_threads;
     for (int t = 1; t < n_threads; t++) c->rates[0] += c->rates[t];
+}
+
+static double told(double value, int wanted, int n_threads) {
+    return n_threads == wanted ? value : -value;
 }
 
 /* ---- operations ------------------------------------------------------------------------------ */
@@ -49,7 +55,7 @@ double vg_fma_peak(const char *isa, vg_dtype dtype, int n_threads) {
     call c = {.kernels = vg_kernels_named(isa, dtype)};
     if (!c.kernels) return 0;
     vg_team_run(fma_task, &c, n_threads, VG_MEASURING);
-    return c.rates[0];
+    return told(c.rates[0], n_threads, c.n_threads);
 }
 
 /* Of middle size; each thread's operands: x, W, b, y and scratch. */
@@ -79,7 +85,7 @@ static void product_task(void *context, int thread, int n_threads) {
 double vg_product_peak(vg_dtype dtype, void *memory, int n_threads) {
     call c = {.kernels = vg_kernels_of(dtype), .item = vg_item_size(dtype), .memory = memory};
     vg_team_run(product_task, &c, n_threads, VG_MEASURING);
-    return c.rates[0];
+    return told(c.rates[0], n_threads, c.n_threads);
 }
 
 /* In and out of the L1 cache. */
@@ -99,7 +105,7 @@ static void function_task(void *context, int thread, int n_threads) {
 double vg_function_peak(vg_dtype dtype, vg_activation activation, int n_threads) {
     call c = {.kernels = vg_kernels_of(dtype), .activation = activation};
     vg_team_run(function_task, &c, n_threads, VG_MEASURING);
-    return c.rates[0];
+    return told(c.rates[0], n_threads, c.n_threads);
 }
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
@@ -128,7 +134,7 @@ static void memory_task(void *context, int thread, int n_threads) {
 double vg_bandwidth(vg_access access, void *memory, size_t bytes, int n_threads) {
     call c = {.kernels = vg_kernels_of(VG_F32), .access = access, .memory = memory, .bytes = bytes};
     vg_team_run(memory_task, &c, n_threads, VG_MEASURING);
-    return c.rates[0];
+    return told(c.rates[0], n_threads, c.n_threads);
 }
 
 /* A ring through all lines of the memory in random order, so that nothing can be fetched ahead
@@ -167,29 +173,35 @@ double vg_latency(void *memory, size_t bytes, uint32_t *order) {
 
 enum { MEETINGS = 1000 };
 
+typedef struct {
+    double seconds;
+    int n_threads; /* that took part */
+} company;
+
 static void meeting_task(void *context, int thread, int n_threads) {
-    double *const seconds = context;
+    company *const c = context;
     vg_team_meet(n_threads);
     const double start = vg_seconds();
     for (int i = 0; i < MEETINGS; i++) vg_team_meet(n_threads);
-    if (thread == 0) *seconds = (vg_seconds() - start) / MEETINGS;
+    if (thread == 0) *c = (company){(vg_seconds() - start) / MEETINGS, n_threads};
 }
 
 double vg_meeting_seconds(int n_threads) {
-    double seconds = 0;
-    vg_team_run(meeting_task, &seconds, n_threads, VG_MEASURING);
-    return seconds;
+    company c;
+    vg_team_run(meeting_task, &c, n_threads, VG_MEASURING);
+    return told(c.seconds, n_threads, c.n_threads);
 }
 
 static void no_task(void *context, int thread, int n_threads) {
-    (void)context, (void)thread, (void)n_threads;
+    if (thread == 0) ((company *)context)->n_threads = n_threads;
 }
 
 double vg_waking_seconds(int n_threads) {
     const struct timespec rest = {0, 300000}; /* by then the workers sleep */
-    vg_team_run(no_task, NULL, n_threads, VG_MEASURING);
+    company c;
+    vg_team_run(no_task, &c, n_threads, VG_MEASURING);
     nanosleep(&rest, NULL);
     const double start = vg_seconds();
-    vg_team_run(no_task, NULL, n_threads, VG_MEASURING);
-    return vg_seconds() - start;
+    vg_team_run(no_task, &c, n_threads, VG_MEASURING);
+    return told(vg_seconds() - start, n_threads, c.n_threads);
 }

@@ -188,7 +188,8 @@ void vg_forward(const vg_net *net, const void *params, const void *x, size_t n_r
 
 /* ---- the limit of the machine ---------------------------------------------------------------- */
 
-/* Each is one measurement, of all threads together, and takes some milliseconds. */
+/* Each is one measurement, of all threads together, and takes some milliseconds. It is negative if
+ * fewer than n_threads could take part (see threads.h). */
 
 /* Floating-point operations per second (an FMA is two) of a loop of FMAs on registers alone; 0 if
  * the instruction set is not available. */

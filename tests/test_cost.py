@@ -134,7 +134,7 @@ def test_other_losses_and_float64(loss):
     found = vg.MLP([6, 5, 1], "tanh", loss, dtype="float64", rng=0).cost(batch_size=7)
     assert found.dtype == "float64"
     assert found.step.median > 0
-    assert found.rows[1].bytes == 8 * (7 * 6 + 6 * 5 + 7 * 5)
+    assert found.rows[1].bytes == 8 * (7 * 6 + 6 * 5)
 
 
 def test_static_measures_no_step(monkeypatch):
@@ -164,6 +164,33 @@ def test_nets_that_are_too_large_to_measure(monkeypatch, sizes, why):
     m, n = sizes[:2]
     assert found.rows[1].flops == 2 * 100 * m * n
     assert max(map(len, str(found).splitlines())) <= 80
+
+
+def test_memory_that_measuring_takes_is_counted_before():
+    """Of few inputs and many outputs, too."""
+    found = cost.of_sizes([1, 10**5], loss="mse", batch_size=10**6)
+    assert "of memory" in found.note
+    assert cost.of_sizes([1, 10**5], batch_size=10**6, measure=False).step is None
+
+
+def test_drawing_the_order_is_no_part_of_a_step():
+    """Of a tiny net on many rows it takes as long as the step."""
+
+    def measure():
+        found = cost.of_sizes([3, 3], batch_size=20000)
+        ratio = found.measured / found.step.median
+        return 0.9 < ratio < 1.1, ratio
+
+    attempts(measure)
+
+
+def test_no_columns_run_together():
+    for sizes, batch in (([784, 30, 10], 60000), ([2, 2], 10**6), ([10**9] * 4, 32), ([1, 2], 1)):
+        lines = str(cost.of_sizes(sizes, batch_size=batch, measure=sizes[0] < 3)).splitlines()
+        rows = [line.split() for line in lines if line.startswith(" ") and "gather" not in line and "/" not in line]
+        assert max(map(len, lines)) <= 80
+        for cells in rows[2:]:
+            assert all(cell.count(".") <= 1 for cell in cells), cells
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 2.0, "3", None, True])
@@ -227,6 +254,10 @@ def test_cost_beside_learning(rng):
     assert f"layer 1: {first.time:.0%} of the time, {first.frozen:.0%} of its weights unchanged" in str(both)
     assert max(map(len, str(both).splitlines())) <= 80
     json.dumps(both.to_dict(), allow_nan=False)
+    net.params[...] = 0
+    nothing = found.beside(net.inspect(X, y, try_remedies=False)).to_dict()
+    json.dumps(nothing, allow_nan=False)
+    assert nothing["layers"][0]["update_ratio"] is None
     with pytest.raises(ValueError, match=r"of these sizes, \[37, 30, 30, 5\]; got one on \[37, 5\]"):
         found.beside(vg.MLP([37, 5], rng=0).inspect(X, y))
 

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from test_cli import vgfast
 
@@ -27,7 +28,7 @@ def test_every_rung_that_there_is_agrees(climbed):
     names = [rung["name"] for rung in data["rungs"]]
     assert names == [rung.name for rung in ladder.RUNGS]
     for rung, entry in zip(ladder.RUNGS, data["rungs"], strict=True):
-        lacks_isa = rung.isa is not None and rung.isa not in _core.isas()
+        lacks_isa = rung.isa is not None and rung.isa not in _core.isas()[: _core.isas().index(_core.isa()) + 1]
         lacks_threads = rung.threads and vg.get_num_threads() == 1
         assert entry["available"] == (not lacks_isa and not lacks_threads)
         if entry["available"]:
@@ -72,9 +73,9 @@ def test_files_that_are_named_are_there():
         assert (root / rung.file).is_file()
 
 
-@pytest.mark.parametrize("fault", ["rate", "order", "none"])
+@pytest.mark.parametrize("fault", ["rate", "order", "none", "nan", "biases"])
 def test_a_rung_that_is_wrong_is_noticed(fault, rng):
-    """A learning rate that is 3 % off; other rows; no steps at all."""
+    """A learning rate that is 3 % off; other rows; no steps at all; NaN for weights; biases that are lost."""
     problem = Problem((30, 20, 5), "relu", 16, 64)
 
     class Wrong(rungs.NumPyBatches):
@@ -83,6 +84,10 @@ def test_a_rung_that_is_wrong_is_noticed(fault, rng):
                 self.optimizer = vg.SGD(lr=1.03 * LR)
             if fault != "none":
                 super().train(epochs)
+            if fault == "nan":
+                self.net.params[...] = np.nan
+            if fault == "biases":
+                self.net.biases[0][...] = 0
 
         def batches(self):
             return (rows[::-1][: len(rows) - (fault == "order")] for rows in super().batches())
@@ -90,8 +95,13 @@ def test_a_rung_that_is_wrong_is_noticed(fault, rng):
     told = Wrong(problem).agrees()
     entry = ladder._judged({**told, "rounds": [1.0]}, problem, 1e9, [])
     assert not entry["agrees"]
+    json.dumps(entry, allow_nan=False)
     shown = {"name": "Wrong", "what": "x", "file": "y", "available": True, **entry}
     assert "ITS WEIGHTS DISAGREE" in "\n".join(ladder.rung_lines(shown))
+    result = {"rungs": [{**shown, "reason": ""}], "steps": 4, "peak": 1e9, "threads": 1}
+    with pytest.raises(ValueError, match="of the rungs, Wrong failed or disagreed"):
+        ladder.check(result)
+    assert "NOT all rungs agree" in " ".join(ladder.summary(result))
 
 
 @pytest.mark.parametrize("kind", [rungs.Loops, rungs.NumPySamples, rungs.NumPyBatches, rungs.Blocked, rungs.WholeRun])
@@ -106,6 +116,26 @@ def test_a_net_that_is_too_large_for_loops_leaves_them_out():
     assert problem.steps == 2
     assert ladder._why_not(ladder.RUNGS[0], problem, 2).startswith("left out: a step would take about")
     assert ladder._why_not(ladder.RUNGS[-1], problem, 2) == ""
+
+
+def test_a_rung_that_fails_is_an_error():
+    failed = {"name": "Broken", "available": False, "reason": "failed: MemoryError"}
+    with pytest.raises(ValueError, match="of the rungs, Broken failed"):
+        ladder.check({"rungs": [failed]})
+    ladder.check({"rungs": [{"name": "AVX-512", "available": False, "reason": "not here: no avx512"}]})
+
+
+def test_a_net_that_memory_cannot_hold_is_refused():
+    with pytest.raises(ValueError, match=r"the ladder cannot be climbed with this net: it would take .*; take smaller"):
+        ladder.settings([10**6, 10**6, 10], 2)
+
+
+@pytest.mark.skipif(len(_core.isas()) == 1, reason="there is nothing above plain C")
+def test_a_cap_on_the_instruction_set_is_kept(isa):
+    above = [rung for rung in ladder.RUNGS if rung.isa in _core.isas()[_core.isas().index(isa) + 1 :]]
+    for rung in above:
+        assert ladder._why_not(rung, ladder.settings(None, None), 2) == f"not here: VGFAST_ISA allows {isa} at most"
+    assert len(above) < len(_core.isas())
 
 
 def test_steps_are_few_for_large_nets_and_many_for_small():

@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import subprocess
+import threading
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -163,7 +165,19 @@ def test_kept_until_the_machine_starts_again(monkeypatch, tmp_path, measured):
         assert len(calls) == 1
     machine.limits(refresh=True)
     assert len(calls) == 2
-    for text in ("", "[]", "{}", '{"boot": "one", "limits": {"levels": 3}}', "\x00"):
+    whole = json.loads(file.read_text())
+    spoilt = [
+        {**whole, "limits": {**whole["limits"], **other}} for other in ({"levels": []}, {"fma": {}}, {"isa": "x"})
+    ]
+    for text in (
+        "",
+        "[]",
+        "{}",
+        '{"boot": "one", "limits": {"levels": 3}}',
+        "\x00",
+        "[" * 10**5,
+        *map(json.dumps, spoilt),
+    ):
         machine._known.clear()
         file.write_text(text)
         before = len(calls)
@@ -179,6 +193,41 @@ def test_kept_until_the_machine_starts_again(monkeypatch, tmp_path, measured):
     assert len(calls) == before + 2
 
 
+def test_what_is_not_complete_is_not_kept(monkeypatch, tmp_path, measured):
+    """As in a forked process, which has one thread, or while another call has the team."""
+    real, calls = _core.fma_peak, []
+    monkeypatch.setattr(_core, "fma_peak", lambda n, *rest: -real(n, *rest) if n > 1 else real(n, *rest))
+    monkeypatch.setattr(machine, "_known", {})
+    monkeypatch.setattr(machine, "ROUNDS", 1)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(machine.config, "n_processors", lambda: 2)
+    with vg.threads(2):
+        found = machine.limits()
+        assert not found.complete
+        assert found.fma[_core.isa()]["float32"][2].median > 0
+        assert any("not kept" in line for line in machine.lines(found))
+        calls.append(machine._known)
+    assert calls == [{}]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_team_that_another_call_has_is_told_of():
+    """By a sign, as the limits of one thread would else be taken for those of all."""
+    net = vg.MLP([512, 2048, 2048, 10], rng=0)
+    X, y = np.zeros((2048, 512), np.float32), np.zeros(2048, int)
+    with vg.threads(2):
+        thread = threading.Thread(target=lambda: net.fit(X, y, epochs=2, batch_size=2048))  # steps of 0.3 s
+        thread.start()
+        rates = []
+        while thread.is_alive():
+            time.sleep(0.05)
+            rates.append(_core.fma_peak(2))
+        assert min(rates) < 0
+        assert _core.fma_peak(2) > 0
+        assert _core.meeting_seconds(2) > 0
+        assert _core.waking_seconds(2) > 0
+
+
 @pytest.mark.parametrize("boot", ["one", None])
 def test_where_nothing_can_be_kept(monkeypatch, tmp_path, measured, boot):
     (tmp_path / "file").write_text("")
@@ -189,8 +238,22 @@ def test_where_nothing_can_be_kept(monkeypatch, tmp_path, measured, boot):
     assert machine.limits() == measured
 
 
-def test_more_threads_than_processors():
-    with vg.threads(3):
+def test_more_threads_than_processors(monkeypatch):
+    """Threads that take turns do no more than there are processors: as many are measured."""
+    monkeypatch.setattr(machine, "ROUNDS", 1)
+    with vg.threads(64):
         found = machine.measure()
-    assert sorted(found.levels[0].read) == [1, 3]
-    assert np.isfinite(found.meeting.median)
+    assert found.threads == min(64, len(os.sched_getaffinity(0)))
+    assert sorted(found.levels[0].read) == sorted({1, found.threads})
+
+
+def test_without_a_home(monkeypatch, measured):
+    monkeypatch.setattr(machine, "measure", lambda: measured)
+    monkeypatch.setattr(machine, "_known", {})
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(machine.Path, "home", home)
+    assert machine.limits() == measured

@@ -114,20 +114,22 @@ def numbers(matrix):
     return [Vector(Number(value) for value in row) for row in matrix]
 
 
-def in_memory(rows):
-    """A matrix that a phase has made: its numbers are written once."""
+def in_memory(rows, written=True):
+    """A matrix that a phase has made, whose numbers it writes once; or that is still on its way."""
     made = [row if isinstance(row, Vector) else Vector(row) for row in rows]
     for row in made:
         for i in range(len(row)):
-            Number.counter.touch("written", row, i, Number.counter.item)
+            if written:
+                Number.counter.touch("written", row, i, Number.counter.item)
     return made
 
 
-def finished(matrix):
-    """Of a product, on its way to its activation: neither read nor written again there."""
+def leaves(matrix):
+    """What a product has left in registers: its activation does not read it, and writes it once, whatever it did."""
     for row in matrix:
         for i in range(len(row)):
-            Number.counter.seen |= {("read", id(row), i), ("written", id(row), i)}
+            Number.counter.seen.add(("read", id(row), i))
+            Number.counter.touch("written", row, i, Number.counter.item)
 
 
 def counted_step(monkeypatch, weights, biases, activations, loss, X, y, order, item):
@@ -143,11 +145,11 @@ def counted_step(monkeypatch, weights, biases, activations, loss, X, y, order, i
 
     def forward(a, W, l):
         counter.begin(l, "forward")
-        return in_memory(real["forward"](a, W, l))
+        return in_memory(real["forward"](a, W, l), written=False)
 
     def activate(z, b, activation):
         counter.begin(counter.layer, "activation", fused=True)
-        finished(z)
+        leaves(z)
         slopes = real["activate"](z, b, activation)
         return in_memory(slopes)
 
@@ -157,11 +159,11 @@ def counted_step(monkeypatch, weights, biases, activations, loss, X, y, order, i
 
     def backward(delta, W, l):
         counter.begin(l, "dX")
-        return in_memory(real["backward"](delta, W, l))
+        return in_memory(real["backward"](delta, W, l), written=False)
 
     def differentiate(d, a, slopes, activation):
         counter.begin(counter.layer - 1, "activation", fused=True)
-        finished(d)
+        leaves(d)
         real["differentiate"](d, a, slopes, activation)
 
     def update(W, b, a, delta, l, lr):

@@ -139,13 +139,14 @@ def _ladder(arguments: argparse.Namespace) -> None:
             print(*ladder.rung_lines(rung), sep="\n", flush=True)
 
     result = ladder.measure(problem, show)
-    picture = None if arguments.out is None else ladder.save_picture(result, arguments.out)
+    picture = None
+    if arguments.out is not None and any(rung["available"] for rung in result["rungs"]):
+        picture = ladder.save_picture(result, arguments.out)
     if arguments.json:
         print(json.dumps({**result, "picture": picture and str(picture)}, indent=2, allow_nan=False))
     else:
         print("", *ladder.summary(result), *([f"The picture: {picture}"] if picture else []), sep="\n")
-    if not all(rung["agrees"] for rung in result["rungs"] if rung["available"]):
-        raise ValueError("not all rungs agree; one of them is wrong, or its sums are too long for float32")
+    ladder.check(result)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -282,6 +283,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except (OSError, ValueError) as error:
         print(f"vgfast: {error}", file=sys.stderr)
+        return 1
+    except MemoryError as error:
+        print(f"vgfast: there is not enough memory for this; take a smaller net or batch ({error})", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("vgfast: interrupted", file=sys.stderr)

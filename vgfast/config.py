@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -29,21 +30,44 @@ def _choose_isa() -> None:
     _core.use_isa(cap if cap is not None else there[-1])
 
 
-def _cgroup_quotas() -> Iterator[int]:
-    """Processors that the control group of the process, and each that it lies in, allows, rounded up."""
+def _cgroups() -> Iterator[Path]:
+    """The control group of the process, and each that it lies in."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
         own = next(line[3:] for line in lines if line.startswith("0::"))
     except (OSError, StopIteration):
         own = "/"
     folder = Path("/sys/fs/cgroup") / own.strip("/")
-    for place in (folder, *folder.parents):
+    yield from (folder, *folder.parents)
+
+
+def _cgroup_quotas() -> Iterator[int]:
+    """Processors that the control groups allow, rounded up."""
+    for place in _cgroups():
         try:
             quota, period = (place / "cpu.max").read_text().split()[:2]
             if quota != "max":
                 yield max(1, -(-int(quota) // int(period)))
         except (OSError, ValueError):
             continue
+
+
+def free_memory() -> float:
+    """Bytes that can still be had; infinity where the system does not tell."""
+    free = math.inf
+    with suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    for place in _cgroups():
+        with suppress(OSError, ValueError):  # "max" is no number
+            limit = int((place / "memory.max").read_text())
+            free = min(free, limit - int((place / "memory.current").read_text()))
+    return free
+
+
+def n_processors() -> int:
+    """That the process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _default_threads() -> int:
@@ -55,7 +79,7 @@ def _default_threads() -> int:
                 f"VGFAST_NUM_THREADS is {asked[:20]!r}; set it to a whole number from 1 to {_core.THREADS_MOST}"
             )
         return int(asked)
-    limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
+    limits = [n_processors()]
     limits += _cgroup_quotas()
     openmp = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if openmp.isdecimal() and int(openmp) > 0:

@@ -228,7 +228,7 @@ class LayerCost:
     def __str__(self) -> str:
         return (
             f"layer {self.layer}: {self.time:.0%} of the time, {self.frozen:.0%} of its weights unchanged, the step "
-            f"{self.update_ratio:.1e} of them"
+            f"{'-' if np.isnan(self.update_ratio) else f'{self.update_ratio:.1e}'} of them"
         )
 
 
@@ -242,7 +242,9 @@ class LearningCost:
         return "\n".join(map(str, self.layers))
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Plain data, for JSON; what is not finite is None."""
+        layers = [asdict(layer) for layer in self.layers]
+        return {"layers": [{k: v if np.isfinite(v) else None for k, v in layer.items()} for layer in layers]}
 
 
 # ---- prediction ------------------------------------------------------------------------------------------
@@ -260,9 +262,9 @@ def _cost_rows(
     """``counted``, each beside what it must take and what it ``took``; at last, where threads meet, and what else
     belongs to no phase: the loss is added up, a call begins and ends."""
     for row in counted:
-        level = data if row.layer == 0 else home
+        levels = (data, home) if row.phase == "gather" else (home,) * len(row.parts)
         kind = activations[row.layer - 1] if 0 < row.layer <= len(activations) else "identity"
-        limit, bound_by = roofs.limit(row.parts, kind, level)
+        limit, bound_by = roofs.limit(row.parts, kind, levels)
         n_bytes = row.read + row.written
         yield CostRow(
             layer=row.layer,
@@ -274,7 +276,7 @@ def _cost_rows(
             intensity=row.flops / n_bytes,
             limit=limit,
             limit_by=bound_by,
-            predicted=roofs.predicted(row.parts, kind, level),
+            predicted=roofs.predicted(row.parts, kind, levels),
             measured=took.get((row.layer, row.phase)),
         )
     alone = roofs.threads == 1
@@ -283,19 +285,11 @@ def _cost_rows(
     yield CostRow(0, rest, (roofs.threads,), 0, 0, 0, np.nan, meetings, "overhead", meetings, took.get((0, "meetings")))
 
 
-def _available() -> float:
-    """Bytes of memory that can still be had; infinity where the system does not tell."""
-    try:
-        with open("/proc/meminfo") as lines:
-            return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError):
-        return np.inf
-
-
 def _why_not(n_bytes: int, seconds: float) -> str:
     """What forbids to measure; "" if nothing does."""
-    if n_bytes > _available() / 2:
-        return f"Not measured: it would take {machine.size_text(n_bytes)} of memory, more than half of what is free."
+    note = machine.lack_of_memory(n_bytes)
+    if note:
+        return f"Not measured: {note}."
     if seconds > LONGEST:
         return f"Not measured: a step would take {duration(seconds)} at least; up to {duration(LONGEST)} are measured."
     return ""
@@ -340,7 +334,8 @@ def of_sizes(
     here, item = machine.limits(), kind.itemsize
     counted = operations.rows_of(sizes, activations, loss, B, item)
     comes_back = operations.working_set(sizes, activations, B, item)
-    data = stopwatch.n_batches(sizes[0], B, item) * B * sizes[0] * item
+    of_batch = stopwatch.batch_bytes(sizes, loss, B, item)
+    data = stopwatch.n_batches(of_batch) * of_batch
 
     def report(roofs: Roofs, times: stopwatch.Times | None) -> CostReport:
         home, of_data = roofs.home(comes_back), roofs.home(data)
@@ -364,8 +359,7 @@ def of_sizes(
     static = report(Roofs.of(here, kind.name, _threads_for(sizes, activations, loss, kind, B)), None)
     if not measure:
         return static
-    n_params = sum(m * n + n for m, n in pairwise(sizes))
-    note = _why_not(comes_back + data + (2 if net is None else 1) * n_params * item, static.predicted)
+    note = _why_not(stopwatch.memory(sizes, loss, B, item), static.predicted)
     if note:
         return replace(static, note=note)
     if net is None:

@@ -17,8 +17,10 @@ import numpy as np
 
 from vgfast import _check, _core, config
 from vgfast.children import Children, Failed
+from vgfast.machine import lack_of_memory
+from vgfast.operations import n_params
 from vgfast.peers import Problem
-from vgfast.stopwatch import n_batches
+from vgfast.stopwatch import batch_bytes, n_batches
 from vgfast.tables import duration
 
 SIZES, BATCH = (784, 256, 128, 10), 128
@@ -26,20 +28,22 @@ SECONDS = 0.15  # of a round
 # Of weights, relative, after an epoch in float32; of what the epoch changed in them, it is the sum of some hundred
 # products that are each rounded to 6e-8 of the weights, which are up to 1e4 times as large.
 TOLERANCE, TOLERANCE_CHANGE = 1e-4, 1e-2
-# Steps of an epoch, as many as loops do in so many seconds, by about so many a FLOP; beyond the longest they are left
-# out.
-_STEPS_LEAST, _STEPS_MOST, _LOOPS, _LOOPS_FLOP, _LOOPS_LONGEST = 2, 64, 6.0, 7e-8, 60.0
+# Steps of an epoch: as many as loops do in so many seconds. A rung whose epoch would take longer than the longest is
+# left out.
+_STEPS_LEAST, _STEPS_MOST, _LOOPS, _LONGEST = 2, 64, 6.0, 60.0
 PICTURE = "ladder.png"
 WIDTH = 80
 
 
 class Rung(NamedTuple):
-    """``isa``: that it needs, None for any; ``threads``: whether it may have more than one."""
+    """``flop``: about what one takes, in seconds, on nets of middle size; ``isa``: what it needs, None for any;
+    ``threads``: whether it may have more than one."""
 
     name: str
     where: str
     what: str
     file: str
+    flop: float
     isa: str | None = None
     threads: bool = False
 
@@ -50,6 +54,7 @@ RUNGS = (
         "Loops",
         "Each number is an object of its own, which the interpreter finds, looks at, multiplies and makes anew.",
         "vgfast/loops.py",
+        7e-8,
     ),
     Rung(
         "NumPy, a sample at a time",
@@ -57,6 +62,7 @@ RUNGS = (
         "A whole vector for one call: loops in C over numbers that lie side by side. But each weight is fetched for "
         "one multiply-add, so memory sets the pace.",
         "vgfast/reference.py",
+        6e-10,
     ),
     Rung(
         "NumPy, a batch at a time",
@@ -64,6 +70,7 @@ RUNGS = (
         "Matrix times matrix: a weight that has been fetched serves all rows, and the BLAS library behind it has "
         "vectors and blocks already, which the next rungs build up again from nothing.",
         "vgfast/reference.py",
+        6e-11,
     ),
     Rung(
         "plain C",
@@ -71,12 +78,14 @@ RUNGS = (
         "One element of a product at a time, each addition waiting for the one before, and the gradient by way of "
         "memory: no interpreter, but no help from the processor either.",
         "csrc/simd/scalar.h",
+        8e-10,
     ),
     Rung(
         "+ SIMD: AVX2",
         "PlainAVX2",
         "Eight numbers an instruction, and multiply and add are one. Every addition still waits for the one before.",
         "csrc/simd/avx2.h",
+        1e-10,
         "avx2",
     ),
     Rung(
@@ -84,6 +93,7 @@ RUNGS = (
         "PlainAVX512",
         "Sixteen numbers an instruction.",
         "csrc/simd/avx512.h",
+        5e-11,
         "avx512",
     ),
     Rung(
@@ -93,18 +103,21 @@ RUNGS = (
         "is used several times. What lies far apart is copied first. A finished tile gets its bias and activation, or "
         "is subtracted from the weights, before it leaves the nearest cache.",
         "csrc/kernels/gemm.tmpl.h",
+        2e-11,
     ),
     Rung(
         "+ the whole run in C",
         "WholeRun",
         "One call for many steps: rows are gathered, and steps follow each other, without the interpreter.",
         "csrc/train.c",
+        2e-11,
     ),
     Rung(
         "+ threads",
         "WholeRun",
         "Each thread takes rows of the batch forward and back, then blocks of the weights; they meet twice a step.",
         "csrc/threads.c",
+        1e-11,
         threads=True,
     ),
 )
@@ -116,19 +129,29 @@ def settings(sizes: Sequence[int] | None, batch: int | None) -> Problem:
     _check.outputs(checked[-1], "cross_entropy")
     rows = _check.integer("--batch", BATCH if batch is None else batch, 1, _check.MOST_ELEMENTS)
     problem = Problem(checked, "relu", rows, rows)
-    steps = int(np.clip(_LOOPS / (_LOOPS_FLOP * problem.flops), _STEPS_LEAST, _STEPS_MOST))
-    return problem._replace(rows=steps * rows)
+    steps = int(np.clip(_LOOPS / (RUNGS[0].flop * problem.flops), _STEPS_LEAST, _STEPS_MOST))
+    problem = problem._replace(rows=steps * rows)
+    # Of floats, or of Python's objects: the rows, the parameters, their copies and their gradient.
+    n_bytes = 4 * (problem.rows * checked[0] + 6 * n_params(checked))
+    lack = lack_of_memory(n_bytes)
+    if lack:
+        raise ValueError(
+            f"the ladder cannot be climbed with this net: {lack}; take smaller --sizes or a smaller --batch"
+        )
+    return problem
 
 
 def _why_not(rung: Rung, problem: Problem, threads: int) -> str:
     """What keeps a rung from being climbed here; "" if nothing does."""
     if rung.isa is not None and rung.isa not in _core.isas():
         return f"not here: this processor, or this build, has no {rung.isa}"
+    if rung.isa is not None and _core.isas().index(rung.isa) > _core.isas().index(_core.isa()):
+        return f"not here: VGFAST_ISA allows {_core.isa()} at most"
     if rung.threads and threads == 1:
         return "not here: one thread is all that there is, or that is allowed"
-    loops = _LOOPS_FLOP * problem.flops
-    if rung.where == "Loops" and loops * problem.steps > _LOOPS_LONGEST:
-        return f"left out: a step would take about {duration(loops)}"
+    seconds = rung.flop * problem.flops
+    if seconds * problem.steps > _LONGEST:
+        return f"left out: a step would take about {duration(seconds)}"
     return ""
 
 
@@ -170,7 +193,7 @@ def _climb(ask: Callable[..., dict[str, Any]], problem: Problem) -> dict[str, An
     the beginning of an epoch does not show; else only once."""
     ask(problem=problem)
     told = ask(do="agrees")
-    more = n_batches(problem.sizes[0], problem.batch, 4)
+    more = n_batches(batch_bytes(problem.sizes, "cross_entropy", problem.batch, 4))
     steps = min(more, round(SECONDS / told["seconds"]))
     if steps < 2:
         return {**told, "rounds": [told["seconds"]]}
@@ -189,8 +212,8 @@ def _judged(told: dict[str, Any], problem: Problem, peak: float, before: Sequenc
         "over_first": below[0] / seconds if below else None,
         "flops_per_second": problem.flops / seconds,
         "share_of_peak": problem.flops / seconds / peak,
-        "off": told["off"],
-        "off_change": told["off_change"],
+        "off": told["off"] if np.isfinite(told["off"]) else None,
+        "off_change": told["off_change"] if np.isfinite(told["off_change"]) else None,
         "agrees": told["off"] <= TOLERANCE and told["off_change"] <= TOLERANCE_CHANGE,
     }
 
@@ -235,7 +258,8 @@ def rung_lines(rung: dict[str, Any]) -> list[str]:
         numbers += f"{rung['flops_per_second'] / 1e9:>10.3g}{f'{share:.1%}' if share > 0.001 else f'{share:.0e}':>9}"
         lines = [f"{rung['name']:<28}{numbers}"]
         if not rung["agrees"]:
-            lines.append(f"  ITS WEIGHTS DISAGREE, by {rung['off']:.1e} of them.")
+            by = "and are not finite" if rung["off"] is None else f"by {rung['off']:.1e} of them"
+            lines.append(f"  ITS WEIGHTS DISAGREE, {by}.")
     else:
         lines = textwrap.wrap(f"{rung['name']:<28}{rung['reason']}", WIDTH, subsequent_indent="  ")
     why = f"{rung['what']} [{rung['file']}]"
@@ -247,16 +271,28 @@ def summary(result: dict[str, Any]) -> list[str]:
     climbed = [rung for rung in result["rungs"] if rung["available"]]
     if not climbed:
         return ["No rung could be climbed."]
-    worst = max(rung["off"] for rung in climbed)
-    agree = all(rung["agrees"] for rung in climbed)
+    agree = "the weights of NOT all rungs agree with the textbook's in float64"
+    if all(rung["agrees"] for rung in climbed):
+        worst = max(rung["off"] for rung in climbed)
+        agree = f"the weights of all rungs agree with the textbook's in float64, to {worst:.0e} of them"
     factor = _times(climbed[0]["seconds_per_step"] / climbed[-1]["seconds_per_step"])
     threads = f"{result['threads']} thread{'s' * (result['threads'] > 1)}"
     text = (
-        f"From the first rung to the last: {factor} times as fast. After {result['steps']} steps the weights of "
-        f"{'all' if agree else 'NOT all'} rungs agree with the textbook's in float64, to {worst:.0e} of them. Peak: "
+        f"From the first rung to the last: {factor} times as fast. After {result['steps']} steps {agree}. Peak: "
         f"{result['peak'] / 1e9:.3g} GFLOP/s of multiply-adds on {threads}."
     )
     return textwrap.wrap(text, WIDTH)
+
+
+def check(result: dict[str, Any]) -> None:
+    """ValueError, in a sentence, if a rung failed or disagrees."""
+    failed = [rung["name"] for rung in result["rungs"] if rung["reason"].startswith("failed: ")]
+    wrong = [rung["name"] for rung in result["rungs"] if rung["available"] and not rung["agrees"]]
+    if failed or wrong:
+        raise ValueError(
+            f"of the rungs, {', '.join(failed + wrong)} failed or disagreed: there is too little memory, the sums are "
+            f"too long for float32, or one of them is wrong"
+        )
 
 
 def save_picture(result: dict[str, Any], folder: Path) -> Path:

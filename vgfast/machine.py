@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -71,7 +72,8 @@ class Machine:
     """The limits. ``fma[isa][dtype][threads]``, of multiply-adds, and ``product[dtype][threads]``, of a layer's product
     with near operands, are in operations a second, ``functions[dtype][name][threads]`` in values a second, ``meeting``
     and ``waking`` in seconds. ``sizes_from``: "the system", or "measured" where it does not tell the sizes of its
-    caches."""
+    caches. ``threads``: as many as may be used, but not more than there are processors. ``complete``: whether all of
+    them took part each time, which they do not while another call has the team."""
 
     isa: str
     threads: int
@@ -84,6 +86,7 @@ class Machine:
     waking: Measured
     seconds: float
     when: str
+    complete: bool
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -152,15 +155,17 @@ def _measured_caches(memory: np.ndarray) -> list[tuple[int, int]]:
 # ---- measuring -------------------------------------------------------------------------------------------
 
 
-def _in_rounds(measurements: dict[Any, Callable[[], float]]) -> dict[Any, Measured]:
-    """Each in turn, some rounds: what slows the machine for a while slows them all."""
+def _in_rounds(measurements: dict[Any, Callable[[], float]]) -> tuple[dict[Any, Measured], bool]:
+    """Each in turn, some rounds: what slows the machine for a while slows them all. And whether all threads took
+    part."""
     values: dict[Any, list[float]] = {key: [] for key in measurements}
     for _ in range(3):  # processors that were idle took 50 ms to come to their speed
         _core.fma_peak(config.get_num_threads())
     for _ in range(ROUNDS):
         for key, measure in measurements.items():
             values[key].append(measure())
-    return {key: Measured.of(of) for key, of in values.items()}
+    complete = all(value > 0 for of in values.values() for value in of)
+    return {key: Measured.of(np.abs(of).tolist()) for key, of in values.items()}, complete
 
 
 def _tree(flat: dict[Any, Measured], kind: str) -> dict[Any, Any]:
@@ -189,13 +194,14 @@ def _working_sets(caches: Sequence[tuple[int, int]], threads: int) -> list[int]:
         mine = max(size // min(threads, shared), 2 * below, 2 * _PAGE)
         sets.append(int((below * mine) ** 0.5 if below else mine / 2) // _PAGE * _PAGE)
         below = mine
-    last = caches[-1][0] if caches else 0
-    return [*sets, min(max(4 * last, _MEMORY_LEAST), _MEMORY_MOST) // threads]
+    last, shared = caches[-1] if caches else (0, 1)
+    most = max(4 * last * -(-threads // shared), _MEMORY_LEAST)
+    return [*sets, min(most, _MEMORY_MOST) // threads // _PAGE * _PAGE]
 
 
 def measure() -> Machine:
     """All of it anew, in about two seconds."""
-    start, threads = time.perf_counter(), config.get_num_threads()
+    start, threads = time.perf_counter(), min(config.get_num_threads(), config.n_processors())
     counts = sorted({1, threads})
     caches, sizes_from = caches_of_system(), "the system"
     if not caches:
@@ -216,7 +222,7 @@ def measure() -> Machine:
         todo["product", dtype, n] = partial(_core.product_peak, n, dtype)
         for name in FUNCTIONS:
             todo["functions", dtype, name, n] = partial(_core.function_peak, n, dtype, name)
-    found = _in_rounds(todo)
+    found, complete = _in_rounds(todo)
     read, write, latency = (_tree(found, kind) for kind in ("read", "write", "latency"))
     named = [(f"L{i}", size, shared) for i, (size, shared) in enumerate(caches, 1)]
     return Machine(
@@ -234,12 +240,24 @@ def measure() -> Machine:
         waking=found["waking",],
         seconds=time.perf_counter() - start,
         when=time.strftime("%Y-%m-%d %H:%M"),
+        complete=complete,
     )
 
 
 # ---- kept until the machine starts again -----------------------------------------------------------------
 
 _known: dict[tuple[Any, ...], Machine] = {}
+_one_at_a_time = threading.Lock()
+
+
+def _forked() -> None:
+    """The thread that held the lock may not be in the child."""
+    global _one_at_a_time
+    _one_at_a_time = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _boot() -> str | None:
@@ -251,6 +269,7 @@ def _boot() -> str | None:
 
 
 def _file(key: tuple[Any, ...]) -> Path:
+    """RuntimeError where there is no home directory."""
     folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(folder) / "vgfast" / f"machine-{'-'.join(map(str, key))}.json"
 
@@ -281,28 +300,34 @@ def _from_dict(data: dict[str, Any]) -> Machine:
     return Machine(**{**data, "levels": levels, "product": products, **trees, **singles})
 
 
-def _read(path: Path, boot: str) -> Machine | None:
+def _kept(key: tuple[Any, ...], boot: str) -> Machine | None:
+    """What was written since the machine started; None if that is not all there, as it was written."""
     try:
-        kept = json.loads(path.read_text())
-        return _from_dict(kept["limits"]) if kept["boot"] == boot else None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # none, or not as it was written
+        kept = json.loads(_file(key).read_text())
+        found = _from_dict(kept["limits"])
+        whole = found.fma[found.isa].keys() == found.product.keys() == found.functions.keys() == set(_core.DTYPES)
+        return found if kept["boot"] == boot and found.isa == _core.isa() and whole and found.levels else None
+    except Exception:  # whatever somebody has written there: it is measured again
         return None
 
 
-def _write(path: Path, boot: str, machine: Machine) -> None:
+def _keep(key: tuple[Any, ...], boot: str, machine: Machine) -> None:
     """Whole or not at all; and where that cannot be, it is measured again next time."""
-    with suppress(OSError):
+    with suppress(OSError, RuntimeError):
+        path = _file(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:
             json.dump({"boot": boot, "limits": machine.to_dict()}, file)
-        os.replace(file.name, path)
+            file.flush()
+            path.unlink(missing_ok=True)
+            os.link(file.name, path)
 
 
 def limits(refresh: bool = False) -> Machine:
     """The limits of this machine for the threads that calls may use now; measured if they are not known since its last
     start, or with refresh.
 
-    They are kept under ``$XDG_CACHE_HOME`` or ``~/.cache``, in ``vgfast``.
+    They are kept under ``$XDG_CACHE_HOME`` or ``~/.cache``, in ``vgfast``; not if they are not ``complete``.
 
     >>> from vgfast import machine
     >>> here = machine.limits()
@@ -313,15 +338,17 @@ def limits(refresh: bool = False) -> Machine:
 
     boot = _boot()
     key = (__version__, _core.isa(), config.get_num_threads())
-    if not refresh and key not in _known and boot is not None:
-        kept = _read(_file(key), boot)
-        if kept is not None:
-            _known[key] = kept
-    if refresh or key not in _known:
-        _known[key] = measure()
-        if boot is not None:
-            _write(_file(key), boot, _known[key])
-    return _known[key]
+    with _one_at_a_time:
+        found = None if refresh else _known.get(key)
+        if found is None and not refresh and boot is not None:
+            found = _kept(key, boot)
+        if found is None:
+            found = measure()
+            if found.complete and boot is not None:
+                _keep(key, boot, found)
+        if found.complete:
+            _known[key] = found
+        return found
 
 
 # ---- showing ---------------------------------------------------------------------------------------------
@@ -333,8 +360,16 @@ def _with_spread(measured: Measured, unit: float) -> str:
     >>> _with_spread(Measured(102.4e9, 99e9, 103.4e9), 1e9), _with_spread(Measured(4.04e9, 4e9, 4.1e9), 1e9)
     ('102 (99.0-103)', '4.04 (4.00-4.10)')
     """
-    low, median, high = (f"{value / unit:#.3g}".rstrip(".") for value in (measured.low, measured.median, measured.high))
+    values = [value / unit for value in (measured.low, measured.median, measured.high)]
+    low, median, high = (f"{v:#.3g}".rstrip(".") if v < 999.5 else f"{v:.0f}" for v in values)
     return f"{median} ({low}-{high})"
+
+
+def lack_of_memory(n_bytes: float) -> str:
+    """That so much would be more than half of what is free, in words; "" if it is not."""
+    if n_bytes <= config.free_memory() / 2:
+        return ""
+    return f"it would take {size_text(n_bytes)} of memory, more than half of what is free"
 
 
 def size_text(n_bytes: float) -> str:
@@ -355,6 +390,8 @@ def lines(machine: Machine) -> list[str]:
     counts = sorted({1, machine.threads})
     threads = "".join(f"{n} thread{'s' * (n > 1)}".rjust(20) for n in counts)
     text = [f"Medians of {ROUNDS} rounds, and their quartiles; {machine.when}, in {machine.seconds:.1f} s."]
+    if not machine.complete:
+        text.append("Not all threads took part, as another call had them: these limits are not kept.")
     text += ["", f"{'multiply-adds, GFLOP/s':<24}{threads}"]
     for isa, of in machine.fma.items():
         for dtype, by_threads in of.items():

@@ -3,15 +3,17 @@
 For B rows and a layer of m inputs and n outputs, with plain SGD, an operation being +, -, x, / or a comparison of two
 numbers (so that a multiply-add is two), and a function exp, log or tanh:
 
-    forward        z = a W           2 B m n operations; reads a and W, writes z
-    activation     phi(z + b)        B n to add b, and phi's; reads b, writes phi' where it is kept (sigmoid, tanh)
-                   d ∘ phi'          of hidden layers, on the way back; reads phi' or, of the ReLUs, the outputs
+    forward        z = a W           2 B m n operations; reads a and W
+    activation     phi(z + b)        B n to add b, and phi's; reads b, writes the outputs, and phi' where it is kept
+                                     (sigmoid, tanh)
+                   d ∘ phi'          of hidden layers, on the way back; reads phi' or, of the ReLUs, the outputs,
+                                     writes delta
     loss           and delta_L       of the last layer only
-    dX             delta Wᵀ          2 B m n, which layer 1 does not need; reads delta and W, writes d
+    dX             delta Wᵀ          2 B m n, which layer 1 does not need; reads delta and W
     dW + update    W -= lr aᵀ delta  2 B m n and 2 m n; B n and 2 n for b; reads a, delta, W, b, writes W, b
 
 The bytes are the least: every number read once and written once in its phase, where all that is in between stays in
-registers and the nearest cache. A finished z or d is given its activation there, so that this does not read it again.
+registers and the nearest cache. So do z and d, tile by tile, until their activation writes them.
 ``vgfast.loops`` does the same step number by number, which is how the counts are checked.
 """
 
@@ -80,17 +82,18 @@ def _layer(l: int, m: int, n: int, activation: str, B: int, item: int, last: boo
     product = 2 * B * m * n
     phi, functions = _PHI[activation]
     kept = B * n * item if activation in KEPT else 0
-    activate = [Part(B * n * (1 + phi), B * n * functions, read=n * item, written=kept)]
-    if not last and activation != "identity":
-        activate.append(Part(B * n * _BACK[activation], read=B * n * item))
+    out = B * n * item
+    activate = [Part(B * n * (1 + phi), B * n * functions, read=n * item, written=out + kept)]
+    if not last:
+        activate.append(Part(B * n * _BACK[activation], read=out if _BACK[activation] else 0, written=out))
     rows = [
-        Row(l, "forward", (B, m, n), (Part(product, read=(B * m + m * n) * item, written=B * n * item),)),
+        Row(l, "forward", (B, m, n), (Part(product, read=(B * m + m * n) * item),)),
         Row(l, "activation", (B, n), tuple(activate)),
     ]
     if last:
         rows.append(Row(l, "loss", (B, n), (_loss(loss, B, n, item),)))
     if l > 1:
-        rows.append(Row(l, "dX", (B, n, m), (Part(product, read=(B * n + m * n) * item, written=B * m * item),)))
+        rows.append(Row(l, "dX", (B, n, m), (Part(product, read=(B * n + m * n) * item),)))
     gradient = Part(product + B * n, read=(B * m + B * n) * item)
     update = Part(2 * (m * n + n), read=(m * n + n) * item, written=(m * n + n) * item)
     return [*rows, Row(l, "dW + update", (m, B, n), (gradient, update))]
@@ -102,14 +105,19 @@ def rows_of(sizes: Sequence[int], activations: Sequence[str], loss: str, B: int,
 
     >>> forward = rows_of([784, 30, 10], ["sigmoid"], "cross_entropy", 10, 4)[1]
     >>> forward.phase, forward.shape, forward.flops, forward.read, forward.written
-    ('forward', (10, 784, 30), 470400, 125440, 1200)
+    ('forward', (10, 784, 30), 470400, 125440, 0)
     """
     x = B * sizes[0] * item
-    rows = [Row(0, "gather", (B, sizes[0]), (Part(read=x + B * _SAMPLE, written=x),))]
+    rows = [Row(0, "gather", (B, sizes[0]), (Part(read=x + B * _SAMPLE), Part(written=x)))]
     kinds = (*activations, "identity")
     for l, ((m, n), activation) in enumerate(zip(pairwise(sizes), kinds, strict=True), 1):
         rows += _layer(l, m, n, activation, B, item, l == len(kinds), loss)
     return rows
+
+
+def n_params(sizes: Sequence[int]) -> int:
+    """Weights and biases."""
+    return sum(m * n + n for m, n in pairwise(sizes))
 
 
 def working_set(sizes: Sequence[int], activations: Sequence[str], B: int, item: int) -> int:
@@ -118,6 +126,5 @@ def working_set(sizes: Sequence[int], activations: Sequence[str], B: int, item: 
     >>> working_set([784, 30, 10], ["sigmoid"], 10, 4)
     131200
     """
-    params = sum(m * n + n for m, n in pairwise(sizes))
     kept = sum(n for n, activation in zip(sizes[1:], activations, strict=False) if activation in KEPT)
-    return item * (params + B * (sizes[0] + 2 * sum(sizes[1:]) + kept))
+    return item * (n_params(sizes) + B * (sizes[0] + 2 * sum(sizes[1:]) + kept))

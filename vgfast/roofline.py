@@ -3,7 +3,8 @@
 The limit of a part is the longest of its operations at the peak of multiply-adds, its functions at the rate of the
 activations, and its bytes at the bandwidth of where they are. What is predicted is the same with the peak of a product
 in place of that of multiply-adds: what the kernel of the products does at best, with operands that are near, which is
-less by its loads and by the beginning and end of its tiles.
+less by its loads and by the beginning and end of its tiles. It is reached by products of middle size, with some hundred
+rows, inputs and outputs. Of few rows or few outputs, tiles and vectors are not filled, and the product takes longer.
 """
 
 from __future__ import annotations
@@ -48,11 +49,13 @@ class Roofs:
             (part.read / read + part.written / write, level.name),
         )
 
-    def limit(self, parts: Sequence[Part], activation: str, level: Level) -> tuple[float, str]:
-        """Seconds of all parts, one after the other, whose data are in this level; and what bounds the longest."""
-        times = [self._longest(part, activation, level, self.peak) for part in parts]
+    def limit(self, parts: Sequence[Part], activation: str, levels: Sequence[Level]) -> tuple[float, str]:
+        """Seconds of all parts, one after the other, each with its data in a level; and what bounds the longest."""
+        each = zip(parts, levels, strict=True)
+        times = [self._longest(part, activation, level, self.peak) for part, level in each]
         return sum(seconds for seconds, _ in times), max(times)[1]
 
-    def predicted(self, parts: Sequence[Part], activation: str, level: Level) -> float:
+    def predicted(self, parts: Sequence[Part], activation: str, levels: Sequence[Level]) -> float:
         """The same at the peak of a product."""
-        return sum(self._longest(part, activation, level, self.product)[0] for part in parts)
+        each = zip(parts, levels, strict=True)
+        return sum(self._longest(part, activation, level, self.product)[0] for part, level in each)

@@ -33,12 +33,10 @@ class Rung(Peer):
         judge = Textbook(self.problem)
         judge.rewind()
         judge.train(1)
-        off, off_change = 0.0, 0.0
-        for (ours, _), (exact, _), first in zip(self.layers(), judge.layers(), self.first.weights, strict=True):
-            distance = np.linalg.norm(np.asarray(ours) - exact)
-            off = max(off, float(distance / np.linalg.norm(exact)))
-            off_change = max(off_change, float(distance / np.linalg.norm(exact - first)))
-        return {"off": off, "off_change": off_change, "seconds": seconds}
+        ours, exact = self.layers(), judge.layers()
+        first = zip(self.first.weights, self.first.biases, strict=True)
+        off, off_change = np.transpose([_off(*layer) for layer in zip(ours, exact, first, strict=True)])
+        return {"off": float(off.max()), "off_change": float(off_change.max()), "seconds": seconds}
 
     def rounds(self, seconds: float) -> dict[str, list[float]]:
         """Of whole epochs, each round of about so long."""
@@ -51,6 +49,15 @@ class Rung(Peer):
             self.train(1)
             epochs += 1
         return (time.perf_counter() - start) / (epochs * self.problem.steps)
+
+
+def _off(ours: tuple[Any, Any], exact: tuple[Any, Any], first: tuple[Any, Any]) -> tuple[float, float]:
+    """How far a layer's weights and biases are off, relative to them and to their change; infinity for NaN."""
+    flat = [np.concatenate([np.ravel(array) for array in layer]) for layer in (ours, exact, first)]
+    distance = float(np.linalg.norm(flat[0] - flat[1]))
+    if not np.isfinite(distance):
+        return np.inf, np.inf
+    return distance / float(np.linalg.norm(flat[1])), distance / float(np.linalg.norm(flat[1] - flat[2]))
 
 
 class Loops(Rung):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from vgfast import _core, config
 from vgfast.machine import Measured
+from vgfast.operations import n_params
 
 if TYPE_CHECKING:
     from vgfast.mlp import MLP
@@ -33,9 +35,23 @@ class Times(NamedTuple):
     product: Measured
 
 
-def n_batches(n_in: int, batch_size: int, item: int) -> int:
-    """How many batches are taken in turn."""
-    return max(2, min(_BATCHES, _DATA // (batch_size * n_in * item)))
+def batch_bytes(sizes: Sequence[int], loss: str, batch_size: int, item: int) -> int:
+    """Of the rows of a batch, what they should come to, and their order."""
+    target = 4 if loss == "cross_entropy" else item * sizes[-1]
+    return batch_size * (item * sizes[0] + target + 8)
+
+
+def n_batches(of_one: int) -> int:
+    """How many batches of so many bytes are taken in turn."""
+    return max(2, min(_BATCHES, _DATA // of_one))
+
+
+def memory(sizes: Sequence[int], loss: str, batch_size: int, item: int) -> int:
+    """Bytes that ``time_steps`` takes, about: data, two copies of the parameters, and, by whole cache lines, outputs,
+    slopes and deltas."""
+    data = batch_bytes(sizes, loss, batch_size, item)
+    columns = sum(-(-n // 16) * 16 for n in sizes)
+    return n_batches(data) * data + item * (2 * n_params(sizes) + 3 * batch_size * columns)
 
 
 class _Steps:
@@ -43,26 +59,32 @@ class _Steps:
 
     def __init__(self, net: MLP, batch_size: int) -> None:
         self.rng = np.random.default_rng(_SEED)
-        self.net, self.n = net, n_batches(net.sizes[0], batch_size, net.dtype.itemsize)
-        self.rows = self.n * batch_size
+        self.net, self.n = net, n_batches(batch_bytes(net.sizes, net.loss, batch_size, net.dtype.itemsize))
+        self.rows, n_out = self.n * batch_size, net.sizes[-1]
         x = self.rng.random((self.rows, net.sizes[0]), net.dtype.type)
-        y = self.rng.random((self.rows, net.sizes[-1]), net.dtype.type)
+        if net.loss == "cross_entropy":
+            y = self.rng.integers(0, n_out, self.rows, np.int32)
+        else:
+            y = self.rng.random((self.rows, n_out), net.dtype.type)
         n_threads = net._core.threads_to_try(batch_size, config.get_num_threads())
         self.workspace = _core.Workspace(net._core, batch_size, n_threads)
         params = _core.aligned(net.n_params, net.dtype)
         params[...] = net.params
         self.run = _core.Run(self.workspace, _core.TRAIN, params)
         self.run.set_optimizer(0.0, 0.0, 0, 0.0, np.inf, np.inf, None)
-        self.run.set_data(x, y.argmax(axis=1).astype(np.int32) if net.loss == "cross_entropy" else y, batch_size)
+        self.run.set_data(x, y, batch_size)
         self._begin()
 
-    def _begin(self) -> None:
+    def _begin(self) -> float:
+        """A new epoch; the seconds that it took to draw its order, which is no part of a step."""
+        start = time.perf_counter()
         self.run.set_epoch(self.rng.permutation(self.rows), np.empty(self.n), np.empty(self.n), 0)
+        return time.perf_counter() - start
 
     def take(self, seconds: float) -> tuple[float, int]:
         """Steps for about so long: the seconds of one, and how many there were."""
-        start, steps = time.perf_counter(), 0
-        while steps == 0 or time.perf_counter() - start < seconds:
+        start, beside, steps = time.perf_counter(), 0.0, 0
+        while steps == 0 or time.perf_counter() - start - beside < seconds:
             first = self.run.step
             status = self.run.go(seconds)
             steps += self.run.step - first
@@ -74,8 +96,8 @@ class _Steps:
                     "smaller weights"
                 )
             elif status == _core.DONE:
-                self._begin()
-        return (time.perf_counter() - start) / steps, steps
+                beside += self._begin()
+        return (time.perf_counter() - start - beside) / steps, steps
 
 
 def time_steps(net: MLP, batch_size: int) -> Times:
@@ -96,8 +118,8 @@ def time_steps(net: MLP, batch_size: int) -> Times:
         steps.run.set_times(None)
         timed.append(seconds)
         counts.append(count)
-        peaks.append(_core.fma_peak(_threads(of_round), net.dtype))
-        products.append(_core.product_peak(_threads(of_round), net.dtype))
+        peaks.append(abs(_core.fma_peak(_threads(of_round), net.dtype)))
+        products.append(abs(_core.product_peak(_threads(of_round), net.dtype)))
     rate = (_core.ticks() - first_tick) / (time.perf_counter() - first_second)
     each = spent.sum(axis=1) / (rate * np.array(counts)[:, None, None])
     phases = {

@@ -233,24 +233,26 @@ def microseconds(seconds: float) -> str:
 def digits(value: float) -> str:
     """Three digits and a letter.
 
-    >>> digits(51380224), digits(1290), digits(37), digits(2.5e12)
-    ('51.4M', '1.29k', '37', '2.5T')
+    >>> digits(51380224), digits(1290), digits(37), digits(2.5e12), digits(4e30)
+    ('51.4M', '1.29k', '37', '2.5T', '4e+30')
     """
-    for letter in ("", "k", "M", "G", "T", "P"):
-        if value < 999.5 or letter == "P":
-            return f"{value:.3g}{letter}" if value < 999.5 else f"{value:.0f}{letter}"
-        value /= 1000
-    raise AssertionError
+    if value >= 999.5e24:
+        return f"{value:.0e}"
+    letters = iter(" kMGTPEZY")
+    letter = next(letters)
+    while value >= 999.5:
+        value, letter = value / 1000, next(letters)
+    return f"{value:.3g}{letter}".rstrip()
 
 
 def duration(seconds: float) -> str:
     """With a unit.
 
-    >>> duration(3.2e-7), duration(0.00123), duration(2), duration(7300)
-    ('0.32 µs', '1.23 ms', '2 s', '2.03 h')
+    >>> duration(3.2e-7), duration(0.00123), duration(2), duration(7300), duration(4e12)
+    ('0.32 µs', '1.23 ms', '2 s', '2.03 h', '1.27e+05 y')
     """
-    for unit, size in (("h", 3600), ("s", 1), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= (3600 if unit == "h" else size) or unit == "µs":
+    for unit, size in (("y", 31556952), ("h", 3600), ("s", 1), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size or unit == "µs":
             return f"{seconds / size:.3g} {unit}"
     raise AssertionError
 
@@ -294,12 +296,14 @@ def _column_time(seconds: float) -> str:
 
 
 def _two_digits(value: float) -> str:
-    """Two digits, or all that are before the point.
+    """Two digits, or all that are before the point; in five places.
 
-    >>> _two_digits(0.1667), _two_digits(38.02), _two_digits(204.4)
-    ('0.17', '38', '204')
+    >>> [_two_digits(x) for x in (0.1667, 38.02, 204.4, 250000, 0.0, 0.0021)]
+    ['0.17', '38', '204', '250k', '0', '<.01']
     """
-    return f"{value:.2g}" if value < 99.5 else f"{value:.0f}"
+    if 0 < value < 0.00995:
+        return "<.01"
+    return f"{value:.2g}" if value < 99.5 else f"{value:.0f}" if value < 9999.5 else digits(value)
 
 
 def _cost_heads(measured: bool) -> list[str]:
