@@ -221,12 +221,12 @@ example: vgfast cost 784 256 128 10 --batch 128
 
                       least  FLOP predicted  measured GFLOP    GB    of
                FLOPs  bytes /byte        µs        µs    /s    /s limit bound by
-   forward     51.4M  1.34M    38       274       298   172   4.5    84% compute
+   forward     51.4M   1.2M    43       277       297   173   4.1   85% compute
 
   Layer 1 forward, 128 x 784 times 784 x 256, is 2 x 128 x 784 x 256 = 51.4
-  million operations on 1.34 MB: 38 a byte. 274 µs is what the products' kernel
-  would need at its best; it took 298. Multiply-adds alone, 205 GFLOP/s here,
-  would be 84% of that, and they, not memory, set the pace.
+  million operations on 1.2 MB: 43 a byte. 277 µs is what the products' kernel
+  would need at its best; it took 297. Multiply-adds alone, 204 GFLOP/s here,
+  would be 85% of that, and they, not memory, set the pace.
 with a picture: vgfast cost 784 256 128 10 --batch 128 --out /tmp
 too large to build: vgfast cost 1000000 1000000 10 --static""",
     )
@@ -258,10 +258,10 @@ example: vgfast ladder --sizes 64 128 64 10 --batch 64 --out /tmp
   for example,
 
                                   a step   x last   x first   GFLOP/s  of peak
-  + SIMD: AVX2                   12.7 ms     7.79       758      10.2     5.0%
+  + SIMD: AVX2                   13.1 ms     7.79       729      9.81     4.8%
 
-  that with vectors a step takes 12.7 ms: 7.79 times as fast as plain C on the
-  rung before, 758 times as fast as loops in Python, and still 5% of the peak.""",
+  that with vectors a step takes 13.1 ms: 7.79 times as fast as plain C on the
+  rung before, 729 times as fast as loops in Python, and still 4.8% of the peak.""",
     )
     ladder.add_argument(
         "--sizes", type=int, nargs="+", metavar="SIZE", help="inputs, hidden units, outputs (default: 784 256 128 10)"

@@ -109,15 +109,18 @@ def time_steps(net: MLP, batch_size: int) -> Times:
     once, _ = steps.take(SECONDS)  # memory is touched, and the number of threads found
     rounds = max(ROUNDS_LEAST, min(ROUNDS, int(_TOTAL / (2 * max(once, SECONDS)))))
     spent = np.zeros((rounds, steps.workspace.n_threads, len(net.sizes), len(_core.PHASES)))
-    plain, timed, peaks, products, counts = [], [], [], [], []
+    plain: list[float] = []
+    timed: list[float] = []
+    peaks, products, counts = [], [], []
     first_tick, first_second = _core.ticks(), time.perf_counter()
-    for of_round in spent:
-        plain.append(steps.take(SECONDS)[0])
-        steps.run.set_times(of_round)
-        seconds, count = steps.take(SECONDS)
-        steps.run.set_times(None)
-        timed.append(seconds)
-        counts.append(count)
+    for number, of_round in enumerate(spent):
+        # Who comes after the peaks finds colder caches: each in turn.
+        for on in (False, True) if number % 2 else (True, False):
+            steps.run.set_times(of_round if on else None)
+            seconds, count = steps.take(SECONDS)
+            (timed if on else plain).append(seconds)
+            if on:
+                counts.append(count)
         peaks.append(abs(_core.fma_peak(_threads(of_round), net.dtype)))
         products.append(abs(_core.product_peak(_threads(of_round), net.dtype)))
     rate = (_core.ticks() - first_tick) / (time.perf_counter() - first_second)
