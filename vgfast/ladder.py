@@ -21,7 +21,7 @@ from vgfast.machine import lack_of_memory
 from vgfast.operations import n_params
 from vgfast.peers import Problem
 from vgfast.stopwatch import batch_bytes, n_batches
-from vgfast.tables import duration
+from vgfast.tables import as_factor, duration
 
 SIZES, BATCH = (784, 256, 128, 10), 128
 SECONDS = 0.15  # of a round
@@ -231,30 +231,12 @@ def heading(problem: Problem) -> list[str]:
     return [*textwrap.wrap(about, WIDTH), "", titles]
 
 
-def _times(factor: float | None) -> str:
-    """Three digits, or all that are before the point.
-
-    >>> _times(12345.6), _times(0.123), _times(None)
-    ('12,346', '0.12', '')
-    """
-    return (
-        ""
-        if factor is None
-        else f"{factor:,.0f}"
-        if factor >= 99.5
-        else f"{factor:.3g}"
-        if factor >= 1
-        else f"{factor:.2f}"
-    )
-
-
 def rung_lines(rung: dict[str, Any]) -> list[str]:
     """A line of numbers, and why."""
     if rung["available"]:
         share = rung["share_of_peak"]
-        numbers = (
-            f"{duration(rung['seconds_per_step']):>10}{_times(rung['over_last']):>9}{_times(rung['over_first']):>10}"
-        )
+        last, first = as_factor(rung["over_last"]), as_factor(rung["over_first"])
+        numbers = f"{duration(rung['seconds_per_step']):>10}{last:>9}{first:>10}"
         numbers += f"{rung['flops_per_second'] / 1e9:>10.3g}{f'{share:.1%}' if share > 0.001 else f'{share:.0e}':>9}"
         lines = [f"{rung['name']:<28}{numbers}"]
         if not rung["agrees"]:
@@ -275,7 +257,7 @@ def summary(result: dict[str, Any]) -> list[str]:
     if all(rung["agrees"] for rung in climbed):
         worst = max(rung["off"] for rung in climbed)
         agree = f"the weights of all rungs agree with the textbook's in float64, to {worst:.0e} of them"
-    factor = _times(climbed[0]["seconds_per_step"] / climbed[-1]["seconds_per_step"])
+    factor = as_factor(climbed[0]["seconds_per_step"] / climbed[-1]["seconds_per_step"])
     threads = f"{result['threads']} thread{'s' * (result['threads'] > 1)}"
     text = (
         f"From the first rung to the last: {factor} times as fast. After {result['steps']} steps {agree}. Peak: "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vgfast.history import History
-from vgfast.tables import duration, microseconds
+from vgfast.tables import as_factor, duration, microseconds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -130,8 +130,8 @@ def roofline(cost: CostReport) -> Figure:
         if free[i]:
             layers = [rows[k].layer for k in np.flatnonzero(near)]
             text = f"{min(layers)}-{max(layers)}" if len(set(layers)) > 1 else f"{layers[0]}"
-            right = float(np.sqrt(sizes[near].max())) / 2 + 3
-            ax.annotate(text, (x[i], y[i]), (right, -3), textcoords="offset points", size=9)
+            below = float(np.sqrt(sizes[near].max())) / 2 + 10
+            ax.annotate(text, (x[i], y[near].min()), (0, -below), textcoords="offset points", size=9, ha="center")
             free &= ~near
     ax.set_xscale("log")
     ax.set_yscale("log")
@@ -161,7 +161,7 @@ def ladder(result: dict[str, Any], path: Path) -> None:
     colours = ["#e69f00" if "csrc" not in rung["file"] else "#0072b2" for rung in rungs]
     ax.barh(range(len(rungs)), seconds, color=colours, alpha=0.85)
     for i, rung in enumerate(rungs):
-        gain = "" if rung["over_last"] is None else f", x {rung['over_last']:.2g}"
+        gain = "" if rung["over_last"] is None else f", x {as_factor(rung['over_last'])}"
         ax.annotate(f"{duration(seconds[i])}{gain}", (seconds[i], i), (5, -3), textcoords="offset points", size=9)
     ax.set_xscale("log")
     ax.set_xlim(min(seconds) / 3, max(seconds) * 8)

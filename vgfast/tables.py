@@ -257,6 +257,17 @@ def duration(seconds: float) -> str:
     raise AssertionError
 
 
+def as_factor(factor: float | None) -> str:
+    """How many times as fast: three digits, or all that are before the point.
+
+    >>> as_factor(12345.6), as_factor(1.0345), as_factor(0.123), as_factor(None)
+    ('12,346', '1.03', '0.12', '')
+    """
+    if factor is None:
+        return ""
+    return f"{factor:,.0f}" if factor >= 99.5 else f"{factor:.3g}" if factor >= 1 else f"{factor:.2f}"
+
+
 def _alike_layers(report: CostReport) -> list[list[int]]:
     """Layers, in runs of those whose rows are the same work."""
     of_layer = {l: tuple(r for r in report.rows if r.layer == l) for l in range(len(report.sizes))}
