@@ -160,7 +160,7 @@ def measure(problem: Problem, progress: Callable[[dict[str, Any]], Any] = lambda
     threads = config.get_num_threads()
     # The best of some: what a machine does beside can only make it less, and two idle processors took 50 ms to
     # come to their speed.
-    peak = max(_core.fma_peak(threads) for _ in range(10))
+    peak = max(_core.fma_peak(min(threads, config.n_processors())) for _ in range(10))
     found: list[dict[str, Any]] = []
     for rung in RUNGS:
         entry: dict[str, Any] = {"name": rung.name, "what": rung.what, "file": rung.file}

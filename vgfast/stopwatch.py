@@ -121,8 +121,9 @@ def time_steps(net: MLP, batch_size: int) -> Times:
             (timed if on else plain).append(seconds)
             if on:
                 counts.append(count)
-        peaks.append(abs(_core.fma_peak(_threads(of_round), net.dtype)))
-        products.append(abs(_core.product_peak(_threads(of_round), net.dtype)))
+        busy = min(_threads(of_round), config.n_processors())
+        peaks.append(abs(_core.fma_peak(busy, net.dtype)))
+        products.append(abs(_core.product_peak(busy, net.dtype)))
     rate = (_core.ticks() - first_tick) / (time.perf_counter() - first_second)
     each = spent.sum(axis=1) / (rate * np.array(counts)[:, None, None])
     phases = {
