@@ -132,7 +132,14 @@ static void memory_task(void *context, int thread, int n_threads) {
 }
 
 double vg_bandwidth(vg_access access, void *memory, size_t bytes, int n_threads) {
-    call c = {.kernels = vg_kernels_of(VG_F32), .access = access, .memory = memory, .bytes = bytes};
+    int widest = 0; /* else its instructions set the pace in the nearest caches */
+    while (vg_isa_available(widest + 1)) widest++;
+    call c = {
+        .kernels = vg_kernels_named(vg_isa_available(widest), VG_F32),
+        .access = access,
+        .memory = memory,
+        .bytes = bytes,
+    };
     vg_team_run(memory_task, &c, n_threads, VG_MEASURING);
     return told(c.rates[0], n_threads, c.n_threads);
 }

@@ -203,8 +203,9 @@ double vg_product_peak(vg_dtype dtype, void *memory, int n_threads);
 /* Values per second of phi with its derivative, in and out of the L1 cache. */
 double vg_function_peak(vg_dtype dtype, vg_activation activation, int n_threads);
 
-/* Bytes per second, each thread reading or writing `bytes` of its own again and again; memory:
- * n_threads times that many. What is there is lost. */
+/* Bytes per second, each thread reading or writing `bytes` of its own, at least 1, again and again
+ * by the widest instructions that there are; memory: n_threads times that many. What is there is
+ * lost. */
 typedef enum { VG_READ, VG_WRITE } vg_access;
 double vg_bandwidth(vg_access access, void *memory, size_t bytes, int n_threads);
 

@@ -24,7 +24,7 @@ from vgfast.stopwatch import batch_bytes, n_batches
 from vgfast.tables import as_factor, duration
 
 SIZES, BATCH = (784, 256, 128, 10), 128
-SECONDS = 0.15  # of a round
+SECONDS = 0.1  # of a round
 # Of weights, relative, after an epoch in float32; of what the epoch changed in them, it is the sum of some hundred
 # products that are each rounded to 6e-8 of the weights, which are up to 1e4 times as large.
 TOLERANCE, TOLERANCE_CHANGE = 1e-4, 1e-2

@@ -17,7 +17,7 @@ from vgfast.peers import LR, Peer, Textbook, VGFast
 from vgfast.sgd import SGD
 from vgfast.training import Loop, Stepper
 
-ROUNDS = 9
+ROUNDS = 7
 
 
 class Rung(Peer):
