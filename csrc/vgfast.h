@@ -155,8 +155,8 @@ typedef struct {
 
     void *params;   /* (n_params,) */
     void *velocity; /* (n_params,), or NULL without momentum */
-    void *gradient; /* (n_params,), or NULL: written where clip_norm, the mode or a tripped guard
-                     * needs it, else not touched */
+    void *gradient; /* (n_params,), or NULL: written where clip_norm, the mode, a tripped guard or
+                     * `unblocked` needs it, else not touched */
     void *memory;   /* workspace->n_elements */
     double *notes;  /* workspace->n_notes */
     vg_sgd sgd;
