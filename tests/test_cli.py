@@ -82,6 +82,13 @@ def test_demo_without_its_libraries(monkeypatch):
         cli.main(["demo"])
 
 
+def test_pictures_without_matplotlib(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for command in (["cost", "3", "2"], ["ladder", "--sizes", "3", "2"]):
+        with pytest.raises(SystemExit, match=r"which is not installed; install matplotlib with: pip install"):
+            cli.main([*command, "--out", str(tmp_path)])
+
+
 def test_info(capsys):
     assert cli.main(["info", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)

@@ -19,9 +19,10 @@ def _need(command: str, modules: Sequence[str], extra: str) -> None:
             importlib.import_module(module)
         except ImportError as error:
             packages = [{"sklearn": "scikit-learn"}.get(name, name) for name in modules]
+            listed = " and ".join(part for part in (", ".join(packages[:-1]), packages[-1]) if part)
             raise SystemExit(
                 f"vgfast: the {command} needs {error.name or module}, which is not installed; install "
-                f"{', '.join(packages[:-1])} and {packages[-1]} with: pip install 'vgfast[{extra}]'"
+                f"{listed} with: pip install 'vgfast[{extra}]'"
             ) from None
 
 
