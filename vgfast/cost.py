@@ -9,8 +9,8 @@ step, which are off at other times; the peaks are measured in the same rounds. `
 ``bound`` what the limit is, or "overhead" where it is less than half of the time.
 
 In the measured time of a row, n threads count 1/n each: with the time in which they wait for each other, the row
-"meetings" (of one thread "rest"), the rows add up to the time of the step. Of an activation, some 10 ns for each tile of
-the product before it are the timers' own.
+"meetings" (of one thread "rest"), the rows add up to the time of the step. Of an activation, some 10 ns for each tile
+of the product before it are the timers' own.
 """
 
 from __future__ import annotations
