@@ -130,11 +130,13 @@ static void NAME(timed_tail)(void *context, size_t i, size_t j, size_t rows, siz
 
 /* Whether k rows of some cache lines each, ld apart, do not stay in the L1 cache: those that lie a
  * multiple of 4 KiB apart share its 8 or 12 places for a line. Rows of half a page or more need a
- * page each besides. A copy may be twice as large as the L1 cache, as the lines crowd in the L2
- * cache likewise. (16 columns of 784 x 256: a step of 784-256-128-10 took 1.56 and 1.61 ms.) */
+ * page each besides. A copy may be twice as large as the L1 cache where the rows would crowd in an
+ * L2 cache of 512 KiB likewise. (16 columns of 784 x 256: a step of 784-256-128-10 took 1.56 and
+ * 1.61 ms.) */
 static inline int NAME(crowded)(size_t k, size_t ld) {
     const size_t bytes = ld * sizeof(real), power = bytes & (~bytes + 1);
-    return bytes >= 2048 || (power * k > 6 * 4096 && k * NR * sizeof(real) <= 65536);
+    const size_t copy = k * NR * sizeof(real), most = power * k > 512 * 1024 ? 65536 : 32768;
+    return bytes >= 2048 || (power * k > 6 * 4096 && copy <= most);
 }
 
 /* The columns of the next panel, of n that are left: as even as whole vectors allow, because a
