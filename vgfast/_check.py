@@ -195,6 +195,22 @@ def assigned(name: str, value: Any, target: np.ndarray) -> None:
     target[...] = _converted(name, array.reshape(len(array), -1), target.dtype).reshape(target.shape)
 
 
+def dtype(value: Any, options: Sequence[str]) -> np.dtype:
+    """A NumPy dtype or its name, of those that there are."""
+    try:
+        name = str(value) if value is None else np.dtype(value).name
+    except (TypeError, ValueError, SyntaxError):
+        name = str(value)
+    return np.dtype(choice("dtype", name, options))
+
+
+def pair(data: Any) -> tuple[Any, Any]:
+    """validation_data: (X, y)."""
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise TypeError(f"validation_data must be a pair (X, y), got {type(data).__name__}")
+    return data[0], data[1]
+
+
 def outputs(n_outputs: int, loss: str) -> None:
     """A softmax of one output is always 1."""
     if loss == "cross_entropy" and n_outputs == 1:

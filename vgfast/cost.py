@@ -330,7 +330,7 @@ def of_sizes(
     activations = _check.activations(activation, len(sizes) - 2, _core.ACTIVATIONS)
     loss = _check.choice("loss", loss, _core.LOSSES)
     _check.outputs(sizes[-1], loss)
-    kind = mlp._checked_dtype(dtype)
+    kind = _check.dtype(dtype, _core.DTYPES)
     B = _check.integer("batch_size", batch_size, 1, _check.MOST_ELEMENTS)
     here, item = machine.limits(), kind.itemsize
     counted = operations.rows_of(sizes, activations, loss, B, item)

@@ -78,7 +78,7 @@ class MLP:
         self._activations = _check.activations(activation, n_hidden, _core.ACTIVATIONS)
         self._loss = _check.choice("loss", loss, _core.LOSSES)
         _check.outputs(self._sizes[-1], self._loss)
-        self._dtype = _checked_dtype(dtype)
+        self._dtype = _check.dtype(dtype, _core.DTYPES)
         self._rng = np.random.default_rng(rng)
         rules = [init_module.of_layer(init, name) for name in (*self._activations, "identity")]
         self._build()
@@ -196,7 +196,7 @@ class MLP:
         x, t = self._batch(X, y)
         batch_size = _check.batch_size(batch_size, len(x))
         _check.integer("epochs x steps of an epoch", epochs * -(-len(x) // batch_size), 1, _check.MOST_ELEMENTS)
-        validation = None if validation_data is None else self._batch(*_pair(validation_data))
+        validation = None if validation_data is None else self._batch(*_check.pair(validation_data))
         with self._alone("trained"):
             loop = Loop(self, x, t, epochs, batch_size, optimizer, inspect_every, inspect)
             for epoch in range(epochs):
@@ -495,17 +495,3 @@ _PLAIN = SGD()
 # What a net is made of; all else in a subclass's __dict__ is copied as it is.
 _OWN = {"_sizes", "_activations", "_loss", "_dtype", "_rng", "_core", "_params", "_weights", "_biases"}
 _OWN |= {"_lock", "_process", "_stepper", "_last_rows"}
-
-
-def _pair(data: Any) -> tuple[Any, Any]:
-    if not isinstance(data, tuple | list) or len(data) != 2:
-        raise TypeError(f"validation_data must be a pair (X, y), got {type(data).__name__}")
-    return data[0], data[1]
-
-
-def _checked_dtype(dtype: Any) -> np.dtype:
-    try:
-        name = str(dtype) if dtype is None else np.dtype(dtype).name
-    except (TypeError, ValueError, SyntaxError):
-        name = str(dtype)
-    return np.dtype(_check.choice("dtype", name, _core.DTYPES))
