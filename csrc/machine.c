@@ -23,10 +23,9 @@ typedef struct {
  * that one's processor; two threads then did 1.1 threads' work.) */
 typedef double turn(call *c, int thread);
 
-static void measure_rate(call *c, int thread, int n_threads, double warm_up, double long_enough,
-                         turn *turn) {
+static void measure_rate(call *c, int thread, int n_threads, double long_enough, turn *turn) {
     double done = 0, passed = 0;
-    for (const double start = vg_seconds(); vg_seconds() - start < warm_up;) turn(c, thread);
+    for (const double start = vg_seconds(); vg_seconds() - start < WARM_UP;) turn(c, thread);
     for (const double start = vg_seconds(); passed < long_enough; passed = vg_seconds() - start)
         done += turn(c, thread);
     c->rates[thread] = done / passed;
@@ -48,7 +47,7 @@ static double fma_turn(call *c, int thread) {
     return c->kernels->fma_loop(20000, &sink);
 }
 static void fma_task(void *context, int thread, int n_threads) {
-    measure_rate(context, thread, n_threads, WARM_UP, LONG_ENOUGH, fma_turn);
+    measure_rate(context, thread, n_threads, LONG_ENOUGH, fma_turn);
 }
 
 double vg_fma_peak(const char *isa, vg_dtype dtype, int n_threads) {
@@ -79,7 +78,7 @@ static double product_turn(call *c, int thread) {
     return 8.0 * (double)(rows * cols) * PRODUCT_K;
 }
 static void product_task(void *context, int thread, int n_threads) {
-    measure_rate(context, thread, n_threads, WARM_UP, LONG_ENOUGH, product_turn);
+    measure_rate(context, thread, n_threads, LONG_ENOUGH, product_turn);
 }
 
 double vg_product_peak(vg_dtype dtype, void *memory, int n_threads) {
@@ -99,7 +98,7 @@ static double function_turn(call *c, int thread) {
     return 20 * FUNCTION_VALUES;
 }
 static void function_task(void *context, int thread, int n_threads) {
-    measure_rate(context, thread, n_threads, WARM_UP, SHORT, function_turn);
+    measure_rate(context, thread, n_threads, SHORT, function_turn);
 }
 
 double vg_function_peak(vg_dtype dtype, vg_activation activation, int n_threads) {
@@ -128,7 +127,7 @@ static void memory_task(void *context, int thread, int n_threads) {
     call *const c = context;
     /* Written first: untouched pages would all be one. */
     c->kernels->write_loop(c->bytes / sizeof(float), c->memory + (size_t)thread * c->bytes);
-    measure_rate(c, thread, n_threads, WARM_UP, SHORT, memory_turn);
+    measure_rate(c, thread, n_threads, SHORT, memory_turn);
 }
 
 double vg_bandwidth(vg_access access, void *memory, size_t bytes, int n_threads) {

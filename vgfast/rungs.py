@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from vgfast import _core, loops, reference
-from vgfast.mlp import MLP
 from vgfast.peers import LR, Peer, Textbook, VGFast
 from vgfast.sgd import SGD
 from vgfast.training import Loop, Stepper
@@ -109,7 +108,7 @@ class NumPySamples(NumPyBatches):
         self.net.params -= np.float32(LR / len(x)) * total
 
 
-class PlainC(Rung):
+class PlainC(Rung, VGFast):
     """The core without tiles, a call for each step."""
 
     isa = "scalar"
@@ -118,9 +117,7 @@ class PlainC(Rung):
         _core.use_isa(self.isa)
 
     def start(self) -> None:
-        self.net = MLP(self.problem.sizes, self.problem.activation, init="zeros")
-        self.net.params = self.first.params
-        self.optimizer = SGD(lr=LR)
+        super().start()
         one = slice(0, self.problem.batch)
         loop = Loop(self.net, *self.net._batch(self.X[one], self.y[one]), 1, self.problem.batch, self.optimizer, 0)
         loop.use_optimizer()
@@ -128,14 +125,11 @@ class PlainC(Rung):
         loop.run.set_gradient(loop.vector())
         self.stepper = Stepper(loop)
 
-    def train(self, epochs: int) -> None:
+    def train(self, epochs: int, threads: int | None = None, **inspection: Any) -> None:
         for _ in range(epochs):
             for rows in self.batches():
                 if self.stepper.step(self.X[rows], self.y[rows], self.optimizer) is None:
                     raise ValueError("a step of plain C failed")
-
-    def layers(self) -> list[tuple[Any, Any]]:
-        return list(zip(self.net.weights, self.net.biases, strict=True))
 
 
 class PlainAVX2(PlainC):

@@ -221,7 +221,7 @@ def report_html(report: Any) -> str:
     return table + _key(low, high, bool(np.isnan(places).any())) + verdict
 
 
-# ---- showing ---------------------------------------------------------------------------------------------
+# ---- what a step costs ---------------------------------------------------------------------------------
 
 
 def microseconds(seconds: float) -> str:
