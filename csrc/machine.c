@@ -18,9 +18,18 @@ typedef struct {
     int n_threads; /* that took part */
 } call;
 
-/* A thread's rate, of what it does again and again; that of all goes to the first. (No meeting
- * before it: who waits for a thread that has yet to wake up falls asleep, and may itself wake up on
- * that one's processor; two threads then did 1.1 threads' work.) */
+/* A thread's rate, once all are done; that of all together goes to the first. */
+static void tell_rate(call *c, int thread, int n_threads, double rate) {
+    c->rates[thread] = rate;
+    vg_team_meet(n_threads);
+    if (thread > 0) return;
+    c->n_threads = n_threads;
+    for (int t = 1; t < n_threads; t++) c->rates[0] += c->rates[t];
+}
+
+/* The rate of what a thread does again and again. (No meeting before it: who waits for a thread that
+ * has yet to wake up falls asleep, and may itself wake up on that one's processor; two threads then
+ * did 1.1 threads' work.) */
 typedef double turn(call *c, int thread);
 
 static void measure_rate(call *c, int thread, int n_threads, double long_enough, turn *turn) {
@@ -28,11 +37,7 @@ static void measure_rate(call *c, int thread, int n_threads, double long_enough,
     for (const double start = vg_seconds(); vg_seconds() - start < WARM_UP;) turn(c, thread);
     for (const double start = vg_seconds(); passed < long_enough; passed = vg_seconds() - start)
         done += turn(c, thread);
-    c->rates[thread] = done / passed;
-    vg_team_meet(n_threads);
-    if (thread > 0) return;
-    c->n_threads = n_threads;
-    for (int t = 1; t < n_threads; t++) c->rates[0] += c->rates[t];
+    tell_rate(c, thread, n_threads, done / passed);
 }
 
 static double told(double value, int wanted, int n_threads) {
@@ -107,6 +112,8 @@ double vg_function_peak(vg_dtype dtype, vg_activation activation, int n_threads)
     return told(c.rates[0], n_threads, c.n_threads);
 }
 
+enum { LINE = 64 };
+
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
 static double memory_turn(call *c, int thread) {
@@ -130,23 +137,63 @@ static void memory_task(void *context, int thread, int n_threads) {
     measure_rate(c, thread, n_threads, SHORT, memory_turn);
 }
 
-double vg_bandwidth(vg_access access, void *memory, size_t bytes, int n_threads) {
-    int widest = 0; /* else its instructions set the pace in the nearest caches */
+/* By the widest instructions, or they set the pace in the nearest caches. */
+static call with_memory(void *memory, size_t bytes) {
+    int widest = 0;
     while (vg_isa_available(widest + 1)) widest++;
-    call c = {
-        .kernels = vg_kernels_named(vg_isa_available(widest), VG_F32),
-        .access = access,
-        .memory = memory,
-        .bytes = bytes,
-    };
+    const vg_kernels *const kernels = vg_kernels_named(vg_isa_available(widest), VG_F32);
+    return (call){.kernels = kernels, .memory = memory, .bytes = bytes};
+}
+
+double vg_bandwidth(vg_access access, void *memory, size_t bytes, int n_threads) {
+    call c = with_memory(memory, bytes);
+    c.access = access;
     vg_team_run(memory_task, &c, n_threads, VG_MEASURING);
+    return told(c.rates[0], n_threads, c.n_threads);
+}
+
+/* Line by line down the columns of a matrix, as products read panels and write tiles. */
+enum { EXCHANGES = 100, ROW = 1024 };
+
+static double read_columns(const char *matrix, size_t bytes) {
+    double sum = 0;
+    for (size_t column = 0; column < ROW; column += LINE)
+        for (size_t row = 0; row < bytes; row += ROW)
+            sum += *(const double *)(const void *)(matrix + row + column);
+    return sum;
+}
+static void write_columns(char *matrix, size_t bytes, double value) {
+    for (size_t column = 0; column < ROW; column += LINE)
+        for (size_t row = 0; row < bytes; row += ROW)
+            *(double *)(void *)(matrix + row + column) = value;
+}
+
+static void exchange_task(void *context, int thread, int n_threads) {
+    call *const c = context;
+    char *const mine = c->memory + (size_t)thread * c->bytes;
+    const char *const others = c->memory + (size_t)((thread + 1) % n_threads) * c->bytes;
+    double passed = 0, value = 0;
+    for (int i = -EXCHANGES; i < EXCHANGES; i++) { /* the first half to warm up */
+        const double start = vg_seconds();
+        write_columns(mine, c->bytes, value);
+        const double written = vg_seconds();
+        vg_team_meet(n_threads);
+        const double met = vg_seconds();
+        value = read_columns(others, c->bytes);
+        if (i >= 0) passed += vg_seconds() - met + written - start;
+        vg_team_meet(n_threads);
+    }
+    tell_rate(c, thread, n_threads, 2 * EXCHANGES * (double)c->bytes / passed);
+}
+
+double vg_exchange_bandwidth(void *memory, size_t bytes, int n_threads) {
+    call c = with_memory(memory, bytes);
+    vg_team_run(exchange_task, &c, n_threads, VG_MEASURING);
     return told(c.rates[0], n_threads, c.n_threads);
 }
 
 /* A ring through all lines of the memory in random order, so that nothing can be fetched ahead
  * (Sattolo, "An algorithm to generate a random cyclic permutation", 1986). */
-enum { LINE = 64 };
-
 static void **lay_ring(char *memory, size_t lines, uint32_t *order) {
     uint64_t seed = 1;
     for (size_t i = 0; i < lines; i++) order[i] = (uint32_t)i;

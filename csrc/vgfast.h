@@ -209,6 +209,11 @@ double vg_function_peak(vg_dtype dtype, vg_activation activation, int n_threads)
 typedef enum { VG_READ, VG_WRITE } vg_access;
 double vg_bandwidth(vg_access access, void *memory, size_t bytes, int n_threads);
 
+/* Bytes per second, each thread writing `bytes` of its own, a multiple of 1024, which another has
+ * read, and reading what that one has written, line by line down the columns of a matrix; memory as
+ * above. */
+double vg_exchange_bandwidth(void *memory, size_t bytes, int n_threads);
+
 /* Seconds of a load that waits for the one before, anywhere in memory; order: room for a number
  * for each 64 bytes, of which there are some. What is there is lost. */
 double vg_latency(void *memory, size_t bytes, uint32_t *order);

@@ -2,13 +2,15 @@
 
 import json
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast import _core, cost, training
+from vgfast import _core, cost, machine, operations, training
 from vgfast.bench import WORKLOADS
+from vgfast.roofline import Roofs
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +88,8 @@ def test_rows_add_up_to_the_step_and_timers_cost_little():
 
 @pytest.mark.parametrize("workload", ["mnist", "deepwide"])
 def test_predictions_are_near(workload):
-    """Of rows that take over 5 % of the step. (On a quiet machine they are within 25 %; half is what other work on the
-    same processors has come to.)"""
+    """Of rows that take over 5 % of the step. (They were within 25 % in 57 of 60 runs on a shared machine; the rest is
+    for other work on the same processors, and for other processors.)"""
     p = WORKLOADS[workload]
     net = vg.MLP(p.sizes, p.activation, rng=0)
 
@@ -95,9 +97,27 @@ def test_predictions_are_near(workload):
         rows = net.cost(p.batch).rows
         whole = sum(row.seconds for row in rows)
         ratios = [r.predicted / r.measured.median for r in rows if r.seconds > 0.05 * whole and r.flops]
-        return len(ratios) >= 2 and all(0.5 < ratio < 1.5 for ratio in ratios), ratios
+        return len(ratios) >= 2 and all(0.65 < ratio < 1.35 for ratio in ratios), ratios
 
     attempts(measure)
+
+
+def test_what_threads_exchange_takes_time():
+    """Of W in forward every thread needs what others have changed; of the rest of it, each takes a share."""
+    parts = operations.rows_of([20, 30, 5], ["relu"], "cross_entropy", 8, 4)
+    forward, update = (next(row for row in parts if row.phase == phase) for phase in ("forward", "dW + update"))
+    here = machine.limits()
+    quick = {n: replace(Roofs.of(here, "float32", 1), threads=n, exchange=np.inf) for n in (1, 2, 4)}
+    for row, moved in (
+        (forward, lambda n: (n - 1) * 4 * 600),
+        (update, lambda n: (n - 1) / n * 4 * (8 * 50 + 2 * 630)),
+    ):
+        levels = [here.levels[0]] * len(row.parts)
+        for n, roofs in quick.items():
+            alone = roofs.predicted(row.parts, "relu", levels)
+            assert replace(roofs, exchange=1e9).predicted(row.parts, "relu", levels) - alone == pytest.approx(
+                moved(n) / 1e9, rel=1e-6
+            )
 
 
 def test_the_report_says_what_it_is(report):

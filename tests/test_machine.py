@@ -113,6 +113,8 @@ def test_what_is_measured_makes_sense(measured):
     assert latencies[-1] > 4 * latencies[0]
     if measured.threads > 1:
         assert 0 < measured.meeting.median < 1e-3
+        # From another processor's caches, no more than from one's own.
+        assert 1e8 < measured.exchange.median < measured.levels[0].read[measured.threads].median
         assert 0 < measured.waking.median < 1e-1
 
 
@@ -229,6 +231,7 @@ def test_a_team_that_another_call_has_is_told_of():
             rates.append(_core.fma_peak(2))
         assert min(rates) < 0
         assert _core.fma_peak(2) > 0
+        assert machine.exchange(2) > 0
         assert _core.meeting_seconds(2) > 0
         assert _core.waking_seconds(2) > 0
 

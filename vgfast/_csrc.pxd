@@ -79,6 +79,7 @@ cdef extern from "vgfast.h" nogil:
     double vg_product_peak(vg_dtype dtype, void *memory, int n_threads)
     double vg_function_peak(vg_dtype dtype, vg_activation activation, int n_threads)
     double vg_bandwidth(vg_access access, void *memory, size_t bytes, int n_threads)
+    double vg_exchange_bandwidth(void *memory, size_t bytes, int n_threads)
     double vg_latency(void *memory, size_t bytes, uint32_t *order)
     double vg_meeting_seconds(int n_threads)
     double vg_waking_seconds(int n_threads)

@@ -47,6 +47,15 @@ def bandwidth(str access, memory, size_t n_bytes, int n_threads):
     return rate
 
 
+def exchange_bandwidth(memory, size_t n_bytes, int n_threads):
+    """Bytes per second that threads write and then read of each other, n_bytes each, by columns; a multiple of 1024."""
+    cdef void *start = address(memory, n_bytes * n_threads, 1)
+    cdef double rate
+    with nogil:
+        rate = c.vg_exchange_bandwidth(start, n_bytes, n_threads)
+    return rate
+
+
 def latency(memory, size_t n_bytes):
     """Seconds of a load that waits for the one before, anywhere in n_bytes of memory, 64 or more."""
     cdef void *start = address(memory, n_bytes, 1)

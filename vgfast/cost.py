@@ -4,9 +4,10 @@ Each row is one phase of one layer, as ``vgfast.operations`` counts it. ``limit`
 the longest of its operations at the peak of multiply-adds, its exps and tanhs at the rate of the activations, and its
 bytes at the bandwidth of the nearest cache that holds all that the step comes back to (of dW + update, first for the
 gradient, then for its update, as one follows the other). ``predicted`` is the same at the peak of a product, which the
-kernel reaches where its operands are near (see ``vgfast.roofline``). What is measured is told by timers within the
-step, which are off at other times; the peaks are measured in the same rounds. ``share`` is limit over measured, and
-``bound`` what the limit is, or "overhead" where it is less than half of the time.
+kernel reaches where its operands are near, with what threads exchange (see ``vgfast.roofline``). What is measured is
+told by timers within the step, which are off at other times; the rates of a prediction are measured in the same
+rounds. ``share`` is limit over measured, and ``bound`` what the limit is, or "overhead" where it is less than half of
+the time.
 
 In the measured time of a row, n threads count 1/n each: with the time in which they wait for each other, the row
 "meetings" (of one thread "rest"), the rows add up to the time of the step. Of an activation, some 10 ns for each tile
@@ -368,4 +369,4 @@ def of_sizes(
     times = stopwatch.time_steps(net, B)
     roofs = Roofs.of(here, kind.name, times.threads)
     peak = max(times.peak.median, times.product.median)  # which is multiply-adds, too
-    return report(replace(roofs, peak=peak, product=times.product.median), times)
+    return report(replace(roofs, peak=peak, product=times.product.median, exchange=times.exchange.median), times)

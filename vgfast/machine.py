@@ -33,6 +33,7 @@ ROUNDS = 5
 FUNCTIONS = ("sigmoid", "tanh")
 # Memory is measured on so much that no cache holds it.
 _MEMORY_LEAST, _MEMORY_MOST, _PAGE = 64 << 20, 512 << 20, 4096
+_EXCHANGED = 128 << 10  # bytes of each thread: about as many as in a training step, and in its own caches
 # A cache ends where a load takes so much longer; the next begins where another half size more adds less than the other.
 _JUMP, _FLAT = 1.5, 1.15
 
@@ -71,10 +72,11 @@ class Level:
 @dataclass(frozen=True)
 class Machine:
     """The limits. ``fma[isa][dtype][threads]``, of multiply-adds, and ``product[dtype][threads]``, of a layer's product
-    with near operands, are in operations a second, ``functions[dtype][name][threads]`` in values a second, ``meeting``
-    and ``waking`` in seconds. ``sizes_from``: "the system", or "measured" where it does not tell the sizes of its
-    caches. ``threads``: as many as may be used, but not more than there are processors. ``complete``: whether all of
-    them took part each time, which they do not while another call has the team."""
+    with near operands, are in operations a second, ``functions[dtype][name][threads]`` in values a second,
+    ``exchange``, of what threads write for and read of each other, in bytes a second, ``meeting`` and ``waking`` in
+    seconds. ``sizes_from``: "the system", or "measured" where it does not tell the sizes of its caches. ``threads``: as
+    many as may be used, but not more than there are processors. ``complete``: whether all of them took part each time,
+    which they do not while another call has the team."""
 
     isa: str
     threads: int
@@ -83,6 +85,7 @@ class Machine:
     fma: dict[str, dict[str, dict[int, Measured]]]
     product: dict[str, dict[int, Measured]]
     functions: dict[str, dict[str, dict[int, Measured]]]
+    exchange: Measured
     meeting: Measured
     waking: Measured
     seconds: float
@@ -200,6 +203,11 @@ def _working_sets(caches: Sequence[tuple[int, int]], threads: int) -> list[int]:
     return [*sets, min(most, _MEMORY_MOST) // threads // _PAGE * _PAGE]
 
 
+def exchange(threads: int) -> float:
+    """Bytes a second, all together, that threads write for and read of each other; negative if fewer took part."""
+    return _core.exchange_bandwidth(_core.aligned(threads * _EXCHANGED, np.uint8), _EXCHANGED, threads)
+
+
 def measure() -> Machine:
     """All of it anew, in about two seconds."""
     start, threads = time.perf_counter(), min(config.get_num_threads(), config.n_processors())
@@ -212,6 +220,7 @@ def measure() -> Machine:
     todo: dict[Any, Callable[[], float]] = {
         ("waking",): partial(_core.waking_seconds, threads),
         ("meeting",): partial(_core.meeting_seconds, threads),
+        ("exchange",): partial(exchange, threads),
     }
     for i, size in enumerate(sets[1]):
         todo["latency", i] = partial(_core.latency, memory, size)
@@ -237,6 +246,7 @@ def measure() -> Machine:
         fma=_tree(found, "fma"),
         product=_tree(found, "product"),
         functions=_tree(found, "functions"),
+        exchange=found["exchange",],
         meeting=found["meeting",],
         waking=found["waking",],
         seconds=time.perf_counter() - start,
@@ -297,7 +307,7 @@ def _from_dict(data: dict[str, Any]) -> Machine:
         for name in ("fma", "functions")
     }
     products = {dtype: _by_threads(of) for dtype, of in data["product"].items()}
-    singles = {name: Measured(**data[name]) for name in ("meeting", "waking")}
+    singles = {name: Measured(**data[name]) for name in ("exchange", "meeting", "waking")}
     return Machine(**{**data, "levels": levels, "product": products, **trees, **singles})
 
 
@@ -418,6 +428,7 @@ def lines(machine: Machine) -> list[str]:
     if machine.threads > 1:
         waking = _with_spread(machine.waking, 1e-6)
         text += [
+            f"  {'written for, and read of, another thread':<41}{_with_spread(machine.exchange, 1e9):>21}",
             "",
             f"{machine.threads} threads meet in {_with_spread(machine.meeting, 1e-6)} µs; waking them: {waking} µs.",
         ]

@@ -14,6 +14,11 @@ numbers (so that a multiply-add is two), and a function exp, log or tanh:
 
 The bytes are the least: every number read once and written once in its phase, where all that is in between stays in
 registers and the nearest cache. So do z and d, tile by tile, until their activation writes them.
+
+Of threads, each takes rows of the batch forward and back, and then a share of the weights. So threads exchange W, which
+each has changed a share of, in forward, and a and delta in dW; and W again in its update, which takes it from those
+that have read it.
+
 ``vgfast.loops`` does the same step number by number, which is how the counts are checked.
 """
 
@@ -33,12 +38,15 @@ _LABEL, _SAMPLE, _LOSS = 4, 8, 8
 
 @dataclass(frozen=True)
 class Part:
-    """Work that is done as one: FLOPs, functions, and the least bytes."""
+    """Work that is done as one: FLOPs, functions, and the least bytes; ``exchanged``: those that one thread needs
+    and, of n, others had (n - 1)/n of; ``exchanged_by_all``: that every thread needs."""
 
     flops: int = 0
     functions: int = 0
     read: int = 0
     written: int = 0
+    exchanged: int = 0
+    exchanged_by_all: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,15 +95,16 @@ def _layer(l: int, m: int, n: int, activation: str, B: int, item: int, last: boo
     if not last:
         activate.append(Part(B * n * _BACK[activation], read=out if _BACK[activation] else 0, written=out))
     rows = [
-        Row(l, "forward", (B, m, n), (Part(product, read=(B * m + m * n) * item),)),
+        Row(l, "forward", (B, m, n), (Part(product, read=(B * m + m * n) * item, exchanged_by_all=m * n * item),)),
         Row(l, "activation", (B, n), tuple(activate)),
     ]
     if last:
         rows.append(Row(l, "loss", (B, n), (_loss(loss, B, n, item),)))
     if l > 1:
         rows.append(Row(l, "dX", (B, n, m), (Part(product, read=(B * n + m * n) * item),)))
-    gradient = Part(product + B * n, read=(B * m + B * n) * item)
-    update = Part(2 * (m * n + n), read=(m * n + n) * item, written=(m * n + n) * item)
+    values, params = (B * m + B * n) * item, (m * n + n) * item
+    gradient = Part(product + B * n, read=values, exchanged=values)
+    update = Part(2 * (m * n + n), read=params, written=params, exchanged=2 * params)
     return [*rows, Row(l, "dW + update", (m, B, n), (gradient, update))]
 
 

@@ -3,8 +3,10 @@
 The limit of a part is the longest of its operations at the peak of multiply-adds, its functions at the rate of the
 activations, and its bytes at the bandwidth of where they are. What is predicted is the same with the peak of a product
 in place of that of multiply-adds: what the kernel of the products does at best, with operands that are near, which is
-less by its loads and by the beginning and end of its tiles. It is reached by products of middle size, with some hundred
-rows, inputs and outputs. Of few rows or few outputs, tiles and vectors are not filled, and the product takes longer.
+less by its loads and by the beginning and end of its tiles; and to it comes the time of what threads exchange, which
+has to be fetched from another processor's caches. The peak of a product is reached by products of middle size, with
+some hundred rows, inputs and outputs. Of few rows or few outputs, tiles and vectors are not filled, and the product
+takes longer.
 """
 
 from __future__ import annotations
@@ -18,12 +20,14 @@ from vgfast.operations import Part
 
 @dataclass(frozen=True)
 class Roofs:
-    """Of so many threads and one dtype, in units a second: multiply-adds, products, functions by activation."""
+    """Of so many threads and one dtype, in units a second: multiply-adds, products, functions by activation, and bytes
+    that threads exchange."""
 
     threads: int
     peak: float
     product: float
     functions: dict[str, float]
+    exchange: float
     levels: tuple[Level, ...]
 
     @classmethod
@@ -31,7 +35,8 @@ class Roofs:
         """As the machine's limits say."""
         functions = {name: of_threads(by, threads) for name, by in here.functions[dtype].items()}
         peak, product = (of_threads(by, threads) for by in (here.fma[here.isa][dtype], here.product[dtype]))
-        return cls(threads, peak, product, functions, here.levels)
+        exchange = here.exchange.median * threads / here.threads
+        return cls(threads, peak, product, functions, exchange, here.levels)
 
     def home(self, n_bytes: float) -> Level:
         """The nearest level that holds so much."""
@@ -56,6 +61,9 @@ class Roofs:
         return sum(seconds for seconds, _ in times), max(times)[1]
 
     def predicted(self, parts: Sequence[Part], activation: str, levels: Sequence[Level]) -> float:
-        """The same at the peak of a product."""
+        """The same at the peak of a product, and with what threads exchange."""
         each = zip(parts, levels, strict=True)
-        return sum(self._longest(part, activation, level, self.product)[0] for part, level in each)
+        alone = sum(self._longest(part, activation, level, self.product)[0] for part, level in each)
+        n = self.threads
+        exchanged = sum(part.exchanged + n * part.exchanged_by_all for part in parts)
+        return alone + (n - 1) / n * exchanged / self.exchange

@@ -16,7 +16,7 @@ from vgfast.peers import LR, Peer, Textbook, VGFast
 from vgfast.sgd import SGD
 from vgfast.training import Loop, Stepper
 
-ROUNDS = 7
+ROUNDS = 15
 
 
 class Rung(Peer):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from vgfast import _core, config
-from vgfast.machine import Measured
+from vgfast.machine import Measured, exchange
 from vgfast.operations import n_params
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ _SEED = 0
 
 
 class Times(NamedTuple):
-    """Seconds of a step: without timers, with them, and of each (layer, phase); threads that took part, and the peaks
-    of as many, of multiply-adds and of products, in the same rounds, in operations a second."""
+    """Seconds of a step: without timers, with them, and of each (layer, phase); threads that took part; and of as many,
+    in the same rounds, the peaks of multiply-adds and of products, in operations a second, and the bytes a second that
+    they exchange."""
 
     step: Measured
     timed: Measured
@@ -33,6 +34,7 @@ class Times(NamedTuple):
     threads: int
     peak: Measured
     product: Measured
+    exchange: Measured
 
 
 def batch_bytes(sizes: Sequence[int], loss: str, batch_size: int, item: int) -> int:
@@ -111,7 +113,7 @@ def time_steps(net: MLP, batch_size: int) -> Times:
     spent = np.zeros((rounds, steps.workspace.n_threads, len(net.sizes), len(_core.PHASES)))
     plain: list[float] = []
     timed: list[float] = []
-    peaks, products, counts = [], [], []
+    peaks, products, exchanges, counts = [], [], [], []
     first_tick, first_second = _core.ticks(), time.perf_counter()
     for number, of_round in enumerate(spent):
         # Who comes after the peaks finds colder caches: each in turn.
@@ -124,13 +126,14 @@ def time_steps(net: MLP, batch_size: int) -> Times:
         busy = min(_threads(of_round), config.n_processors())
         peaks.append(abs(_core.fma_peak(busy, net.dtype)))
         products.append(abs(_core.product_peak(busy, net.dtype)))
+        exchanges.append(abs(exchange(busy)))
     rate = (_core.ticks() - first_tick) / (time.perf_counter() - first_second)
     each = spent.sum(axis=1) / (rate * np.array(counts)[:, None, None])
     phases = {
         (l, phase): Measured.of(each[:, l, i]) for l in range(len(net.sizes)) for i, phase in enumerate(_core.PHASES)
     }
-    of_peaks = (Measured.of(peaks), Measured.of(products))
-    return Times(Measured.of(plain), Measured.of(timed), phases, _threads(spent.sum(axis=0)), *of_peaks)
+    rates = map(Measured.of, (peaks, products, exchanges))
+    return Times(Measured.of(plain), Measured.of(timed), phases, _threads(spent.sum(axis=0)), *rates)
 
 
 def _threads(spent: np.ndarray) -> int:
