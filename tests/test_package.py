@@ -202,7 +202,7 @@ def test_sdist_to_wheel_to_tests(tmp_path):
     wheel = next(tmp_path.glob("*.whl"))
     assert wheel.stat().st_size < 2_000_000
     inside = zipfile.ZipFile(wheel).namelist()
-    assert {"vgfast/py.typed", "vgfast/_core.pyi"} <= set(inside)
+    assert {"vgfast/py.typed", "vgfast/_core.pyi", "vgfast/lessons/chain.py", "vgfast/published/d2l.py"} <= set(inside)
     assert not any(name.startswith(("tests", "csrc")) for name in inside)
 
     run(sys.executable, "-m", "venv", str(tmp_path / "empty"))

@@ -7,7 +7,8 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,75 @@ def _ladder(arguments: argparse.Namespace) -> None:
     ladder.check(result)
 
 
+def _lesson(arguments: argparse.Namespace) -> None:
+    from vgfast import lessons
+
+    if arguments.name is None:
+        return _list({name: lessons.module(name).TITLE for name in lessons.NAMES}, arguments.json, "lesson")
+    lessons.module(arguments.name)
+    _need("lesson", ("rich", "matplotlib"), "lessons")
+    from rich.console import Console
+
+    from vgfast import plots
+
+    plots.check_folder(arguments.out)
+    console = Console(stderr=arguments.json)
+    if not arguments.json:
+        lessons.begin(arguments.name, console)
+    result = _with_data(lambda: lessons.run(arguments.name, arguments.out, arguments.quick))
+    if arguments.json:
+        print(json.dumps(result, indent=2, allow_nan=False))
+    else:
+        lessons.end(result, console)
+    if not result["holds"]:
+        raise ValueError(f"what lesson {arguments.name} claims did not come out here; the sentences above say what did")
+
+
+def _reproduce(arguments: argparse.Namespace) -> None:
+    from vgfast import published
+
+    if arguments.name is None:
+        return _list({name: published.module(name).TITLE for name in published.NAMES}, arguments.json, "reproduce")
+    published.check(arguments.name, arguments.mnist)
+    _need("reproduction", ("rich",), "lessons")
+    from rich.console import Console
+
+    console = Console(stderr=arguments.json)
+    if not arguments.json:
+        published.begin(arguments.name, console)
+
+    def tell(now: Any) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{now.iterations:,} iterations, validation {now.valid:.2%} wrong", end="", file=sys.stderr)
+
+    result = _with_data(lambda: published.run(arguments.name, arguments.quick, arguments.mnist, tell))
+    if arguments.json:
+        print(json.dumps(result, indent=2, allow_nan=False))
+    else:
+        published.end(result, console)
+    if not result["holds"]:
+        raise ValueError(f"not all that was published for {arguments.name} came out here")
+
+
+def _with_data(run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What it returns, or the sentence that says which package with data is missing."""
+    try:
+        return run()
+    except ImportError as error:
+        raise SystemExit(f"vgfast: {error}") from None
+
+
+def _list(titles: dict[str, str], as_json: bool, command: str) -> None:
+    """A name and its title each, 80 columns wide."""
+    if as_json:
+        print(json.dumps(titles, indent=2))
+        return
+    widest = max(map(len, titles)) + 2
+    for name, title in titles.items():
+        print(*textwrap.wrap(f"{name:<{widest}}{title}", 80, subsequent_indent=" " * widest), sep="\n")
+    print(f"\nRun one with: vgfast {command} NAME")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vgfast",
@@ -200,7 +270,8 @@ def _parser() -> argparse.ArgumentParser:
     bench.set_defaults(run=_bench)
     cost = _add_cost(commands)
     ladder = _add_ladder(commands)
-    for command in (demo, info, bench, cost, ladder):
+    lesson, reproduce = _add_lesson(commands), _add_reproduce(commands)
+    for command in (demo, info, bench, cost, ladder, lesson, reproduce):
         command.add_argument("--json", action="store_true", help="print data for a program instead")
     return parser
 
@@ -271,6 +342,51 @@ example: vgfast ladder --sizes 64 128 64 10 --batch 64 --out /tmp
     ladder.add_argument("--out", type=Path, metavar="DIR", help="save a picture there")
     ladder.set_defaults(run=_ladder)
     return ladder
+
+
+def _add_lesson(commands: Any) -> argparse.ArgumentParser:
+    lesson = commands.add_parser(
+        "lesson",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        help="see on real data what is said of vanishing and exploding gradients",
+        description="""\
+Run a lesson: what is claimed of vanishing and exploding gradients, what we do,
+what you should see, and then what you did see, in sentences with their numbers,
+a table and a picture. Without a NAME: the list. Each takes less than a minute.
+Needs the extra vgfast[lessons].""",
+        epilog="""\
+example: vgfast lesson vanishing --out /tmp
+  sends images back through nets of 1 to 12 hidden layers of sigmoids, and shows
+  what is left of the gradient at each layer, beside what theory says: 0.2 of it
+  a layer. The picture is /tmp/lesson-vanishing.png.""",
+    )
+    lesson.add_argument("name", nargs="?", metavar="NAME", help="which lesson (default: list them)")
+    lesson.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="picture's folder (default: here)")
+    lesson.add_argument("--quick", action="store_true", help="less of everything, in some seconds")
+    lesson.set_defaults(run=_lesson)
+    return lesson
+
+
+def _add_reproduce(commands: Any) -> argparse.ArgumentParser:
+    reproduce = commands.add_parser(
+        "reproduce",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        help="published numbers beside those that come out here",
+        description="""\
+Compute again what others have published: their number, ours, over many seeds
+where theirs had none, and whether it holds. Without a NAME: the list. Needs the
+extra vgfast[lessons]; two need the files of MNIST, too.""",
+        epilog="""\
+example: vgfast reproduce nielsen-speed
+  draws Nielsen's three nets anew a hundred times, and shows for each layer his
+  speed of learning beside what 90 % of ours have.
+with files: vgfast reproduce softmax-regression --mnist DIR""",
+    )
+    reproduce.add_argument("name", nargs="?", metavar="NAME", help="which result (default: list them)")
+    reproduce.add_argument("--mnist", type=Path, metavar="DIR", help="where the IDX files of MNIST are, gzipped or not")
+    reproduce.add_argument("--quick", action="store_true", help="fewer seeds and epochs, in some seconds")
+    reproduce.set_defaults(run=_reproduce)
+    return reproduce
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

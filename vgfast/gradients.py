@@ -124,7 +124,7 @@ class GradientReport:
         return theory.predict_from_moments(self.sizes, self.activations, *self.moments)
 
     @cached_property
-    def layers(self) -> np.ndarray:
+    def layers(self) -> np.recarray:
         """One record a layer, with all quantities and predictions as attributes."""
         both = (self.records, self.predicted)
         fields = [(name, np.float64) for part in both for name in part.dtype.names or ()]

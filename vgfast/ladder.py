@@ -155,8 +155,11 @@ def _why_not(rung: Rung, problem: Problem, threads: int) -> str:
     return ""
 
 
-def measure(problem: Problem, progress: Callable[[dict[str, Any]], Any] = lambda rung: None) -> dict[str, Any]:
-    """Everything, as plain data; ``progress`` is told each rung as it has been climbed."""
+def measure(
+    problem: Problem, progress: Callable[[dict[str, Any]], Any] = lambda rung: None, seconds: float = SECONDS
+) -> dict[str, Any]:
+    """Everything, as plain data; ``progress`` is told each rung as it has been climbed, ``seconds`` is what a round
+    takes."""
     threads = config.get_num_threads()
     # The best of some: what a machine does beside can only make it less, and two idle processors took 50 ms to
     # come to their speed.
@@ -169,7 +172,7 @@ def measure(problem: Problem, progress: Callable[[dict[str, Any]], Any] = lambda
             try:
                 with Children(threads if rung.threads else 1) as children:
                     where = f"vgfast.rungs:{rung.where}"
-                    entry |= _judged(_climb(partial(children.ask, where), problem), problem, peak, found)
+                    entry |= _judged(_climb(partial(children.ask, where), problem, seconds), problem, peak, found)
             except Failed as failed:
                 reason = f"failed: {failed}"
         entry |= {"available": not reason, "reason": reason}
@@ -188,17 +191,17 @@ def measure(problem: Problem, progress: Callable[[dict[str, Any]], Any] = lambda
     }
 
 
-def _climb(ask: Callable[..., dict[str, Any]], problem: Problem) -> dict[str, Any]:
+def _climb(ask: Callable[..., dict[str, Any]], problem: Problem, seconds: float) -> dict[str, Any]:
     """How far off a rung is, and its seconds a step in some rounds: of those who are quick enough on more rows, so that
     the beginning of an epoch does not show; else only once."""
     ask(problem=problem)
     told = ask(do="agrees")
     more = n_batches(batch_bytes(problem.sizes, "cross_entropy", problem.batch, 4))
-    steps = min(more, round(SECONDS / told["seconds"]))
+    steps = min(more, round(seconds / told["seconds"]))
     if steps < 2:
         return {**told, "rounds": [told["seconds"]]}
     ask(problem=problem._replace(rows=steps * problem.batch))
-    return {**told, **ask(do="rounds", seconds=SECONDS)}
+    return {**told, **ask(do="rounds", seconds=seconds)}
 
 
 def _judged(told: dict[str, Any], problem: Problem, peak: float, before: Sequence[dict[str, Any]]) -> dict[str, Any]:

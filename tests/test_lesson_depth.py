@@ -1,0 +1,90 @@
+"""The lesson on depth: what it says of the nets of its claim, and what it says where the claim is false."""
+
+import pytest
+
+import vgfast as vg
+from vgfast.lessons import depth
+
+pytest.importorskip("sklearn")
+
+
+@pytest.fixture(scope="module")
+def found():
+    return depth.measure(quick=True)
+
+
+def test_the_claim_holds(found):
+    holds, sentences = depth.saw(found)
+    assert holds
+    assert "NOT" not in " ".join(sentences)
+
+
+def test_the_sentences_have_the_numbers_found(found):
+    sentences = " ".join(depth.saw(found).sentences)
+    for method in found["sets"][0]["methods"].values():
+        assert f"{100 * depth.right(method):.1f} %" in sentences
+
+
+def test_the_deep_net_is_told_if_it_learns():
+    holds, sentences = depth.saw(depth.measure(quick=True, activation="relu", init="he_normal"))
+    assert not holds
+    assert "did NOT stay at chance" in sentences[0]
+    assert "NOT do far worse" in sentences[0]
+
+
+def test_a_net_that_is_not_deep_is_told():
+    assert not depth.saw(depth.measure(quick=True, layers=2)).holds
+
+
+@pytest.mark.parametrize("name", ["shallow net", "3 neighbours", "SVM"])
+def test_one_rival_at_chance_is_enough_to_be_told(found, name):
+    each = found["sets"][0]
+    methods = each["methods"] | {name: each["methods"][name] | {"accuracy": [each["chance"]]}}
+    holds, sentences = depth.saw(found | {"sets": [each | {"methods": methods}]})
+    assert not holds
+    assert "NOT do far worse" in sentences[0]
+
+
+@pytest.mark.parametrize("n_in", [64, 784])
+def test_both_have_as_many_parameters(n_in):
+    """A unit of the shallow net has n_in + 11, and the nearest number of units is at most half of that away."""
+    deep, shallow = (vg.MLP(sizes).n_params for sizes in depth.sizes_of(n_in, [30] * 8))
+    assert abs(deep - shallow) <= (n_in + 11) / 2
+    assert abs(shallow / deep - 1) < 0.03
+
+
+@pytest.mark.parametrize("rates", [(0.05, 0.5), (0.5, 0.05)])
+def test_the_rate_is_the_one_of_the_lower_loss(rates, monkeypatch, digits):
+    X, y = digits
+    split = [X[:200], X[200:400], y[:200], y[200:400]]
+    monkeypatch.setattr(depth, "RATES", rates)
+    best = depth.best_of_rates([64, 20, 10], "sigmoid", "lecun_uniform", split, 5, 0)
+    losses = {}
+    for rate in rates:
+        net = vg.MLP([64, 20, 10], "sigmoid", init="lecun_uniform", rng=0)
+        losses[rate] = net.fit(split[0], split[2], 5, depth.BATCH, vg.SGD(lr=rate)).epochs[-1]["loss"]
+    assert best["loss"] == min(losses.values())
+    assert losses[best["rate"]] == best["loss"]
+
+
+def test_a_training_that_diverges_does_not_count(monkeypatch, digits):
+    X, y = digits
+    split = [X[:200], X[200:400], y[:200], y[200:400]]
+    monkeypatch.setattr(depth, "RATES", (0.05, 1e6))
+    best = depth.best_of_rates([64, *[30] * 8, 10], "relu", "he_normal", split, 5, 0)
+    assert best["rate"] == 0.05
+
+
+def test_the_picture_has_all_methods(found):
+    Figure = pytest.importorskip("matplotlib.figure").Figure
+    figure = Figure(figsize=(9, 4.5))
+    depth.draw(found, figure)
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(found["sets"][0]["methods"])
+    assert len(axes.patches) == len(found["sets"][0]["methods"])
+
+
+def test_the_table_is_text(found):
+    headings, rows, _ = depth.table(found)
+    assert all(len(row) == len(headings) and all(isinstance(cell, str) for cell in row) for row in rows)
+    assert sum(max(map(len, column)) + 2 for column in zip(headings, *rows, strict=True)) <= 80

@@ -1,0 +1,237 @@
+"""The lessons: that each runs as a user would run it, that its claim comes out, and that where the input is another and
+it does not, the sentences say so."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import vgfast as vg
+from vgfast import _core, lessons, published, telling
+from vgfast.lessons import chain, cost, frozen, vanishing
+
+needs_data = pytest.mark.skipif(
+    any(
+        __import__("importlib.util").util.find_spec(name) is None for name in ("mlxtend", "skimage", "sklearn", "rich")
+    ),
+    reason="needs the extra lessons",
+)
+
+
+def vgfast(*arguments, **more):
+    command = [sys.executable, "-m", "vgfast", *arguments]
+    environment = {**os.environ, "COLUMNS": "80", **more}
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env=environment)
+
+
+# ---- as a user runs them -----------------------------------------------------------------------------------
+
+
+@needs_data
+@pytest.mark.slow
+@pytest.mark.parametrize("name", lessons.NAMES)
+def test_each_lesson_runs(name, tmp_path):
+    done = vgfast("lesson", name, "--quick", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    picture = tmp_path / f"lesson-{name}.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    lines = [line for line in done.stdout.splitlines() if str(picture) not in line]
+    assert max(map(len, lines)) <= 80
+    for heading in ("What is claimed.", "What we do.", "What you should see.", "What you did see."):
+        assert sum(line.startswith(heading) for line in lines) == 1
+    assert str(picture) in done.stdout
+
+
+@needs_data
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in published.NAMES if not published.module(name).FILES])
+def test_each_published_number_comes_out(name):
+    done = vgfast("reproduce", name, "--quick")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "DOES NOT HOLD" not in done.stdout
+    assert "Published by" in done.stdout
+
+
+@needs_data
+def test_for_programs(tmp_path):
+    done = vgfast("lesson", "chain", "--json", "--out", str(tmp_path))
+    data = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert (data["lesson"], data["holds"]) == ("chain", True)
+    assert data["found"]["links"][2]["gradient"] == 1 / 48
+    assert data["picture"] == str(tmp_path / "lesson-chain.png")
+    done = vgfast("reproduce", "selu", "--json", "--quick")
+    data = json.loads(done.stdout)
+    assert data["holds"]
+    assert all(row["published"] and row["ours"] for row in data["rows"])
+
+
+@pytest.mark.parametrize(("command", "room"), [("lesson", lessons), ("reproduce", published)])
+def test_the_list(command, room):
+    done = vgfast(command)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines if line[:1].strip()][:-1] == list(room.NAMES)
+    assert max(map(len, lines)) <= 80
+    assert list(json.loads(vgfast(command, "--json").stdout)) == list(room.NAMES)
+
+
+@pytest.mark.parametrize("command", ["lesson", "reproduce"])
+def test_a_name_that_there_is_not(command):
+    done = vgfast(command, "nothing")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("vgfast: there is no ")
+    assert "there are " in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", [name for name in published.NAMES if published.module(name).FILES])
+def test_without_files_it_says_where_they_are(name, tmp_path):
+    done = vgfast("reproduce", name)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "train-images-idx3-ubyte.gz" in done.stderr
+    assert "--mnist" in done.stderr
+    done = vgfast("reproduce", name, "--mnist", str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.startswith("vgfast: ")
+    assert str(tmp_path) in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@needs_data
+def test_a_missing_extra_is_named(tmp_path):
+    (tmp_path / "mlxtend.py").write_text("raise ImportError('No module named mlxtend', name='mlxtend')\n")
+    done = vgfast("lesson", "frozen", "--quick", "--out", str(tmp_path), PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert 'pip install "vgfast[lessons]"' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@needs_data
+def test_a_claim_that_does_not_come_out_is_told_by_the_exit_status(monkeypatch, tmp_path, capsys):
+    from vgfast import cli
+
+    monkeypatch.setattr(chain, "FACTORS", (0.25, 0.5, 0.25))
+    monkeypatch.setattr(chain.measure, "__defaults__", (False, (0.25, 0.5, 0.25)))
+    assert cli.main(["lesson", "chain", "--out", str(tmp_path)]) == 1
+    told = capsys.readouterr()
+    assert "which are NOT 1/4, 1/12 and 1/48" in " ".join(told.out.split())
+    assert "did not come out here" in told.err
+
+
+def test_the_files_are_short_and_say_what_they_are():
+    for name in lessons.NAMES:
+        lesson = lessons.module(name)
+        with open(lesson.__file__) as file:
+            assert len(file.readlines()) <= 195, name
+        for text in (lesson.TITLE, lesson.CLAIM, lesson.PLAN, lesson.EXPECT):
+            assert text.strip()
+        with open(lesson.__file__) as file:
+            assert "._" not in file.read(), f"{name} uses something private"
+
+
+# ---- that the sentences follow the numbers -----------------------------------------------------------------
+
+
+def told(seen):
+    return " ".join(seen.sentences)
+
+
+def test_the_chain():
+    found = chain.measure()
+    seen = chain.saw(found)
+    assert seen.holds
+    assert "1/4, 1/12, 1/48, which are 1/4, 1/12 and 1/48 exactly" in told(seen)
+    assert "0.4477, at |w| = 6.894" in told(seen)
+    assert found["width"] == pytest.approx(0.447743, abs=5e-7)  # the digits that are known
+    assert found["widest_at"] == pytest.approx(6.89414, abs=1e-5)
+
+
+def test_another_chain():
+    seen = chain.saw(chain.measure(factors=(1 / 4, 2.0, 1 / 4)))
+    assert not seen.holds
+    assert "which are NOT 1/4, 1/12 and 1/48" in told(seen)
+    assert "did NOT shrink" in told(seen)
+
+
+@pytest.mark.parametrize("w", [4.5, 6.894, 15.0])
+def test_the_interval_is_that_in_which_the_slope_is_large_enough(w):
+    a = np.linspace(-3, 3, 2_000_001)  # with b = 0
+    s = 1 / (1 + np.exp(-w * a))
+    inside = w * s * (1 - s) >= 1
+    assert np.count_nonzero(inside) * 6 / 2e6 == pytest.approx(float(chain.widths(np.array(w))), abs=1e-5)
+
+
+@needs_data
+def test_vanishing():
+    seen = vanishing.saw(vanishing.measure(quick=True))
+    assert seen.holds
+    assert "It vanishes." in told(seen)
+    assert "The verdict on the deepest: vanishing." in told(seen)
+
+
+@needs_data
+def test_a_net_that_does_not_vanish():
+    seen = vanishing.saw(vanishing.measure(quick=True, activation="relu", init="he_normal"))
+    assert not seen.holds
+    assert "It does NOT vanish." in told(seen)
+    assert "The verdict on the deepest: healthy." in told(seen)
+
+
+@needs_data
+def test_gains_that_theory_does_not_predict():
+    found = vanishing.measure(quick=True)
+    for net in found["nets"]:
+        net["inside"] = 0.5
+    seen = vanishing.saw(found)
+    assert not seen.holds
+    assert "50% have a gain within the band of 95 % that theory predicts, which is TOO FEW" in told(seen)
+
+
+@needs_data
+def test_frozen():
+    """Where float16, float32 and float64 stop, of live pixels, as the mean of several seeds."""
+    found = frozen.measure(quick=True)
+    halves = [of["half"] for of in found["formats"].values()]
+    assert halves == pytest.approx([3, 8, 21], abs=1)
+    seen = frozen.saw(found)
+    assert seen.holds
+    assert "where 29 bits predict 12.7" in told(seen)
+    assert "A bit buys 0.437 layers" in told(seen)
+
+
+@needs_data
+def test_a_net_that_does_not_freeze():
+    seen = frozen.saw(frozen.measure(quick=True, activation="relu", init="he_normal"))
+    assert not seen.holds
+    assert "float32 at NONE of those tried" in told(seen)
+    assert "does NOT buy" in told(seen)
+
+
+@pytest.mark.skipif(_core.isa() == "scalar", reason="thousands are what vectors bring")
+def test_cost():
+    found = cost.measure(quick=True)
+    seen = cost.saw(found)
+    assert seen.holds, told(seen)
+    assert "thousands, with the same weights on every rung" in told(seen)
+    assert found["flops"] == vg.MLP([64, 64, 10], rng=0).cost(16, measure=False).flops
+
+
+def test_a_net_that_is_too_small_for_thousands():
+    found = cost.measure(quick=True, sizes=(2, 2), batch=1)
+    found["rungs"][0]["agrees"] = False
+    seen = cost.saw(found)
+    assert not seen.holds
+    assert "NOT thousands, but the weights do NOT agree" in told(seen)
+
+
+def test_plain_data():
+    data = telling.plain({"a": np.float32(0.5), 3: [np.nan, np.array([1.0, np.inf])], "b": np.bool_(True), "c": None})
+    assert json.loads(json.dumps(data, allow_nan=False)) == {"a": 0.5, "3": [None, [1.0, None]], "b": True, "c": None}

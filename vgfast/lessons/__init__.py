@@ -1,0 +1,95 @@
+"""``vgfast lesson``: what the lectures on unstable gradients say, run on real data, and seen in numbers and a picture.
+
+One file a lesson, each to be read as an example too: it uses nothing but the public names. Each has
+
+    TITLE    one line
+    CLAIM    what is claimed            PLAN    what we do            EXPECT    what you should see
+    measure  (quick=False, **input) -> what was found, as plain data. The input is what the claim depends on, so that
+             one can ask what happens otherwise; quick takes less of everything, to see that it runs
+    saw      (found) -> what you did see: whether the claim held, and sentences with the numbers found
+    table    (found) -> the numbers, in rows
+    draw     (found, figure): the picture
+
+>>> from vgfast.lessons import chain
+>>> chain.saw(chain.measure()).holds
+True
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from vgfast.telling import Table, plain, show_table, show_text
+
+__all__ = ["BLUE", "GREEN", "NAMES", "ORANGE", "RED", "Seen", "Table", "begin", "end", "module", "run"]
+
+# For pictures, of a palette that colour-blind readers can tell apart.
+BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
+
+NAMES = ("chain", "vanishing", "exploding", "frozen", "early-layers", "depth", "faces", "cost")
+
+
+class Seen(NamedTuple):
+    """Whether the claim held, and what was seen: sentences that say so either way."""
+
+    holds: bool
+    sentences: list[str]
+
+
+def module(name: str) -> ModuleType:
+    """The lesson's file; ValueError for a name that there is not."""
+    if name not in NAMES:
+        raise ValueError(f"there is no lesson {name!r}; there are {', '.join(NAMES)}")
+    return importlib.import_module(f"vgfast.lessons.{name.replace('-', '_')}")
+
+
+def run(name: str, folder: Path, quick: bool = False) -> dict[str, Any]:
+    """Run a lesson and save its picture in the folder: plain data."""
+    lesson = module(name)
+    start = time.perf_counter()
+    found = lesson.measure(quick=quick)
+    holds, sentences = lesson.saw(found)
+    picture = (folder / f"lesson-{name}.png").resolve()
+    save(lesson, found, picture)
+    return {
+        "lesson": name,
+        "quick": quick,
+        "holds": holds,
+        "saw": sentences,
+        "found": plain(found),
+        "seconds": time.perf_counter() - start,
+        "picture": str(picture),
+        "table": lesson.table(found)._asdict(),
+    }
+
+
+def save(lesson: ModuleType, found: dict[str, Any], path: Path) -> None:
+    """What the lesson draws, as a PNG; no global state of matplotlib is touched."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    lesson.draw(found, figure)
+    figure.savefig(path, dpi=130)
+
+
+def begin(name: str, console: Any) -> None:
+    """Before it runs: what is claimed, what we do, what you should see."""
+    lesson = module(name)
+    console.print(f"[bold]{name}[/bold]: {lesson.TITLE}", highlight=False)
+    show_text("What is claimed.", lesson.CLAIM, console)
+    show_text("What we do.", lesson.PLAN, console)
+    show_text("What you should see.", lesson.EXPECT, console)
+
+
+def end(result: dict[str, Any], console: Any) -> None:
+    """What was seen."""
+    show_table(Table(**result["table"]), console)
+    show_text("What you did see.", " ".join(result["saw"]), console)
+    console.print(f"\nIn {result['seconds']:.1f} s. The picture:")
+    console.print(result["picture"], soft_wrap=True, highlight=False)

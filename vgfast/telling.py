@@ -1,0 +1,48 @@
+"""What lessons and reproductions print: text and tables of 80 columns, and the same as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Table(NamedTuple):
+    """Headings and rows of text; ``notes``: what the headings mean, where they do not say it."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: str = ""
+
+
+def plain(value: Any) -> Any:
+    """For JSON: arrays as lists, and what is not finite as None."""
+    if isinstance(value, dict):
+        return {str(key): plain(of) for key, of in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [plain(of) for of in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def show_text(heading: str, text: str, console: Any) -> None:
+    """A paragraph with its heading, filled to the width."""
+    console.print(f"\n[bold]{heading}[/bold] {' '.join(text.split())}", highlight=False)
+
+
+def show_table(table: Table, console: Any) -> None:
+    """The first column to the left, the others to the right."""
+    from rich import box
+    from rich.table import Table as Rich
+
+    rich = Rich(box=box.SIMPLE_HEAD, expand=False, pad_edge=False)
+    for number, heading in enumerate(table.headings):
+        rich.add_column(heading, justify="right" if number else "left")
+    for row in table.rows:
+        rich.add_row(*row)
+    console.print()
+    console.print(rich)
+    if table.notes:
+        console.print(table.notes, highlight=False)
