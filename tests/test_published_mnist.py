@@ -5,6 +5,7 @@ MNIST itself is not here, so that no test can say whether the published errors c
 trained, in which order, when it is validated, tested and stopped is what was published.
 """
 
+import io
 import json
 import struct
 
@@ -15,6 +16,8 @@ import vgfast as vg
 from vgfast import early_stopping, published
 from vgfast.early_stopping import Settings
 from vgfast.published import softmax_regression, tanh_mlp
+
+pytestmark = pytest.mark.slow  # trains nets, for some seconds in all
 
 AS_PUBLISHED = Settings(batch_size=20, lr=0.01, patience=10_000, l2=1e-4, max_epochs=2, valid=210)
 OFTEN = AS_PUBLISHED._replace(lr=0.3, l2=1e-3, max_epochs=60)
@@ -201,7 +204,8 @@ def test_iterations_are_counted_from_0():
 
 
 def as_found(valid, test, **more):
-    return {"best": {"valid": valid, "test": test}, "epochs": 2, "cut_short": False, **more}
+    best = {"iterations": tanh_mlp.BEST, "valid": valid, "test": test}
+    return {"best": best, "validations": [best], "epochs": 2, "cut_short": False, **more}
 
 
 @pytest.mark.parametrize(("source", "n"), [(softmax_regression, 9600), (tanh_mlp, 10_000)])
@@ -210,10 +214,54 @@ def test_an_error_holds_to_so_many_images(source, n):
     for off, holds in ((0, True), (source.WITHIN, True), (source.WITHIN + 1, False)):
         for sign in (1, -1):
             found = as_found(source.VALID + sign * off / n, source.TEST - sign * off / n)
-            rows = source.rows(found)
+            rows = source.rows(found)[:2]
             assert [row.holds for row in rows] == [holds, holds]
             assert [row.published for row in rows] == list(text)
             assert off or [row.ours for row in rows] == list(text)
+
+
+@pytest.mark.parametrize(("epochs", "holds"), [(73, False), (74, True), (75, False)])
+def test_softmax_regression_ends_in_the_published_epoch(epochs, holds):
+    row = softmax_regression.rows(as_found(0.075, 719 / 9600, epochs=epochs))[2]
+    assert row == ("epochs begun", "74", f"{epochs}", holds, False)
+
+
+def test_epochs_are_counted_as_published(folders):
+    """Those begun: patience ends the last one after its first iterations, one more than an epoch's end."""
+    settings = OFTEN._replace(patience=45, increase=1)
+    found = early_stopping.measure(lambda n, dtype: tanh_mlp.net(n, dtype, 30), folders[8], settings)
+    assert (found["iterations"], found["epochs"], found["dtype"]) == (46, 3, "float64")
+
+
+@pytest.mark.parametrize(("epochs", "holds"), [(997, False), (998, True), (1000, True), (1008, False)])
+def test_the_epochs_of_the_net_of_tanhs(epochs, holds):
+    row = tanh_mlp.rows(as_found(tanh_mlp.VALID, tanh_mlp.TEST, epochs=epochs))[4]
+    assert row == ("epochs", "about 1,000", f"{epochs:,}", holds, False)
+
+
+def test_the_best_of_the_net_of_tanhs():
+    """Another epoch may be the best, if that of the published run is about as good."""
+    assert tanh_mlp.BEST == 828 * 2500
+    best = {"iterations": 2_200_000, "valid": 0.0168, "test": 0.0165}
+    for more, holds in ((0, True), (5, True), (6, False)):
+        there = {"iterations": tanh_mlp.BEST, "valid": 0.0168 + more / 10_000, "test": None}
+        rows = tanh_mlp.rows(as_found(0, 0, best=best, validations=[there, best]))
+        assert rows[2][:4] == ("best at iteration", "2,070,000", "2,200,000", None)
+        assert rows[3][1:4] == ("best", f"best + {more}", holds)
+    rows = tanh_mlp.rows(as_found(0, 0, best=best, validations=[best]))
+    assert rows[3][2:4] == ("not reached", False)
+
+
+@pytest.mark.parametrize("source", [softmax_regression, tanh_mlp])
+@pytest.mark.parametrize("short", [False, True])
+def test_the_table_fits_80_columns(source, short):
+    """No row is broken into two lines, not even where half of the images are wrong and it does not hold."""
+    console = pytest.importorskip("rich.console").Console(width=80, file=io.StringIO())
+    rows = [row._asdict() for row in source.rows(as_found(0.5, 0.5, cut_short=short))]
+    published.end({"rows": [{**row, "holds": False} for row in rows], "seconds": 1.0}, console)
+    lines = console.file.getvalue().splitlines()
+    for row in rows:
+        assert any(all(row[part] in line for part in ("what", "published", "ours")) for line in lines), row
 
 
 def test_what_was_cut_short_was_not_tried(folders):
@@ -222,6 +270,9 @@ def test_what_was_cut_short_was_not_tried(folders):
     assert [(row.ours, row.holds) for row in rows] == [
         ("1.690000 %, 2 epochs", None),
         ("1.650000 %, 2 epochs", None),
+        ("2,070,000", None),
+        ("best + 0", None),
+        ("2", None),
     ]
     settings = OFTEN._replace(max_epochs=3)
     quick, whole = (tanh_mlp.measure(quick=q, folder=folders[8], settings=settings) for q in (True, False))
@@ -239,7 +290,7 @@ def test_run_on_other_images(tmp_path):
         result = published.run("softmax-regression", quick=quick, folder=tmp_path)
         assert (result["found"]["dtype"], result["found"]["epochs"]) == (dtype, 1000)
         assert not result["holds"]
-        assert [row["holds"] for row in result["rows"]] == [False, False]
+        assert [row["holds"] for row in result["rows"]] == [False, False, False]
         json.dumps(result, allow_nan=False)
 
 

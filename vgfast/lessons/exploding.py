@@ -31,13 +31,14 @@ once with the gradient clipped to norm 1, which keeps its direction and shortens
 EXPECT = """A fan: lines that fall, stay level and rise, each by its gain. Leaky ReLU with twice and four times the
 weights diverges within a few steps, and with clipping it does not. Sigmoids cannot overflow; theirs is an explosion
 without infinities or large steps, and clipping does not help it. Nets learn where the gain is about 1, and not where it
-is far from that."""
+is far from that; half of it a layer is slow, but may do."""
 
 RULES = {"leaky_relu": "he_normal", "sigmoid": "lecun_normal"}
 SCALES = {"leaky_relu": (1 / 4, 1 / 2, 1, 2, 4), "sigmoid": (1, 10, 50)}  # times the weights of the rule
 STEADY = (0.8, 1.25)  # gains between these are about 1: eight layers then leave a sixth to six times the signal
 GAINS = ("gain", "predicted_gain", "predicted_low", "predicted_high")
-COLOURS = {"vanishing": BLUE, "steady": GREEN, "exploding": RED}
+FAR = (0.35, 1.5)  # a gain below leaves less than a thousandth after eight layers; above, it comes to 25 times as much
+CURED = 0.1  # of the loss at the start is what clipping must come below
 
 
 def trained(net: vg.MLP, X: np.ndarray, y: np.ndarray, epochs: int, optimizer: vg.SGD) -> dict[str, Any]:
@@ -114,34 +115,46 @@ def one_number(nets: list[dict[str, Any]]) -> tuple[bool, str]:
 
 
 def too_large(nets: list[dict[str, Any]], norm: float) -> tuple[bool, str]:
-    """Whether what explodes diverges, if it can, and whether shorter steps are the cure."""
+    """Whether what can overflow and explodes diverges, and shorter steps are the cure; and what cannot does neither."""
     exploding = [net for net in nets if kind(net) == "exploding"]
-    if not exploding:
-        return False, "No gain was clearly above 1: nothing did explode, and the claim was NOT put to the test."
-    texts, holds = [], any(not net["bounded"] for net in exploding)
+    if all(net["bounded"] for net in exploding):
+        return False, "No leaky ReLU had a gain clearly above 1: the claim on divergence was NOT put to the test."
+    texts, holds = [], True
     for net in sorted(exploding, key=lambda net: net["bounded"]):
         plain, clipped = net["plain"], net["clipped"]
-        diverged, helped = plain["diverged"] is not None, clipped["end"] < clipped["start"]
-        if diverged:
-            text = f"diverged at step {plain['diverged']}"
-            text += f" and, clipped to norm {norm:g}, {'did not' if helped else 'was NOT saved'}: "
-            text += f"its loss went from {clipped['start']:.3g} to {clipped['end']:.3g}"
-        else:
-            text = f"did {'not' if net['bounded'] else 'NOT'} diverge: its accuracy is {plain['accuracy']:.0%}"
-            text += f", and {clipped['accuracy']:.0%} with clipping"
+        diverged, cured = plain["diverged"] is not None, clipped["end"] < CURED * clipped["start"]
+        as_expected = not (diverged or cured) if net["bounded"] else diverged and cured
+        text = f"diverged at step {plain['diverged']}" if diverged else f"came to {plain['accuracy']:.0%} right"
+        text += f", and clipped to norm {norm:g} {'was cured' if cured else 'was not'}"
+        text += f": its loss went from {clipped['start']:.3g} to {clipped['end']:.3g}"
+        text += "" if as_expected else ", which is NOT as claimed"
         texts.append(f"{net['name']}, whose first update is {net['update']:.3g} times a layer's weights, {text}.")
-        holds = holds and (net["bounded"] or (diverged and helped))
+        holds = holds and as_expected
     return holds, " ".join(texts)
 
 
 def steady_learns(nets: list[dict[str, Any]]) -> tuple[bool, str]:
-    """Whether nets with a gain of about 1 learn without clipping, and those with the least and the largest do not."""
-    steady = [net["plain"]["accuracy"] for net in nets if kind(net) == "steady"]
-    ends = [net["plain"]["accuracy"] for net in (nets[0], nets[-1]) if kind(net) != "steady"]
-    learns = min(steady, default=0.0) > 0.7 and max(ends, default=0.0) < 0.5
-    texts = [", ".join(f"{a:.0%}" if a else "diverged" for a in part) or "none" for part in (steady, ends)]
+    """Whether nets with a gain of about 1 learn without clipping, and those far from it do not."""
+    far = [net for net in nets if not FAR[0] < net["predicted"] < FAR[1]]
+    steady = [net for net in nets if kind(net) == "steady"]
+    between = [net for net in nets if net not in far and net not in steady]
+    ends = [[net["plain"]["accuracy"] for net in part] for part in (steady, far)]
+    learns = min(ends[0], default=0.0) > 0.7 and max(ends[1], default=1.0) < 0.5
+    texts = [", ".join(f"{n['name']} {right(n)}" for n in part) or "none" for part in (steady, far, between)]
     so = "as claimed" if learns else "NOT as claimed"
-    return learns, f"Accuracy, {so}: {texts[0]} with a gain of about 1; {texts[1]} with the least and the largest gain."
+    return learns, (
+        f"Right, {so}: with a gain of about 1 {texts[0]}; below {FAR[0]:g} or above {FAR[1]:g} {texts[1]}; in between "
+        f"{texts[2]}."
+    )
+
+
+def right(net: dict[str, Any]) -> str:
+    """Of the digits, after plain training."""
+    return "diverged" if net["plain"]["diverged"] is not None else f"{net['plain']['accuracy']:.0%}"
+
+
+def colour(net: dict[str, Any]) -> str:
+    return {"vanishing": BLUE, "steady": GREEN}.get(kind(net), RED if net["predicted"] > 3 else ORANGE)
 
 
 def table(found: dict[str, Any]) -> Table:
@@ -164,18 +177,18 @@ def draw(found: dict[str, Any], figure: Figure) -> None:
     below = -np.inf
     for net in sorted(found["nets"], key=lambda net: net["gain"]):
         signal, style = net["signal"], "s--" if net["bounded"] else "o-"
-        fan.semilogy(range(1, len(signal) + 1), signal, style, color=COLOURS[kind(net)], markersize=4)
+        fan.semilogy(range(1, len(signal) + 1), signal, style, color=colour(net), markersize=4)
         below = max(float(np.log10(signal[0])), below + 0.6)  # labels keep a line's distance
         fan.text(0.7, 10**below, net["name"], ha="right", va="center", fontsize=9)
     fan.set(xlim=(-2.4, 9.4), xticks=range(1, 10), xlabel="layer (9 is the output)")
     fan.set(ylabel="signal, |delta|, over the output's", title="Before training: vanishing, steady, exploding")
     shown = [net for net in found["nets"] if not net["bounded"] and kind(net) != "vanishing"]
-    for net, colour in zip(shown, (GREEN, ORANGE, RED, BLUE), strict=False):
+    for net in shown:
         for way, style in (("plain", "-"), ("clipped", "--")):
             curve, label = net[way]["curve"], net["name"] + ", clipped" * (way == "clipped")
-            losses.loglog(*zip(*curve, strict=True), style, color=colour, label=label)
+            losses.loglog(*zip(*curve, strict=True), style, color=colour(net), label=label)
             if net[way]["diverged"] is not None:
-                losses.plot(*curve[-1], "x", color=colour, markersize=9)
+                losses.plot(*curve[-1], "x", color=colour(net), markersize=9)
     losses.set(xlabel="step", ylabel="loss of the batch", title="Training (x: the last loss before it diverged)")
     if shown:
         losses.legend(fontsize=9)

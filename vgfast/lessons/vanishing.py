@@ -44,27 +44,34 @@ def measure(quick: bool = False, activation: str = "sigmoid", init: Any = NIELSE
             layers = [report.layers[:-1] for report in reports]  # the last layer's gain is none
             inside = [(of["predicted_low"] <= of["gain"]) & (of["gain"] <= of["predicted_high"]) for of in layers]
             deltas = np.array([report.records["delta_norm"] for report in reports])
-            with np.errstate(divide="ignore"):
-                logs = np.log(deltas / deltas[:, -1:]).mean(axis=0)
             found.append(
                 {
                     "data": data.name,
                     "hidden": depth,
-                    "gain": float(np.exp(np.mean([np.log(of["gain"]).mean() for of in layers]))),
-                    "predicted": float(np.exp(np.mean([np.log(of["predicted_gain"]).mean() for of in layers]))),
+                    "gain": mean([of["gain"] for of in layers]),
+                    "predicted": mean([of["predicted_gain"] for of in layers]),
                     "inside": float(np.mean(inside)),
-                    "left": np.exp(logs).tolist(),
-                    "verdict": reports[0].verdict,
+                    "left": [mean(left) for left in (deltas / deltas[:, -1:]).T],
+                    "verdicts": [report.verdict for report in reports],
                 }
             )
     wide = theory.gain("sigmoid", 1, 1)
     return {"activation": activation, "nets": found, "wide": wide}
 
 
-def straight(left: list[float]) -> float:
-    """How much of the fall of log(left) over the layers is on a straight line: R², by least squares."""
-    logs, layer = np.log(left), np.arange(len(left))
-    return float(np.corrcoef(layer, logs)[0, 1] ** 2)
+def mean(values: Any) -> float:
+    """Geometric; 0 where a value is."""
+    with np.errstate(divide="ignore"):
+        return float(np.exp(np.log(values).mean()))
+
+
+def straight(left: list[float]) -> tuple[float, float]:
+    """How log(left) goes on from layer to layer, back from the output, and how much of that is on a straight line: R²,
+    by least squares; (0, 0) where nothing is left."""
+    if min(left) == 0:
+        return 0.0, 0.0
+    logs, behind = np.log(left), np.arange(len(left))[::-1]
+    return float(np.polyfit(behind, logs, 1)[0]), float(np.corrcoef(behind, logs)[0, 1] ** 2)
 
 
 def saw(found: dict[str, Any]) -> Seen:
@@ -74,20 +81,23 @@ def saw(found: dict[str, Any]) -> Seen:
     vanishes = all(gain < 0.5 for gain in gains) and all(net["left"][0] < 1e-6 for net in deep)
     predicted = inside >= 0.9
     lines = [straight(net["left"]) for net in deep]
-    line = min(lines) > 0.98
+    part = min(of_line for _, of_line in lines)
+    falls = part > 0.98 and all(slope < 0 for slope, _ in lines)
+    verdicts = [verdict for net in deep for verdict in net["verdicts"]]
+    judged = set(verdicts) == {"vanishing"}
     left = " and ".join(f"{net['left'][0]:.1g}" for net in deep)
     sentences = [
         f"A layer of {found['activation']} passes back {min(gains):.3f} to {max(gains):.3f} of the signal: with 12 "
-        f"hidden layers, {left} of it is left at the first. It "
-        f"{'vanishes' if vanishes else 'does NOT vanish'}.",
+        f"hidden layers, {left} of it is left at the first. It {'vanishes' if vanishes else 'does NOT vanish'}.",
         f"Of all layers, {inside:.0%} have a gain within the band of 95 % that theory predicts, "
         f"{'as they should' if predicted else 'which is TOO FEW'}; for wide layers of sigmoids it says "
         f"{found['wide']:.3f}, a loss of x {1 / found['wide']:.2f} a layer.",
-        f"A straight line explains {min(lines):.1%} of the logarithm's fall: it {'is' if line else 'is NOT'} "
-        f"exponential.",
-        f"The verdict on the deepest: {deep[0]['verdict']}.",
+        f"A straight line explains {part:.1%} of how the logarithm goes: it {'falls' if falls else 'does NOT fall'} "
+        f"exponentially.",
+        f"The verdicts on the deepest {'are all vanishing' if judged else 'are NOT all vanishing'}: "
+        f"{', '.join(f'{verdicts.count(verdict)} {verdict}' for verdict in sorted(set(verdicts)))}.",
     ]
-    return Seen(vanishes and predicted and line, sentences)
+    return Seen(vanishes and predicted and falls and judged, sentences)
 
 
 def table(found: dict[str, Any]) -> Table:

@@ -5,9 +5,10 @@ One file a source. Each has
     TITLE    one line
     SOURCE   who published it, where
     ABOUT    the settings, and what we do
-    FILES    whether it needs files that vgfast does not bring: MNIST's, at ``folder``
-    measure  (quick=False, folder=None) -> what was found, as plain data; with FILES also tell=, which hears of each
-             validation
+    FILES    of MNIST's files, which vgfast does not bring: True if it needs them, at ``folder``, None if it takes them
+             where they are, and False if it has no use for them
+    measure  (quick=False, folder=None) -> what was found, as plain data; where it needs files also tell=, which hears
+             of each validation
     rows     (found) -> a ``Row`` for each published number
 
 >>> from vgfast.published import selu
@@ -22,9 +23,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
-from vgfast.telling import Table, plain, show_table, show_text
+import numpy as np
+
+from vgfast import datasets, idx
+from vgfast.telling import Row, Table, plain, show_table, show_text
 
 NAMES = (
     "nielsen-speed",
@@ -47,15 +51,34 @@ WHERE = (
 )
 
 
-class Row(NamedTuple):
-    """``what``, as published and as found here, and whether they agree: None if that was not tried. ``memory``: the
-    published number is quoted from memory and has not been checked against its source."""
+def near(what: str, published: str, ours: float, within: float, memory: bool = False) -> Row:
+    """Whether ours, shown with as many digits, is no further off than ``within``."""
+    digits = max(len(published.partition(".")[2]), 1)
+    return Row(what, published, f"{ours:.{digits}f}", abs(ours - float(published)) <= within, memory)
 
-    what: str
-    published: str
-    ours: str
-    holds: bool | None
-    memory: bool = False
+
+def around(what: str, published: str, digits: int, ours: float, half: float, memory: bool = False) -> Row:
+    """Whether the interval of ``half`` to both sides of ours has the published number in it."""
+    return Row(what, published, f"{ours:.{digits}f} ± {half:.{digits}f}", abs(ours - float(published)) <= half, memory)
+
+
+def enclosed(what: str, published: str, value: float, band: np.ndarray, form: str) -> Row:
+    """Whether the value lies between the band's ends: two of them, or what is in the middle too."""
+    low, high = float(band[0]), float(band[-1])
+    text = (" to " if len(band) == 2 else " / ").join(f"{end:{form}}" for end in band)
+    return Row(what, published, text, low <= value <= high)
+
+
+def training_images(folder: Path) -> datasets.Dataset:
+    """MNIST's, in their order; ValueError, where files are good but of other images than those of the published run."""
+    data = datasets.mnist(folder)
+    if data.shape != (28, 28) or len(data.X) != 60_000:
+        height, width = data.shape
+        raise ValueError(
+            f"the training images in {folder} must be MNIST's 60,000 of 28 x 28, got {len(data.X):,} of {height} x "
+            f"{width}, for which nothing was published; put MNIST's own files there"
+        )
+    return data
 
 
 def module(name: str) -> ModuleType:
@@ -66,15 +89,23 @@ def module(name: str) -> ModuleType:
 
 
 def check(name: str, folder: Path | None) -> None:
-    """ValueError for a name that there is not, or if it needs files and no folder was named."""
-    if module(name).FILES and folder is None:
+    """ValueError for a name that there is not, if it needs files and no folder was named, or if one was and it has no
+    use for it; the errors of ``idx.check_folder``."""
+    files = module(name).FILES
+    if files and folder is None:
         raise ValueError(f"{name} needs the whole of MNIST. {WHERE}")
+    if folder is None:
+        return
+    if files is False:
+        takers = ", ".join(taker for taker in NAMES if module(taker).FILES is not False)
+        raise ValueError(f"{name} has no use for MNIST, got {folder}; leave out --mnist, which is for {takers}")
+    idx.check_folder(folder)
 
 
 def run(
     name: str, quick: bool = False, folder: Path | None = None, tell: Callable[[Any], Any] | None = None
 ) -> dict[str, Any]:
-    """Plain data; ValueError as of ``check``. ``tell`` hears of what takes long, as it goes."""
+    """Plain data; errors as of ``check``. ``tell`` hears of what takes long, as it goes."""
     check(name, folder)
     source = module(name)
     start = time.perf_counter()

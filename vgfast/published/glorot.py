@@ -9,7 +9,7 @@ import numpy as np
 
 import vgfast as vg
 from vgfast.init import Init
-from vgfast.published import Row
+from vgfast.published import Row, enclosed
 
 TITLE = "what is left of the gradient's variance per layer: a third, or with normalized weights all"
 
@@ -64,11 +64,9 @@ def rows(found: dict[str, Any]) -> list[Row]:
     result = []
     for name, ours in found.items():
         one = 1 / 3 if name.endswith("standard") else 1.0
-        result.append(enclosed(f"{name}: variance", one, ours["variance"]))
-        result.append(enclosed("  deviation, over 4 layers", one**2, ours["four_layers"]))
+        for what, value, band in (
+            (f"{name}: variance", one, ours["variance"]),
+            ("  deviation, over 4 layers", one**2, ours["four_layers"]),
+        ):
+            result.append(enclosed(what, f"{value:.4f}", value, band, ".4f"))
     return result
-
-
-def enclosed(what: str, published: float, band: np.ndarray) -> Row:
-    low, high = (float(end) for end in band)
-    return Row(what, f"{published:.4f}", f"{low:.4f} to {high:.4f}", low <= published <= high)

@@ -11,7 +11,7 @@ import numpy as np
 
 import vgfast as vg
 from vgfast import theory
-from vgfast.published import Row
+from vgfast.published import Row, around
 
 TITLE = "ReLU nets of one shape: the narrower, the more unequal their gradients"
 
@@ -107,7 +107,5 @@ def rows(found: dict[str, Any]) -> list[Row]:
         lines = ((name, formula, "at_once"), ("  layer by layer", formula, "by_layer"), ("  mean of g²", 1.0, "mean"))
         for what, published, way in lines:
             value, error = shape[way]
-            within = ERRORS * error * published
-            holds = abs(value - published) <= within
-            result.append(Row(what, f"{published:.3f}", f"{value:.3f} ± {within:.3f}", holds))
+            result.append(around(what, f"{published:.3f}", 3, value, ERRORS * error * published))
     return result

@@ -10,7 +10,7 @@ import numpy as np
 
 import vgfast as vg
 from vgfast import theory
-from vgfast.published import Row
+from vgfast.published import Row, around, near
 
 TITLE = "SELU keeps mean 0 and variance 1, and comes back to them"
 
@@ -106,20 +106,10 @@ def rows(found: dict[str, Any]) -> list[Row]:
         near("alpha", "1.67326324235438", found["alpha"], 5e-15),
         near("lambda", "1.05070098735548", found["scale"], 5e-15),
         near("d mean / d variance", "0.088834", entry, 1e-6),
-        simulated("the same, simulated", "0.088834", found["mean_slope"]),
+        around("the same, simulated", "0.088834", 4, *found["mean_slope"]),
         near("d variance / d variance", "0.782648", eigenvalue, 5e-7),
-        simulated("the same, simulated", "0.782648", found["variance_slope"]),
+        around("the same, simulated", "0.782648", 4, *found["variance_slope"]),
         near("spectral norm", "0.7877", found["spectral_norm"], 5e-5),
-        simulated(f"mean after {layers} layers", "0", found["mean"]),
-        simulated(f"variance after {layers} layers", "1", found["variance"]),
+        around(f"mean after {layers} layers", "0", 4, *found["mean"]),
+        around(f"variance after {layers} layers", "1", 4, *found["variance"]),
     ]
-
-
-def near(what: str, published: str, ours: float, within: float) -> Row:
-    digits = max(len(published.partition(".")[2]), 1)
-    return Row(what, published, f"{ours:.{digits}f}", abs(ours - float(published)) <= within)
-
-
-def simulated(what: str, published: str, ours: tuple[float, float]) -> Row:
-    mean, half = ours
-    return Row(what, published, f"{mean:.4f} ± {half:.4f}", abs(mean - float(published)) <= half)
