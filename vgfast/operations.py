@@ -16,8 +16,8 @@ The bytes are the least: every number read once and written once in its phase, w
 registers and the nearest cache. So do z and d, tile by tile, until their activation writes them.
 
 Of threads, each takes rows of the batch forward and back, and then a share of the weights. So threads exchange W, which
-each has changed a share of, in forward, and a and delta in dW; and W again in its update, which takes it from those
-that have read it.
+each has changed a share of, in forward, and a and delta in dW; and what is written again is taken from those that have
+read it: W in its update, and in dX the delta of the layer below.
 
 ``vgfast.loops`` does the same step number by number, which is how the counts are checked.
 """
@@ -101,7 +101,10 @@ def _layer(l: int, m: int, n: int, activation: str, B: int, item: int, last: boo
     if last:
         rows.append(Row(l, "loss", (B, n), (_loss(loss, B, n, item),)))
     if l > 1:
-        rows.append(Row(l, "dX", (B, n, m), (Part(product, read=(B * n + m * n) * item),)))
+        # Its tail writes B x m deltas, which is counted as activation, but the stores hold up the product.
+        rows.append(
+            Row(l, "dX", (B, n, m), (Part(product, read=(B * n + m * n) * item, exchanged_by_all=B * m * item),))
+        )
     values, params = (B * m + B * n) * item, (m * n + n) * item
     gradient = Part(product + B * n, read=values, exchanged=values)
     update = Part(2 * (m * n + n), read=params, written=params, exchanged=2 * params)
