@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,8 @@ def _lesson(arguments: argparse.Namespace) -> None:
     _need("lesson", ("rich", "matplotlib", *lessons.NEEDS[arguments.name]), "lessons")
     from rich.console import Console
 
-    from vgfast import plots, telling
+    from vgfast import plots
+    from vgfast.log import plain
 
     plots.check_folder(arguments.out)
     console, picture = Console(), lessons.picture_of(arguments.name, arguments.out)
@@ -170,7 +171,7 @@ def _lesson(arguments: argparse.Namespace) -> None:
         lessons.begin(arguments.name, console)
     result = lessons.run(arguments.name, arguments.quick)
     if arguments.json:
-        print(json.dumps({**telling.plain(result), "picture": str(picture)}, indent=2, allow_nan=False))
+        print(json.dumps({**plain(result), "picture": str(picture)}, indent=2, allow_nan=False))
     else:
         lessons.end(result, console)
     lessons.save(result, picture)  # last, as a folder that is full takes nothing from what was told
@@ -197,21 +198,16 @@ def _reproduce(arguments: argparse.Namespace) -> None:
         if sys.stderr.isatty():
             print(f"\r{now.iterations:,} iterations, validation {now.valid:.2%} wrong", end="", file=sys.stderr)
 
-    result = _with_data(lambda: published.run(arguments.name, arguments.quick, arguments.mnist, tell))
+    try:
+        result = published.run(arguments.name, arguments.quick, arguments.mnist, tell)
+    except ImportError as error:  # of a package with data, where no files stand in for it
+        raise SystemExit(f"vgfast: {error}") from None
     if arguments.json:
         print(json.dumps(result, indent=2, allow_nan=False))
     else:
         published.end(result, console)
     if not result["holds"]:
         raise ValueError(f"not all that was published for {arguments.name} came out here")
-
-
-def _with_data(run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What it returns, or the sentence that says which package with data is missing."""
-    try:
-        return run()
-    except ImportError as error:
-        raise SystemExit(f"vgfast: {error}") from None
 
 
 def _list(titles: dict[str, str], as_json: bool, command: str) -> None:
@@ -298,12 +294,13 @@ example: vgfast cost 784 256 128 10 --batch 128
 
                       least  FLOP predicted  measured GFLOP    GB    of
                FLOPs  bytes /byte        µs        µs    /s    /s limit bound by
-   forward     51.4M   1.2M    43       277       297   173   4.1   85% compute
+   forward     51.4M   1.2M    43       297       293   175   4.1   86% compute
 
   Layer 1 forward, 128 x 784 times 784 x 256, is 2 x 128 x 784 x 256 = 51.4
-  million operations on 1.2 MB: 43 a byte. 277 µs is what the products' kernel
-  would need at its best; it took 297. Multiply-adds alone, 204 GFLOP/s here,
-  would be 85% of that, and they, not memory, set the pace.
+  million operations on 1.2 MB: 43 a byte. 297 µs is what the products' kernel
+  would need at its best, with what threads read of each other; it took 293.
+  Multiply-adds alone, 204 GFLOP/s here, would be 86% of that, and they, not
+  memory, set the pace.
 with a picture: vgfast cost 784 256 128 10 --batch 128 --out /tmp
 too large to build: vgfast cost 1000000 1000000 10 --static""",
     )
@@ -360,10 +357,10 @@ what you should see, and then what you did see, in sentences with their numbers,
 a table and a picture. Without a NAME: the list. Each takes less than a minute.
 Needs the extra vgfast[lessons].""",
         epilog="""\
-example: vgfast lesson vanishing --out /tmp
+example: vgfast lesson vanishing --out pictures
   sends images back through nets of 1 to 12 hidden layers of sigmoids, and shows
   what is left of the gradient at each layer, beside what theory says: 0.2 of it
-  a layer. The picture is /tmp/lesson-vanishing.png.""",
+  a layer. The picture is pictures/lesson-vanishing.png.""",
     )
     lesson.add_argument("name", nargs="?", metavar="NAME", help="which lesson (default: list them)")
     lesson.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="picture's folder (default: here)")

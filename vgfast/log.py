@@ -33,12 +33,18 @@ _GIVEN_NAMES = {"grad_norm": "gradients/layer{}.weight", "bias_grad_norm": "grad
 
 
 def plain(values: Any) -> Any:
-    """A number or an array as JSON can hold it, nested lists with None for NaN and infinity.
+    """As JSON can hold it: dicts and nested lists of Python's own numbers, with None for NaN and infinity.
 
     >>> import numpy as np
-    >>> plain(np.array([[1.0, np.nan], [np.inf, 2.0]])), plain(0.5), plain(np.float32("nan"))
-    ([[1.0, None], [None, 2.0]], 0.5, None)
+    >>> plain(np.array([[1.0, np.nan], [np.inf, 2.0]])), plain(0.5), plain({1: (np.float32("nan"), "a")})
+    ([[1.0, None], [None, 2.0]], 0.5, {'1': [None, 'a']})
     """
+    if isinstance(values, dict):
+        return {str(key): plain(of) for key, of in values.items()}
+    if isinstance(values, list | tuple):
+        return [plain(of) for of in values]
+    if values is None or isinstance(values, str | int):
+        return values
     array = np.asarray(values)
     finite = np.isfinite(array)
     if not finite.all():

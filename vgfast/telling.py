@@ -1,11 +1,9 @@
-"""What lessons and reproductions print: text and tables of 80 columns, and the same as plain data."""
+"""What lessons and reproductions print: text and tables of 80 columns."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
-
-import numpy as np
 
 
 class Table(NamedTuple):
@@ -25,17 +23,6 @@ class Row(NamedTuple):
     ours: str
     holds: bool | None
     memory: bool = False
-
-
-def plain(value: Any) -> Any:
-    """For JSON: arrays as lists, and what is not finite as None."""
-    if isinstance(value, dict):
-        return {str(key): plain(of) for key, of in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [plain(of) for of in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def show_text(heading: str, text: str, console: Any) -> None:

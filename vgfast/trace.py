@@ -26,6 +26,7 @@ import numpy as np
 from vgfast import _check, mlp, reference
 from vgfast.gradients import WIDTH
 from vgfast.history import DivergenceError
+from vgfast.log import plain
 from vgfast.reference import ACTIVATIONS, LOSSES
 
 # More paths than these are no longer read, and finding them takes memory by their square.
@@ -124,7 +125,7 @@ class Trace:
         found["paths"] = [
             {**asdict(path), "units": list(path.units), "factors": _records(path.factors)} for path in self.paths
         ]
-        return _finite(found)
+        return plain(found)
 
     def __str__(self) -> str:
         name = f"dloss/dW_{self.layer}[{self.i},{self.j}]"
@@ -196,15 +197,6 @@ class Trace:
 
 def _records(rows: Sequence[NamedTuple]) -> list[dict[str, Any]]:
     return [row._asdict() for row in rows]
-
-
-def _finite(value: Any) -> Any:
-    """The same plain data with None for what JSON cannot hold."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _number(value: float, error: float) -> str:

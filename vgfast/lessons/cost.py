@@ -26,7 +26,7 @@ long it takes."""
 
 EXPECT = """The same weights at the end of each rung, and thousands between the first and the last (without vector
 instructions, hundreds); nearly all of the operations in the products, and most of them in the first layer; products
-that take less than three times what they must; and all that is not a product costs more time than its operations are
+that take less than five times what they must; and all that is not a product costs more time than its operations are
 worth."""
 
 SIZES, BATCH = (784, 256, 128, 10), 128
@@ -68,13 +68,13 @@ def saw(found: dict[str, Any]) -> Seen:
         sum(phases[name][key] for name in PRODUCTS if name in phases) for key in ("flops", "limit", "seconds")
     )
     share, time = flops / found["flops"], seconds / sum(of["seconds"] for of in phases.values())
-    most, first, near, rest = share > 0.9, found["first"] > 0.5, 3 * limit > seconds, 1 - time > 1 - share
+    most, first, near, rest = share > 0.9, found["first"] > 0.5, 5 * limit > seconds, 1 - time > 1 - share
     sentences = [
         f"The last rung is {times:,.0f} times as fast as the first: {word if faster else f'NOT {word}'}, "
         f"{'with the same weights on every rung' if agree else 'but the weights do NOT agree'}.",
         f"The products are {share:.1%} of the operations, {'nearly all' if most else 'NOT nearly all'}; layer 1 has "
         f"{found['first']:.0%} of them, {'most' if first else 'NOT most'}.",
-        f"The products took {seconds / limit:.1f} times what they must, {'less' if near else 'NOT less'} than three "
+        f"The products took {seconds / limit:.1f} times what they must, {'less' if near else 'NOT less'} than five "
         f"times.",
         f"All else took {1 - time:.0%} of the time for {1 - share:.1%} of the operations, "
         f"{'more' if rest else 'NOT more'} than its share.",

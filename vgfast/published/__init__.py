@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 
 from vgfast import datasets, idx
-from vgfast.telling import Row, Table, plain, show_table, show_text
+from vgfast.log import plain
+from vgfast.telling import Row, Table, show_table, show_text
 
 NAMES = (
     "nielsen-speed",
