@@ -13,7 +13,7 @@ from setuptools.command.sdist import sdist
 
 HEADERS = sorted(str(p) for p in Path("csrc").rglob("*.h"))
 SOURCES = sorted(str(p) for p in Path("csrc").rglob("*.c"))
-DEPENDS = HEADERS + SOURCES + ["vgfast/_kernels.pxi", "vgfast/_machine.pxi", "setup.py"]
+DEPENDS = HEADERS + SOURCES + [f"vgfast/_{part}.pxi" for part in ("kernels", "lock", "machine")] + ["setup.py"]
 
 # -ffp-contract=off: a * b + c means what it says, and FMAs are where the source says v_fma.
 C11 = ["-std=gnu11", "-O3", "-g0", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-pthread"]

@@ -8,11 +8,21 @@
 #define _GNU_SOURCE /* for the processor that a thread is on */
 #include "threads.h"
 
+#include "float_mode.h"
+
+/* The caller does it all. */
+static int run_alone(vg_task *task, void *context) {
+    const vg_float_mode before = vg_enter_float_mode();
+    task(context, 0, 1);
+    vg_leave_float_mode(before);
+    return 1;
+}
+
 #ifdef VG_NO_THREADS
 
-void vg_team_run(vg_task *task, void *context, int wanted, vg_kind kind) {
+int vg_team_run(vg_task *task, void *context, int wanted, vg_kind kind) {
     (void)wanted, (void)kind;
-    task(context, 0, 1);
+    return run_alone(task, context);
 }
 void vg_team_insist(int insist) { (void)insist; }
 int vg_team_insists(void) { return 0; }
@@ -159,11 +169,13 @@ static void move_away_from(int taken) {
 
 /* A thread's part of a task, and the time that the processor gave it for work. */
 static void take_part(int thread, int n_threads) {
+    const vg_float_mode before = vg_enter_float_mode();
     const long long start = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     spun = 0;
     team.task(team.context, thread, n_threads);
     const long long worked = clock_ns(CLOCK_THREAD_CPUTIME_ID) - start - spun;
     if (worked > 0) atomic_fetch_add(&team.worked, worked); /* it may have slept while it spun */
+    vg_leave_float_mode(before);
     vg_team_meet(n_threads);
 }
 
@@ -239,17 +251,15 @@ static void grow(int wanted) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-void vg_team_run(vg_task *task, void *context, int wanted, vg_kind kind) {
-    if (wanted <= 1 || team.forked || pthread_mutex_trylock(&team.owner) != 0) {
-        task(context, 0, 1);
-        return;
-    }
+int vg_team_run(vg_task *task, void *context, int wanted, vg_kind kind) {
+    if (wanted <= 1 || team.forked || pthread_mutex_trylock(&team.owner) != 0)
+        return run_alone(task, context);
     record *const r = kind == VG_MEASURING || team.insists ? NULL : &team.records[kind];
     if (r) wanted = paying(r, wanted);
     if (team.n_workers + 1 < wanted) grow(wanted);
     const int n_threads = wanted < team.n_workers + 1 ? wanted : team.n_workers + 1;
     if (n_threads == 1) {
-        task(context, 0, 1);
+        run_alone(task, context);
     } else {
         team.task = task;
         team.context = context;
@@ -262,6 +272,7 @@ void vg_team_run(vg_task *task, void *context, int wanted, vg_kind kind) {
         if (r) judge(r, n_threads, now_ns() - start, atomic_load(&team.worked));
     }
     pthread_mutex_unlock(&team.owner);
+    return n_threads;
 }
 
 int vg_team_exists(void) { return 1; }

@@ -398,8 +398,9 @@ void vg_train(vg_run *run) {
         const int n_threads = trying ? vg_pace_threads(&run->pace, run, start) : most;
         const size_t first = run->step;
         if (trying && run->pace.until < end) call.until = run->pace.until;
-        vg_team_run(train, &call, n_threads, VG_TRAINING);
-        if (trying) vg_pace_tell(&run->pace, most, vg_seconds() - start, run->step - first);
+        const int ran = vg_team_run(train, &call, n_threads, VG_TRAINING);
+        if (trying && ran == n_threads) /* what fewer took says nothing of so many */
+            vg_pace_tell(&run->pace, most, vg_seconds() - start, run->step - first);
         if (call.until == end) return;
     } while (run->status == VG_PAUSED);
 }

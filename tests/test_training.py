@@ -146,9 +146,8 @@ def test_repeated_steps_are_first_steps(dtype, loss, settings, digits):
     other, optimizer = net.copy(), vg.SGD(**settings)
     for i, rows in enumerate([32] * 5 + [7] * 4 + [32] * 3):
         part = slice(i * 32, i * 32 + rows)
-        velocity = optimizer._velocities.get(net)
         fresh, own = other.copy(), vg.SGD(**settings)
-        if velocity is not None:
+        for _, velocity in net._velocities.kept():
             own.velocity(fresh, lambda v=velocity: v.copy())[...] = velocity
         assert net.step(X[part], y[part], optimizer) == fresh.step(X[part], y[part], own)
         other = fresh
@@ -263,7 +262,7 @@ def test_divergence_leaves_the_last_good_step(threads, settings, dtype, rng):
         again.step(X[rows], y[rows], optimizer)
     assert digest(again) == digest(net)
     if "momentum" in settings:
-        np.testing.assert_array_equal(optimizer._velocities[again], used._velocities[net])
+        np.testing.assert_array_equal(again._velocities.kept()[0][1], net._velocities.kept()[0][1])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -334,7 +333,7 @@ def test_the_careful_way_is_the_textbooks(optimizer, rng):
     scale = np.abs(nets[1].params).max()
     np.testing.assert_allclose(nets[0].params, nets[1].params, rtol=1e-10, atol=1e-12 * scale)
     if "momentum" in optimizer:
-        velocities = [sgd._velocities[net] for net, sgd in zip(nets, optimizers, strict=True)]
+        velocities = [net._velocities.kept()[0][1] for net in nets]
         np.testing.assert_allclose(*velocities, rtol=1e-9, atol=1e-12 * np.abs(velocities[1]).max())
 
 
@@ -396,36 +395,3 @@ def test_ctrl_c_is_answered_and_leaves_a_whole_step(digits):
             break
     else:
         pytest.fail("not the parameters after any whole number of steps")
-
-
-def test_one_net_in_two_threads_is_refused(digits, tmp_path):
-    X, y = digits
-    net = vg.MLP([64, 128, 64, 10], rng=0)
-    stop, started = threading.Event(), threading.Event()
-
-    def train():
-        net.fit(X, y, epochs=10**6, callbacks=[lambda *_: started.set() or stop.is_set()])
-
-    thread = threading.Thread(target=train)
-    thread.start()
-    started.wait()
-    calls = {
-        "trained": [lambda: net.fit(X, y), lambda: net.step(X, y)],
-        "saved": [lambda: net.save(tmp_path / "net")],
-        "copied": [net.copy],
-    }
-    for purpose, some in calls.items():
-        for call in some:
-            with pytest.raises(RuntimeError, match=rf"being trained in another thread.*cannot be {purpose} now"):
-                call()
-    assert net.predict(X).shape == (len(X),)  # looking on is allowed
-    assert not list(tmp_path.iterdir())
-    if hasattr(os, "fork"):  # in the child, that other thread does not exist
-        child = os.fork()
-        if child == 0:
-            net.step(X, y)
-            os._exit(7)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-    stop.set()
-    thread.join()
-    net.step(X, y)

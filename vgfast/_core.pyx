@@ -8,22 +8,40 @@ from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release,
     PyObject_GetBuffer,
 )
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_RawFree, PyMem_RawMalloc
+from cpython.pythread cimport PyThread_get_thread_ident
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.string cimport memset
 
 from vgfast cimport _csrc as c
 
+import os
+import threading
+
 import numpy as np
 
 cdef object ndarray = np.ndarray
 
-# The order of the enums in vgfast.h.
-ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "leaky_relu")
-LOSSES = ("cross_entropy", "binary_cross_entropy", "mse")
-DTYPES = ("float32", "float64")
-PHASES = ("forward", "activation", "loss", "backward", "update", "gather", "meeting")
+
+def in_order(**places):
+    """The names, each at its place: where an enum or a struct of vgfast.h has it."""
+    assert sorted(places.values()) == list(range(len(places))), places
+    return tuple(sorted(places, key=places.get))
+
+
+ACTIVATIONS = in_order(
+    identity=c.VG_IDENTITY, sigmoid=c.VG_SIGMOID, tanh=c.VG_TANH, relu=c.VG_RELU, leaky_relu=c.VG_LEAKY_RELU
+)
+LOSSES = in_order(
+    cross_entropy=c.VG_CROSS_ENTROPY, binary_cross_entropy=c.VG_BINARY_CROSS_ENTROPY, mse=c.VG_MSE
+)
+DTYPES = in_order(float32=c.VG_F32, float64=c.VG_F64)
+PHASES = in_order(
+    forward=c.VG_FORWARD, activation=c.VG_ACTIVATION, loss=c.VG_LOSS, backward=c.VG_BACKWARD, update=c.VG_UPDATE,
+    gather=c.VG_GATHER, meeting=c.VG_MEETING,
+)
 DONE, PAUSED, WARY, NON_FINITE = c.VG_DONE, c.VG_PAUSED, c.VG_WARY, c.VG_NON_FINITE
 TRAIN, GRADIENT, INSPECT = c.VG_TRAIN, c.VG_GRADIENT, c.VG_INSPECT
 THREADS_MOST = c.VG_THREADS_MOST
@@ -31,10 +49,27 @@ FORWARD_ROWS = c.VG_FORWARD_ROWS
 HAS_THREADS = bool(c.vg_team_exists())
 
 # vg_record, field by field.
-QUANTITIES = (
-    "grad_norm", "bias_grad_norm", "weight_norm", "delta_norm", "speed", "weight_gain", "activation_gain",
-    "gain", "mean_derivative", "saturated", "dead", "update_ratio", "frozen", "stuck", "zero", "subnormal",
-    "max_abs", "sample_norm", "noise_scale",
+cdef c.vg_record record
+QUANTITIES = in_order(
+    grad_norm=&record.grad_norm - <double *>&record,
+    bias_grad_norm=&record.bias_grad_norm - <double *>&record,
+    weight_norm=&record.weight_norm - <double *>&record,
+    delta_norm=&record.delta_norm - <double *>&record,
+    speed=&record.speed - <double *>&record,
+    weight_gain=&record.weight_gain - <double *>&record,
+    activation_gain=&record.activation_gain - <double *>&record,
+    gain=&record.gain - <double *>&record,
+    mean_derivative=&record.mean_derivative - <double *>&record,
+    saturated=&record.saturated - <double *>&record,
+    dead=&record.dead - <double *>&record,
+    update_ratio=&record.update_ratio - <double *>&record,
+    frozen=&record.frozen - <double *>&record,
+    stuck=&record.stuck - <double *>&record,
+    zero=&record.zero - <double *>&record,
+    subnormal=&record.subnormal - <double *>&record,
+    max_abs=&record.max_abs - <double *>&record,
+    sample_norm=&record.sample_norm - <double *>&record,
+    noise_scale=&record.noise_scale - <double *>&record,
 )
 assert sizeof(c.vg_record) == 8 * len(QUANTITIES)
 assert len(PHASES) == c.VG_PHASES
@@ -69,8 +104,42 @@ def ticks():
     return c.vg_ticks()
 
 
+# How many allocations of this module still succeed; below 0: all that the system allows.
+cdef long left_to_succeed = -1
+
+
+def fail_allocation(long n):
+    """For tests: the n-th allocation of this module from now on fails, as if there were no memory, and the later ones
+    succeed; below 0, none fails. Returns what was left of the number before, -1 if that failure has come."""
+    global left_to_succeed
+    before, left_to_succeed = left_to_succeed, n
+    return before
+
+
+cdef int allocating() except -1:
+    global left_to_succeed
+    if left_to_succeed >= 0:
+        left_to_succeed -= 1
+        if left_to_succeed < 0:
+            raise MemoryError("an allocation that a test has made fail")
+    return 0
+
+
+cdef class standard_arithmetic:
+    """Within it, this thread rounds to nearest and keeps subnormals, whatever it did before (float_mode.h)."""
+
+    cdef c.vg_float_mode before
+
+    def __enter__(self):
+        self.before = c.vg_enter_float_mode()
+
+    def __exit__(self, *error):
+        c.vg_leave_float_mode(self.before)
+
+
 def aligned(size_t n, dtype):
     """A vector of n zeros that starts on a cache line."""
+    allocating()
     dtype = np.dtype(dtype)
     raw = np.zeros(n * dtype.itemsize + 64, np.uint8)
     start = -raw.ctypes.data % 64
@@ -118,6 +187,9 @@ cdef bint copy_labels(const void *source, size_t item, size_t n, int64_t n_class
     return True
 
 
+include "_lock.pxi"
+
+
 cdef class Net:
     """Sizes, and where each layer lies in the parameter vector."""
 
@@ -126,6 +198,7 @@ cdef class Net:
 
     def __cinit__(self, sizes, activations, int loss, int dtype):
         cdef size_t n_layers = len(sizes) - 1, l
+        allocating()
         self.net.layers = <c.vg_layer *>PyMem_Malloc(n_layers * sizeof(c.vg_layer))
         if self.net.layers == NULL:
             raise MemoryError()
@@ -172,11 +245,14 @@ cdef class Net:
         with nogil:
             c.vg_forward(&self.net, params_at, x_at, rows, z_at, scratch_at, n_threads)
 
-    def forward_few(self, params, x):
+    def forward_few(self, params, x, TrainingLock lock):
         """``forward`` into a new array, for so few rows that one thread is enough, and exactly as C takes them; None if
-        they are more, or another thing, or not finite."""
+        they are more, or another thing, if they or the outputs are not finite, or if another thread trains the net."""
         cdef Py_buffer view
         cdef double guard = 0
+        cdef unsigned long long version = lock.version
+        if lock.writing:
+            return None
         cdef bint small = self.net.dtype == c.VG_F32
         if not as_it_is(x, &view, 2, b"f" if small else b"d"):
             return None
@@ -191,14 +267,14 @@ cdef class Net:
                 z = np.empty((rows, self.net.layers[self.net.n_layers - 1].n_out), np.float32 if small else np.float64)
                 z_at = address(z, 0, 1)
                 scratch = PyMem_RawMalloc(c.vg_forward_scratch(&self.net, 1) * view.itemsize)
-                if scratch == NULL:
-                    z = None
         if scratch != NULL:
+            guard = 0
             with nogil:
                 c.vg_forward(&self.net, params_at, view.buf, rows, z_at, scratch, 1)
+            c.vg_kernels_of(self.net.dtype).watch(z.size, z_at, &guard)
             PyMem_RawFree(scratch)
         PyBuffer_Release(&view)
-        return z
+        return None if scratch == NULL or guard - guard != 0 or version != lock.version else z
 
 
 cdef class Workspace:
@@ -245,14 +321,16 @@ cdef class Run:
 
     cdef c.vg_run run
     cdef Workspace workspace
+    cdef TrainingLock lock
     cdef dict held
     cdef size_t n_records_most
     cdef double loss, correct  # of the one step of step_on
     cdef object labels
 
-    def __cinit__(self, Workspace workspace, int mode, params, gradient=None):
+    def __cinit__(self, Workspace workspace, int mode, params, gradient=None, lock=None):
         cdef size_t n_bytes
         self.workspace = workspace
+        self.lock = TrainingLock() if lock is None else lock
         self.held = {}
         self.run.net = &workspace.net.net
         self.run.workspace = &workspace.layout
@@ -374,11 +452,14 @@ cdef class Run:
             self.run.correct = &self.correct
             self.run.step = 0
             self.run.n_steps = 1
+            self.lock.begin_turn()
             with nogil:
                 c.vg_train(&self.run)
             if not labelled:
                 PyBuffer_Release(&y_view)
         PyBuffer_Release(&x_view)
+        if ready:
+            self.lock.end_turn()
         return self.loss if ready and self.run.status == c.VG_DONE else None
 
     @property
@@ -387,14 +468,21 @@ cdef class Run:
         return self.run.step
 
     @property
+    def steps_done(self):
+        """Of the whole run, those before this epoch included."""
+        return self.run.steps_before + self.run.step
+
+    @property
     def n_records(self):
         return self.run.n_records
 
     def go(self, double seconds=0.0):
         """Run to the end of the epoch, or for about so many seconds; returns the status."""
+        self.lock.begin_turn()
         with nogil:
             self.run.seconds = seconds
             c.vg_train(&self.run)
+        self.lock.end_turn()
         return self.run.status
 
 

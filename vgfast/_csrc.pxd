@@ -6,7 +6,8 @@ cdef extern from "vgfast.h" nogil:
     ctypedef enum vg_activation: VG_IDENTITY, VG_SIGMOID, VG_TANH, VG_RELU, VG_LEAKY_RELU
     ctypedef enum vg_loss: VG_CROSS_ENTROPY, VG_BINARY_CROSS_ENTROPY, VG_MSE
     ctypedef enum vg_mode: VG_TRAIN, VG_GRADIENT, VG_INSPECT
-    ctypedef enum vg_phase: VG_PHASES
+    ctypedef enum vg_phase:
+        VG_FORWARD, VG_ACTIVATION, VG_LOSS, VG_BACKWARD, VG_UPDATE, VG_GATHER, VG_MEETING, VG_PHASES
     ctypedef enum vg_status: VG_DONE, VG_PAUSED, VG_WARY, VG_NON_FINITE
 
     ctypedef struct vg_layer:
@@ -24,7 +25,11 @@ cdef extern from "vgfast.h" nogil:
         int n_threads
 
     ctypedef struct vg_record:
-        pass
+        double grad_norm, bias_grad_norm, weight_norm, delta_norm, speed
+        double weight_gain, activation_gain, gain
+        double mean_derivative, saturated, dead
+        double update_ratio, frozen, stuck, zero, subnormal, max_abs
+        double sample_norm, noise_scale
 
     ctypedef struct vg_sgd:
         double lr, momentum, weight_decay, clip_norm, clip_value
@@ -90,6 +95,12 @@ cdef extern from "vgfast.h" nogil:
 cdef extern from "clock.h" nogil:
     uint64_t vg_ticks()
 
+cdef extern from "float_mode.h" nogil:
+    ctypedef struct vg_float_mode:
+        pass
+    vg_float_mode vg_enter_float_mode()
+    void vg_leave_float_mode(vg_float_mode before)
+
 cdef extern from "threads.h" nogil:
     int VG_THREADS_MOST
     int vg_team_exists()
@@ -117,22 +128,22 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct vg_kernels:
         size_t tile_rows, tile_cols, lanes
-        void (*watch)(size_t, const void *, double *)
+        void (*watch)(size_t, const void *, double *) noexcept nogil
         void (*dense_forward)(size_t, size_t, size_t, const void *, size_t, const void *, const void *,
-                              vg_activation, void *, size_t, void *, vg_tools *)
+                              vg_activation, void *, size_t, void *, vg_tools *) noexcept nogil
         void (*dense_backward)(size_t, size_t, size_t, const void *, size_t, const void *,
-                               vg_activation, const void *, size_t, void *, size_t, vg_tools *, vg_norm *)
+                               vg_activation, const void *, size_t, void *, size_t, vg_tools *, vg_norm *) noexcept nogil
         void (*weight_update)(size_t, size_t, size_t, size_t, const void *, size_t, const void *,
                               size_t, void *, void *, void *, const vg_update *, vg_tools *, vg_summary *,
-                              uint32_t *)
-        void (*column_sums)(size_t, size_t, const void *, size_t, void *)
-        void (*sgd)(size_t, const void *, void *, void *, const vg_update *, double *, vg_summary *)
+                              uint32_t *) noexcept nogil
+        void (*column_sums)(size_t, size_t, const void *, size_t, void *) noexcept nogil
+        void (*sgd)(size_t, const void *, void *, void *, const vg_update *, double *, vg_summary *) noexcept nogil
         void (*loss)(vg_loss, size_t, size_t, const void *, size_t, const int32_t *, const void *,
-                     const int64_t *, double, double *, double *, void *, double *)
-        void (*exponential)(size_t, const void *, void *)
-        void (*activate)(vg_activation, size_t, const void *, void *, void *)
-        void (*softmax)(size_t, size_t, const void *, void *)
-        vg_norm (*square_norm)(size_t, const void *)
+                     const int64_t *, double, double *, double *, void *, double *) noexcept nogil
+        void (*exponential)(size_t, const void *, void *) noexcept nogil
+        void (*activate)(vg_activation, size_t, const void *, void *, void *) noexcept nogil
+        void (*softmax)(size_t, size_t, const void *, void *) noexcept nogil
+        vg_norm (*square_norm)(size_t, const void *) noexcept nogil
 
     int vg_pace_pays(const vg_workspace *workspace, int n_threads)
     int vg_pace_threads(vg_pace *pace, const vg_run *run, double now)

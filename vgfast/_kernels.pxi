@@ -31,9 +31,32 @@ def scratch_size(size_t widest):
     return c.VG_TILE_SIZE + widest * (c.VG_TILE_COLS + c.VG_PACKED_MOST)
 
 
+# Values that are worked on before Ctrl-C is heard: some milliseconds.
+cdef enum: VALUES_AT_A_TIME = 1 << 19
+
+
+cdef void *beyond(void *start, size_t n_bytes) noexcept nogil:
+    """So many bytes on; of NULL, NULL."""
+    return <char *>start + n_bytes if start != NULL else NULL
+
+
 def activate(str activation, z, y, slopes=None):
     """y = phi(z) and slopes = phi'(z), for contiguous arrays; y or slopes may be None."""
-    kernels(z).activate(<c.vg_activation><int>ACTIVATIONS.index(activation), z.size, at(z), at(y), at(slopes))
+    cdef const c.vg_kernels *k = kernels(z)
+    cdef c.vg_activation phi = <c.vg_activation><int>ACTIVATIONS.index(activation)
+    cdef size_t n = z.size, item = z.itemsize, i = 0, some
+    cdef void *z_at = at(z)
+    cdef void *y_at = at(y)
+    cdef void *slopes_at = at(slopes)
+    cdef c.vg_float_mode mode
+    while i < n:
+        some = min(n - i, <size_t>VALUES_AT_A_TIME)
+        with nogil:
+            mode = c.vg_enter_float_mode()
+            k.activate(phi, some, beyond(z_at, i * item), beyond(y_at, i * item), beyond(slopes_at, i * item))
+            c.vg_leave_float_mode(mode)
+        PyErr_CheckSignals()
+        i += some
 
 
 def exponential(x, y):
@@ -43,16 +66,40 @@ def exponential(x, y):
 
 def softmax(z, y):
     """Rows of y (rows, n) = softmax of the rows of z, both contiguous."""
-    kernels(z).softmax(z.shape[0], z.shape[1], at(z), at(y))
+    cdef const c.vg_kernels *k = kernels(z)
+    cdef size_t rows = z.shape[0], n = z.shape[1], row = 0, some
+    cdef size_t row_bytes = n * <size_t>z.itemsize
+    cdef void *z_at = at(z)
+    cdef void *y_at = at(y)
+    cdef c.vg_float_mode mode
+    while row < rows:
+        some = min(rows - row, <size_t>VALUES_AT_A_TIME // n + 1)
+        with nogil:
+            mode = c.vg_enter_float_mode()
+            k.softmax(some, n, beyond(z_at, row * row_bytes), beyond(y_at, row * row_bytes))
+            c.vg_leave_float_mode(mode)
+        PyErr_CheckSignals()
+        row += some
 
 
 def loss(str name, z, y, losses, correct, dz):
     """Each row's loss, whether it is predicted rightly, and dz = d(mean loss)/dz (rows, n)."""
     cdef double guard = 0
-    cdef int labelled = y.ndim == 1
-    kernels(z).loss(<c.vg_loss><int>LOSSES.index(name), z.shape[0], z.shape[1], at(z), ld(z),
-                    <const int32_t *>at(y) if labelled else NULL, NULL if labelled else at(y), NULL,
-                    z.shape[0], <double *>at(losses), <double *>at(correct), at(dz), &guard)
+    cdef const c.vg_kernels *k = kernels(z)
+    cdef c.vg_loss kind = <c.vg_loss><int>LOSSES.index(name)
+    cdef size_t rows = z.shape[0], n = z.shape[1], ld_z = ld(z)
+    cdef void *z_at = at(z)
+    cdef void *y_at = at(y)
+    cdef const int32_t *labels = <const int32_t *>y_at if y.ndim == 1 else NULL
+    cdef const void *targets = NULL if y.ndim == 1 else y_at
+    cdef double *losses_at = <double *>at(losses)
+    cdef double *correct_at = <double *>at(correct)
+    cdef void *dz_at = at(dz)
+    cdef c.vg_float_mode mode
+    with nogil:
+        mode = c.vg_enter_float_mode()
+        k.loss(kind, rows, n, z_at, ld_z, labels, targets, NULL, <double>rows, losses_at, correct_at, dz_at, &guard)
+        c.vg_leave_float_mode(mode)
     return guard
 
 

@@ -6,6 +6,7 @@ import math
 import os
 import platform
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,23 @@ from vgfast import _check, _core
 
 # The most threads that a call may use; None: not asked for yet.
 _limit: int | None = None
+
+
+class _Context:
+    """A ``threads(n)`` that is open: the thread that it is in, and its limit."""
+
+    def __init__(self, n: int) -> None:
+        self.thread, self.n = threading.get_ident(), n
+
+
+# In the order in which they were opened.
+_open: list[_Context] = []
+
+
+def _own_context() -> _Context | None:
+    """The innermost of this thread."""
+    me = threading.get_ident()
+    return next((context for context in reversed(_open) if context.thread == me), None)
 
 
 def _choose_isa() -> None:
@@ -91,20 +109,26 @@ def get_num_threads() -> int:
     """The most threads that a call may use. Small nets use fewer, because company costs time too.
 
     By default the least of the processors that the process may run on, the quota of its control groups (version 2),
-    and the environment variable ``OMP_NUM_THREADS``; ``VGFAST_NUM_THREADS`` overrules all three.
+    and the environment variable ``OMP_NUM_THREADS``; ``VGFAST_NUM_THREADS`` overrules all three. Within
+    ``vg.threads(n)`` it is n.
 
     >>> import vgfast as vg
     >>> vg.get_num_threads() >= 1
     True
     """
     global _limit
+    if _open:
+        context = _own_context()
+        with suppress(IndexError):  # another thread may close the last one
+            return (context or _open[-1]).n
     if _limit is None:
         _limit = _default_threads()
     return _limit
 
 
 def set_num_threads(n: int) -> None:
-    """Let calls use up to n threads, from now on and in every thread of the process.
+    """Let calls use up to n threads, from now on and in every thread of the process; within ``vg.threads``, in this
+    thread and until that ends.
 
     Results do not depend on it: the same seed gives the same bits with any number of threads.
 
@@ -116,24 +140,31 @@ def set_num_threads(n: int) -> None:
     >>> vg.set_num_threads(before)
     """
     global _limit
-    _limit = _check.integer("the number of threads", n, 1, _core.THREADS_MOST)
+    n = _check.integer("the number of threads", n, 1, _core.THREADS_MOST)
+    context = _own_context()
+    if context is None:
+        _limit = n
+    else:
+        context.n = n
 
 
 @contextmanager
 def threads(n: int) -> Iterator[None]:
-    """Within this context, calls use up to n threads.
+    """Within this context, calls use up to n threads: those in this thread, and those in threads that have no such
+    context of their own, where the one that was opened last holds. When it ends, the limit is what it was, in whatever
+    order the contexts of several threads end.
 
     >>> import vgfast as vg
     >>> with vg.threads(1):
     ...     vg.get_num_threads()
     1
     """
-    before = get_num_threads()
-    set_num_threads(n)
+    context = _Context(_check.integer("the number of threads", n, 1, _core.THREADS_MOST))
+    _open.append(context)
     try:
         yield
     finally:
-        set_num_threads(before)
+        _open.remove(context)
 
 
 def _register_with_threadpoolctl() -> None:

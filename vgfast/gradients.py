@@ -45,6 +45,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from vgfast import _core
 from vgfast.history import RECORD, needed
 from vgfast.verdict import judge
 
@@ -121,7 +122,8 @@ class GradientReport:
 
         if self.moments is None:
             return np.full(len(self.records), np.nan, theory.PREDICTION)
-        return theory.predict_from_moments(self.sizes, self.activations, *self.moments)
+        with _core.standard_arithmetic():
+            return theory.predict_from_moments(self.sizes, self.activations, *self.moments)
 
     @cached_property
     def layers(self) -> np.recarray:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import copy
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -18,13 +17,15 @@ from vgfast.gradients import GradientReport, Gradients, locate_divergence, repor
 from vgfast.history import INSPECTIONS, RECORD, DivergenceError, History, histograms
 from vgfast.init import Init
 from vgfast.pieces import Pieces
-from vgfast.sgd import SGD, checked_optimizer
+from vgfast.sgd import SGD, Velocities, checked_optimizer
 from vgfast.training import Loop, Stepper, wants_to_stop
 
 if TYPE_CHECKING:
     from vgfast.cost import CostReport
     from vgfast.gradient_check import GradientCheck
     from vgfast.trace import Trace
+
+_Result = TypeVar("_Result")
 
 # About what plain C without vectors does in 30 ms: 8 GFLOP/s were measured.
 _SLICE_FLOPS = 240_000_000
@@ -51,6 +52,12 @@ class MLP:
         outputs).
     init: a name or object of ``vg.init``; ``auto`` is He for the ReLUs and Glorot for the rest.
     rng: None, a seed, or a ``numpy.random.Generator``: for the first weights, then for shuffling.
+
+    While one thread trains a net, in ``fit`` or ``step``, others may use it: all methods that read it wait for the
+    steps in work, some 30 ms of them, if they have to, and do their work with the parameters after those. What changes
+    the net, training or assigning, is refused with a RuntimeError meanwhile. The views ``params``, ``weights`` and
+    ``biases`` show what is in memory, in the midst of a step too; writing through them then is not noticed, and lands
+    before or after the update of that weight.
 
     Errors: TypeError or ValueError for a size below 1, fewer than two sizes, or an unknown name.
 
@@ -82,8 +89,9 @@ class MLP:
         self._rng = np.random.default_rng(rng)
         rules = [init_module.of_layer(init, name) for name in (*self._activations, "identity")]
         self._build()
-        for rule, weights, biases in zip(rules, self._weights, self._biases, strict=True):
-            rule.fill(weights, biases, self._rng)
+        with _core.standard_arithmetic():
+            for rule, weights, biases in zip(rules, self._weights, self._biases, strict=True):
+                rule.fill(weights, biases, self._rng)
 
     def _build(self) -> None:
         """The parameter vector, its views, and what C knows of the net."""
@@ -91,9 +99,11 @@ class MLP:
         self._core = _core.Net(self._sizes, kinds, _core.LOSSES.index(self._loss), _core.DTYPES.index(self._dtype.name))
         self._params = _core.aligned(self._core.n_params, self._dtype)
         weights, biases = self._views(self._params)
-        self._weights = Pieces("weights", weights)
-        self._biases = Pieces("biases", biases)
-        self._lock, self._process = threading.RLock(), os.getpid()
+        self._lock = _core.TrainingLock()
+        self._weights = Pieces("weights", weights, self._lock.change)
+        self._biases = Pieces("biases", biases, self._lock.change)
+        self._velocities = Velocities()
+        self._history: History | None = None
         self._stepper: Stepper | None = None
         self._last_rows = 0  # of the last call of step
 
@@ -140,7 +150,7 @@ class MLP:
 
     @params.setter
     def params(self, value: Any) -> None:
-        _check.assigned("params", value, self._params)
+        self._lock.change(lambda: _check.assigned("params", value, self._params))
 
     @property
     def weights(self) -> Pieces:
@@ -151,6 +161,11 @@ class MLP:
     def biases(self) -> Pieces:
         """``biases[l-1]`` is b_l (n_out,), a live view of ``params``; assignment copies in."""
         return self._biases
+
+    @property
+    def history(self) -> History | None:
+        """The ``History`` of the last ``fit``, also of one that was interrupted, as far as it came; None before."""
+        return self._history
 
     def __repr__(self) -> str:
         kinds = self._activations[0] if len(set(self._activations)) == 1 else list(self._activations)
@@ -182,8 +197,9 @@ class MLP:
 
         The same seed gives the same bits, with any number of threads and with or without inspection (but see the
         README on inspected norms of huge values). Ctrl-C is answered after the step in work, or 30 ms of short
-        ones, and leaves the net there. Errors: ``DivergenceError``, likewise; TypeError and ValueError for bad input
-        and RuntimeError while another thread trains this net, all before any change.
+        ones, and leaves the net there, and what was told until then in ``net.history``. Errors: ``DivergenceError``,
+        likewise; TypeError and ValueError for bad input and RuntimeError while another thread trains this net, all
+        before any change.
         """
         epochs = _check.integer("epochs", epochs, 1)
         inspect_every = _check.integer("inspect_every", inspect_every, 0, _check.MOST_ELEMENTS)
@@ -199,41 +215,51 @@ class MLP:
         validation = None if validation_data is None else self._batch(*_check.pair(validation_data))
         with self._alone("trained"):
             loop = Loop(self, x, t, epochs, batch_size, optimizer, inspect_every, inspect)
-            for epoch in range(epochs):
-                order = self._rng.permutation(len(x)) if shuffle else None
-                loop.train_epoch(epoch, order, progress)
-                if validation is not None:
-                    scores = self._evaluate(*validation)
-                    loop.history.epochs[-1] |= {"val_loss": scores.loss}
-                    if scores.accuracy is not None:
-                        loop.history.epochs[-1] |= {"val_accuracy": scores.accuracy}
-                if callbacks and wants_to_stop(self, loop.so_far(), callbacks):
-                    break
-        return loop.so_far()
+            self._history = loop.history
+            try:
+                for epoch in range(epochs):
+                    loop.train_epoch(epoch, self._rng.permutation(len(x)) if shuffle else None, progress)
+                    if validation is not None:
+                        loop.note_validation(self._evaluate(*validation))
+                    if callbacks and wants_to_stop(self, loop.so_far(), callbacks):
+                        break
+            except DivergenceError as error:
+                error.history = loop.history
+                raise
+            finally:
+                loop.so_far()
+        return loop.history
 
     def step(self, X: Any, y: Any, optimizer: SGD | None = None) -> float:
         """One step on this batch, all rows of X at once; returns the mean loss before the update."""
-        with self._alone("trained"):
+        self._lock.own("trained")
+        try:
             optimizer = _PLAIN if optimizer is None else optimizer
             if self._stepper is not None:
                 loss = self._stepper.step(X, y, optimizer)
                 if loss is not None:
                     return loss
             return self._first_step(X, y, checked_optimizer(optimizer, self._dtype))
+        finally:
+            self._lock.disown()
 
     def _first_step(self, X: Any, y: Any, optimizer: SGD) -> float:
         """A step with all checks; the second of the same size leaves a ``Stepper`` for those to come."""
         x, t = self._batch(X, y)
-        loop = Loop(self, x, t, 1, len(x), optimizer, 0)
+        workspace = None if self._stepper is None else self._stepper.workspace
+        loop = Loop(self, x, t, 1, len(x), optimizer, 0, workspace=workspace)
         loop.train_epoch(0, None, None)
         again = self._last_rows == len(x)
         self._stepper = Stepper(loop) if again else None
         self._last_rows = len(x)
-        return float(loop.history.loss[0])
+        return float(loop.losses[0])
 
     def gradients(self, X: Any, y: Any) -> Gradients:
         """The gradient of the mean loss over all rows of X; changes nothing in the net."""
         x, t = self._batch(X, y)
+        return self._steadily(lambda net: net._gradients(x, t))
+
+    def _gradients(self, x: np.ndarray, t: np.ndarray) -> Gradients:
         flat = _core.aligned(self.n_params, self._dtype)
         workspace, losses, _ = self._one_batch(_core.GRADIENT, x, t, None, flat, None)
         weights, biases = self._views(flat)
@@ -247,6 +273,9 @@ class MLP:
         computations", 2015).
         """
         x, t = self._batch(X, y)
+        return self._steadily(lambda net: net._sample_norms(x, t))
+
+    def _sample_norms(self, x: np.ndarray, t: np.ndarray) -> np.ndarray:
         flat = _core.aligned(self.n_params, self._dtype)
         workspace, _, _ = self._one_batch(_core.GRADIENT, x, t, None, flat, None)
         layers = range(1, len(self._sizes))
@@ -271,13 +300,26 @@ class MLP:
         optimizer = checked_optimizer(optimizer, self._dtype)
         steps = _check.integer("steps", steps, 1, _check.MOST_ELEMENTS)
         x, t = self._batch(X, y)
-        flat = _core.aligned(self.n_params, self._dtype)
-        velocity = optimizer.velocity(self, lambda: _core.aligned(self.n_params, self._dtype))
         exponents = histograms(1, self) if inspect == "histograms" else None
-        _, losses, records = self._one_batch(_core.INSPECT, x, t, optimizer, flat, velocity, exponents)
-        report = reported(self, x, t, optimizer, records[0], float(losses[0]), steps, try_remedies)
+        report = self._steadily(lambda net: net._inspect(x, t, optimizer, steps, try_remedies, exponents))
         report.exponents = None if exponents is None else exponents[0]
         return report
+
+    def _inspect(
+        self,
+        x: np.ndarray,
+        t: np.ndarray,
+        optimizer: SGD,
+        steps: int,
+        try_remedies: bool,
+        exponents: np.ndarray | None,
+    ) -> GradientReport:
+        flat = _core.aligned(self.n_params, self._dtype)
+        velocity = optimizer.velocity(self, lambda: _core.aligned(self.n_params, self._dtype))
+        if exponents is not None:
+            exponents[...] = 0  # this may be the second attempt
+        _, losses, records = self._one_batch(_core.INSPECT, x, t, optimizer, flat, velocity, exponents)
+        return reported(self, x, t, optimizer, records[0], float(losses[0]), steps, try_remedies)
 
     def trace(self, layer: int, i: int, j: int, x: Any, y: Any, paths: int = 5) -> Trace:
         """dloss/dW_layer[i, j] for one sample, x (n_in,) with its y, as the sum over paths of products of derivatives.
@@ -289,7 +331,7 @@ class MLP:
         """
         from vgfast import trace  # here and below: the textbook does it; only read when asked for
 
-        return trace.follow(self, layer, i, j, x, y, paths)
+        return self._steadily(lambda net: trace.follow(net, layer, i, j, x, y, paths))
 
     def check_gradient(self, layer: int, i: int, j: int, X: Any, y: Any) -> GradientCheck:
         """dloss/dW_layer[i, j] of the mean loss over all rows of X beside finite differences of that loss.
@@ -299,7 +341,7 @@ class MLP:
         """
         from vgfast import gradient_check
 
-        return gradient_check.check(self, layer, i, j, X, y)
+        return self._steadily(lambda net: gradient_check.check(net, layer, i, j, X, y))
 
     def cost(self, batch_size: int = 32, measure: bool = True) -> CostReport:
         """What each layer and phase of a training step on batch_size rows costs, and must cost on this machine.
@@ -344,8 +386,9 @@ class MLP:
 
     def _batch(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         """X and y as C takes them, sharing no memory with the parameters, which change meanwhile."""
-        x = _check.inputs("X", X, self._sizes[0], self._dtype)
-        t = _check.targets("y", y, len(x), self._sizes[-1], self._loss, self._dtype)
+        with _core.standard_arithmetic():
+            x = _check.inputs("X", X, self._sizes[0], self._dtype)
+            t = _check.targets("y", y, len(x), self._sizes[-1], self._loss, self._dtype)
         x, t = (a.copy() if np.may_share_memory(a, self._params) else a for a in (x, t))
         return x, t
 
@@ -355,17 +398,33 @@ class MLP:
     @contextmanager
     def _alone(self, purpose: str) -> Iterator[None]:
         """Refuse to work on the parameters while another thread trains them, instead of waiting for it."""
-        if self._process != os.getpid():  # forked: the thread that held the lock is not in this process
-            self._lock, self._process = threading.RLock(), os.getpid()
-        if not self._lock.acquire(blocking=False):
-            raise RuntimeError(
-                f"this net is being trained in another thread, so it cannot be {purpose} now; wait for that, "
-                f"or give each thread a net.copy() of its own beforehand"
-            )
+        self._lock.own(purpose)
         try:
             yield
         finally:
-            self._lock.release()
+            self._lock.disown()
+
+    def _steadily(self, work: Callable[[MLP], _Result]) -> _Result:
+        """work(net), which only reads: of this net or, where another thread trains it, of a copy of how it is between
+        two steps. In standard arithmetic."""
+        with _core.standard_arithmetic():
+            if not self._lock.is_anothers():
+                version = self._lock.version
+                try:
+                    result = work(self)
+                except Exception:
+                    if version == self._lock.version:
+                        raise
+                else:
+                    if version == self._lock.version:
+                        return result
+            return work(self._lock.between_steps(self._still))
+
+    def _still(self) -> MLP:
+        """A copy to read, with its velocities."""
+        net = self._restore(self._description(), self._params.copy(), self._rng, self._more())
+        net._velocities = Velocities(self._velocities.copied())
+        return net
 
     def _divergence(self, x: np.ndarray, t: np.ndarray, step: int, optimizer: SGD | None, what: str) -> DivergenceError:
         """The error for a batch after `step` good steps: which layer, and what to do."""
@@ -392,14 +451,32 @@ class MLP:
 
     def forward(self, X: Any) -> np.ndarray:
         """z_L (rows, n_out): the outputs before softmax or sigmoid."""
-        z = self._core.forward_few(self._params, X)
-        return self._forward(_check.inputs("X", X, self._sizes[0], self._dtype)) if z is None else z
+        z = self._core.forward_few(self._params, X, self._lock)
+        if z is not None:
+            return z
+        with _core.standard_arithmetic():
+            x = _check.inputs("X", X, self._sizes[0], self._dtype)
+        return self._steadily(lambda net: net._forward(x))
 
     def _forward(self, x: np.ndarray) -> np.ndarray:
         z = np.empty((len(x), self._sizes[-1]), self._dtype)
         for rows in self._slices(len(x)):
             self._core.forward(self._params, x[rows], z[rows], self._threads(rows.stop - rows.start))
+        if not np.isfinite(z).all():
+            raise self._no_prediction(x, z)
         return z
+
+    def _no_prediction(self, x: np.ndarray, z: np.ndarray) -> DivergenceError:
+        """The error for outputs z that are not all finite: no answer is made of NaN."""
+        if not np.isfinite(self._params).all():
+            return DivergenceError(
+                "the net's parameters hold NaN or infinity, so it predicts nothing; assign finite ones"
+            )
+        row = int(np.argmin(np.isfinite(z).all(axis=1)))
+        return DivergenceError(
+            f"row {row} of X, whose largest value is {float(np.abs(x[row]).max()):.2g}, makes outputs that are too "
+            f"large for {self._dtype}; scale X down"
+        )
 
     def _slices(self, n_rows: int) -> Iterator[slice]:
         """Pieces of rows that C is done with in about 30 ms at the least, so that Ctrl-C is heard between."""
@@ -427,21 +504,35 @@ class MLP:
         return (z > 0).astype(np.int64) if self._loss == "binary_cross_entropy" else z
 
     def evaluate(self, X: Any, y: Any) -> Evaluation:
-        """Mean loss and accuracy over all rows of X."""
+        """Mean loss and accuracy over all rows of X. ``DivergenceError`` if the loss is not finite."""
         return self._evaluate(*self._batch(X, y))
 
     def _evaluate(self, x: np.ndarray, t: np.ndarray) -> Evaluation:
-        z = self._forward(x)
+        z = self._steadily(lambda net: net._forward(x))
         losses, correct = np.empty(len(x)), np.empty(len(x))
         for rows in self._slices(len(x)):
             _core.loss(self._loss, z[rows], t[rows], losses[rows], correct[rows], np.empty_like(z[rows]))
-        accuracy = None if self._loss == "mse" else float(correct.mean())
-        return Evaluation(float(losses.mean()), accuracy)
+        with _core.standard_arithmetic():
+            loss, accuracy = float(losses.mean()), None if self._loss == "mse" else float(correct.mean())
+        if not np.isfinite(loss):
+            row = int(np.argmin(np.isfinite(losses)))
+            raise DivergenceError(
+                f"the loss of row {row} is too large for {self._dtype}: its outputs are as large as "
+                f"{float(np.abs(z[row]).max()):.2g}, and y as {float(np.abs(t[row]).max()):.2g}; scale X and y down"
+            )
+        return Evaluation(loss, accuracy)
 
     # ---- copies and files ------------------------------------------------------------------------
 
     @classmethod
-    def _restore(cls, description: Sequence[Any], params: np.ndarray, rng: Any, more: dict[str, Any]) -> MLP:
+    def _restore(
+        cls,
+        description: Sequence[Any],
+        params: np.ndarray,
+        rng: Any,
+        more: dict[str, Any],
+        velocities: Sequence[tuple[SGD, np.ndarray]] = (),
+    ) -> MLP:
         """A net of this class without its constructor, which may be another's."""
         net = cls.__new__(cls)
         vars(net).update(more)
@@ -449,20 +540,35 @@ class MLP:
         net._dtype, net._rng = np.dtype(description[3]), np.random.default_rng(rng)
         net._build()
         net._params[...] = params
+        net._velocities = Velocities(velocities)
         return net
 
     def _description(self) -> tuple[tuple[int, ...], tuple[str, ...], str, str]:
         return self._sizes, self._activations, self._loss, self._dtype.name
 
+    def _more(self) -> dict[str, Any]:
+        """What a subclass, or its user, has added."""
+        return {name: value for name, value in vars(self).items() if name not in _OWN}
+
     def __reduce__(self) -> Any:
-        with self._alone("copied"):
-            more = {name: value for name, value in vars(self).items() if name not in _OWN}
-            return self._restore, (self._description(), self._params.copy(), self._rng, more)
+        return self._lock.between_steps(self._reduced)
+
+    def _reduced(self) -> Any:
+        velocities = self._velocities.copied()
+        return self._restore, (self._description(), self._params.copy(), self._rng, self._more(), velocities)
+
+    def _copied(self, more: dict[str, Any]) -> MLP:
+        rng = copy.deepcopy(self._rng)
+        return self._lock.between_steps(lambda: self._restore(self._description(), self._params.copy(), rng, more))
+
+    def __copy__(self) -> MLP:
+        return self._copied(self._more())
 
     def copy(self) -> MLP:
         """A net with the same parameters that will shuffle alike, and shares nothing with this one; velocities,
-        which belong to optimizer and net, stay behind."""
-        return copy.deepcopy(self)
+        which belong to optimizer and net, stay behind. (``copy.copy`` shares what a subclass has added, and
+        ``copy.deepcopy((net, optimizer))`` takes the velocity along.)"""
+        return self._copied(copy.deepcopy(self._more()))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file, whole or not at all.
@@ -472,8 +578,8 @@ class MLP:
         """
         from vgfast import _files
 
-        with self._alone("saved"):
-            _files.save(path, self._description(), list(self._weights), list(self._biases))
+        still = self._lock.between_steps(self._still)
+        _files.save(path, still._description(), list(still._weights), list(still._biases))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], rng: Any = None) -> MLP:
@@ -494,4 +600,4 @@ _PLAIN = SGD()
 
 # What a net is made of; all else in a subclass's __dict__ is copied as it is.
 _OWN = {"_sizes", "_activations", "_loss", "_dtype", "_rng", "_core", "_params", "_weights", "_biases"}
-_OWN |= {"_lock", "_process", "_stepper", "_last_rows"}
+_OWN |= {"_lock", "_velocities", "_history", "_stepper", "_last_rows"}

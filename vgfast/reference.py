@@ -32,7 +32,7 @@ from vgfast import init as init_module
 from vgfast.gradients import GradientReport, Gradients, reported, sample_norms
 from vgfast.history import INSPECTIONS, RECORD, DivergenceError, History, histograms
 from vgfast.init import Init
-from vgfast.sgd import SGD, checked_optimizer
+from vgfast.sgd import SGD, Velocities, checked_optimizer
 
 # ---- activations: phi(z) and phi'(z) ------------------------------------------------------------------
 
@@ -134,6 +134,7 @@ class MLP:
         _check.outputs(self.sizes[-1], self.loss)
         self.dtype = np.dtype(dtype)
         self.rng = np.random.default_rng(rng)
+        self._velocities = Velocities()
         shapes = list(pairwise(self.sizes))
         self.n_params = sum(n_in * n_out + n_out for n_in, n_out in shapes)
         self.params = np.empty(self.n_params, self.dtype)
@@ -357,11 +358,22 @@ class MLP:
         loss, _, correct = LOSSES[self.loss](self.forward(x), t)
         return mlp.Evaluation(loss, None if self.loss == "mse" else float(np.mean(correct)))
 
+    def __getstate__(self) -> dict[str, Any]:
+        views = {"weights", "biases"}  # which would come back as arrays of their own
+        return {name: value for name, value in vars(self).items() if name not in views} | {
+            "_velocities": self._velocities.copied()
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _velocities=Velocities(state["_velocities"]))
+        self.weights, self.biases = self._views(self.params)
+
     def copy(self) -> MLP:
-        net = MLP(self.sizes, self.activations, self.loss, "zeros", self.dtype)
-        net.params[...] = self.params
-        net.rng = copy.deepcopy(self.rng)
+        net = copy.deepcopy(self)
+        net._velocities = Velocities()
         return net
+
+    __copy__ = copy
 
     def save(self, path: Any) -> None:
         mlp.MLP._restore((self.sizes, self.activations, self.loss, self.dtype), self.params, None, {}).save(path)

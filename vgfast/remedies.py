@@ -33,9 +33,9 @@ def _again(net: Any, activation: Any = None, init: str = "auto", dtype: Any = No
 def _with_velocity(optimizer: SGD, net: Any, other: Any) -> SGD:
     """A copy of the optimizer, with for `other` the velocity that it has for `net`."""
     result = copy.copy(optimizer)
-    velocities = optimizer._velocities
-    if optimizer.momentum > 0 and net in velocities:
-        result._velocities[other] = velocities[net].astype(other.dtype)
+    for known, velocity in net._velocities.kept():
+        if known is optimizer and optimizer.momentum > 0:
+            other._velocities.of(result, lambda: np.empty(other.n_params, other.dtype))[...] = velocity
     return result
 
 

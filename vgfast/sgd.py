@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import weakref
+from collections.abc import Callable, Iterable
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -23,8 +24,9 @@ class SGD:
     5. W -= lr * step.
 
     The velocity v starts at 0 and belongs to the pair of optimizer and net: it lives on from one ``fit`` or
-    ``step`` to the next with the same two objects. ``reset()`` forgets it. Attributes may be changed
-    between calls, as for a schedule of ``lr``.
+    ``step`` to the next with the same two objects, and in copies of them that are made together, as by
+    ``pickle.dumps((net, optimizer))`` or ``copy.deepcopy((net, optimizer))``. ``reset()`` forgets it. Attributes may
+    be changed between calls, as for a schedule of ``lr``.
 
     Errors: TypeError or ValueError if lr is not above 0, momentum not in [0, 1), weight_decay below 0, a
     clip not above 0, or if nesterov is asked for without momentum.
@@ -49,7 +51,6 @@ class SGD:
         self.weight_decay = weight_decay
         self.clip_norm = clip_norm
         self.clip_value = clip_value
-        self._velocities: WeakKeyDictionary[Any, np.ndarray] = WeakKeyDictionary()
         self._resets = 0
         self.checked()
 
@@ -70,30 +71,48 @@ class SGD:
         """All attributes, unchecked, and how often ``reset`` was called: equal while nothing has changed."""
         return self.lr, self.momentum, self.nesterov, self.weight_decay, self.clip_norm, self.clip_value, self._resets
 
-    def velocity(self, net: Any, make: Any) -> np.ndarray | None:
+    def velocity(self, net: Any, make: Callable[[], np.ndarray]) -> np.ndarray | None:
         """This net's velocity (n_params,), made when first asked for; None without momentum."""
-        if self.momentum == 0:
-            return None
-        if net not in self._velocities:
-            velocity = make()
-            velocity[...] = 0
-            self._velocities[net] = velocity
-        return self._velocities[net]
+        return None if self.momentum == 0 else net._velocities.of(self, make)
 
     def reset(self) -> None:
         """Forget the velocities of all nets."""
-        self._velocities.clear()
         self._resets += 1
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_velocities"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _velocities=WeakKeyDictionary())
 
     def __repr__(self) -> str:
         names = ("lr", "momentum", "nesterov", "weight_decay", "clip_norm", "clip_value")
         return f"SGD({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
+
+class Velocities:
+    """The velocities of one net, by optimizer; by the object itself, whatever it says that it is equal to.
+
+    They are held by the net, and hold no optimizer, so that each of the two can be dropped or copied without the other.
+    """
+
+    def __init__(self, kept: Iterable[tuple[SGD, np.ndarray]] = ()) -> None:
+        self._kept = [(weakref.ref(optimizer), optimizer._resets, velocity) for optimizer, velocity in kept]
+
+    def kept(self) -> list[tuple[SGD, np.ndarray]]:
+        """Those of optimizers that still live and were not reset; the others are forgotten."""
+        entries = [(optimizer(), resets, velocity) for optimizer, resets, velocity in self._kept]
+        kept = [(one, velocity) for one, resets, velocity in entries if one is not None and one._resets == resets]
+        self._kept = [(weakref.ref(one), one._resets, velocity) for one, velocity in kept]
+        return kept
+
+    def of(self, optimizer: SGD, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """The optimizer's velocity, of zeros if there is none yet."""
+        for other, velocity in self.kept():
+            if other is optimizer:
+                return velocity
+        velocity = make()
+        velocity[...] = 0
+        self._kept.append((weakref.ref(optimizer), optimizer._resets, velocity))
+        return velocity
+
+    def copied(self) -> list[tuple[SGD, np.ndarray]]:
+        """``kept``, the velocities being copies."""
+        return [(optimizer, velocity.copy()) for optimizer, velocity in self.kept()]
 
 
 def checked_optimizer(optimizer: Any, dtype: np.dtype) -> SGD:

@@ -21,7 +21,7 @@ class Stepper:
     a ``Loop`` over one batch, whose settings have been checked."""
 
     def __init__(self, loop: Loop) -> None:
-        self.run, self.optimizer = loop.run, loop.optimizer
+        self.run, self.workspace, self.optimizer = loop.run, loop.workspace, loop.optimizer
         self.run.let_go()
         self.settings, self.limit = loop.optimizer.settings(), config.get_num_threads()
 
@@ -40,6 +40,15 @@ def wants_to_stop(net: Any, history: History, callbacks: Sequence[Callable[..., 
     return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
 
 
+def _longer(array: np.ndarray, n: int) -> np.ndarray:
+    """The array, with room for n entries; grown by a half at least, so that growing costs little."""
+    if n <= len(array):
+        return array
+    longer = np.zeros((max(n, len(array) * 3 // 2), *array.shape[1:]), array.dtype)
+    longer[: len(array)] = array
+    return longer
+
+
 class Loop:
     """One call of ``fit``: its memory, its place in the run, its history."""
 
@@ -53,26 +62,27 @@ class Loop:
         optimizer: SGD,
         inspect_every: int,
         inspect: str = "scalars",
+        workspace: _core.Workspace | None = None,
     ) -> None:
+        """workspace: of an earlier one, to be used again if it fits."""
         self.net, self.x, self.t, self.optimizer, self.batch_size = net, x, t, optimizer, batch_size
         self.inspect_every = inspect_every
         self.per_epoch = -(-len(x) // batch_size)
         self.total = epochs * self.per_epoch
-        self.losses, self.correct = np.zeros(self.total), np.zeros(self.total)
-        n_records = -(-self.total // inspect_every) if inspect_every else 0
-        self.records = np.zeros((n_records, len(net.sizes) - 1), RECORD)
+        self.losses, self.correct = np.zeros(0), np.zeros(self.per_epoch)
+        self.records = np.zeros((0, len(net.sizes) - 1), RECORD)
+        self.exponents = histograms(0, net) if inspect == "histograms" else None
         self.history = History(self.losses)
-        self.done = 0
         self.settings: tuple[Any, ...] = ()
         self.rows = np.full(self.per_epoch, batch_size)
         self.rows[-1] = len(x) - (self.per_epoch - 1) * batch_size
 
         n_threads = net._core.threads_to_try(batch_size, config.get_num_threads())
-        workspace = _core.Workspace(net._core, batch_size, n_threads)
-        self.run = _core.Run(workspace, _core.TRAIN, net._params)
+        if workspace is None or (workspace.rows, workspace.n_threads) != (batch_size, n_threads):
+            workspace = _core.Workspace(net._core, batch_size, n_threads)
+        self.workspace = workspace
+        self.run = _core.Run(workspace, _core.TRAIN, net._params, lock=net._lock)
         self.run.set_data(x, t, batch_size)
-        self.exponents = histograms(n_records, net) if inspect == "histograms" else None
-        self.run.set_records(self.records, inspect_every, self.exponents)
 
     def vector(self) -> np.ndarray:
         return _core.aligned(self.net.n_params, self.net.dtype)
@@ -88,26 +98,48 @@ class Loop:
             self.run.set_gradient(self.vector())
         self.settings = self.optimizer.settings()
 
+    def make_room(self, steps: int) -> None:
+        """For what is told of so many steps: by epochs, as a callback may end the longest training soon."""
+        self.losses = _longer(self.losses, steps)
+        if self.inspect_every:
+            n_records = -(-steps // self.inspect_every)
+            self.records = _longer(self.records, n_records)
+            if self.exponents is not None:
+                self.exponents = _longer(self.exponents, n_records)[: len(self.records)]
+        self.run.set_records(self.records, self.inspect_every, self.exponents)
+
+    @property
+    def done(self) -> int:
+        """Steps."""
+        return self.run.steps_done
+
     def train_epoch(self, epoch: int, order: np.ndarray | None, progress: Any) -> None:
         start = time.perf_counter()
         self.use_optimizer()
         first = epoch * self.per_epoch
         part = slice(first, first + self.per_epoch)
-        self.run.set_epoch(order, self.losses[part], self.correct[part], first)
+        self.make_room(part.stop)
+        self.run.set_epoch(order, self.losses[part], self.correct, first)
         status = _core.PAUSED
         while status != _core.DONE:
             status = self.run.go(_SLICE)
-            self.done = first + self.run.step
             if status == _core.WARY:
                 self.run.set_gradient(self.vector())
             elif status == _core.NON_FINITE:
                 raise self.divergence(epoch, order)
             elif progress is not None:
                 progress(self.done, self.total, self.so_far())
-        scores = {"loss": float(self.losses[part] @ self.rows / len(self.x))}
-        if self.net.loss != "mse":
-            scores["accuracy"] = float(self.correct[part].sum() / len(self.x))
+        with _core.standard_arithmetic():
+            scores = {"loss": float(self.losses[part] @ self.rows / len(self.x))}
+            if self.net.loss != "mse":
+                scores["accuracy"] = float(self.correct.sum() / len(self.x))
         self.history.epochs.append({**scores, "seconds": time.perf_counter() - start})
+
+    def note_validation(self, scores: Any) -> None:
+        """With the epoch that has just ended."""
+        self.history.epochs[-1] |= {"val_loss": scores.loss}
+        if scores.accuracy is not None:
+            self.history.epochs[-1] |= {"val_accuracy": scores.accuracy}
 
     def so_far(self) -> History:
         """The history, cut to what is done."""
@@ -123,6 +155,4 @@ class Loop:
         rows = slice(first, first + self.batch_size)
         batch = rows if order is None else order[rows]
         what = f"training diverged at step {self.done} (epoch {epoch + 1})"
-        error = self.net._divergence(self.x[batch], self.t[batch], self.done, self.optimizer, what)
-        error.history = self.so_far()
-        return error
+        return self.net._divergence(self.x[batch], self.t[batch], self.done, self.optimizer, what)

@@ -215,10 +215,12 @@ static void NAME(update_tail)(void *context, size_t i, size_t j, size_t rows, si
     }
 }
 
-/* Tell what has been summed up when a block of rows begins, and the counts with a panel: before a
- * lane has 2^24. */
+/* Tell what has been summed up when a block of rows begins, and the counts with a panel and now and
+ * then: a row adds at most NV to a lane, which can count to 2^24. */
+enum { NAME(COUNTED_ROWS) = VG_BLOCK_ROWS << 12 };
+_Static_assert(NAME(COUNTED_ROWS) * NV < 1 << 24, "lanes of counts would overflow");
 static void NAME(begin_block)(NAME(update_context) *c, size_t i, size_t j) {
-    if (j != c->panel) NAME(tell_counts)(&c->words, c->summaries);
+    if (j != c->panel || i % NAME(COUNTED_ROWS) == 0) NAME(tell_counts)(&c->words, c->summaries);
     c->panel = j;
     NAME(tell_norms)(&c->words, &c->summaries[i / VG_BLOCK_ROWS]);
 }
