@@ -25,7 +25,7 @@ DTYPES: dict[str, np.dtype] = {
 _HEADER_MOST = 100_000_000
 # As many as NumPy takes.
 _DIMENSIONS_MOST = 32
-_PIECE = 1 << 20  # bytes read at a time: what is asked for has memory before it is there
+_PIECE = 1 << 18  # bytes read at a time: what is asked for has memory before it is there
 
 
 class Tensor(NamedTuple):

@@ -104,9 +104,8 @@ def _kind(pieces: Iterator[bytes], data: bytearray) -> tuple[np.dtype, int]:
     if known is not None:
         raise _foreign.Other(f"is {known.what}, not an IDX file; {known.how}")
     if len(data) < 4 or data[:2] != b"\0\0":
-        raise ValueError(
-            f"it must begin with two zeros, a type and the dimensions, and begins with {data[:4].hex(' ')}"
-        )
+        begins = data[:4].hex(" ")
+        raise ValueError(f"it must begin with two zeros, a type and a number of dimensions, and begins with {begins}")
     if data[2] not in _TYPES:
         types = ", ".join(f"{number:02x} ({dtype.name})" for number, dtype in _TYPES.items())
         raise ValueError(f"the type of its entries must be one of {types}, and is {data[2]:02x}")
