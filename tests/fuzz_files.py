@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import vgfast as vg
-from vgfast import idx
+from vgfast import _files, idx
 
 HUGE = [0, -1, 1, 2**31 - 1, 2**31, 2**32, 2**53, 2**63 - 1, 2**63, 2**64, 10**18, 10**30, 10**400]
 # Of what is allocated: per byte of the file, where a JSON header of empty lists is what takes most; and besides.
@@ -139,6 +139,34 @@ def headed(data, r):
     return packed(text, rest)
 
 
+def forged(data, r):
+    """With another description, and the checksum that belongs to it."""
+    header, rest = unpacked(data)
+    if "__metadata__" not in header:
+        return headed(data, r)
+    told = json.loads(header["__metadata__"]["vgfast"])
+    sizes = told[0]
+    other = (
+        r.choice(
+            (sizes[::-1], sizes[1:], [*sizes, 2], [*sizes[:-1], r.choice(HUGE)], str(sizes), {"0": 1}, None, [True, 2])
+        ),
+        r.choice((["relu"] * (len(sizes) - 2), "relu", ["relu"] * 9, [["relu"]], [None], None, 5, {"relu": 1})),
+        r.choice(("mse", "mes", None, ["mse"], 5, {})),
+        r.choice(("float32", "float64", "float16", None, 4)),
+    )
+    for i in r.sample(range(4), r.choice((1, 1, 2))):
+        told[i] = other[i]
+    text = json.dumps(r.choice((told, told, told, told[:3], [*told, 1], {"0": told})))
+    tensors = {name: tensor(entry, rest) for name, entry in header.items() if name != "__metadata__"}
+    header["__metadata__"] = {"vgfast": text, "sha256": _files._digest(text, tensors)}
+    return packed(json.dumps(header).encode(), rest)
+
+
+def tensor(entry, rest):
+    start, stop = entry["data_offsets"]
+    return np.frombuffer(rest[start:stop], {"F32": "<f4", "F64": "<f8"}[entry["dtype"]]).reshape(entry["shape"])
+
+
 def lengthened(data, r):
     """With another length of its header."""
     length = r.choice((int.from_bytes(data[:8], "little") + r.randrange(-9, 9), *HUGE[2:10], 10**8, 10**8 + 1, 10**7))
@@ -171,7 +199,7 @@ class Models:
 
     def altered(self, r):
         data, told = r.choice(self.files)
-        new = r.choice((*BYTES, headed, headed, headed, lengthened))(data, r)
+        new = r.choice((*BYTES, headed, headed, headed, forged, forged, forged, lengthened))(data, r)
         if r.random() < 0.2:
             new = r.choice(BYTES)(new, r)
         return data, told, new
@@ -187,7 +215,7 @@ class Models:
                 return None
             if b'"vgfast"' in new:
                 np.testing.assert_array_equal(net.params, self.right[data])
-                return "the same net"
+                return "the same parameters, their description being whole"
             np.testing.assert_array_equal(net.params, plain_net(new, net.dtype == np.float64))
             return "a net that tells nothing of itself, as its header says"
 
@@ -239,7 +267,10 @@ class Idx:
                     bytes((0, 0, kind, len(sizes))) + struct.pack(f">{len(sizes)}I", *sizes) + array.tobytes()
                 )
         zeros = bytes((0, 0, 8, 3)) + struct.pack(">3I", 1000, 1000, 1000)
-        self.bombs = [gzip.compress(self.files[0] + bytes(3_000_000)), gzip.compress(zeros + bytes(5_000_000))]
+        self.bombs = [
+            gzip.compress(self.files[0] + bytes(3_000_000), mtime=0),
+            gzip.compress(zeros + bytes(5_000_000), mtime=0),
+        ]
 
     def altered(self, r):
         if r.random() < 0.01:
@@ -261,7 +292,9 @@ class Idx:
         at = r.randrange(len(data) + 1)
         members = [data[:at], data[at:]] if r.random() < 0.5 else [data]
         members = [piece for piece in members for piece in ((piece, b"") if r.random() < 0.2 else (piece,))]
-        zipped = b"".join(gzip.compress(piece, r.choice((0, 1, 9))) + bytes(r.choice((0, 0, 3))) for piece in members)
+        zipped = b"".join(
+            gzip.compress(piece, r.choice((0, 1, 9)), mtime=0) + bytes(r.choice((0, 0, 3))) for piece in members
+        )
         if way == 5:
             return zipped
         return r.choice(BYTES)(zipped, r)

@@ -442,9 +442,23 @@ def test_what_is_neither_path_nor_file(net, path):
     for call in (net.save, vg.MLP.load):
         for what in (None, 5, bytearray(contents)):
             assert f"got {type(what).__name__}" in told(TypeError, call, what)
-        assert "io.BytesIO" in told(ValueError, call, contents)
+        assert "a file's contents go into a file first" in told(ValueError, call, contents)
     the_same(net, vg.MLP.load(io.BytesIO(contents)))  # as was told
     the_same(net, vg.MLP.load(os.fsencode(path)))
+
+
+def test_what_changes_while_it_is_saved_is_saved_as_it_was(path, monkeypatch):
+    net = vg.MLP([1, 3, 1], loss="mse", rng=0)  # its weights are contiguous, transposed or not
+    before, opening = net.copy(), os.open
+
+    def meanwhile(*args):
+        net.params[:] = 7
+        return opening(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", meanwhile)
+        net.save(path)
+    the_same(before, vg.MLP.load(path))
 
 
 def test_what_is_no_file_is_not_opened(tmp_path):

@@ -89,7 +89,7 @@ RAW = packed([1, 2, 3, 4])
 
 
 def z(data=b""):
-    return gzip.compress(data)
+    return gzip.compress(data, mtime=0)
 
 
 MEMBERS = {
@@ -112,20 +112,21 @@ def test_several_members_are_read_as_one(case, path):
     assert idx.read(path, 1).tolist() == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (z(RAW[:10]) + z(RAW[10:])[:-1], "cannot be unzipped, as it ends too soon"),
-        (z(RAW) + z()[:10], "cannot be unzipped, as it ends too soon"),
-        (z(RAW) + b"\x1f\x8b", "cannot be unzipped, as it ends too soon"),
-        (z(RAW) + b"\x1f", "something follows after what is gzipped"),
-        (z(RAW) + bytes(9) + b"more", "something follows after what is gzipped"),
-        (z(RAW[:10]) + b"more" + z(RAW[10:]), "something follows after what is gzipped"),
-        (z(RAW) + z(b"\0"), "4 bytes, and it holds more"),
-        (z(RAW[:10]) + z(RAW[10:-1]), "4 bytes, and it holds 3"),
-    ],
-)
-def test_members_that_are_not_whole(data, words, path):
+NOT_WHOLE = {
+    "the second cut": (z(RAW[:10]) + z(RAW[10:])[:-1], "cannot be unzipped, as it ends too soon"),
+    "an empty one cut": (z(RAW) + z()[:10], "cannot be unzipped, as it ends too soon"),
+    "a magic": (z(RAW) + b"\x1f\x8b", "cannot be unzipped, as it ends too soon"),
+    "half a magic": (z(RAW) + b"\x1f", "something follows after what is gzipped"),
+    "something after zeros": (z(RAW) + bytes(9) + b"more", "something follows after what is gzipped"),
+    "something between": (z(RAW[:10]) + b"more" + z(RAW[10:]), "something follows after what is gzipped"),
+    "a byte too many": (z(RAW) + z(b"\0"), "4 bytes, and it holds more"),
+    "a byte too few": (z(RAW[:10]) + z(RAW[10:-1]), "4 bytes, and it holds 3"),
+}
+
+
+@pytest.mark.parametrize("case", NOT_WHOLE)
+def test_members_that_are_not_whole(case, path):
+    data, words = NOT_WHOLE[case]
     path.write_bytes(data)
     text = told(idx.read, path, 1)
     assert words in text
@@ -179,6 +180,12 @@ def test_a_good_file_that_is_another(case, path):
     data, words = OTHERS[case]
     path.write_bytes(data)
     assert told(idx.read, path, 3) == f"{path} {words}"
+
+
+def test_the_contents_of_a_file_are_no_path(path):
+    assert told(idx.read, RAW, 1).endswith("a file's contents go into a file first")
+    path.write_bytes(RAW)
+    assert idx.read(path, 1).tolist() == idx.read(bytes(path), 1).tolist() == [1, 2, 3, 4]
 
 
 def test_a_zipped_file_is_got_at_as_was_told(path):

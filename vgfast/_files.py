@@ -41,14 +41,11 @@ def _names(n_layers: int) -> list[str]:
 def _path(file: Any, method: str) -> str | None:
     """The path that was given; None if it is something with this method."""
     if isinstance(file, str | bytes | os.PathLike):
-        name = os.fsdecode(file)
-        if "\0" in name:
-            raise ValueError("path must be that of a file, got one with a NUL; wrap a file's contents in io.BytesIO")
-        return name
+        return _foreign.path_name(file)
     if hasattr(file, method):
         return None
     raise TypeError(
-        f"path must be that of a file, or a binary file open to {method}, got {type(file).__name__}; "
+        f"path must name a file, or be a binary file open to {method}, got {type(file).__name__}; "
         f"a file's contents can be wrapped in io.BytesIO"
     )
 
@@ -61,9 +58,9 @@ def save(path: Any, description: Description, weights: list[np.ndarray], biases:
     name = _path(path, "write")
     arrays: list[np.ndarray] = []
     for l, (w, b) in enumerate(zip(weights, biases, strict=True), 1):
-        _check_finite(l, "weights", w)
-        _check_finite(l, "biases", b)
-        arrays += [np.ascontiguousarray(w.T), b]
+        arrays += [np.array(w.T, order="C"), b.copy()]  # which nobody changes between checksum and file
+        _check_finite(l, "weights", arrays[-2])
+        _check_finite(l, "biases", arrays[-1])
     tensors = dict(zip(_names(len(weights)), arrays, strict=True))
     text = json.dumps(description)
     pieces = _safetensors.pack(tensors, {"vgfast": text, "sha256": _digest(text, tensors)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 # How many of a file's first bytes ``kind`` looks at.
 BEGINNING = 512
@@ -35,6 +35,14 @@ _TEXTS: dict[bytes, Kind] = {b"<!doctype html": _PAGE, b"<html": _PAGE, b"{": _J
 
 class Other(ValueError):
     """The file is no damaged one, but another than is wanted: the rest of a sentence that begins with its name."""
+
+
+def path_name(path: str | bytes | os.PathLike[Any]) -> str:
+    """The path as text; ValueError for what cannot be one, such as a file's contents."""
+    name = os.fsdecode(path)
+    if "\0" in name:
+        raise ValueError("path must name a file, got one with a NUL in it; a file's contents go into a file first")
+    return name
 
 
 def opened(name: str, wanted: str) -> BinaryIO:

@@ -74,7 +74,7 @@ def _remove_left(folder: str, stem: str) -> None:
     for name in names:
         part = os.path.join(folder, name)
         with suppress(OSError):
-            handle = os.open(part, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+            handle = os.open(part, os.O_RDWR | os.O_NOFOLLOW)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.unlink(part)

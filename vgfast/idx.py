@@ -54,7 +54,7 @@ def read(path: str | os.PathLike[str], dimensions: int, rows: int | None = None)
     this machine's order of bytes. rows: how many there must be, if that is known. Errors: FileNotFoundError if there
     is no file; ValueError if it is anything but a whole file of such an array.
     """
-    name, dimensions = os.fspath(path), _check.integer("dimensions", dimensions, 1, 255)
+    name, dimensions = _foreign.path_name(path), _check.integer("dimensions", dimensions, 1, 255)
     with _foreign.opened(name, "an IDX file") as file:
         try:
             return _whole(file, dimensions, rows)
