@@ -70,8 +70,10 @@ def kind(begin: bytes) -> Kind | None:
 def _zip(begin: bytes) -> Kind:
     """Told by the name of its first entry."""
     first = begin[30 : 30 + int.from_bytes(begin[26:28], "little")]
-    if first.endswith((b"/data.pkl", b"/version")) or b"/data/" in first:
+    if first.endswith(b"/data.pkl"):
         return _PYTORCH
+    if b"/data/" in first:
+        return Kind("a TorchScript file (.pt)", "read it with torch.jit.load", True)
     if first.endswith(b".npy"):
         return Kind("a NumPy file (.npz)", "read it with numpy.load", True)
     return Kind("a zip archive", "unpack it first")
