@@ -71,3 +71,16 @@ def fashion_mnist(folder: str | os.PathLike[str], part: str = "train") -> Datase
     """Fashion-MNIST, whose files have the same names and shapes; see ``mnist``."""
     X, y = idx.read_images(folder, part)
     return _dataset(X / np.float32(255), y, f"Fashion-MNIST, {part}", X.shape[1:], "Zalando, Fashion-MNIST, MIT")
+
+
+def emnist(folder: str | os.PathLike[str], split: str = "letters", part: str = "train") -> Dataset:
+    """EMNIST from its IDX files in a folder, ``emnist-letters-train-images-idx3-ubyte`` and so on, gzipped or not. The
+    images are upright, which they are not in the files.
+
+    split: "letters", 26 labels, 0 for A and a (the files have 1); "digits" and "mnist", 10; "byclass", 62: 0 to 9, then
+    A to Z, then a to z; "balanced" and "bymerge", 47: as "byclass", but where small letters look like capitals.
+    Errors: as of ``mnist``; ValueError for a split that there is not.
+    """
+    X, y = idx.read_emnist(folder, split, part)
+    licence = "Cohen et al., EMNIST, from NIST Special Database 19"
+    return _dataset(X / np.float32(255), y, f"EMNIST {split}, {part}", X.shape[1:], licence)

@@ -1,6 +1,5 @@
 """IDX, the format of MNIST's files: two zeros, the type of an entry, the number of dimensions n, n sizes of four bytes,
-the most significant first, and the entries, the last dimension running fastest. Of types there is the one that MNIST
-has, 8, a byte an entry.
+the most significant first, and the entries, likewise, the last dimension running fastest.
 
 A reader of files from anywhere: it believes nothing. What a header claims is held against what the file can hold before
 there is memory for it.
@@ -17,62 +16,77 @@ from __future__ import annotations
 
 import math
 import os
-import stat
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from vgfast import _check
+from vgfast import _check, _foreign, _gzip
 
 _PARTS = {"train": "train", "test": "t10k"}
-_GZIP = b"\x1f\x8b"
-_UBYTE = 8
-# What deflate makes of a byte at most: 258 bytes from two bits, a length and a distance of one bit each.
-_EXPANSION = 1032
-_PIECE = 1 << 16  # bytes read at a time
+_TYPES: dict[int, np.dtype] = {
+    0x08: np.dtype("u1"),
+    0x09: np.dtype("i1"),
+    0x0B: np.dtype(">i2"),
+    0x0C: np.dtype(">i4"),
+    0x0D: np.dtype(">f4"),
+    0x0E: np.dtype(">f8"),
+}
+# What the files of MNIST and its kin have so many dimensions of.
+_USUAL = {1: " (labels)", 3: " (images)"}
+
+# Of each split: the least label in its files, and how many there are.
+EMNIST = {
+    "byclass": (0, 62),
+    "bymerge": (0, 47),
+    "balanced": (0, 47),
+    "letters": (1, 26),
+    "digits": (0, 10),
+    "mnist": (0, 10),
+}
 
 
 def read(path: str | os.PathLike[str], dimensions: int, rows: int | None = None) -> np.ndarray:
-    """The uint8 array of so many dimensions that an IDX file holds, gzipped or not, whatever its name.
+    """The array of so many dimensions that an IDX file holds, gzipped or not, whatever its name.
 
-    rows: how many there must be, if that is known. Errors: FileNotFoundError if there is no file; ValueError if it is
-    anything but a whole file of such an array.
+    Its dtype is the file's: uint8 (as of MNIST), int8, int16, int32 (as of QMNIST's labels), float32 or float64, in
+    this machine's order of bytes. rows: how many there must be, if that is known. Errors: FileNotFoundError if there
+    is no file; ValueError if it is anything but a whole file of such an array.
     """
-    name, dimensions = os.fspath(path), _check.integer("dimensions", dimensions, 1, 255)
-    mode = os.stat(name).st_mode  # before it is opened, which would wait for the writer of a FIFO
-    if not stat.S_ISREG(mode):
-        what = "a directory" if stat.S_ISDIR(mode) else "no regular file"
-        raise ValueError(f"{name} must be an IDX file, and is {what}; put the file in its place")
-    with open(name, "rb") as file:
+    name, dimensions = _foreign.path_name(path), _check.integer("dimensions", dimensions, 1, 255)
+    with _foreign.opened(name, "an IDX file") as file:
         try:
             return _whole(file, dimensions, rows)
+        except _foreign.Other as error:
+            raise ValueError(f"{name} {error}") from None
         except ValueError as error:
             raise ValueError(f"{name} is not the IDX file that it should be: {error}; get the file again") from None
 
 
 def _whole(file: BinaryIO, dimensions: int, rows: int | None) -> np.ndarray:
-    """The array; ValueError says what is wrong in half a sentence."""
+    """The array; ValueError says in half a sentence how the file is damaged, ``Other`` that it is another."""
     on_disk = os.fstat(file.fileno()).st_size
-    zipped = file.read(2) == _GZIP
+    zipped = file.read(2) == _gzip.MAGIC
     file.seek(0)
-    pieces = _inflated(file) if zipped else iter(lambda: file.read(_PIECE), b"")
+    pieces = _gzip.inflated(file) if zipped else iter(lambda: file.read(_gzip.PIECE), b"")
     data = bytearray()
-    start = 4 + 4 * dimensions
-    _take(pieces, data, start)
-    shape = _shape(bytes(data[:start]), dimensions, rows)
-    size = start + math.prod(shape)
-    says = f"its header says {_times(shape)} bytes"
-    if zipped and size > on_disk * _EXPANSION:
-        raise ValueError(f"{says}, which cannot be unzipped from {on_disk}")
+    dtype, given = _kind(pieces, data)
+    start = 4 + 4 * given
+    shape = _shape(pieces, data, given)
+    size = start + math.prod(shape) * dtype.itemsize
+    says = f"its header says {_times(shape)} of {dtype.name}, {_count(size - start)} bytes"
     if not zipped and size != on_disk:
         raise ValueError(f"{says}, and it holds {on_disk - start}")
+    if zipped and size > on_disk * _gzip.EXPANSION:
+        raise ValueError(f"{says}, which cannot be unzipped from {on_disk}")
+    _check_wanted(shape, dimensions, rows)
     _take(pieces, data, size + 1)
     if len(data) != size:
-        raise ValueError(f"{says}, and it holds {'more' if len(data) > size else len(data) - start}")
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+        holds = "more" if len(data) > size else len(data) - start
+        raise ValueError(f"{says}, and it holds {holds}")
+    array = np.frombuffer(data, dtype, offset=start).reshape(shape)
+    return array.astype(dtype.newbyteorder("="), copy=False)
 
 
 def _take(pieces: Iterator[bytes], data: bytearray, size: int) -> None:
@@ -81,68 +95,97 @@ def _take(pieces: Iterator[bytes], data: bytearray, size: int) -> None:
         data += piece
 
 
-def _shape(header: bytes, dimensions: int, rows: int | None) -> tuple[int, ...]:
-    """The sizes, if the header is one of an array of so many dimensions."""
-    magic = bytes((0, 0, _UBYTE, dimensions))
-    if not header:
+def _kind(pieces: Iterator[bytes], data: bytearray) -> tuple[np.dtype, int]:
+    """(the type of an entry, the number of dimensions), if the file begins as one of IDX does."""
+    _take(pieces, data, _foreign.BEGINNING)
+    if not data:
         raise ValueError("it is empty")
-    if header[:4] != magic:
-        hint = ""
-        if header[:3] == magic[:3] and len(header) > 3:
-            hint = f", which has {header[3]} dimensions: images have 3, labels 1"
-        raise ValueError(f"it must begin with {magic.hex(' ')}, and begins with {header[:4].hex(' ')}{hint}")
-    if len(header) < 4 + 4 * dimensions:
-        raise ValueError(f"it ends after {len(header)} bytes, within its header of {4 + 4 * dimensions}")
-    shape = tuple(np.frombuffer(header, ">u4", offset=4).tolist())
-    if 0 in shape:
-        raise ValueError(f"its header says {_times(shape)}, which is nothing")
+    known = _foreign.kind(bytes(data[: _foreign.BEGINNING]))
+    if known is not None:
+        raise _foreign.Other(f"is {known.what}, not an IDX file; {known.how}")
+    if len(data) < 4 or data[:2] != b"\0\0":
+        begins = data[:4].hex(" ")
+        raise ValueError(f"it must begin with two zeros, a type and a number of dimensions, and begins with {begins}")
+    if data[2] not in _TYPES:
+        types = ", ".join(f"{number:02x} ({dtype.name})" for number, dtype in _TYPES.items())
+        raise ValueError(f"the type of its entries must be one of {types}, and is {data[2]:02x}")
+    if data[3] == 0:
+        raise ValueError("its header says that it has no dimensions")
+    return _TYPES[data[2]], data[3]
+
+
+def _shape(pieces: Iterator[bytes], data: bytearray, dimensions: int) -> tuple[int, ...]:
+    """The sizes in the header."""
+    end = 4 + 4 * dimensions
+    _take(pieces, data, end)
+    if len(data) < end:
+        raise ValueError(f"it ends after {len(data)} bytes, within its header of {end}")
+    return tuple(np.frombuffer(data[4:end], ">u4").tolist())
+
+
+def _check_wanted(shape: tuple[int, ...], dimensions: int, rows: int | None) -> None:
+    """``Other`` for a file that may be good, and is not the one that was meant."""
+    if len(shape) != dimensions:
+        raise _foreign.Other(
+            f"has {len(shape)} dimensions{_USUAL.get(len(shape), '')}, where {dimensions}{_USUAL.get(dimensions, '')} "
+            f"are wanted; name the file that has them"
+        )
     if rows is not None and shape[0] != rows:
-        raise ValueError(f"it must have {rows} entries, one an image, and has {shape[0]}")
+        raise _foreign.Other(f"must have {rows} entries, one an image, and has {shape[0]}; take both from one data set")
+    if 0 in shape:
+        raise _foreign.Other(f"has {_times(shape)} entries, which is nothing; name a file that has some")
     if math.prod(shape) > _check.MOST_ELEMENTS:
-        raise ValueError(f"its header says {_times(shape)} bytes, and an array may have fewer than 2**31")
-    return shape
+        raise _foreign.Other(f"has {_times(shape)} entries, and an array may have fewer than 2**31; split it")
+
+
+def _count(number: int) -> str:
+    return str(number) if number < 2**63 else f"2**{number.bit_length() - 1} or more"
 
 
 def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
+    return " x ".join(map(str, shape)) if len(shape) < 9 else f"{len(shape)} sizes, {shape[0]} x ..."
 
 
-def _inflated(file: BinaryIO) -> Iterator[bytes]:
-    """What is gzipped in the file, in pieces that are never empty nor larger than ``_PIECE``."""
-    inflate = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)  # of gzip, with its checksum
-    while not inflate.eof:
-        given = inflate.unconsumed_tail or file.read(_PIECE)
-        try:
-            piece = inflate.decompress(given, _PIECE)
-        except zlib.error as error:
-            raise ValueError(f"it cannot be unzipped ({error})") from None
-        if piece:
-            yield piece
-        elif not given:
-            raise ValueError("it cannot be unzipped, as it ends too soon")
-    if inflate.unused_data or file.read(1):
-        raise ValueError("something follows after what is gzipped")
-
-
-def check_folder(folder: str | os.PathLike[str]) -> Path:
+def check_folder(folder: str | os.PathLike[str], of: str = "MNIST") -> Path:
     """As a path; FileNotFoundError if it is not there, NotADirectoryError if it is something else."""
     where = Path(folder)
     if not where.exists():
-        raise FileNotFoundError(f"there must be a folder with MNIST's files, and {where} does not exist; name another")
+        raise FileNotFoundError(f"there must be a folder with {of}'s files, and {where} does not exist; name another")
     if not where.is_dir():
-        raise NotADirectoryError(f"there must be a folder with MNIST's files, and {where} is no folder; name another")
+        raise NotADirectoryError(f"there must be a folder with {of}'s files, and {where} is no folder; name another")
     return where
 
 
-def _find(folder: Path, part: str, kind: str) -> Path:
+def _find(folder: Path, stem: str, kind: str) -> Path:
     """The file of this kind, "images-idx3" or "labels-idx1"; FileNotFoundError if there is none."""
-    names = [f"{_PARTS[part]}-{spelt}-ubyte" for spelt in (kind, kind.replace("-", "."))]
+    names = [f"{stem}-{spelt}-ubyte" for spelt in (kind, kind.replace("-", "."))]
     names += [f"{name}.gz" for name in names]
     present = [folder / name for name in names if (folder / name).exists()]
     if not present:
-        raise FileNotFoundError(f"there is none of {', '.join(names)} in {folder}; put the file there")
+        how = "put the file there"
+        if not stem.startswith("emnist") and any(folder.glob("emnist-*")):
+            how = "EMNIST's files, which are there, are read with datasets.emnist"
+        raise FileNotFoundError(f"there is none of {', '.join(names)} in {folder}; {how}")
     # Some archives unpack to folders of the same names beside the files.
     return next((path for path in present if path.is_file()), present[0])
+
+
+def _pair(folder: Path, stem: str) -> tuple[np.ndarray, np.ndarray, Path]:
+    """(images (n, height, width), labels (n,), the path of the labels), the arrays uint8."""
+    paths = _find(folder, stem, "images-idx3"), _find(folder, stem, "labels-idx1")
+    images = read(paths[0], 3)
+    labels = read(paths[1], 1, rows=len(images))
+    for path, array in zip(paths, (images, labels), strict=True):
+        if array.dtype != np.uint8:
+            raise ValueError(f"{path} must have entries of uint8, and has {array.dtype}; read it with idx.read")
+    return images, labels, paths[1]
+
+
+def _check_labels(labels: np.ndarray, least: int, most: int, path: Path, how: str = "get the file again") -> None:
+    bad = (labels < least) | (labels > most)
+    if bad.any():
+        row = int(bad.argmax())
+        raise ValueError(f"{path} must hold labels from {least} to {most}, got {labels[row]} in row {row}; {how}")
 
 
 def read_images(folder: str | os.PathLike[str], part: str = "train") -> tuple[np.ndarray, np.ndarray]:
@@ -153,13 +196,21 @@ def read_images(folder: str | os.PathLike[str], part: str = "train") -> tuple[np
     are not what their names say, if there are not as many labels as images, or labels above 9.
     """
     part = _check.choice("part", part, tuple(_PARTS))
-    where = check_folder(folder)
-    images_path, labels_path = _find(where, part, "images-idx3"), _find(where, part, "labels-idx1")
-    images = read(images_path, 3)
-    labels = read(labels_path, 1, rows=len(images))
-    if labels.max() > 9:
-        row = int((labels > 9).argmax())
-        raise ValueError(
-            f"{labels_path} must hold labels from 0 to 9, got {labels[row]} in row {row}; get the file again"
-        )
+    images, labels, path = _pair(check_folder(folder), _PARTS[part])
+    how = "get the file again"
+    if 9 < labels.max() < 62:  # EMNIST's have the names of MNIST's in some collections
+        split = "letters" if labels.min() > 0 and labels.max() < 27 else "balanced" if labels.max() < 47 else "byclass"
+        how = f"if these are EMNIST's, name them emnist-{split}-{part}-... and read them with datasets.emnist"
+    _check_labels(labels, 0, 9, path, how)
     return images, labels
+
+
+def read_emnist(folder: str | os.PathLike[str], split: str, part: str = "train") -> tuple[np.ndarray, np.ndarray]:
+    """(images (n, 28, 28), labels (n,)), both uint8, of EMNIST's files in a folder, the images upright, which they are
+    not in the files, and the labels from 0, as they are there but for those of "letters". Errors: as of
+    ``read_images``."""
+    least, classes = EMNIST[_check.choice("split", split, tuple(EMNIST))]
+    part = _check.choice("part", part, tuple(_PARTS))
+    images, labels, path = _pair(check_folder(folder, "EMNIST"), f"emnist-{split}-{part}")
+    _check_labels(labels, least, least + classes - 1, path)
+    return images.transpose(0, 2, 1), labels - np.uint8(least)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -570,11 +570,13 @@ class MLP:
         ``copy.deepcopy((net, optimizer))`` takes the velocity along.)"""
         return self._copied(copy.deepcopy(self._more()))
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a safetensors file, whole or not at all.
+    def save(self, path: str | os.PathLike[str] | BinaryIO) -> None:
+        """Write a safetensors file, whole or not at all; a file that is replaced keeps its mode. Or write to a binary
+        file that is open.
 
         The tensors are named and shaped as by ``torch.nn.Sequential`` of Linear layers with activations
-        between: ``0.weight`` (n_out, n_in), ``0.bias``, ``2.weight``, ...
+        between: ``0.weight`` (n_out, n_in), ``0.bias``, ``2.weight``, ... Errors: ``DivergenceError`` for parameters
+        that are not finite, before anything is written; OSError, the old file being as it was.
         """
         from vgfast import _files
 
@@ -582,16 +584,30 @@ class MLP:
         _files.save(path, still._description(), list(still._weights), list(still._biases))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], rng: Any = None) -> MLP:
-        """The net that ``save`` wrote; ``rng`` as for a new net, for shuffling. ValueError if the file is damaged or
-        is something else."""
+    def load(
+        cls,
+        path: str | os.PathLike[str] | BinaryIO,
+        rng: Any = None,
+        activation: str | Sequence[str] | None = None,
+        loss: str | None = None,
+    ) -> MLP:
+        """The net that ``save`` wrote; ``rng`` as for a new net, for shuffling. A binary file that is open is read from
+        where it stands to its end.
+
+        activation, loss: those of a net whose file others wrote: ``torch.nn.Sequential``'s tensors, named and shaped as
+        ``save`` does it, in single, double or half precision, which becomes float32. A file of ``save`` tells them.
+        Of a subclass whose constructor sets more, that constructor does not run: set it afterwards.
+        Errors: ValueError if the file is damaged or is something else.
+
+        >>> import io, vgfast as vg
+        >>> net, file = vg.MLP([4, 8, 3], rng=0), io.BytesIO()
+        >>> net.save(file)
+        >>> vg.MLP.load(io.BytesIO(file.getvalue()))
+        MLP([4, 8, 3], 'relu', loss='cross_entropy', dtype='float32')
+        """
         from vgfast import _files
 
-        name = os.fspath(path)
-        try:
-            description, params = _files.load(name)
-        except ValueError as error:
-            raise ValueError(f"{name} is not a whole model file: {error}; save the net again with net.save") from None
+        description, params = _files.load(path, activation, loss)
         return cls._restore(description, params, rng, {})
 
 

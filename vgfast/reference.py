@@ -379,9 +379,9 @@ class MLP:
         mlp.MLP._restore((self.sizes, self.activations, self.loss, self.dtype), self.params, None, {}).save(path)
 
     @classmethod
-    def load(cls, path: Any) -> MLP:
-        fast = mlp.MLP.load(path)
-        net = cls(fast.sizes, fast.activations, fast.loss, "zeros", fast.dtype)
+    def load(cls, path: Any, rng: Any = None, activation: Any = None, loss: Any = None) -> MLP:
+        fast = mlp.MLP.load(path, rng, activation, loss)
+        net = cls(fast.sizes, fast.activations, fast.loss, "zeros", fast.dtype, rng)
         net.params[...] = fast.params
         return net
 
