@@ -105,7 +105,6 @@ def test_no_default_refuses_small_data(loss, rows):
     assert str(net.trace(1, 0, 0, x[0], y[0]))
     assert net.check_gradient(1, 0, 0, x, y).agrees
     assert len(theory.predict(net, x)) == 2
-    assert net.cost(measure=False).flops > 0
 
 
 # ---- probabilities ----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import sys
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,8 @@ def told(value: Any, most: int = 80) -> str:
 
 
 def named(name: str, value: Any) -> str:
-    """What to write for the value as an array, in advice that calculates with it: a list takes no `- 1`."""
-    return name if hasattr(value, "dtype") else f"np.asarray({name})"
+    """What to write for the value in advice that calculates with it: a list takes no `- 1`, a frame no `keepdims`."""
+    return name if isinstance(value, np.ndarray) else f"np.asarray({name})"
 
 
 def place(given: Any, row: int, column: int | None = None) -> str:
@@ -159,7 +160,7 @@ def _from_objects(name: str, array: np.ndarray, given: Any) -> np.ndarray:
             return array.astype(dtype)
         except OverflowError:
             continue
-    flat = next(i for i, entry in enumerate(entries) if abs(entry) > np.finfo(np.float64).max)
+    flat = next(i for i, entry in enumerate(entries) if abs(entry) > sys.float_info.max)
     raise ValueError(
         f"{name} has a value in {_position(given, array, flat)} that is too large for float64; scale {name} down"
     )
@@ -228,7 +229,7 @@ def _told_text(name: str, array: np.ndarray, given: Any, flat: int) -> str:
     if hasattr(given, "iloc") and array.ndim == 2:
         with_text = [i for i in range(array.shape[1]) if any(isinstance(v, str | bytes) for v in array[:, i])]
         return f"{got}; {encoding(name, [_label(given, i) for i in with_text])}"
-    column = f"[:, {flat % array.shape[1]}]" if array.ndim == 2 else ""
+    column = f"[:, {flat % array.shape[1]}].astype(str)" if array.ndim == 2 else ".astype(str)"
     return (
         f"{got}; replace the texts by numbers, for example by "
         f"np.unique(np.asarray({name}){column}, return_inverse=True)[1]"

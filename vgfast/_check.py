@@ -202,7 +202,7 @@ def inputs(name: str, value: Any, n_columns: int, dtype: np.dtype) -> np.ndarray
     if array.ndim != 2:
         raise ValueError(
             f"{name} must be a matrix (samples, {n_columns}), got {array.ndim} dimension(s), shape {array.shape}"
-            f"{_mend_dimensions(name, array, n_columns)}"
+            f"{_mend_dimensions(name, array, n_columns, _arrays.named(name, value))}"
         )
     if array.shape[1] != n_columns:
         hint = f"; use np.transpose({name}) if it has a sample a column" if array.shape[0] == n_columns else ""
@@ -215,13 +215,13 @@ def inputs(name: str, value: Any, n_columns: int, dtype: np.dtype) -> np.ndarray
     return _arrays.converted(name, array, dtype, value)
 
 
-def _mend_dimensions(name: str, array: np.ndarray, n_columns: int) -> str:
+def _mend_dimensions(name: str, array: np.ndarray, n_columns: int, plain: str) -> str:
     if array.ndim == 1 and len(array) == n_columns:
-        return f"; for one sample use np.reshape({name}, (1, -1))"
+        return f"; for one sample use np.reshape({plain}, (1, -1))"
     if array.ndim == 1 and n_columns == 1:
-        return f"; for samples of one number use np.reshape({name}, (-1, 1))"
+        return f"; for samples of one number use np.reshape({plain}, (-1, 1))"
     if array.ndim > 2 and math.prod(array.shape[1:]) == n_columns:
-        return f"; use np.reshape({name}, (len({name}), -1))"
+        return f"; use np.reshape({plain}, (len({name}), -1))"
     if array.ndim > 2 and math.prod(array.shape[2:]) == n_columns and array.shape[0] == 1:
         return f"; use {name}[0]"
     return ""

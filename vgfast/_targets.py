@@ -35,7 +35,7 @@ def checked(
         also = " or labels of shape (rows,)" if loss == "cross_entropy" else ""
         raise ValueError(
             f"{name} must have shape ({n_rows}, {n_outputs}){also} for {loss}, got shape {array.shape}"
-            f"{_mend_shape(name, array, n_outputs, loss)}"
+            f"{_mend_shape(name, array, n_outputs, loss, named(name, value))}"
         )
     converted = _arrays.converted(name, array, dtype, value)
     return converted if loss == "mse" else _probabilities(name, array, converted, loss, value)
@@ -45,11 +45,11 @@ def _single(value: Any) -> str:
     return "a single number" if isinstance(value, int | float) else f"{told(value)} ({type(value).__name__})"
 
 
-def _mend_shape(name: str, array: np.ndarray, n_outputs: int, loss: str) -> str:
+def _mend_shape(name: str, array: np.ndarray, n_outputs: int, loss: str, plain: str) -> str:
     if loss == "cross_entropy" and array.shape[1:] == (1,):
         return f"; use np.ravel({name})"
     if array.shape == (len(array), 1, n_outputs) or array.shape == (len(array), n_outputs, 1):
-        return f"; use np.reshape({name}, (len({name}), -1))"
+        return f"; use np.reshape({plain}, (len({name}), -1))"
     if array.ndim == 2:
         return f"; give the net {array.shape[1]} outputs or {name} {n_outputs} columns"
     low, high = array.min(), array.max()
@@ -93,13 +93,14 @@ def _refuse_range(name: str, labels: np.ndarray, n_classes: int, given: Any) -> 
     distinct = np.unique(labels)
     low, high, n = int(distinct[0]), int(distinct[-1]), len(distinct)
     counted = f"classes, y = np.unique({name}, return_inverse=True)"
+    y = f"np.asarray({name}, dtype=int)" if labels.dtype.kind == "f" else named(name, given)
     if low == 1 and high == n_classes:
-        mend = f"count them from 0: use {named(name, given)} - 1"
+        mend = f"count them from 0: use {y} - 1"
     elif distinct.tolist() == [-1, 1]:
-        mend = f"use ({named(name, given)} + 1) // 2"
+        mend = f"use ({y} + 1) // 2"
     elif n <= n_classes:
         mend = f"number the classes from 0 with {counted}"
-    elif low == 0 and high == n - 1:
+    elif low == 0 and high == n - 1 and labels.dtype.kind != "f":
         mend = f"give the net {n} outputs, one for each class of {name}"
     else:
         mend = f"number the classes from 0 with {counted}, and give the net {n} outputs, one for each"
@@ -150,7 +151,7 @@ def _refuse_range_of_probabilities(name: str, converted: np.ndarray, loss: str, 
     low, high = converted.min(), converted.max()
     y, few = named(name, given), set(np.unique(converted)[:3].tolist())
     if loss == "cross_entropy" and low >= 0 and converted.any(axis=1).all():
-        mend = f"use {_divided(name)}"
+        mend = f"use {_divided(y)}"
     elif few == {-1, 1} and loss != "cross_entropy":
         mend = f"use ({y} + 1) / 2"
     elif few == {1, 2} and loss != "cross_entropy":
@@ -167,8 +168,8 @@ def _refuse_range_of_probabilities(name: str, converted: np.ndarray, loss: str, 
     raise ValueError(f"{name} must hold probabilities from 0 to 1, got {bad!s}; {mend}")
 
 
-def _divided(name: str) -> str:
-    return f"np.divide({name}, np.sum(np.asarray({name}), axis=1, keepdims=True))"
+def _divided(y: str) -> str:
+    return f"{y} / {y}.sum(axis=1, keepdims=True)"
 
 
 def _check_sums(name: str, converted: np.ndarray, eps: float, given: Any) -> None:
@@ -185,7 +186,7 @@ def _check_sums(name: str, converted: np.ndarray, eps: float, given: Any) -> Non
         empty = int(sums.argmin())
         mend = f"remove rows without a class, as row {empty}, or give them one"
     else:
-        mend = f"use {_divided(name)}"
+        mend = f"use {_divided(named(name, given))}"
     raise ValueError(
         f"{name} must hold probabilities that sum to 1 in each row, got {sums[row]:.6g} in row {row}; {mend}"
     )
