@@ -25,11 +25,14 @@ _ELSEWHERE: dict[str, dict[str, str | None]] = {
         **dict.fromkeys(("softmaxcrossentropy", "softcrossentropy", "crossentropyloss"), "cross_entropy"),
         **dict.fromkeys(("logloss", "nll", "nllloss", "negativeloglikelihood", "ce", "xent"), "cross_entropy"),
         **dict.fromkeys(("bce", "bceloss", "bcewithlogits", "bcewithlogitsloss"), "binary_cross_entropy"),
-        **dict.fromkeys(("binarylogloss", "sigmoidcrossentropy"), "binary_cross_entropy"),
+        **dict.fromkeys(("binarylogloss", "sigmoidcrossentropy", "binarycrossentropyloss"), "binary_cross_entropy"),
         **dict.fromkeys(("meansquarederror", "squarederror", "squaredloss", "mseloss", "l2", "l2loss"), "mse"),
         **dict.fromkeys(("mae", "meanabsoluteerror", "l1", "l1loss", "rmse", "msle", "mape", "smape", "mbe", "sse")),
-        **dict.fromkeys(("huber", "smoothl1", "hinge", "logcosh", "kldivergence", "poisson", "focal")),
-        **dict.fromkeys(("binaryfocalcrossentropy", "categoricalfocalcrossentropy", "cosine")),
+        **dict.fromkeys(
+            ("huber", "smoothl1", "hinge", "logcosh", "kldivergence", "poisson", "focal", "focalcrossentropy")
+        ),
+        **dict.fromkeys(("binaryfocalcrossentropy", "categoricalfocalcrossentropy", "smoothcrossentropy", "cosine")),
+        **dict.fromkeys(("weightedcrossentropy", "weightedbinarycrossentropy", "balancedbinarycrossentropy")),
     },
     "activation": {
         **dict.fromkeys(("linear", "none"), "identity"),
@@ -41,6 +44,7 @@ _ELSEWHERE: dict[str, dict[str, str | None]] = {
         **dict.fromkeys(("relu2", "relu6", "prelu", "rrelu", "crelu", "srelu", "frelu", "squaredrelu", "softplus")),
         **dict.fromkeys(("softsign", "logsigmoid", "hardsigmoid", "hardtanh", "hardswish", "tanhshrink", "maxout")),
         **dict.fromkeys(("scaledtanh", "lecuntanh", "glu", "reglu", "geglu", "swiglu", "exponential", "sin", "sine")),
+        **dict.fromkeys(("pelu", "atan", "arctan", "tanhexp")),
     },
     "init": {
         "xavieruniform": "glorot_uniform",
@@ -119,7 +123,7 @@ def choice(name: str, value: Any, options: Sequence[str]) -> str:
     if meant not in options:
         import difflib  # costs a millisecond, and is needed only here
 
-        near = difflib.get_close_matches(value.lower(), options, 1, 0.8)  # one letter in five
+        near = difflib.get_close_matches(value.lower(), options, 1, 0.75)  # one letter in four
         meant = near[0] if near else None
     hint = f"did you mean {meant!r}? " if meant else ""
     raise ValueError(f"unknown {name} {told(value)}; {hint}{there}")
