@@ -384,14 +384,16 @@ def test_whole_numbers_of_any_type(epochs):
     assert len(vg.MLP([3, 3], rng=0).fit(X, Y, epochs).epochs) == 2
 
 
-@pytest.mark.parametrize("value", [True, np.True_, 2.5, "two", None, [2], np.array([2, 3]), float("nan"), 2j])
+@pytest.mark.parametrize(
+    "value", [True, np.True_, 2.5, "two", None, [2], [[2], [3, 4]], np.array([2]), float("nan"), 2j]
+)
 def test_what_is_no_whole_number_is_named(value):
     with pytest.raises(TypeError, match=r"^epochs must be a whole number, got ") as caught:
         vg.MLP([3, 3]).fit(X, Y, epochs=value)
     assert "use" not in str(caught.value)
 
 
-@pytest.mark.parametrize("value", [True, "fast", None, [0.1], np.array([0.1, 0.2]), 2j, "-1", np.array(-1.0)])
+@pytest.mark.parametrize("value", [True, "fast", None, [0.1], [[2], [3, 4]], np.array([0.1]), 2j, "-1", np.array(-1.0)])
 def test_what_is_no_number_is_named(value):
     with pytest.raises(TypeError, match=r"^lr must be a number, got ") as caught:
         vg.SGD(lr=value)

@@ -79,7 +79,7 @@ def integer(name: str, value: Any, least: int, most: int | None = None) -> int:
 
 def _number_of(value: Any) -> float | None:
     """The finite number that something else, such as '0.1' or an array of one, stands for."""
-    if isinstance(value, bool | np.bool_) or np.ndim(value):
+    if isinstance(value, bool | np.bool_) or getattr(value, "ndim", None):  # NumPy takes [3] for 3
         return None
     try:
         number = float(value)

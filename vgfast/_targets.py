@@ -106,7 +106,7 @@ def _refuse_range(name: str, labels: np.ndarray, n_classes: int, given: Any) -> 
         mend = f"number the classes from 0 with {counted}, and give the net {n} outputs, one for each"
     raise ValueError(
         f"{name} must hold labels from 0 to {n_classes - 1}, as the net has {n_classes} outputs; "
-        f"got {low if low < 0 else high}; {mend}"
+        f"got {distinct[0] if low < 0 else distinct[-1]}; {mend}"
     )
 
 
