@@ -78,7 +78,8 @@ def read(name: str, value: Any) -> np.ndarray:
 
 
 def _frame(frame: Any) -> np.ndarray:
-    """A pandas DataFrame: beside floats, it makes Python objects of bools and of its nullable numbers."""
+    """A pandas DataFrame. Where bools or nullable numbers stand beside floats, it would make a Python object of each
+    entry; here its columns are joined as numbers."""
     dtypes = set(frame.dtypes)
     if len(dtypes) == 1 and all(isinstance(dtype, np.dtype) for dtype in dtypes):
         return np.asarray(frame)
@@ -93,7 +94,9 @@ def _ragged(rows: Any) -> str:
     lengths = [len(row) if hasattr(row, "__len__") else None for row in rows] if isinstance(rows, list | tuple) else []
     for i, length in enumerate(lengths):
         if length != lengths[0]:
-            first, other = ("one number" if n is None else f"{n} entries" for n in (lengths[0], length))
+            first, other = (
+                "one number" if n is None else f"{n} entr{'y' if n == 1 else 'ies'}" for n in (lengths[0], length)
+            )
             return f": row 0 has {first}, and row {i} has {other}; make the rows equally long"
     return ""
 
@@ -136,8 +139,10 @@ def real_numbers(name: str, array: np.ndarray, given: Any) -> np.ndarray:
         "c": f"use np.real({name}) or np.abs({name})",
         "M": f"count days, {_DATES.format(name)}",
         "m": f"count days, for example by {name} / np.timedelta64(1, 'D')",
-    }.get(kind, f"use {name}.astype('float32')")  # types that NumPy does not have, such as bfloat16
-    if array.dtype.names:
+    }.get(kind, f"replace what is of dtype {array.dtype} by numbers")
+    if "float" in array.dtype.name:  # a type that NumPy itself does not have, such as JAX's bfloat16
+        mend = f"use {name}.astype('float32')"
+    elif array.dtype.names:
         mend = f"use np.lib.recfunctions.structured_to_unstructured({name})"
     raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}; {mend}")
 

@@ -146,11 +146,11 @@ def generator(value: Any) -> np.random.Generator:
             return np.random.default_rng(value)
         except (TypeError, ValueError):
             pass
-    got = told(value) if not legacy else "NumPy's legacy generator"
+    hint = "; use np.random.default_rng(seed)" if legacy else ""
     kind = ValueError if isinstance(value, numbers.Integral) and not isinstance(value, bool) else TypeError
     raise kind(
-        f"rng must be None, a seed (a whole number, at least 0), or a numpy.random.Generator, got {got} "
-        f"({type(value).__name__}); use np.random.default_rng(seed)"
+        f"rng must be None, a seed (a whole number, at least 0), or a numpy.random.Generator, got {told(value)} "
+        f"({type(value).__name__}){hint}"
     )
 
 
