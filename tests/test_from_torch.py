@@ -432,7 +432,7 @@ def test_data_that_is_refused(torch):
         check_sentence(str(caught.value), ["X must", *words])
     with pytest.raises(ValueError, match="X must be a matrix"):
         vg.inspect_torch(module, X.reshape(20, 2, 2), Y)
-    with pytest.raises(TypeError, match=r"y must hold whole-number class labels.*astype"):
+    with pytest.raises(TypeError, match=r"y must hold whole-number class labels.*np.asarray\(y, dtype=int\)"):
         vg.inspect_torch(module, X, torch.from_numpy(Y).float())
     with pytest.raises(TypeError, match=r"vg\.SGD, got torch's Adam"):
         vg.inspect_torch(module, X, Y, optimizer=torch.optim.Adam(module.parameters()))

@@ -9,15 +9,67 @@ from typing import Any
 
 import numpy as np
 
+from vgfast import _arrays, _targets
+from vgfast._arrays import told as told
+
 # More elements than this in one array are refused: such an array is mostly a mistake of broadcasting
 # (zero strides), and converting it would ask for gigabytes.
 MOST_ELEMENTS = 2**31 - 1
 
 
+# What other libraries call what vgfast has; None: what it has not, and may take for a typing error of what looks alike.
+# Keys without case and punctuation.
+_ELSEWHERE: dict[str, dict[str, str | None]] = {
+    "loss": {
+        **dict.fromkeys(("categoricalcrossentropy", "sparsecategoricalcrossentropy"), "cross_entropy"),
+        **dict.fromkeys(("softmaxcrossentropy", "softcrossentropy", "crossentropyloss"), "cross_entropy"),
+        **dict.fromkeys(("logloss", "nll", "nllloss", "negativeloglikelihood", "ce", "xent"), "cross_entropy"),
+        **dict.fromkeys(("bce", "bceloss", "bcewithlogits", "bcewithlogitsloss"), "binary_cross_entropy"),
+        **dict.fromkeys(("binarylogloss", "sigmoidcrossentropy", "binarycrossentropyloss"), "binary_cross_entropy"),
+        **dict.fromkeys(("meansquarederror", "squarederror", "squaredloss", "mseloss", "l2", "l2loss"), "mse"),
+        **dict.fromkeys(("mae", "meanabsoluteerror", "l1", "l1loss", "rmse", "msle", "mape", "smape", "mbe", "sse")),
+        **dict.fromkeys(
+            ("huber", "smoothl1", "hinge", "logcosh", "kldivergence", "poisson", "focal", "focalcrossentropy")
+        ),
+        **dict.fromkeys(("binaryfocalcrossentropy", "categoricalfocalcrossentropy", "smoothcrossentropy", "cosine")),
+        **dict.fromkeys(("weightedcrossentropy", "weightedbinarycrossentropy", "balancedbinarycrossentropy")),
+    },
+    "activation": {
+        **dict.fromkeys(("linear", "none"), "identity"),
+        **dict.fromkeys(("logistic", "expit", "logsig"), "sigmoid"),
+        **dict.fromkeys(("tansig", "hyperbolictangent"), "tanh"),
+        **dict.fromkeys(("rectifier", "rectifiedlinear"), "relu"),
+        "lrelu": "leaky_relu",
+        **dict.fromkeys(("selu", "elu", "celu", "gelu", "silu", "swish", "mish", "softmax", "logsoftmax", "softmin")),
+        **dict.fromkeys(("relu2", "relu6", "prelu", "rrelu", "crelu", "srelu", "frelu", "squaredrelu", "softplus")),
+        **dict.fromkeys(("softsign", "logsigmoid", "hardsigmoid", "hardtanh", "hardswish", "tanhshrink", "maxout")),
+        **dict.fromkeys(("scaledtanh", "lecuntanh", "glu", "reglu", "geglu", "swiglu", "exponential", "sin", "sine")),
+        **dict.fromkeys(("pelu", "atan", "arctan", "tanhexp")),
+    },
+    "init": {
+        "xavieruniform": "glorot_uniform",
+        "xaviernormal": "glorot_normal",
+        "kaiminguniform": "he_uniform",
+        "kaimingnormal": "he_normal",
+        **dict.fromkeys(("gaussian", "randomnormal"), "normal"),
+        **dict.fromkeys(("uniform", "randomuniform", "truncatednormal", "truncnormal", "variancescaling")),
+        **dict.fromkeys(("ones", "constant", "orthogonal", "sparse", "lsuv", "identity", "eye", "dirac")),
+    },
+    "dtype": {
+        **dict.fromkeys(("fp32", "f32", "torchfloat", "torchfloat32"), "float32"),
+        **dict.fromkeys(("fp64", "f64", "torchdouble", "torchfloat64"), "float64"),
+        **dict.fromkeys(("float16", "bfloat16", "float80", "float96", "float128", "float256", "half")),
+    },
+}
+
+
 def integer(name: str, value: Any, least: int, most: int | None = None) -> int:
     """A whole number from least to most; not a bool, not a float."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} must be a whole number, got {value!r} ({type(value).__name__})")
+        number = _number_of(value)
+        fits = number is not None and number == int(number) and least <= number <= (math.inf if most is None else most)
+        hint = f"; use {int(number)}" if number is not None and fits else ""
+        raise TypeError(f"{name} must be a whole number, got {told(value)} ({type(value).__name__}){hint}")
     value = int(value)
     if value < least or (most is not None and value > most):
         span = f"at least {least}" if most is None else f"from {least} to {most}"
@@ -25,15 +77,32 @@ def integer(name: str, value: Any, least: int, most: int | None = None) -> int:
     return value
 
 
+def _number_of(value: Any) -> float | None:
+    """The finite number that something else, such as '0.1' or an array of one, stands for."""
+    if isinstance(value, bool | np.bool_) or getattr(value, "ndim", None):  # NumPy takes [3] for 3
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
 def real(name: str, value: Any, least: float, *, above: bool = False, below: float = math.inf) -> float:
     """A finite number that is at least (or above) `least` and less than `below`."""
+
+    def fits(number: float) -> bool:
+        return math.isfinite(number) and number >= least and not (above and number == least) and number < below
+
     if isinstance(value, bool | np.bool_ | str) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
+        meant = _number_of(value)
+        hint = f"; use {meant!r}" if meant is not None and fits(meant) else ""
+        raise TypeError(f"{name} must be a number, got {told(value)} ({type(value).__name__}){hint}")
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
-    if not math.isfinite(number) or number < least or (above and number == least) or number >= below:
+    if not fits(number):
         span = f"{'above' if above else 'at least'} {least:g}"
         span += f" and below {below:g}" if below < math.inf else " and finite"
         raise ValueError(f"{name} must be {span}, got {number!r}")
@@ -41,27 +110,61 @@ def real(name: str, value: Any, least: float, *, above: bool = False, below: flo
 
 
 def choice(name: str, value: Any, options: Sequence[str]) -> str:
-    """One of the options, which the error lists, the nearest first."""
+    """One of the options, which the error lists, after the one that is meant by what looks or means the same."""
     if isinstance(value, str) and value in options:
         return value
-    import difflib  # costs a millisecond, and is needed only here
+    there = f"there is {', '.join(options)}"
+    if not isinstance(value, str):
+        raise ValueError(f"unknown {name} {told(value)}; {there}")
+    spelled, elsewhere = _plain(value), _ELSEWHERE.get(name, {})
+    meant = {_plain(option): option for option in options}.get(spelled) or elsewhere.get(spelled)
+    if meant is None and spelled in elsewhere:
+        raise ValueError(f"vgfast has no {name} {value!r}; {there}")
+    if meant not in options:
+        import difflib  # costs a millisecond, and is needed only here
 
-    near = difflib.get_close_matches(str(value).lower(), options, 1) if isinstance(value, str) else []
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"unknown {name} {value!r}; {hint}there is {', '.join(options)}")
+        near = difflib.get_close_matches(value.lower(), options, 1, 0.75)  # one letter in four
+        meant = near[0] if near else None
+    hint = f"did you mean {meant!r}? " if meant else ""
+    raise ValueError(f"unknown {name} {told(value)}; {hint}{there}")
+
+
+def _plain(name: str) -> str:
+    """The name without case and punctuation.
+
+    >>> _plain("Cross-Entropy")
+    'crossentropy'
+    """
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def generator(value: Any) -> np.random.Generator:
+    """rng: a Generator as it is, or a new one from a seed or from nothing."""
+    legacy = value is np.random or isinstance(value, np.random.RandomState)
+    if not legacy and not isinstance(value, bool | np.bool_ | float | np.floating):
+        try:
+            return np.random.default_rng(value)
+        except (TypeError, ValueError):
+            pass
+    hint = "; use np.random.default_rng(seed)" if legacy else ""
+    kind = ValueError if isinstance(value, numbers.Integral) and not isinstance(value, bool) else TypeError
+    raise kind(
+        f"rng must be None, a seed (a whole number, at least 0), or a numpy.random.Generator, got {told(value)} "
+        f"({type(value).__name__}){hint}"
+    )
 
 
 def sizes(value: Any) -> tuple[int, ...]:
     """[n_in, hidden..., n_out], each at least 1."""
     if isinstance(value, set | frozenset | dict):
-        raise TypeError(f"sizes must be in order, such as [64, 30, 10], got a {type(value).__name__}: {value!r}")
+        raise TypeError(f"sizes must be in order, such as [64, 30, 10], got a {type(value).__name__}: {told(value)}")
     try:
         items = list(value)
     except TypeError:
-        raise TypeError(f"sizes must be a list such as [64, 30, 10], got {value!r}") from None
+        raise TypeError(f"sizes must be a list such as [64, 30, 10], got {told(value)}") from None
     if isinstance(value, str | bytes) or len(items) < 2:
         raise ValueError(
-            f"sizes must hold at least two numbers, inputs and outputs, such as [64, 30, 10]; got {value!r}"
+            f"sizes must hold at least two numbers, inputs and outputs, such as [64, 30, 10]; got {told(value)}"
         )
     return tuple(integer(f"sizes[{i}], a number of units,", item, 1, MOST_ELEMENTS) for i, item in enumerate(items))
 
@@ -73,7 +176,7 @@ def activations(value: Any, n_hidden: int, options: Sequence[str]) -> tuple[str,
     try:
         names = list(value)
     except TypeError:
-        raise TypeError(f"activation must be a name or a list of names, got {value!r}") from None
+        raise TypeError(f"activation must be a name or a list of names, got {told(value)}") from None
     if len(names) != n_hidden:
         raise ValueError(
             f"activation must be one name, or one for each of the {n_hidden} hidden layers; got {len(names)}"
@@ -81,21 +184,9 @@ def activations(value: Any, n_hidden: int, options: Sequence[str]) -> tuple[str,
     return tuple(choice("activation", name, options) for name in names)
 
 
-def _numeric(name: str, value: Any) -> np.ndarray:
-    """An array of numbers, not looked into: that would take too long if it is absurdly large."""
-    if hasattr(value, "toarray"):
-        raise TypeError(f"{name} must be a dense array, got {type(value).__name__}; use {name}.toarray()")
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise ValueError(f"{name} has masked values, which training cannot use; fill or drop them")
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from None
-    if array.dtype.kind not in "fiub":
-        raise TypeError(
-            f"{name} must hold real numbers, got dtype {array.dtype}; convert it, "
-            f"for example with np.asarray({name}, dtype=float)"
-        )
+def _read(name: str, value: Any) -> np.ndarray:
+    """The value as an array, unless it is absurdly large."""
+    array = _arrays.read(name, value)
     if array.size > MOST_ELEMENTS:
         raise ValueError(
             f"{name} has {array.size} elements, shape {array.shape}, and one array may have fewer than 2**31; "
@@ -104,95 +195,64 @@ def _numeric(name: str, value: Any) -> np.ndarray:
     return array
 
 
-def _converted(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """The array in the net's dtype, contiguous and finite."""
-    with np.errstate(over="ignore", under="ignore"):
-        converted = np.ascontiguousarray(array, dtype=dtype)
-    if not np.isfinite(converted).all():
-        row = int(np.argmin(np.isfinite(converted.reshape(len(converted), -1)).all(axis=1)))
-        given = np.asarray(array[row], np.float64)
-        if np.isfinite(given).all():
-            raise ValueError(
-                f"{name} has a value in row {row} that is too large for {dtype}; scale {name} down "
-                f"or use dtype='float64'"
-            )
-        what = "NaN" if np.isnan(given).any() else "infinity"
-        raise ValueError(f"{name} has {what} in row {row}; training cannot use it: remove or replace such rows")
-    return converted
-
-
 def inputs(name: str, value: Any, n_columns: int, dtype: np.dtype) -> np.ndarray:
-    """X: (rows, n_columns), at least one row, contiguous, of the net's dtype, finite."""
-    array = _numeric(name, value)
+    """X: (rows, n_columns), at least one row, contiguous, of the net's dtype, finite. It is the user's array if that
+    is all this already, and is then read again while a net trains on it: whoever writes to it meanwhile has trained
+    on what was written, be it finite or not."""
+    array = _read(name, value)
+    if array.dtype.kind not in "fiub" or hasattr(value, "iloc"):
+        _refuse_categories(name, value)
+        array = _arrays.real_numbers(name, array, value)
     if array.ndim != 2:
-        hint = f"; for one sample use {name}.reshape(1, -1)" if array.ndim == 1 else ""
         raise ValueError(
-            f"{name} must be a matrix (samples, {n_columns}), got {array.ndim} dimension(s), shape {array.shape}{hint}"
+            f"{name} must be a matrix (samples, {n_columns}), got {array.ndim} dimension(s), shape {array.shape}"
+            f"{_mend_dimensions(name, array, n_columns, _arrays.named(name, value))}"
         )
     if array.shape[1] != n_columns:
+        hint = f"; use np.transpose({name}) if it has a sample a column" if array.shape[0] == n_columns else ""
         raise ValueError(
             f"{name} must have {n_columns} columns, as many as the net has inputs; got {array.shape[1]} "
-            f"(shape {array.shape})"
+            f"(shape {array.shape}){hint}"
         )
     if array.shape[0] == 0:
         raise ValueError(f"{name} must have at least one row, got shape {array.shape}: there is no sample")
-    return _converted(name, array, dtype)
+    return _arrays.converted(name, array, dtype, value)
 
 
-def _labels(name: str, array: np.ndarray, n_classes: int) -> np.ndarray:
-    if array.dtype.kind == "f":
-        raise TypeError(
-            f"{name} must hold whole-number class labels, got dtype {array.dtype}; "
-            f"use {name}.astype(int) if they are whole, or probabilities of shape (rows, {n_classes})"
-        )
-    low, high = int(array.min()), int(array.max())
-    if low < 0 or high >= n_classes:
-        raise ValueError(
-            f"{name} must hold labels from 0 to {n_classes - 1}, as the net has {n_classes} outputs; "
-            f"got {low if low < 0 else high}"
-        )
-    # A copy, always: C takes labels for indices, and whoever else holds the array may change it meanwhile.
-    return np.array(array, np.int32)
+def _mend_dimensions(name: str, array: np.ndarray, n_columns: int, plain: str) -> str:
+    if array.ndim == 1 and len(array) == n_columns:
+        return f"; for one sample use np.reshape({plain}, (1, -1))"
+    if array.ndim == 1 and n_columns == 1:
+        return f"; for samples of one number use np.reshape({plain}, (-1, 1))"
+    if array.ndim > 2 and math.prod(array.shape[1:]) == n_columns:
+        return f"; use np.reshape({plain}, (len({name}), -1))"
+    if array.ndim > 2 and math.prod(array.shape[2:]) == n_columns and array.shape[0] == 1:
+        return f"; use {name}[0]"
+    return ""
 
 
-def _probabilities(name: str, array: np.ndarray) -> None:
-    if array.min() < 0 or array.max() > 1:
-        bad = array.min() if array.min() < 0 else array.max()
-        raise ValueError(f"{name} must hold probabilities from 0 to 1, got {bad:g}")
+def _refuse_categories(name: str, value: Any) -> None:
+    """Categories of a DataFrame are not quantities, even where they are called 0, 1, 2."""
+    if hasattr(value, "iloc") and hasattr(value, "columns"):
+        found = [label for label, kind in zip(value.columns, value.dtypes, strict=True) if str(kind) == "category"]
+        if found:
+            raise TypeError(
+                f"{name} must hold real numbers, got categories in column {found[0]!r}; {_arrays.encoding(name, found)}"
+            )
 
 
 def targets(name: str, value: Any, n_rows: int, n_outputs: int, loss: str, dtype: np.dtype) -> np.ndarray:
-    """y for this loss: int32 labels (rows,), or (rows, n_outputs) of the net's dtype."""
-    array = _numeric(name, value)
-    if array.ndim == 0 or len(array) != n_rows:
-        got = "a single number" if array.ndim == 0 else f"{len(array)}"
-        raise ValueError(f"{name} must have one entry for each of the {n_rows} rows of X, got {got}")
-    if loss == "cross_entropy" and array.ndim == 1:
-        return _labels(name, array, n_outputs)
-    if array.ndim == 1 and n_outputs == 1:
-        array = array[:, None]
-    if array.shape != (n_rows, n_outputs):
-        also = " or labels of shape (rows,)" if loss == "cross_entropy" else ""
-        raise ValueError(f"{name} must have shape ({n_rows}, {n_outputs}){also} for {loss}, got shape {array.shape}")
-    converted = _converted(name, array, dtype)
-    if loss != "mse":
-        _probabilities(name, converted)
-    if loss == "cross_entropy":
-        off = np.abs(converted.sum(axis=1, dtype=np.float64) - 1)
-        if off.max() > 1e-3:
-            row = int(off.argmax())
-            raise ValueError(
-                f"{name} must hold probabilities that sum to 1 in each row, got {converted[row].sum():g} in row {row}"
-            )
-    return converted
+    """y for this loss: int32 labels (rows,), a copy; or (rows, n_outputs) of the net's dtype, which is the user's
+    array if it fits, as for ``inputs``."""
+    return _targets.checked(name, value, _read(name, value), n_rows, n_outputs, loss, dtype)
 
 
 def assigned(name: str, value: Any, target: np.ndarray) -> None:
-    """Copy value into target, if it has the shape."""
-    array = _numeric(name, value)
+    """Copy value into target, if it has the shape; what is checked is the copy."""
+    array = _arrays.real_numbers(name, _read(name, value), value)
     if array.shape != target.shape:
         raise ValueError(f"{name} has shape {target.shape}, got {array.shape}; give an array of that shape")
-    target[...] = _converted(name, array.reshape(len(array), -1), target.dtype).reshape(target.shape)
+    target[...] = _arrays.converted(name, np.array(array), target.dtype, value)
 
 
 def dtype(value: Any, options: Sequence[str]) -> np.dtype:
@@ -201,13 +261,14 @@ def dtype(value: Any, options: Sequence[str]) -> np.dtype:
         name = str(value) if value is None else np.dtype(value).name
     except (TypeError, ValueError, SyntaxError):
         name = str(value)
-    return np.dtype(choice("dtype", name, options))
+    return np.dtype(choice("dtype", name if name in options or not isinstance(value, str) else value, options))
 
 
 def pair(data: Any) -> tuple[Any, Any]:
     """validation_data: (X, y)."""
     if not isinstance(data, tuple | list) or len(data) != 2:
-        raise TypeError(f"validation_data must be a pair (X, y), got {type(data).__name__}")
+        length = f" of {len(data)}" if isinstance(data, tuple | list) else ""
+        raise TypeError(f"validation_data must be a pair (X, y), got a {type(data).__name__}{length}")
     return data[0], data[1]
 
 
@@ -225,19 +286,14 @@ def functions(name: str, value: Any) -> tuple[Any, ...]:
     try:
         items = tuple(value)
     except TypeError:
-        raise TypeError(f"{name} must be a list of functions, got {value!r}") from None
+        hint = f"; put it in a list, {name}=[...]" if callable(value) else ""
+        raise TypeError(f"{name} must be a list of functions, got {told(value)}{hint}") from None
     for item in items:
         if not callable(item):
-            raise TypeError(f"{name} must hold functions, got {item!r}")
+            raise TypeError(f"{name} must hold functions, got {told(item)}")
     return items
 
 
 def batch_size(value: Any, n_rows: int) -> int:
-    """A whole number from 1 to n_rows."""
-    number = integer("batch_size", value, 1)
-    if number > n_rows:
-        raise ValueError(
-            f"batch_size must be at most the number of rows, {n_rows}, got {number}; "
-            f"use batch_size={n_rows} to train on all rows at once"
-        )
-    return number
+    """A whole number from 1 on, clipped to the rows that there are: the default fits any data."""
+    return min(integer("batch_size", value, 1), n_rows)

@@ -180,7 +180,8 @@ cdef bint copy_labels(const void *source, size_t item, size_t n, int64_t n_class
     cdef size_t i
     cdef int64_t label
     for i in range(n):
-        label = (<const int32_t *>source)[i] if item == 4 else (<const int64_t *>source)[i]
+        # Read once: whoever else holds the array may change it between two reads.
+        label = (<const volatile int32_t *>source)[i] if item == 4 else (<const volatile int64_t *>source)[i]
         if label < 0 or label >= n_classes:
             return False
         labels[i] = <int32_t>label

@@ -86,7 +86,7 @@ class MLP:
         self._loss = _check.choice("loss", loss, _core.LOSSES)
         _check.outputs(self._sizes[-1], self._loss)
         self._dtype = _check.dtype(dtype, _core.DTYPES)
-        self._rng = np.random.default_rng(rng)
+        self._rng = _check.generator(rng)
         rules = [init_module.of_layer(init, name) for name in (*self._activations, "identity")]
         self._build()
         with _core.standard_arithmetic():
@@ -189,11 +189,11 @@ class MLP:
     ) -> History:
         """Train on mini-batches of X (rows, n_in) and y; returns the ``History``.
 
-        The last batch of an epoch has the rows that are left. inspect_every: inspect each step whose number
-        divides by it, from step 0 on; 0 is never; inspect="histograms" also counts the exponents of gradients
-        (``History.exponents``). callbacks: each is called as callback(net, history) after each epoch, may change
-        the optimizer's attributes, and ends training by returning True. progress(done, total, history) is called
-        about every 30 ms, with ``history`` showing the part done so far.
+        The last batch of an epoch has the rows that are left; a batch_size above the number of rows is that number.
+        inspect_every: inspect each step whose number divides by it, from step 0 on; 0 is never; inspect="histograms"
+        also counts the exponents of gradients (``History.exponents``). callbacks: each is called as
+        callback(net, history) after each epoch, may change the optimizer's attributes, and ends training by returning
+        True. progress(done, total, history) is called about every 30 ms, with ``history`` showing the part done so far.
 
         The same seed gives the same bits, with any number of threads and with or without inspection (but see the
         README on inspected norms of huge values). Ctrl-C is answered after the step in work, or 30 ms of short
@@ -537,7 +537,7 @@ class MLP:
         net = cls.__new__(cls)
         vars(net).update(more)
         net._sizes, net._activations, net._loss = description[:3]
-        net._dtype, net._rng = np.dtype(description[3]), np.random.default_rng(rng)
+        net._dtype, net._rng = np.dtype(description[3]), _check.generator(rng)
         net._build()
         net._params[...] = params
         net._velocities = Velocities(velocities)

@@ -133,7 +133,7 @@ class MLP:
         self.loss = _check.choice("loss", loss, tuple(LOSSES))
         _check.outputs(self.sizes[-1], self.loss)
         self.dtype = np.dtype(dtype)
-        self.rng = np.random.default_rng(rng)
+        self.rng = _check.generator(rng)
         self._velocities = Velocities()
         shapes = list(pairwise(self.sizes))
         self.n_params = sum(n_in * n_out + n_out for n_in, n_out in shapes)

@@ -120,11 +120,11 @@ def checked_optimizer(optimizer: Any, dtype: np.dtype) -> SGD:
     if optimizer is None:
         return SGD()
     if not isinstance(optimizer, SGD):
-        raise TypeError(f"optimizer must be a vg.SGD, got {optimizer!r}; for example vg.SGD(lr=0.1)")
+        raise TypeError(f"optimizer must be a vg.SGD, got {_check.told(optimizer)}; for example vg.SGD(lr=0.1)")
     optimizer.checked()
     least, most = float(np.finfo(dtype).smallest_subnormal), float(np.finfo(dtype).max)
     for name in ("lr", "weight_decay"):
         rate = float(getattr(optimizer, name))
         if rate > most or 0 < rate < least:
-            raise ValueError(f"{name} must be from {least:.2g} to {most:.2g} for a net of {dtype}, got {rate:g}")
+            raise ValueError(f"{name} must be from {least!r} to {most!r} for a net of {dtype}, got {rate!r}")
     return optimizer

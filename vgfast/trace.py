@@ -266,7 +266,8 @@ def _one_sample(net: Net, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     n_in, n_out = net.sizes[0], net.sizes[-1]
     shape = _shape("x", x)
     if len(shape) == 2 and shape[0] != 1:
-        raise ValueError(f"x must be one sample, whose paths are followed, got {shape[0]} rows; give x[0] and y[0]")
+        first = "x.iloc[0]" if hasattr(x, "iloc") else "x[0]"
+        raise ValueError(f"x must be one sample, whose paths are followed, got {shape[0]} rows; give {first} and y[0]")
     if len(shape) != 2:
         if shape != (n_in,):
             raise ValueError(

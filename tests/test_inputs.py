@@ -1,0 +1,406 @@
+"""What may be handed over as X, y, names and numbers: what is taken, as what, and what is refused with its place."""
+
+import array
+import contextlib
+import datetime
+import decimal
+import fractions
+
+import numpy as np
+import pytest
+
+import vgfast as vg
+from vgfast import _check, _core, init, theory
+
+pd = pytest.importorskip("pandas")
+torch = pytest.importorskip("torch")
+
+F32, F64 = np.dtype("float32"), np.dtype("float64")
+X = np.random.default_rng(0).normal(size=(20, 3))
+Y = np.arange(20) % 3
+
+
+def trained(x, y, sizes=(3, 4, 3), **kwargs):
+    net = vg.MLP(sizes, rng=0, **kwargs)
+    net.fit(x, y, epochs=2, optimizer=vg.SGD(lr=0.1))
+    return net.params
+
+
+def refusal(x, y, sizes=(3, 4, 3), **kwargs):
+    net = vg.MLP(sizes, rng=0, **kwargs)
+    with pytest.raises((TypeError, ValueError)) as caught:
+        net.fit(x, y)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# ---- what others write meanwhile ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moment", range(3))
+def test_the_labels_that_are_checked_are_those_that_c_gets(monkeypatch, moment):
+    y, copied, calls = np.array([0, 1, 2, 0], np.int32), np.array, []
+
+    def meanwhile(*args, **kwargs):
+        if len(calls) == moment:
+            y[2] = 10**6  # as another thread may do, just before a copy is made
+        calls.append(args)
+        return copied(*args, **kwargs)
+
+    monkeypatch.setattr(np, "array", meanwhile)
+    labels = None  # refused
+    with contextlib.suppress(ValueError):
+        labels = _check.targets("y", y, 4, 3, "cross_entropy", F32)
+    assert labels is None or labels.tolist() == [0, 1, 2, 0]
+
+
+def test_labels_too_large_for_int32_do_not_wrap_around():
+    for label in (2**32, 2**63, -(2**32)):
+        y = np.array([0, 1, label], np.uint64 if label > 0 else np.int64)
+        with pytest.raises(ValueError, match="labels from 0 to 1"):
+            _check.targets("y", y, 3, 2, "cross_entropy", F32)
+
+
+@pytest.mark.parametrize("assign", ["params", "weights"])
+def test_the_parameters_that_are_checked_are_those_that_are_assigned(monkeypatch, assign):
+    net = vg.MLP([3, 4, 2], rng=0)
+    given = np.ones_like(net.params if assign == "params" else net.weights[0])
+    checked = np.isfinite
+
+    def meanwhile(x, *args, **kwargs):
+        answer = checked(x, *args, **kwargs)
+        given[...] = np.nan
+        return answer
+
+    monkeypatch.setattr(np, "isfinite", meanwhile)
+    if assign == "params":
+        net.params = given
+    else:
+        net.weights[0] = given
+    monkeypatch.undo()
+    assert np.isfinite(net.params).all()
+    assert (net.weights[0] == 1).all()
+
+
+# ---- small data -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [vg.MLP, vg.reference.MLP])
+def test_a_batch_larger_than_the_data_is_all_of_it(kind):
+    nets = [kind([2, 8, 2], rng=0) for _ in range(3)]
+    x, y = [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0]
+    histories = [net.fit(x, y, 3, size) for net, size in zip(nets, (4, 32, 10**12), strict=True)]
+    for net, history in zip(nets, histories, strict=True):
+        assert len(history.loss) == 3
+        np.testing.assert_array_equal(net.params, nets[0].params)
+    assert len(kind([2, 8, 2], rng=0).fit(x, y, validation_data=(x[:1], y[:1])).epochs) == 10
+
+
+@pytest.mark.parametrize("loss", _core.LOSSES)
+@pytest.mark.parametrize("rows", [1, 2])
+def test_no_default_refuses_small_data(loss, rows):
+    """One row, one feature, one unit: every method with its defaults."""
+    net = vg.MLP([1, 1, 2 if loss == "cross_entropy" else 1], "tanh", loss, rng=0)
+    x, y = np.linspace(0.5, 1, rows)[:, None], [0, 1][:rows]
+    assert len(net.fit(x, y, inspect_every=1, inspect="histograms", validation_data=(x, y)).loss) == 10
+    assert np.isfinite(net.step(x, y))
+    assert np.isfinite(net.evaluate(x, y).loss)
+    assert len(net.predict(x)) == len(net.sample_norms(x, y)) == rows
+    assert net.gradients(x, y).loss >= 0
+    assert str(net.inspect(x, y))
+    assert str(net.trace(1, 0, 0, x[0], y[0]))
+    assert net.check_gradient(1, 0, 0, x, y).agrees
+    assert len(theory.predict(net, x)) == 2
+
+
+# ---- probabilities ----------------------------------------------------------------------------------------
+
+
+def scaled(x):
+    """To [0, 1] as scikit-learn's MinMaxScaler does it, in the dtype of x."""
+    scale = 1 / (x.max(axis=0) - x.min(axis=0))
+    return x * scale - x.min(axis=0) * scale
+
+
+@pytest.mark.parametrize("given", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_ulp_beyond_one_is_rounding(given, dtype):
+    rng = np.random.default_rng(0)
+    y = np.concatenate([scaled(rng.uniform(1, 8, (50, 4)).astype(given)) for _ in range(40)])
+    eps = np.finfo(given).eps
+    assert y.max() > 1
+    assert y.min() >= 0 or y.min() > -16 * eps
+    found = _check.targets("y", y, len(y), 4, "binary_cross_entropy", np.dtype(dtype))
+    np.testing.assert_array_equal(found, np.clip(y, 0, 1).astype(dtype))
+    assert vg.MLP([4, 4], loss="binary_cross_entropy", dtype=dtype, rng=0).fit(y, y, 1).loss.min() > 0
+
+
+def test_probabilities_from_zero_to_one_are_taken_as_they_are():
+    y = np.random.default_rng(0).random((10, 2))
+    assert _check.targets("y", y, 10, 2, "binary_cross_entropy", F64) is y
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_number_that_is_refused_is_told_with_all_its_digits(dtype):
+    y = np.full((20, 1), 0.5, dtype)
+    for bad in (1 + 40 * np.finfo(dtype).eps, -40 * np.finfo(dtype).eps):
+        y[3] = bad
+        text = refusal(X, y, (3, 1), loss="binary_cross_entropy", dtype=dtype)
+        told = text.split("got ")[1].split(";")[0]
+        assert not 0 <= float(told) <= 1
+        assert np.dtype(dtype).type(told) == y[3, 0]
+
+
+@pytest.mark.parametrize("n", [10, 64])
+def test_sums_of_rounded_probabilities(n):
+    rng = np.random.default_rng(0)
+    y = rng.dirichlet(np.ones(n), 20)
+    most = n * 2.0**-11
+    for off, given in ((0.9 * most, "float16"), (0.0009, "float32"), (0.0009, "float64")):
+        trained(X, (y * (1 + off)).astype(given), (3, 4, n))
+    for off, given in ((1.2 * most, "float16"), (0.0011, "float32"), (0.0011, "float64")):
+        assert "sum to 1" in refusal(X, (y * (1 + off)).astype(given), (3, 4, n))
+
+
+# ---- tables, objects --------------------------------------------------------------------------------------
+
+NULLABLE = ["Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64", "Float32", "Float64"]
+
+
+@pytest.mark.parametrize("kind", NULLABLE)
+def test_nullable_numbers_are_numbers(kind):
+    x = np.random.default_rng(0).integers(0, 100, (20, 3))
+    expected = trained(x, Y)
+    frame = pd.DataFrame(x, columns=list("abc"))
+    np.testing.assert_array_equal(trained(frame.astype(kind), Y), expected)
+    np.testing.assert_array_equal(trained(frame.astype({"a": kind}), Y), expected)
+    if "Int" in kind:
+        np.testing.assert_array_equal(trained(x, pd.Series(Y).astype(kind)), expected)
+
+
+def test_bools_and_objects_beside_floats_are_numbers():
+    x = np.where(np.arange(3) == 1, X > 0, X).astype(np.float32).astype(float)
+    expected = trained(x, Y)
+    frame = pd.DataFrame(x, columns=list("abc"))
+    for column in ("bool", "boolean", "object"):
+        np.testing.assert_array_equal(
+            trained(frame.assign(b=(x[:, 1] > 0).astype(int)).astype({"b": column}), Y), expected
+        )
+    np.testing.assert_array_equal(trained(x.astype(object), Y.astype(object)), expected)
+    dummies = pd.get_dummies(pd.DataFrame({"n": X[:, 0], "c": list("ab") * 10}))
+    assert len(trained(dummies, Y)) == len(expected)
+
+
+def test_labels_in_objects_are_whole_numbers():
+    for y in (Y.astype(object), [int(label) for label in Y], list(Y), pd.Series(Y, dtype=object)):
+        found = _check.targets("y", y, 20, 3, "cross_entropy", F32)
+        assert found.dtype == np.int32
+        np.testing.assert_array_equal(found, Y)
+
+
+@pytest.mark.parametrize("kind", [decimal.Decimal, fractions.Fraction, np.float32, np.float64, np.longdouble])
+def test_objects_that_are_real_numbers(kind):
+    x = np.array([[kind(int(v)) / kind(4) for v in row] for row in np.arange(60).reshape(20, 3)], object)
+    np.testing.assert_array_equal(_check.inputs("X", x, 3, F64), np.arange(60).reshape(20, 3) / 4)
+    assert trained(x.tolist(), Y).dtype == F32
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"), [(None, "None"), (pd.NA, "pd.NA"), (pd.NaT, "pd.NaT"), (float("nan"), "NaN")]
+)
+def test_a_missing_value_is_named_with_its_place(missing, told):
+    frame = pd.DataFrame(X, columns=["size", "age", "income"]).astype({"age": object})
+    frame.iloc[3, 1] = missing
+    assert told in (text := refusal(frame, Y))
+    assert text.startswith("X has")
+    assert "row 3, column 'age'" in text
+    rows = X.astype(object)
+    rows[3, 1] = missing
+    assert f"{told}" in (text := refusal(rows, Y))
+    assert "row 3, column 1" in text
+    y = Y.astype(object)
+    y[5] = missing
+    for labels in (y, y.tolist(), pd.Series(y, index=range(100, 120))):
+        assert told in (text := refusal(X, labels))
+        assert text.startswith("y has")
+        assert "in row 5" in text
+        assert "column" not in text
+
+
+@pytest.mark.parametrize("kind", [*NULLABLE, "boolean"])
+def test_a_missing_value_of_a_nullable_column_is_named(kind):
+    frame = pd.DataFrame(np.arange(60).reshape(20, 3) % 2, columns=list("abc")).astype({"b": kind})
+    frame.iloc[7, 1] = pd.NA
+    assert "X has a missing value (pd.NA) in row 7, column 'b'" in refusal(frame, Y)
+    assert "y has a missing value (pd.NA) in row 7;" in refusal(X, frame["b"])
+
+
+def test_columns_that_are_no_numbers_are_named():
+    frame = pd.DataFrame(X, columns=["size", "age", "income"])
+    for column in (["a", "b"] * 10, pd.Categorical([0, 1] * 10), pd.date_range("2020", periods=20)):
+        assert "column 'age'" in refusal(frame.assign(age=column), Y)
+    assert "column 1" in refusal(frame.assign(age="a").set_axis(range(3), axis=1), Y)
+    assert "column 'age'" in refusal(frame.assign(age=[datetime.date(2020, 1, 1)] * 20), Y)
+    mixed = [[1, 2, 3.0]] * 19 + [[1, "ten", 3.0]]
+    assert "'ten' in row 19, column 1" in refusal(mixed, Y)
+
+
+def test_buffers_lists_of_arrays_and_tensors_are_arrays():
+    x = X.astype(np.float32)
+    expected = trained(x, Y)
+    for given in (memoryview(x), list(x), tuple(map(tuple, x)), torch.tensor(x), list(torch.tensor(x))):
+        np.testing.assert_array_equal(trained(given, Y), expected)
+    for labels in (array.array("i", Y), memoryview(Y), torch.tensor(Y), range(20)):
+        if not isinstance(labels, range):
+            np.testing.assert_array_equal(trained(x, labels), expected)
+    assert len(trained(x, range(20), (3, 4, 20)))
+
+
+# ---- names ------------------------------------------------------------------------------------------------
+
+SAME = {
+    "loss": {
+        "categorical_crossentropy": "cross_entropy",
+        "sparse_categorical_crossentropy": "cross_entropy",
+        "CrossEntropyLoss": "cross_entropy",
+        "crossentropy": "cross_entropy",
+        "log_loss": "cross_entropy",
+        "binary_crossentropy": "binary_cross_entropy",
+        "bce": "binary_cross_entropy",
+        "BCEWithLogitsLoss": "binary_cross_entropy",
+        "mean_squared_error": "mse",
+        "squared_error": "mse",
+        "MSELoss": "mse",
+        "l2": "mse",
+        "cros_entropy": "cross_entropy",
+        "binary_cross_entropy_with_logits": "binary_cross_entropy",
+    },
+    "activation": {
+        "linear": "identity",
+        "logistic": "sigmoid",
+        "LeakyReLU": "leaky_relu",
+        "rellu": "relu",
+        "tahn": "tanh",
+    },
+    "init": {
+        "xavier_uniform": "glorot_uniform",
+        "xavier_normal": "glorot_normal",
+        "kaiming_normal_": "he_normal",
+        "kaiming_uniform": "he_uniform",
+        "he_norml": "he_normal",
+    },
+    "dtype": {"torch.float32": "float32", "fp64": "float64", "float23": "float32"},
+}
+ABSENT = {
+    "loss": ["mae", "l1", "huber", "hinge", "rmse", "msle", "focal", "absolute_error"],
+    "activation": [
+        "selu",
+        "elu",
+        "gelu",
+        "silu",
+        "swish",
+        "softmax",
+        "mish",
+        "prelu",
+        "relu6",
+        "softplus",
+        "hard_tanh",
+        "atan",
+    ],
+    "init": ["orthogonal", "uniform", "truncated_normal", "ones", "xavier"],
+    "dtype": ["float16", "bfloat16", "half", "float128", "int32"],
+}
+
+
+@pytest.mark.parametrize(("option", "name"), [(option, name) for option in SAME for name in SAME[option]])
+def test_a_name_is_answered_with_the_same_method(option, name):
+    with pytest.raises(ValueError, match=f"did you mean '{SAME[option][name]}'\\?"):
+        vg.MLP([3, 4, 2], **{option: name})
+    vg.MLP([3, 4, 2], **{option: SAME[option][name]})
+
+
+@pytest.mark.parametrize(("option", "name"), [(option, name) for option in ABSENT for name in ABSENT[option]])
+def test_what_there_is_not_is_answered_with_no_other_method(option, name):
+    with pytest.raises(ValueError, match=f"(no|unknown) {option} '{name}'; there is ") as caught:
+        vg.MLP([3, 4, 2], **{option: name})
+    assert "did you mean" not in str(caught.value)
+
+
+def test_the_table_of_names_leads_to_options():
+    options = {"loss": _core.LOSSES, "activation": _core.ACTIVATIONS, "init": init.NAMES, "dtype": _core.DTYPES}
+    assert _check._ELSEWHERE.keys() == options.keys()
+    for option, table in _check._ELSEWHERE.items():
+        assert {name for name in table.values() if name} <= set(options[option])
+        assert all(name == _check._plain(name) for name in table)
+
+
+@pytest.mark.parametrize("name", ["float", "double", "f4", "<f8", np.float32, float])
+def test_numpys_names_of_dtypes(name):
+    assert vg.MLP([3, 2], dtype=name).dtype == np.dtype(name)
+
+
+# ---- numbers ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [vg.MLP, vg.reference.MLP])
+@pytest.mark.parametrize(
+    ("rng", "error"),
+    [
+        (-1, ValueError),
+        ("abc", TypeError),
+        (1.5, TypeError),
+        (1.0, TypeError),
+        (True, TypeError),
+        (np.random.RandomState(0), TypeError),
+        (np.random, TypeError),
+        ([1, -1], TypeError),
+        ({}, TypeError),
+    ],
+)
+def test_what_is_no_rng_is_named(kind, rng, error):
+    with pytest.raises(error, match=r"^rng must be None, a seed .*, or a numpy.random.Generator, got ") as caught:
+        kind([3, 2], rng=rng)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "rng",
+    [None, 0, np.int64(3), 2**100, [1, 2], np.random.SeedSequence(1), np.random.PCG64(1), np.random.default_rng(1)],
+)
+def test_what_is_an_rng(rng):
+    assert vg.MLP([3, 2], rng=rng).n_params == 8
+
+
+def test_load_names_rng(tmp_path):
+    vg.MLP([3, 2]).save(tmp_path / "net")
+    with pytest.raises(ValueError, match="rng must be"):
+        vg.MLP.load(tmp_path / "net", rng=-1)
+
+
+@pytest.mark.parametrize("lr", [np.float32(0.5), np.float64(0.5), np.float16(0.5), fractions.Fraction(1, 2)])
+def test_real_numbers_of_any_type(lr):
+    assert vg.SGD(lr=lr).checked()[0] == 0.5
+    net, same = vg.MLP([3, 3], rng=0), vg.MLP([3, 3], rng=0)
+    assert net.step(X, Y, vg.SGD(lr=lr)) == same.step(X, Y, vg.SGD(lr=0.5))
+    np.testing.assert_array_equal(net.params, same.params)
+
+
+@pytest.mark.parametrize("epochs", [np.int8(2), np.uint64(2), 2])
+def test_whole_numbers_of_any_type(epochs):
+    assert len(vg.MLP([3, 3], rng=0).fit(X, Y, epochs).epochs) == 2
+
+
+@pytest.mark.parametrize(
+    "value", [True, np.True_, 2.5, "two", None, [2], [[2], [3, 4]], np.array([2]), float("nan"), 2j]
+)
+def test_what_is_no_whole_number_is_named(value):
+    with pytest.raises(TypeError, match=r"^epochs must be a whole number, got ") as caught:
+        vg.MLP([3, 3]).fit(X, Y, epochs=value)
+    assert "use" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [True, "fast", None, [0.1], [[2], [3, 4]], np.array([0.1]), 2j, "-1", np.array(-1.0)])
+def test_what_is_no_number_is_named(value):
+    with pytest.raises(TypeError, match=r"^lr must be a number, got ") as caught:
+        vg.SGD(lr=value)
+    assert "use" not in str(caught.value)

@@ -1,0 +1,289 @@
+"""What users hand over as arrays: read as NumPy arrays of real numbers, or refused with the place of what is none."""
+
+from __future__ import annotations
+
+import numbers
+import sys
+from typing import Any
+
+import numpy as np
+
+# What entries that stand for "unknown" are called, by the name of their type.
+_MISSING = {"NoneType": "None", "NAType": "pd.NA", "NaTType": "pd.NaT"}
+_TEXT = "UST"  # kinds of dtypes: str, bytes, and NumPy 2's StringDType
+
+_DATES = "for example by ({0} - {0}.min()) / np.timedelta64(1, 'D')"
+
+
+def told(value: Any, most: int = 80) -> str:
+    """repr, in one line and cut where it is long.
+
+    >>> import numpy as np
+    >>> told(np.eye(2)), told("a" * 100, 10)
+    ('array([[1., 0.], [0., 1.]])', "'aaaaaa...")
+    """
+    text = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def named(name: str, value: Any) -> str:
+    """What to write for the value in advice that calculates with it: a list takes no `- 1`, a frame no `keepdims`."""
+    return name if isinstance(value, np.ndarray) else f"np.asarray({name})"
+
+
+def place(given: Any, row: int, column: int | None = None) -> str:
+    """Where an entry stands, rows counted from 0; a frame's column by its name.
+
+    >>> place([[1, 2]], 0, 1), place([1, 2], 1)
+    ('row 0, column 1', 'row 1')
+    """
+    if column is None:
+        return f"row {row}"
+    return f"row {row}, column {_label(given, column)!r}"
+
+
+def _label(given: Any, column: int) -> Any:
+    labels = getattr(given, "columns", None)
+    label = column if labels is None else labels[column]
+    return label if isinstance(label, str | tuple) else int(label) if isinstance(label, np.integer) else label
+
+
+def _position(given: Any, array: np.ndarray, flat: int) -> str:
+    """``place`` of the entry with this number in the array that was read."""
+    index = [int(i) for i in np.unravel_index(flat, array.shape)]
+    return place(given, index[0], index[1] if len(index) == 2 else None)
+
+
+# ---- reading ----------------------------------------------------------------------------------------------
+
+
+def read(name: str, value: Any) -> np.ndarray:
+    """The value as an array of any dtype, not looked into: that would take too long if it is absurdly large."""
+    if type(value) is np.ndarray:
+        return value
+    if hasattr(value, "toarray"):
+        raise TypeError(f"{name} must be a dense array, got {type(value).__name__}; use {name}.toarray()")
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(
+            f"{name} has masked values, which training cannot use; fill them, for example with "
+            f"{name}.filled(0), or drop their rows"
+        )
+    try:
+        return _frame(value) if hasattr(value, "iloc") and hasattr(value, "columns") else np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be a rectangular array of numbers{_ragged(value) or f': {error}'}") from None
+    except (TypeError, RuntimeError) as error:
+        why = _tensor(name, value) or f"an array of numbers, got {type(value).__name__}: {str(error).splitlines()[0]}"
+        raise TypeError(f"{name} must be {why}") from None
+
+
+def _frame(frame: Any) -> np.ndarray:
+    """A pandas DataFrame. Where bools or nullable numbers stand beside floats, it would make a Python object of each
+    entry; here its columns are joined as numbers."""
+    dtypes = set(frame.dtypes)
+    if len(dtypes) == 1 and all(isinstance(dtype, np.dtype) for dtype in dtypes):
+        return np.asarray(frame)
+    columns = [np.asarray(frame.iloc[:, i]) for i in range(frame.shape[1])]
+    if columns and all(column.dtype.kind in "fiub" for column in columns):
+        return np.stack(columns, axis=1)
+    return np.asarray(frame, dtype=object)
+
+
+def _ragged(rows: Any) -> str:
+    """Which row is not as long as the first."""
+    lengths = [len(row) if hasattr(row, "__len__") else None for row in rows] if isinstance(rows, list | tuple) else []
+    for i, length in enumerate(lengths):
+        if length != lengths[0]:
+            first, other = (
+                "one number" if n is None else f"{n} entr{'y' if n == 1 else 'ies'}" for n in (lengths[0], length)
+            )
+            return f": row 0 has {first}, and row {i} has {other}; make the rows equally long"
+    return ""
+
+
+def _tensor(name: str, value: Any) -> str:
+    """Why NumPy cannot read a torch tensor or a list of them, and the call after which it can; "" for other things."""
+    tensor = value[0] if isinstance(value, list | tuple) and value else value
+    if not (hasattr(tensor, "requires_grad") and hasattr(tensor, "device")):
+        return ""
+    if str(tensor.device) == "meta":
+        return "numbers, got a tensor on the device 'meta', which has none; load them first"
+    reasons = {
+        ".detach()": "that requires a gradient" if tensor.requires_grad else "",
+        ".cpu()": f"on the device {str(tensor.device)!r}" if str(tensor.device) != "cpu" else "",
+        ".to_dense()": f"of {tensor.layout}" if str(tensor.layout) != "torch.strided" else "",
+        ".float()": f"of {tensor.dtype}" if "bfloat16" in str(tensor.dtype) or "float8" in str(tensor.dtype) else "",
+    }
+    calls = "".join(call for call, reason in reasons.items() if reason)
+    got = " ".join(["a tensor", *filter(None, reasons.values())])
+    mend = f"{name}{calls}.numpy()" if tensor is value else f"[row{calls}.numpy() for row in {name}]"
+    return f"something that NumPy can read, got {got}; use {mend}"
+
+
+# ---- numbers ----------------------------------------------------------------------------------------------
+
+
+def real_numbers(name: str, array: np.ndarray, given: Any) -> np.ndarray:
+    """The array, if it holds real numbers, or those that its objects are; given: what the array was read from."""
+    kind = array.dtype.kind
+    if kind in "fiub":
+        return array
+    if array.ndim == 0:
+        hint = f"; use list({name})" if hasattr(given, "__iter__") and not isinstance(given, str | bytes | dict) else ""
+        raise TypeError(f"{name} must hold real numbers, got {told(given)} ({type(given).__name__}){hint}")
+    if kind == "O":
+        return _from_objects(name, array, given)
+    if kind in _TEXT:
+        raise TypeError(f"{name} must hold real numbers, got {_told_text(name, array, given, 0)}")
+    mend = {
+        "c": f"use np.real({name}) or np.abs({name})",
+        "M": f"count days, {_DATES.format(name)}",
+        "m": f"count days, for example by {name} / np.timedelta64(1, 'D')",
+    }.get(kind, f"replace what is of dtype {array.dtype} by numbers")
+    if "float" in array.dtype.name:  # a type that NumPy itself does not have, such as JAX's bfloat16
+        mend = f"use {name}.astype('float32')"
+    elif array.dtype.names:
+        mend = f"use np.lib.recfunctions.structured_to_unstructured({name})"
+    raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}; {mend}")
+
+
+def is_number(kind: type) -> bool:
+    """Whether a type's values are real numbers. Decimal is a Number and neither Real nor Complex."""
+    decimal = issubclass(kind, numbers.Number) and not issubclass(kind, numbers.Complex)
+    return issubclass(kind, numbers.Real | np.bool_) or decimal
+
+
+def _from_objects(name: str, array: np.ndarray, given: Any) -> np.ndarray:
+    """int64 if all objects are whole numbers, else float64."""
+    entries = array.ravel().tolist()
+    kinds = set(map(type, entries))
+    if not all(is_number(kind) for kind in kinds):
+        _refuse_objects(name, array, given, entries)
+    whole = all(issubclass(kind, numbers.Integral | np.bool_) for kind in kinds)
+    for dtype in (np.int64, np.float64) if whole else (np.float64,):
+        try:
+            return array.astype(dtype)
+        except OverflowError:
+            continue
+    flat = next(i for i, entry in enumerate(entries) if abs(entry) > sys.float_info.max)
+    raise ValueError(
+        f"{name} has a value in {_position(given, array, flat)} that is too large for float64; scale {name} down"
+    )
+
+
+def _refuse_objects(name: str, array: np.ndarray, given: Any, entries: list[Any]) -> None:
+    """Raise the error for the first entry that is missing, or else for the first that is no number."""
+    for flat, entry in enumerate(entries):
+        missing = missing_value(entry)
+        if missing:
+            raise ValueError(missing_text(name, missing, _position(given, array, flat)))
+    flat = next(i for i, entry in enumerate(entries) if not is_number(type(entry)))
+    entry = entries[flat]
+    if isinstance(entry, str | bytes):
+        raise TypeError(f"{name} must hold real numbers, got {_told_text(name, array, given, flat)}")
+    what = f"{told(entry)} ({type(entry).__name__}) in {_position(given, array, flat)}"
+    mend = f"replace the entries of type {type(entry).__name__} by numbers"
+    if isinstance(entry, dict):
+        mend = f"use pd.DataFrame({name})"
+    elif hasattr(entry, "__len__") and all(hasattr(row, "__len__") and len(row) == len(entry) for row in entries):
+        mend = f"use np.stack({name})"
+    elif hasattr(entry, "timetuple") and hasattr(given, "iloc") and array.ndim == 2:
+        mend = f"count days, {_DATES.format(f'{name}[{_label(given, flat % array.shape[1])!r}]')}"
+    raise TypeError(f"{name} must hold real numbers, got {what}; {mend}")
+
+
+def missing_value(entry: Any) -> str:
+    """What a missing value is called; "" for others.
+
+    >>> missing_value(None), missing_value(float("nan")), missing_value(0)
+    ('None', 'NaN', '')
+    """
+    if isinstance(entry, float | np.floating):
+        return "NaN" if entry != entry else ""
+    return _MISSING.get(type(entry).__name__, "")
+
+
+def missing_text(name: str, missing: str, where: str) -> str:
+    return f"{name} has a missing value ({missing}) in {where}; remove such rows or fill them in"
+
+
+# ---- texts ------------------------------------------------------------------------------------------------
+
+
+def first_text(array: np.ndarray) -> str | bytes | None:
+    """The first str or bytes in the array, if there is one and no value is missing before all else is said."""
+    if array.dtype.kind in _TEXT and array.size:
+        return array.flat[0]
+    if array.dtype.kind != "O":
+        return None
+    entries = array.ravel().tolist()
+    if any(missing_value(entry) for entry in entries):
+        return None
+    return next((entry for entry in entries if isinstance(entry, str | bytes)), None)
+
+
+def _told_text(name: str, array: np.ndarray, given: Any, flat: int) -> str:
+    """What stands there instead of a number, and how to make numbers of it."""
+    got = f"the text {told(array.flat[flat])} in"
+    if _parses(array):
+        return f"{got} {_position(given, array, flat)}; use np.asarray({name}, dtype=float)"
+    if array.dtype.kind in _TEXT:
+        flat = next(i for i in range(array.size) if not _parses(array.ravel()[i : i + 1]))
+        got = f"the text {told(array.flat[flat])} in"
+    got = f"{got} {_position(given, array, flat)}"
+    if hasattr(given, "iloc") and array.ndim == 2:
+        with_text = [i for i in range(array.shape[1]) if any(isinstance(v, str | bytes) for v in array[:, i])]
+        return f"{got}; {encoding(name, [_label(given, i) for i in with_text])}"
+    column = f"[:, {flat % array.shape[1]}].astype(str)" if array.ndim == 2 else ".astype(str)"
+    return (
+        f"{got}; replace the texts by numbers, for example by "
+        f"np.unique(np.asarray({name}){column}, return_inverse=True)[1]"
+    )
+
+
+def encoding(name: str, labels: list[Any]) -> str:
+    """Advice on columns of a DataFrame that hold categories."""
+    return (
+        f"encode what is no number, for example with pd.get_dummies({name}, columns={labels!r}), "
+        f"and give the net as many inputs as there are columns then"
+    )
+
+
+def _parses(array: np.ndarray) -> bool:
+    """Whether all texts are numbers."""
+    try:
+        array.astype(np.float64)
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
+# ---- the net's dtype --------------------------------------------------------------------------------------
+
+
+def converted(name: str, array: np.ndarray, dtype: np.dtype, given: Any) -> np.ndarray:
+    """The array in the net's dtype, contiguous and finite; the array itself if it is that already: not a copy, so what
+    others write to it later may be anything, and only numbers may be made of it."""
+    with np.errstate(over="ignore", under="ignore"):
+        result = np.ascontiguousarray(array, dtype=dtype)
+    finite = np.isfinite(result)
+    if not finite.all():
+        _refuse_unfinite(name, array, dtype, given, int(np.argmin(finite)))
+    return result
+
+
+def _refuse_unfinite(name: str, array: np.ndarray, dtype: np.dtype, given: Any, flat: int) -> None:
+    index = tuple(int(i) for i in np.unravel_index(flat, array.shape))
+    column = index[1] if len(index) == 2 and np.ndim(given) == 2 else None
+    where, entry = place(given, index[0], column), array[index]
+    if np.isfinite(entry):
+        mend = f"scale {name} down"
+        if abs(entry) <= np.finfo(np.float64).max and dtype != np.float64:
+            mend += " or make the net with dtype='float64'"
+        raise ValueError(f"{name} has a value in {where} that is too large for {dtype}; {mend}")
+    if np.isnan(entry) and hasattr(given, "iloc"):
+        missing = missing_value(given.iloc[index[0]] if column is None else given.iloc[index[0], column])
+        if missing not in ("", "NaN"):
+            raise ValueError(missing_text(name, missing, where))
+    what = "NaN" if np.isnan(entry) else "infinity"
+    raise ValueError(f"{name} has {what} in {where}; training cannot use it: remove or replace such rows")
