@@ -47,12 +47,12 @@ def located(net: Any, x: np.ndarray, t: np.ndarray, optimizer: SGD | None) -> tu
         if not np.isfinite(outputs).all():
             return l, f"outputs of layer {l}"
     if parts.gradients is None:
-        return last, "loss"
+        return last, f"loss after layer {last}"
     for l in range(last, 0, -1):
         if not _finite(parts.gradients[l - 1]):
             return l, f"gradient of layer {l}"
     if parts.updated is None:
-        return last, "gradient"
+        return last, f"gradient of layer {last}"
     for l, (w, b) in enumerate(parts.updated, 1):
         if not _finite((w, b)):
             return l, f"updated {'biases' if np.isfinite(w).all() else 'weights'} of layer {l}"
@@ -82,7 +82,8 @@ def _that_train(case: Case, step: int) -> list[str]:
     if weights and step > 0:
         return advice  # what else would help cannot be tried: the first weights are gone
     start = case if new_trains else new
-    helped = trials.rate_cures(start, _polyak(start), steps)
+    calm = trials.first_that_trains(trials.calmed(start), steps)
+    helped = ([calm] if calm else []) + trials.rate_cures(start, _polyak(start), steps)
     good = [one for one in helped if one[1].trains]
     if not (advice or good):
         wide = trials.best(trials.widened(start), steps)

@@ -19,19 +19,24 @@ def found(
 ) -> tuple[Verdict, list[str]] | None:
     """The verdict, and what helps; None if the step is not overshooting. Without all_cures, what is at fault is found,
     and the rest is not tried."""
-    _, momentum, _, _, _, clip_value = case.optimizer.checked()
+    lr, momentum, nesterov, decay, _, clip_value = case.optimizer.checked()
     norm = math.hypot(*records["grad_norm"], *records["bias_grad_norm"])
     polyak = trials.polyak_steps(loss, norm, case.optimizer)
-    decays = case.optimizer.lr * case.optimizer.weight_decay >= trials.decay_limit(case.optimizer)
-    reach = np.append(records["update_ratio"], polyak / _PARABOLA) / (1 - momentum)
-    if not (decays or (reach >= 1).any()):
+    decays = lr * decay >= trials.decay_limit(case.optimizer)
+    beyond = polyak >= steps and clip_value == math.inf
+    by_decay = lr * decay * (1 + momentum if nesterov else 1)
+    long = bool((records["update_ratio"] - by_decay >= 1 - momentum).any())
+    if not (decays or beyond or long or polyak >= _PARABOLA * (1 - momentum)):
+        return None
+    # A single step tells enough of a short one without momentum, most often.
+    if not (decays or beyond or long or momentum) and not trials.outcome(case, 1).fails:
         return None
     outcome = trials.outcome(case)
-    beyond = polyak >= steps and clip_value == math.inf
     if not (decays or beyond or outcome.fails):
         return None
     cures = _cures(case, polyak, all_cures)
-    fault = "weight decay" if decays else cures[0][0].fault if cures else "learning rate"
+    fault = cures[0][0].fault if cures else "learning rate"
+    fault = "weight decay" if decays else fault
     layer, ratio = longest_step(records)
     numbers = {"largest_update_ratio": ratio, "polyak_steps": polyak, "overshooting_above": float(steps)}
     numbers |= {"loss_before": outcome.before, "loss_after": outcome.after}
@@ -47,10 +52,7 @@ def _cures(case: Case, polyak: float, all_cures: bool) -> list[tuple[Cure, Outco
     scaled = trials.first_that_trains(trials.scaled_anew(case))
     if scaled:
         return [scaled]
-    if all_cures:
-        return trials.rate_cures(case, polyak)
-    calmed = trials.first_that_trains(trials.calmed(case))
-    return [calmed] if calmed else []
+    return trials.rate_cures(case, polyak) if all_cures else []
 
 
 def _step(layer: int, ratio: float, polyak: float) -> str:
@@ -67,14 +69,12 @@ def _tried(outcome: Outcome) -> str:
 
 
 def _blame(fault: str, case: Case) -> str:
-    lr, momentum, _, decay, _, _ = case.optimizer.checked()
+    lr, _, _, decay, _, _ = case.optimizer.checked()
     if fault == "weight decay":
         return (
             f"The weight decay is at fault: lr x weight_decay, which is {lr * decay:.2g}, has to be below "
             f"{trials.decay_limit(case.optimizer):.2g}, or weights grow by it."
         )
-    if fault == "momentum":
-        return f"The momentum, {momentum:g}, is at fault: with less, the same lr trains."
     if fault == "learning rate":
         return f"The learning rate, {lr:g}, is at fault."
     return f"The {fault} are at fault: scaled to mean 0 and variance 1, the same steps train."

@@ -104,24 +104,23 @@ def _usual(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case
 
 def inputs_at_fault(net: Any, x: np.ndarray, t: np.ndarray, optimizer: SGD, steps: int, judged: Verdict) -> str:
     """Why the inputs are to blame for this verdict, tried with others on unit scale; "" if they are not."""
+    if judged.word not in ("dead", "saturated", "frozen"):
+        return ""
     size = float(np.abs(x).max())
     zero = "the inputs are at fault: every input of this batch is 0"
     why = f"the inputs are at fault, whose largest value is {size:.2g}: with inputs of mean 0 and variance 1"
-    if judged.word in ("dead", "saturated"):
-        if size == 0:  # where all is 0 but the biases, nothing can be told of the weights
-            return f"{zero}, which leaves nothing but the biases"
-        from vgfast import reference  # the textbook can take a step apart
+    if judged.word == "frozen":
+        after = net.inspect(usual(x), t, optimizer, steps, try_remedies=False).verdict if size < _TINY else "frozen"
+        return "" if after == "frozen" else zero if size == 0 else f"{why} the net would be {after}"
+    if size == 0:  # where all is 0 but the biases, nothing can be told of the weights
+        return f"{zero}, which leaves nothing but the biases"
+    from vgfast import reference  # the textbook can take a step apart
 
-        rows = x[:: -(-len(x) // _ROWS)]
-        which = 0 if judged.word == "dead" else 1
-        with np.errstate(all="ignore"):
-            was, now = (float(reference.shut_shares(net, a)[which][judged.layer - 1]) for a in (rows, usual(rows)))
-        return f"{why} it would be {now:.0%}" if now <= was / 2 else ""
-    if judged.word == "frozen" and size < _TINY:
-        after = net.inspect(usual(x), t, optimizer, steps, try_remedies=False).verdict
-        if after != "frozen":
-            return zero if size == 0 else f"{why} the net would be {after}"
-    return ""
+    rows = x[:: -(-len(x) // _ROWS)]
+    which = 0 if judged.word == "dead" else 1
+    with np.errstate(all="ignore"):
+        was, now = (float(reference.shut_shares(net, a)[which][judged.layer - 1]) for a in (rows, usual(rows)))
+    return f"{why} it would be {now:.0%}" if now <= was / 2 else ""
 
 
 def _in_float64(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:

@@ -50,7 +50,7 @@ class Outcome(NamedTuple):
 
     @property
     def trains(self) -> bool:
-        return self.after <= _LEFT * self.before and not self.ill
+        return self.after <= _LEFT * self.before and self.after < math.inf and not self.ill
 
     @property
     def fails(self) -> bool:
@@ -187,23 +187,25 @@ def calmed(case: Case) -> Iterator[Cure]:
 
 
 def clipped(case: Case) -> Iterator[Cure]:
-    """Gradients of norm 1 at most, if they are not clipped yet, and if a step is then shorter than the parameters."""
+    """Gradients of norm 1 at most, if they are not yet, and if a step is then shorter than any layer's weights."""
     lr, momentum, *_ = case.optimizer.checked()
-    if case.optimizer.clip_norm is None and lr / (1 - momentum) < np.linalg.norm(case.net.params.astype(np.float64)):
+    with np.errstate(over="ignore"):
+        norms = [float(np.linalg.norm(w.astype(np.float64))) for w in case.net.weights if w.any()]
+    if case.optimizer.clip_norm is None and lr / (1 - momentum) < min(norms, default=0.0):
         optimizer = _with(case.optimizer, case.net, clip_norm=1.0)
         yield Cure("learning rate", "clip_norm=1.0", "set clip_norm=1.0", case._replace(optimizer=optimizer))
 
 
 def rate_cures(case: Case, polyak: float, steps: int = STEPS) -> list[tuple[Cure, Outcome]]:
     """What trains, or, where nothing does, that with which the loss falls at all, causes first: a lower weight decay
-    (alone, if that is what makes weights grow), a lower momentum, a lower learning rate, clipping."""
+    (alone, if that is what makes weights grow), a lower learning rate, clipping."""
     decay = case.optimizer.lr * case.optimizer.weight_decay
     grows = decay >= decay_limit(case.optimizer)
     if grows:
         found = first_that_trains(lowered(case, "weight_decay", "weight decay", decay / _DECAY), steps)
         if found:
             return [found]
-    ways = (calmed(case), lowered(case, "lr", "learning rate", max(polyak, decay if grows else 0)), clipped(case))
+    ways = (lowered(case, "lr", "learning rate", max(polyak, decay if grows else 0)), clipped(case))
     helped = [one for one in [best(way, steps) for way in ways] if one]
     return [one for one in helped if one[1].trains] or helped
 

@@ -25,9 +25,10 @@ consequences: a dead or saturated layer also lets the signal vanish.
     0, so a T-th of the step would do (not of a clip_value, with which steps may be much shorter). P is lr in units of
     Polyak's step length.
     The step is suspicious, and a trial fails. Suspicious: P / (1 - momentum) >= 4, from where on, on a parabola whose
-    least loss is 0, a step ends higher than it began; or in some layer ‖step‖ >= (1 - momentum) ‖W‖, as not much is
-    then left of the weights of which the gradient was taken. The trial: 20 such steps on this batch, on a copy of the
-    net; it fails if the loss does not fall, or something is not finite, or a hidden layer is left dead or saturated.
+    least loss is 0, a step ends higher than it began (without momentum, it also has to end higher in fact); or in some
+    layer ‖step‖ / ‖W‖, less what decay has in it, is 1 - momentum or more, as not much is then left of the weights of
+    which the gradient was taken. The trial: 20 such steps on this batch, on a copy of the net; it fails if the loss
+    does not fall, or something is not finite, or a hidden layer is left dead or saturated.
     Of a training, whose steps cannot be tried again: some layer's mean ‖step‖ / ‖W‖ is 1 or more.
 *frozen*
     In some layer more than half of the weights whose gradient is not 0 keep their bits, because their update is under
@@ -44,7 +45,7 @@ At fault are, of *dead* and *saturated*, the ``weights``; of *vanishing* and *ex
 saturated units is at most half of it with inputs of mean 0 and variance 1, or if the inputs are below 0.1 and with
 such ones nothing is frozen. Of *overshooting*, the first of these with which the same steps train: a lower ``weight
 decay``, if that alone makes weights grow; ``inputs``, ``targets`` of mse, or ``inputs and targets`` scaled, where their
-root mean square is above 10 in some column; a lower ``momentum``; or else the ``learning rate``. To *train* is to take
+root mean square is above 10 in some column; or else the ``learning rate``. To *train* is to take
 2 % of the loss in 20 steps on the batch, with no hidden layer left dead or saturated.
 """
 
