@@ -111,10 +111,10 @@ def test_a_net_that_knows_its_batch_may_overshoot(classes):
 )
 def test_decay_that_makes_weights_grow(settings, limit):
     """The limit is where weights that nothing else moves begin to grow; and there it is called, not below."""
-    X, y = np.ones((4, 3)), [[0.0]] * 4
+    X, y = np.zeros((4, 3)), [[0.0]] * 4
     for factor in (0.99, 1.01):
         net = vg.MLP([3, 1], loss="mse", dtype="float64", rng=0)
-        net.weights[0][...] = [[1.0], [2.0], [-3.0]]  # the output is 0: nothing to learn
+        net.weights[0][...] = [[1.0], [2.0], [-3.0]]
         optimizer = vg.SGD(0.1, weight_decay=10 * limit * factor, **settings)
         report = net.inspect(X, y, optimizer)
         grows = factor > 1

@@ -41,7 +41,7 @@ def found(
     numbers = {"largest_update_ratio": ratio, "polyak_steps": polyak, "overshooting_above": float(steps)}
     numbers |= {"loss_before": outcome.before, "loss_after": outcome.after}
     numbers = {name: value for name, value in numbers.items() if math.isfinite(value)}
-    text = f"{_step(layer, ratio, polyak)}: {_tried(outcome)}. {_blame(fault, case)}"
+    text = f"{_step(layer, ratio, polyak)}: {_tried(outcome)}. {_blame(fault, cures, case)}"
     return Verdict("overshooting", text, layer, fault, numbers), [_remedy(*one) for one in cures] or (
         ["none helped of what was tried: other scales of the data, lower rates, clip_norm"] if all_cures else []
     )
@@ -68,7 +68,7 @@ def _tried(outcome: Outcome) -> str:
     return f"{STEPS} such steps on this batch, tried on a copy, take the loss {change}"
 
 
-def _blame(fault: str, case: Case) -> str:
+def _blame(fault: str, cures: list[tuple[Cure, Outcome]], case: Case) -> str:
     lr, _, _, decay, _, _ = case.optimizer.checked()
     if fault == "weight decay":
         return (
@@ -77,7 +77,7 @@ def _blame(fault: str, case: Case) -> str:
         )
     if fault == "learning rate":
         return f"The learning rate, {lr:g}, is at fault."
-    return f"The {fault} are at fault: scaled to mean 0 and variance 1, the same steps train."
+    return f"The {fault} are at fault: with {cures[0][0].name}, the same steps train."
 
 
 def _remedy(cure: Cure, outcome: Outcome) -> str:

@@ -335,7 +335,7 @@ class MLP:
             report.exponents = histograms(1, self)[0]
             for counts, dw in zip(report.exponents, d_weights, strict=True):
                 patterns = dw.view(f"i{self.dtype.itemsize}").ravel()
-                bins = np.right_shift(patterns, int(np.finfo(self.dtype).nmant)) % len(counts)
+                bins = np.right_shift(patterns, int(np.finfo(self.dtype).nmant)) % (1 << np.finfo(self.dtype).nexp)
                 counts[...] = np.bincount(bins, minlength=len(counts))
         return report
 

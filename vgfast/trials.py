@@ -24,6 +24,8 @@ STEPS, ROWS = 20, 1024
 _LEFT = 0.98
 # Data are far from unit scale where some column's root mean square is above this.
 _FAR = 10.0
+# A row is an outlier where its largest value is above so many times the median row's.
+_OUTLIER = 100.0
 # Of the weights, at most, is what a step should take by decay: in a training of a thousand steps some of them is left.
 _DECAY = 1e-3
 # How many powers of ten a rate is lowered by, at most, once it is no longer plainly too large.
@@ -88,7 +90,7 @@ def outcome(case: Case, steps: int = STEPS) -> Outcome:
     """What comes of so many steps, at least; the case is left as it was."""
     every = -(-len(case.x) // ROWS) if case.batch_size is None else 1
     x, t = case.x[::every], case.t[::every]
-    batch_size = case.batch_size or len(x)
+    batch_size = min(case.batch_size or len(x), len(x))
     epochs = -(-steps // -(-len(x) // batch_size))
     net, before = _quiet(case.net), math.inf
     with np.errstate(all="ignore"):
@@ -137,14 +139,29 @@ def _largest(name: str, values: np.ndarray) -> str:
     return f"{name}, whose largest value is {float(size.max()):.2g}{where},"
 
 
+def _without_outliers(name: str, values: np.ndarray, fault: str, case: Case) -> Iterator[Cure]:
+    """A few rows left out, if without them the values are not far from unit scale."""
+    size = np.abs(values).max(axis=1)
+    limit = _OUTLIER * float(np.median(size))
+    keep = size <= limit
+    if limit > 0 and 0 < np.count_nonzero(~keep) <= len(keep) / 20 and far_column(values[keep]) is None:
+        rows = f"the rows of {name} with values above {limit:.2g}"
+        advice = f"leave out {rows} (the largest is {float(size.max()):.2g})"
+        yield Cure(fault, f"{rows} left out", advice, case._replace(x=case.x[keep], t=case.t[keep]))
+
+
 def data_cures(case: Case) -> Iterator[Cure]:
-    """Inputs, targets of mse, or both, scaled, where they are far from unit scale."""
+    """Where inputs, or targets of mse, are far from unit scale: outliers left out; inputs, targets, or both scaled."""
     net, x, t, _, _ = case
     inputs = far_column(x) is not None
     targets = net.loss == "mse" and far_column(t) is not None
     to = "to mean 0 and variance 1"
     large_x, large_y = (_largest(name, values) if far else "" for name, values, far in
                         (("X", x, inputs), ("y", t, targets)))  # fmt: skip
+    if inputs:
+        yield from _without_outliers("X", x, "inputs", case)
+    if targets:
+        yield from _without_outliers("y", t, "targets", case)
     if inputs:
         yield Cure("inputs", f"inputs scaled {to}", f"scale {large_x} {to}", case._replace(x=usual(x)))
     if targets:

@@ -43,10 +43,10 @@ A training of less than 10 steps is judged as one of 10: no net passes on its si
 At fault are, of *dead* and *saturated*, the ``weights``; of *vanishing* and *exploding*, ``weights`` or
 ``activations``; of *frozen*, the ``updates``; or the ``inputs``, if they are all 0, or if a layer's share of dead or
 saturated units is at most half of it with inputs of mean 0 and variance 1, or if the inputs are below 0.1 and with
-such ones nothing is frozen. Of *overshooting*, the first of these with which the same steps train: a lower ``weight
-decay``, if that alone makes weights grow; ``inputs``, ``targets`` of mse, or ``inputs and targets`` scaled, where their
-root mean square is above 10 in some column; or else the ``learning rate``. To *train* is to take
-2 % of the loss in 20 steps on the batch, with no hidden layer left dead or saturated.
+such ones nothing is frozen. Of *overshooting*: the ``weight decay``, if that alone makes weights grow; or ``inputs``,
+``targets`` of mse, or ``inputs and targets``, if their root mean square is above 10 in some column and the same steps
+train where they are scaled, or where a few outlying rows are left out; or else the ``learning rate``. To *train* is to
+take 2 % of the loss in 20 steps on the batch, with no hidden layer left dead or saturated.
 """
 
 from __future__ import annotations
