@@ -141,7 +141,7 @@ def _largest(name: str, values: np.ndarray) -> str:
 
 def _without_outliers(name: str, values: np.ndarray, fault: str, case: Case) -> Iterator[Cure]:
     """A few rows left out, if without them the values are not far from unit scale."""
-    size = np.abs(values).max(axis=1)
+    size = np.abs(values).max(axis=1).astype(np.float64)
     limit = _OUTLIER * float(np.median(size))
     keep = size <= limit
     if limit > 0 and 0 < np.count_nonzero(~keep) <= len(keep) / 20 and far_column(values[keep]) is None:
