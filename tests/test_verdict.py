@@ -1,5 +1,7 @@
 """Sixty nets built to be well or ill in a known way; what is told of where, of whose fault it is, and of remedies."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -238,3 +240,26 @@ def test_remedies_of_odd_nets(rng):
     dark = vg.MLP([4, 8, 8, 2], "sigmoid", rng=0).inspect([[200.0, -300, 250, 100]], [1])
     assert "nan" not in " ".join(dark.remedies)
     assert "inputs scaled" not in " ".join(dark.remedies)
+
+
+@pytest.mark.parametrize("word", ["exploding", "vanishing", "dead", "saturated"])
+def test_a_sick_net_is_inspected_while_it_trains(word):
+    """From another thread: remedies take nothing that belongs to the training."""
+    net, X, y, _ = built(word, 0)
+    found = []
+
+    def watch(net, history):
+        def look():
+            try:
+                found.append(net.inspect(X, y, vg.SGD(lr=1e-30)).remedies)
+            except RuntimeError as error:
+                found.append(error)
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+
+    net.fit(X, y, epochs=1, optimizer=vg.SGD(lr=1e-30), callbacks=[watch])
+    [remedies] = found
+    assert isinstance(remedies, list), remedies
+    assert remedies

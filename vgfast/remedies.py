@@ -63,7 +63,7 @@ def _leaky(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case
 
 
 def _unbiased(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
-    other = net.copy()
+    other = twin(net)
     for b in other.biases:
         b[...] = 0
     return other, x, with_velocity(optimizer, net, other)
@@ -71,7 +71,7 @@ def _unbiased(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> C
 
 def _rescaled(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
     """W_{l+1} divided by what layer l gains, so that it would gain 1 if its derivatives stayed as they are."""
-    other = net.copy()
+    other = twin(net)
     for l, gain in enumerate(records["gain"][:-1]):
         if 0 < gain < np.inf:
             other.weights[l + 1][...] /= other.dtype.type(np.clip(gain, 1e-6, 1e6))
