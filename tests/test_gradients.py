@@ -214,3 +214,17 @@ def test_over_time_of_small_batches():
     mean = gradients.over_time(history.gradients)
     assert (mean["grad_norm"] > 0).all()
     assert not np.isnan(mean["noise_scale"]).any()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_exponents_are_counted_in_any_dtype_of_the_textbook(dtype, rng):
+    """As many entries as weights, each where its exponent is; float16 has 32 exponents."""
+    net = reference.MLP([4, 6, 3], dtype=dtype, rng=0)
+    X, y = rng.normal(size=(9, 4)), np.arange(9) % 3
+    exponents = net.inspect(X, y, try_remedies=False, inspect="histograms").exponents
+    assert exponents.sum(axis=1).tolist() == [w.size for w in net.weights]
+    bias = 1 - int(np.finfo(dtype).minexp)
+    for counts, dw in zip(exponents, net.gradients(X, y).weights, strict=True):
+        found = np.flatnonzero(counts[1:]) + 1
+        size = np.abs(dw[np.abs(dw) >= np.finfo(dtype).smallest_normal]).astype(np.float64)
+        np.testing.assert_array_equal(found, np.unique(np.floor(np.log2(size)).astype(int) + bias))

@@ -332,3 +332,22 @@ def test_bad_arguments_are_told_in_one_sentence(call, error, words):
     with pytest.raises(error, match=words) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_moments_take_no_float64_copy_of_the_inputs():
+    """Sums of some rows at a time, equal to those of all at once."""
+    import tracemalloc
+
+    X = np.random.default_rng(0).normal(size=(4000, 300)).astype(np.float32)
+    net = vg.MLP([300, 5, 2], rng=0)
+    theory.moments(net, X[:10])
+    tracemalloc.start()
+    weights, _, inputs = theory.moments(net, X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < X.nbytes / 2
+    rows = np.sort(np.square(X, dtype=np.float64).mean(axis=1))
+    expected = [group.mean() for group in np.array_split(rows, theory.GROUPS)]
+    np.testing.assert_allclose(inputs, expected, rtol=1e-12)
+    exact = [np.square(w, dtype=np.float64).mean() for w in net.weights]
+    np.testing.assert_allclose(weights, exact, rtol=1e-12)

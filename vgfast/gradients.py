@@ -47,7 +47,7 @@ import numpy as np
 
 from vgfast import _core
 from vgfast.history import RECORD, needed
-from vgfast.verdict import judge
+from vgfast.verdict import FEWEST_STEPS, Verdict, judge
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,11 +75,11 @@ class GradientReport:
 
     ``layers[l-1]`` has the quantities of ``vgfast.gradients`` as attributes; ``records`` (L,) has those that were
     measured, as a structured array. ``verdict`` is one of ``healthy``, ``vanishing``, ``exploding``, ``frozen``,
-    ``saturated``, ``dead`` by the rule in ``vgfast.verdict``, for a training of ``steps`` steps, with ``explanation``
-    in words; ``layer``, where it begins (0: nowhere); ``fault``: ``weights``, ``activations``, ``updates`` or "";
-    ``numbers``, those that it was judged by; and ``remedies`` that were tried on a copy of the net, with what came of
-    them, the best first (none where there is no net to try them on). ``exponents`` (L, bins): see ``History``; None
-    unless asked for.
+    ``saturated``, ``dead``, ``overshooting`` by the rule in ``vgfast.verdict``, for a training of ``steps`` steps, with
+    ``explanation`` in words; ``layer``, where it begins (0: nowhere); ``fault``, such as ``weights`` or ``learning
+    rate`` (see there), or ""; ``numbers``, those that it was judged by; and ``remedies`` that were tried on a copy of
+    the net, with what came of them, the best first (none where there is no net to try them on). ``exponents`` (L,
+    bins): see ``History``; None unless asked for.
 
     >>> import numpy as np, vgfast as vg
     >>> X, y = np.eye(8), np.arange(8) % 2
@@ -92,6 +92,9 @@ class GradientReport:
     'healthy'
     >>> net.inspect(X, y, optimizer=vg.SGD(lr=1e-9)).verdict
     'frozen'
+    >>> report = net.inspect(X, y, optimizer=vg.SGD(lr=1e6))
+    >>> report.verdict, report.fault
+    ('overshooting', 'learning rate')
     """
 
     def __init__(
@@ -104,14 +107,20 @@ class GradientReport:
         rows: int,
         moments: tuple[list[float], list[float], list[float]] | None = None,
         error: float | None = None,
+        one_step: bool = False,
+        inputs: str = "",
     ) -> None:
         self.records, self.loss, self.sizes, self.activations = records, loss, sizes, activations
         self.steps = steps
         self.moments = moments
-        self.judged = judge(records, sizes, activations, steps, rows, error)
-        self.verdict, self.explanation, self.layer, self.fault, self.numbers = self.judged
+        self.accept(judge(records, sizes, activations, steps, rows, error, one_step, inputs))
         self.remedies: list[str] = []
         self.exponents: np.ndarray | None = None
+
+    def accept(self, judged: Verdict) -> None:
+        """Take this verdict for the report's."""
+        self.judged = judged
+        self.verdict, self.explanation, self.layer, self.fault, self.numbers = judged
 
     @cached_property
     def predicted(self) -> np.ndarray:
@@ -208,7 +217,7 @@ def reported(
     net: Any, x: np.ndarray, t: np.ndarray, optimizer: Any, record: np.ndarray, loss: float, steps: int, tried: bool
 ) -> GradientReport:
     """The report on this net and batch, with remedies tried if something is wrong and that is wanted."""
-    from vgfast import remedies, theory
+    from vgfast import overshooting, remedies, theory, trials  # only read when a net is inspected
 
     try:
         with np.errstate(over="ignore"):
@@ -219,7 +228,18 @@ def reported(
         moments = None
     error = float(np.sqrt(len(x)) * record["delta_norm"][-1])  # root mean square, over the rows, of |p - t|
     known = {"cross_entropy": error, "binary_cross_entropy": error * net.sizes[-1]}.get(net.loss)
-    report = GradientReport(record, loss, net.sizes, net.activations, steps, len(x), moments, known)
+    facts = (record, loss, net.sizes, net.activations, steps, len(x), moments, known, True)
+    report = GradientReport(*facts)
+    if report.verdict in ("healthy", "frozen"):
+        case = trials.Case(net, x, t, optimizer)
+        found = overshooting.found(case, record, loss, max(steps, FEWEST_STEPS), tried)
+        if found:
+            report.accept(found[0]._replace(numbers=report.numbers | found[0].numbers))
+            report.remedies = found[1]
+            return report
+    inputs = remedies.inputs_at_fault(net, x, t, optimizer, steps, report.judged)
+    if inputs:
+        report = GradientReport(*facts, inputs)
     if tried and report.verdict != "healthy":
         report.remedies = remedies.tried(net, x, t, optimizer, steps, report)
     return report
@@ -268,16 +288,3 @@ def over_time(records: np.ndarray) -> np.ndarray:
             with np.errstate(all="ignore"):  # of zeros and infinities
                 result[name] = np.exp(np.log(column).mean(axis=0))
     return result
-
-
-def locate_divergence(forward: list[np.ndarray], gradients: list[np.ndarray] | None) -> tuple[int, str]:
-    """(layer, what) became non-finite first, from each layer's outputs and, if there are any, gradients."""
-    for l, outputs in enumerate(forward, 1):
-        if not np.isfinite(outputs).all():
-            return l, "outputs"
-    for l in range(len(gradients or []), 0, -1):
-        if gradients and not np.isfinite(gradients[l - 1]).all():
-            return l, "gradient"
-    if gradients:
-        return int(np.argmax([float(np.abs(g).max()) for g in gradients])) + 1, "updated weights"
-    return len(forward), "loss"

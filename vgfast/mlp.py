@@ -13,7 +13,7 @@ import numpy as np
 
 from vgfast import _check, _core, config
 from vgfast import init as init_module
-from vgfast.gradients import GradientReport, Gradients, locate_divergence, reported, sample_norms
+from vgfast.gradients import GradientReport, Gradients, reported, sample_norms
 from vgfast.history import INSPECTIONS, RECORD, DivergenceError, History, histograms
 from vgfast.init import Init
 from vgfast.pieces import Pieces
@@ -426,26 +426,13 @@ class MLP:
         net._velocities = Velocities(self._velocities.copied())
         return net
 
-    def _divergence(self, x: np.ndarray, t: np.ndarray, step: int, optimizer: SGD | None, what: str) -> DivergenceError:
-        """The error for a batch after `step` good steps: which layer, and what to do."""
-        from vgfast import reference  # the textbook can take the step apart; only needed here
+    def _divergence(
+        self, x: np.ndarray, t: np.ndarray, step: int, optimizer: SGD | None, what: str, batch_size: int | None = None
+    ) -> DivergenceError:
+        """The error for the last of these batches, after `step` good steps: which layer, and what to do."""
+        from vgfast import divergence  # only needed here
 
-        if not np.isfinite(self._params).all():
-            return DivergenceError(f"{what}: the parameters already hold NaN or infinity; assign finite ones", step)
-        outputs, grads = reference.take_apart(self, x, t)
-        layer, where = locate_divergence(outputs, grads)
-        largest = float(np.abs(x).max())
-        remedies = [f"scale X, whose largest value is {largest:.2g}"] if largest > 1e3 else []
-        if optimizer is not None:
-            remedies.append(f"lower lr (it is {optimizer.lr:g})")
-            remedies += ["set clip_norm=1.0"] if optimizer.clip_norm is None else []
-        remedy = " or ".join(remedies or ["start from smaller weights"])
-        return DivergenceError(
-            f"{what}: the {where} of layer {layer} would not be finite; the parameters are those after "
-            f"{step} steps; {remedy}",
-            step,
-            layer,
-        )
+        return divergence.diagnosed(self, x, t, step, optimizer, what, batch_size or len(x))
 
     # ---- predictions -----------------------------------------------------------------------------
 

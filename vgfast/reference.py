@@ -23,7 +23,7 @@ import copy
 import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from vgfast import init as init_module
 from vgfast.gradients import GradientReport, Gradients, reported, sample_norms
 from vgfast.history import INSPECTIONS, RECORD, DivergenceError, History, histograms
 from vgfast.init import Init
+from vgfast.remedies import with_velocity
 from vgfast.sgd import SGD, Velocities, checked_optimizer
 
 # ---- activations: phi(z) and phi'(z) ------------------------------------------------------------------
@@ -334,8 +335,8 @@ class MLP:
         if inspect == "histograms":
             report.exponents = histograms(1, self)[0]
             for counts, dw in zip(report.exponents, d_weights, strict=True):
-                patterns = dw.view(np.int32 if self.dtype == np.float32 else np.int64).ravel()
-                bins = np.right_shift(patterns, int(np.finfo(self.dtype).nmant)) % len(counts)
+                patterns = dw.view(f"i{self.dtype.itemsize}").ravel()
+                bins = np.right_shift(patterns, int(np.finfo(self.dtype).nmant)) % (1 << np.finfo(self.dtype).nexp)
                 counts[...] = np.bincount(bins, minlength=len(counts))
         return report
 
@@ -390,13 +391,47 @@ class MLP:
         return x, _check.targets("y", y, len(x), self.sizes[-1], self.loss, self.dtype)
 
 
-def take_apart(net: mlp.MLP, x: np.ndarray, t: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
-    """(z of every layer, dW of every layer or None if the loss is not finite) for a step that failed."""
+def _textbook(net: Any) -> MLP:
+    """The same net, in NumPy."""
     plain = MLP(net.sizes, net.activations, net.loss, "zeros", net.dtype)
     plain.params[...] = net.params
+    return plain
+
+
+class Parts(NamedTuple):
+    """A step taken apart, layer by layer: z; the loss; then, or None where what comes before is not finite, (dW, db),
+    and (W, b) after the update."""
+
+    outputs: list[np.ndarray]
+    loss: float
+    gradients: list[tuple[np.ndarray, np.ndarray]] | None
+    updated: list[tuple[np.ndarray, np.ndarray]] | None
+
+
+def take_apart(net: Any, x: np.ndarray, t: np.ndarray, optimizer: SGD | None) -> Parts:
+    """The parts of a step that failed; no update without an optimizer. Nothing changes."""
+    plain = _textbook(net)
     with np.errstate(all="ignore"):
         zs, activations = plain._forward(x)
-        loss, delta, _ = LOSSES[plain.loss](zs[-1], t)
+        exact = t if t.ndim == 1 else t.astype(np.float64)
+        loss = LOSSES[plain.loss](zs[-1].astype(np.float64), exact)[0]  # as C has it: its squares do not overflow
         if not np.isfinite(loss):
-            return zs, None
-        return zs, plain._views(plain._chain(zs, activations, delta)[0])[0]
+            return Parts(zs, loss, None, None)
+        flat = plain._chain(zs, activations, LOSSES[plain.loss](zs[-1], t)[1])[0]
+        gradients = list(zip(*plain._views(flat), strict=True))
+        if optimizer is None or not np.isfinite(flat).all():
+            return Parts(zs, loss, gradients, None)
+        velocity = plain._velocity(with_velocity(optimizer, net, plain)).copy()
+        new = plain.params - plain.dtype.type(optimizer.lr) * plain._step_of(flat, optimizer, velocity)
+        return Parts(zs, loss, gradients, list(zip(*plain._views(new), strict=True)))
+
+
+def shut_shares(net: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(L-1,) each: the shares of units with phi' = 0 on every row of x, and of entries with phi' below 1 % of its
+    maximum, in each hidden layer."""
+    zs = _textbook(net)._forward(x)[0][:-1]
+    derivatives = [ACTIVATIONS[kind][1](z) for kind, z in zip(net.activations, zs, strict=True)]
+    least = [0.0025 if kind == "sigmoid" else 0.01 for kind in net.activations]
+    dead = [float((d == 0).all(axis=0).mean()) for d in derivatives]
+    saturated = [float((d < limit).mean()) for d, limit in zip(derivatives, least, strict=True)]
+    return np.array(dead), np.array(saturated)

@@ -17,11 +17,13 @@ from vgfast.verdict import SQUASHING, Verdict, stuck_shares
 Case = tuple[Any, np.ndarray, SGD]
 # The factors by which a learning rate is raised until updates reach the weights, and where that ends.
 _RAISE, _RAISE_MOST = 10.0, 1e12
+# The most rows, evenly spaced, that are tried to find out whether the inputs are at fault; inputs below are tiny.
+_ROWS, _TINY = 1024, 0.1
 # What does not heal has to take a tenth of the trouble away to be told.
 _NOTICEABLE = 0.9
 
 
-def _again(net: Any, activation: Any = None, init: str = "auto", dtype: Any = None) -> Any:
+def made_like(net: Any, activation: Any = None, init: str = "auto", dtype: Any = None) -> Any:
     """A new net of the same sizes, with first weights of a fixed seed."""
     activations = list(net.activations) if activation is None else activation
     from vgfast import mlp, reference
@@ -30,7 +32,14 @@ def _again(net: Any, activation: Any = None, init: str = "auto", dtype: Any = No
     return kind(net.sizes, activations, net.loss, init, net.dtype if dtype is None else dtype, rng=0)
 
 
-def _with_velocity(optimizer: SGD, net: Any, other: Any) -> SGD:
+def twin(net: Any) -> Any:
+    """A net with the same parameters, and nothing else of a subclass."""
+    other = made_like(net, init="zeros")
+    other.params[...] = net.params
+    return other
+
+
+def with_velocity(optimizer: SGD, net: Any, other: Any) -> SGD:
     """A copy of the optimizer, with for `other` the velocity that it has for `net`."""
     result = copy.copy(optimizer)
     for known, velocity in net._velocities.kept():
@@ -40,29 +49,29 @@ def _with_velocity(optimizer: SGD, net: Any, other: Any) -> SGD:
 
 
 def _initialised(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
-    return _again(net), x, optimizer
+    return made_like(net), x, optimizer
 
 
 def _relu(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
-    return _again(net, "relu", "he_normal"), x, optimizer
+    return made_like(net, "relu", "he_normal"), x, optimizer
 
 
 def _leaky(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
-    other = _again(net, "leaky_relu", "zeros")
+    other = made_like(net, "leaky_relu", "zeros")
     other.params[...] = net.params
-    return other, x, _with_velocity(optimizer, net, other)
+    return other, x, with_velocity(optimizer, net, other)
 
 
 def _unbiased(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
-    other = net.copy()
+    other = twin(net)
     for b in other.biases:
         b[...] = 0
-    return other, x, _with_velocity(optimizer, net, other)
+    return other, x, with_velocity(optimizer, net, other)
 
 
 def _rescaled(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
     """W_{l+1} divided by what layer l gains, so that it would gain 1 if its derivatives stayed as they are."""
-    other = net.copy()
+    other = twin(net)
     for l, gain in enumerate(records["gain"][:-1]):
         if 0 < gain < np.inf:
             other.weights[l + 1][...] /= other.dtype.type(np.clip(gain, 1e-6, 1e6))
@@ -70,22 +79,60 @@ def _rescaled(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> C
 
 
 def _standardised(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
-    spread = x.std(axis=0)
-    if not (spread > 0).any():
+    if (x == x[0]).all():
         raise ValueError("rows that are all alike have no variance to scale")
-    return net, ((x - x.mean(axis=0)) / np.where(spread > 0, spread, 1)).astype(x.dtype), optimizer
+    return net, usual(x), optimizer
+
+
+def usual(values: np.ndarray) -> np.ndarray:
+    """Of the same shape, on unit scale: columns of mean 0 and variance 1; rows that are all alike have none, and are
+    divided by their root mean square; random ones for zeros."""
+    exact = np.asarray(values, np.float64)
+    largest = float(np.abs(exact).max())
+    if largest == 0:
+        return np.random.default_rng(0).normal(size=values.shape).astype(values.dtype)
+    exact = exact / largest  # no square can leave the range
+    spread = np.where((values == values[0]).all(axis=0), 0, exact.std(axis=0))
+    if not (spread > 0).any():
+        return (exact / np.sqrt(np.square(exact).mean())).astype(values.dtype)
+    return ((exact - exact.mean(axis=0)) / np.where(spread > 0, spread, 1)).astype(values.dtype)
+
+
+def _usual(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
+    return net, usual(x), optimizer
+
+
+def inputs_at_fault(net: Any, x: np.ndarray, t: np.ndarray, optimizer: SGD, steps: int, judged: Verdict) -> str:
+    """Why the inputs are to blame for this verdict, tried with others on unit scale; "" if they are not."""
+    if judged.word not in ("dead", "saturated", "frozen"):
+        return ""
+    size = float(np.abs(x).max())
+    zero = "the inputs are at fault: every input of this batch is 0"
+    why = f"the inputs are at fault, whose largest value is {size:.2g}: with inputs of mean 0 and variance 1"
+    if judged.word == "frozen":
+        after = net.inspect(usual(x), t, optimizer, steps, try_remedies=False).verdict if size < _TINY else "frozen"
+        return "" if after == "frozen" else zero if size == 0 else f"{why} the net would be {after}"
+    if size == 0:  # where all is 0 but the biases, nothing can be told of the weights
+        return f"{zero}, which leaves nothing but the biases"
+    from vgfast import reference  # the textbook can take a step apart
+
+    rows = x[:: -(-len(x) // _ROWS)]
+    which = 0 if judged.word == "dead" else 1
+    with np.errstate(all="ignore"):
+        was, now = (float(reference.shut_shares(net, a)[which][judged.layer - 1]) for a in (rows, usual(rows)))
+    return f"{why} it would be {now:.0%}" if now <= was / 2 else ""
 
 
 def _in_float64(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
-    other = _again(net, init="zeros", dtype="float64")
+    other = made_like(net, init="zeros", dtype="float64")
     other.params[...] = net.params
-    return other, x.astype(np.float64), _with_velocity(optimizer, net, other)
+    return other, x.astype(np.float64), with_velocity(optimizer, net, other)
 
 
 def _faster(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
     """A learning rate raised by powers of ten until, by ‖lr dW‖ / ‖W‖, the slowest layer's typical update is some
     units in the last place."""
-    other = _with_velocity(optimizer, net, net)
+    other = with_velocity(optimizer, net, net)
     ratios = records["update_ratio"][records["update_ratio"] > 0]
     factor = 1.0
     while len(ratios) and ratios.min() * factor < 8 * np.finfo(net.dtype).eps and factor < _RAISE_MOST:
@@ -99,9 +146,12 @@ def _faster(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Cas
 _Remedy = tuple[str, Callable[..., Case]]
 
 
-def candidates(net: Any, verdict: Verdict) -> Iterator[_Remedy]:
+def candidates(net: Any, x: np.ndarray, verdict: Verdict) -> Iterator[_Remedy]:
     """(what, how) of the remedies that may help."""
     squashing = bool(set(net.activations) & set(SQUASHING))
+    if verdict.fault == "inputs" and not x.any():
+        yield "inputs that are not all 0 (random ones were tried)", _usual
+        return
     if verdict.word == "frozen":
         yield "a larger lr", _faster
         if net.dtype == np.float32:
@@ -109,7 +159,7 @@ def candidates(net: Any, verdict: Verdict) -> Iterator[_Remedy]:
     if verdict.word == "dead":
         yield "biases of 0", _unbiased
         yield "activation='leaky_relu'", _leaky
-    if verdict.word in ("saturated", "dead"):
+    if verdict.word in ("saturated", "dead") or verdict.fault == "inputs":
         yield "inputs scaled to mean 0 and variance 1", _standardised
     if verdict.word in ("vanishing", "exploding"):
         yield "each layer's weights divided by the gain of the layer before", _rescaled
@@ -122,7 +172,7 @@ def tried(net: Any, x: np.ndarray, t: np.ndarray, optimizer: SGD, steps: int, re
     """Sentences on those that help, the best first: those that leave the net healthy, then by how near the gain is to
     1 or, of frozen weights, by their share."""
     found, names = [], []
-    for what, apply in candidates(net, report.judged):
+    for what, apply in candidates(net, x, report.judged):
         with np.errstate(all="ignore"):
             try:
                 other, inputs, of = apply(net, x, optimizer, report.records)

@@ -55,6 +55,9 @@ CURVES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray
 }
 ACTIVATIONS = (*SLOPES, *CURVES)
 
+# Squares of so many numbers are formed at a time.
+CHUNK = 1 << 15
+
 # Of the quadrature: for q from 0 to 1e12 its averages are then exact to about 1e-15, relatively.
 NODES = 401
 
@@ -280,7 +283,7 @@ def moments(net: Any, X: Any) -> tuple[list[float], list[float], list[float]]:
     """What ``predict_from_moments`` needs of this net and the rows of X (rows, n_in): (weight_squares, bias_squares,
     input_squares). Errors as for ``predict``."""
     X = _check.inputs("X", X, net.sizes[0], net.dtype)
-    rows = np.sort(np.square(X, dtype=np.float64).mean(axis=1))
+    rows = np.sort(_row_means(X))
     return (
         [_mean_square(f"weights[{l}]", w) for l, w in enumerate(net.weights)],
         [_mean_square(f"biases[{l}]", b) for l, b in enumerate(net.biases)],
@@ -288,9 +291,18 @@ def moments(net: Any, X: Any) -> tuple[list[float], list[float], list[float]]:
     )
 
 
+def _row_means(array: np.ndarray) -> np.ndarray:
+    """(rows,) float64 mean squares, some rows at a time: squares of all would take twice a float32 array's memory."""
+    means = np.empty(len(array))
+    some = max(1, CHUNK // array.shape[1])
+    for start in range(0, len(array), some):
+        np.mean(np.square(array[start : start + some], dtype=np.float64), axis=1, out=means[start : start + some])
+    return means
+
+
 def _mean_square(name: str, array: np.ndarray) -> float:
     with np.errstate(over="ignore"):
-        mean = float(np.square(array, dtype=np.float64).mean())
+        mean = float(_row_means(array.reshape(-1, array.shape[-1])).mean())
     if not math.isfinite(mean):
         raise ValueError(f"{name} must have finite squares, got a mean square of {mean}; assign finite values")
     return mean

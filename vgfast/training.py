@@ -14,6 +14,8 @@ from vgfast.sgd import SGD, checked_optimizer
 
 # C hands control back to Python after about so many seconds of steps: for Ctrl-C and progress.
 _SLICE = 0.03
+# When training diverges, so many rows of the epoch, at most, or else one batch, are looked at.
+_RECENT = 4096
 
 
 class Stepper:
@@ -152,7 +154,10 @@ class Loop:
 
     def divergence(self, epoch: int, order: np.ndarray | None) -> DivergenceError:
         first = (self.done - epoch * self.per_epoch) * self.batch_size
-        rows = slice(first, first + self.batch_size)
-        batch = rows if order is None else order[rows]
+        # With the batches before, one of which may be the cause.
+        before = min(first, max(0, _RECENT // self.batch_size - 1) * self.batch_size)
+        rows: Any = slice(first - before, first + self.batch_size)
+        recent = rows if order is None else order[rows]
         what = f"training diverged at step {self.done} (epoch {epoch + 1})"
-        return self.net._divergence(self.x[batch], self.t[batch], self.done, self.optimizer, what)
+        x, t = self.x[recent], self.t[recent]
+        return self.net._divergence(x, t, self.done, self.optimizer, what, self.batch_size)

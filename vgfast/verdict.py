@@ -17,14 +17,36 @@ consequences: a dead or saturated layer also lets the signal vanish.
     than what moves layer L in a single one.
 *exploding*
     G > T. The same with the ends exchanged.
+*overshooting*
+    The step is too large: training with it does not get anywhere. One of three.
+    lr weight_decay is 2 or more (with momentum, 2 (1 + momentum); with Nesterov's, that over 1 + 2 momentum): the decay
+    alone then makes weights grow instead.
+    P = lr ‖g‖ min(‖g‖, clip_norm) / loss is T or more: the gradient promises T times the loss, which cannot fall below
+    0, so a T-th of the step would do (not of a clip_value, with which steps may be much shorter). P is lr in units of
+    Polyak's step length.
+    The step is suspicious, and a trial fails. Suspicious: P / (1 - momentum) >= 4, from where on, on a parabola whose
+    least loss is 0, a step ends higher than it began (without momentum, it also has to end higher in fact); or in some
+    layer ‖step‖ / ‖W‖, less what decay has in it, is 1 - momentum or more, as not much is then left of the weights of
+    which the gradient was taken. The trial: 20 such steps on this batch, on a copy of the net; it fails if the loss
+    does not fall, or something is not finite, or a hidden layer is left dead or saturated.
+    Of a training, whose steps cannot be tried again: some layer's mean ‖step‖ / ‖W‖ is 1 or more.
 *frozen*
     In some layer more than half of the weights whose gradient is not 0 keep their bits, because their update is under
     half an ulp; or every entry of its gradient is 0. Such a layer stands still.
 *healthy*
-    None of these; or the loss has no gradient on this batch; or, with cross-entropy, the root mean square of |p - t|
-    over the rows is below 1 %: the net knows this batch, and small gradients are no fault.
+    None of these; or, if the step is not overshooting, the loss has no gradient on this batch; or, with
+    cross-entropy, the root mean square of |p - t| over the rows is below 1 %: the net knows this batch, and small
+    gradients are no fault.
 
 A training of less than 10 steps is judged as one of 10: no net passes on its signal exactly.
+
+At fault are, of *dead* and *saturated*, the ``weights``; of *vanishing* and *exploding*, ``weights`` or
+``activations``; of *frozen*, the ``updates``; or the ``inputs``, if they are all 0, or if a layer's share of dead or
+saturated units is at most half of it with inputs of mean 0 and variance 1, or if the inputs are below 0.1 and with
+such ones nothing is frozen. Of *overshooting*: the ``weight decay``, if that alone makes weights grow; or ``inputs``,
+``targets`` of mse, or ``inputs and targets``, if their root mean square is above 10 in some column and the same steps
+train where they are scaled, or where a few outlying rows are left out; or else the ``learning rate``. To *train* is to
+take 2 % of the loss in 20 steps on the batch, with no hidden layer left dead or saturated.
 """
 
 from __future__ import annotations
@@ -37,15 +59,16 @@ import numpy as np
 SQUASHING = ("sigmoid", "tanh")
 _HALF = 0.5
 # Fewest rows that can tell of units that are seldom used; fewest steps; the error below which a batch is known.
-_ROWS, _STEPS, _KNOWN = 16, 10, 0.01
+_ROWS, FEWEST_STEPS, _KNOWN = 16, 10, 0.01
 
 
 class Verdict(NamedTuple):
-    """One word; why; the layer (1..L) at which it begins, 0 if nothing is wrong; ``weights``, ``activations`` or
-    ``updates``, which are at fault, or ""; the numbers that it was judged by.
+    """One word; why; the layer (1..L) at which it begins, 0 if nothing is wrong; what is at fault (see above), or "";
+    the numbers that it was judged by.
 
-    Dead and saturated layers begin on the way forward, so that is the one next to the input; what happens to the
-    gradient begins on its way back, so there it is the one next to the output.
+    Overshooting begins where the step is longest beside the weights. Dead and saturated layers begin on the way
+    forward, so that is the one next to the input; what happens to the gradient begins on its way back, so there it is
+    the one next to the output.
     """
 
     word: str
@@ -69,6 +92,22 @@ def dead_limits(units: tuple[int, ...], rows: int) -> np.ndarray:
     )
 
 
+def shut_layer(
+    dead: np.ndarray, saturated: np.ndarray, sizes: tuple[int, ...], activations: tuple[str, ...], rows: int
+) -> tuple[int, str]:
+    """The first hidden layer (1..L-1) that is dead, or else saturated, by these shares (L-1,), and which; (0, "")."""
+    off = dead > dead_limits(sizes[1:-1], rows)
+    if off.any():
+        return int(off.argmax()) + 1, "dead"
+    flat = squashed_shares(saturated, activations) > _HALF
+    return (int(flat.argmax()) + 1, "saturated") if flat.any() else (0, "")
+
+
+def squashed_shares(saturated: np.ndarray, activations: tuple[str, ...]) -> np.ndarray:
+    """The shares (L-1,) of saturated entries where there are two ends to saturate at, 0 elsewhere."""
+    return np.where(np.array([kind in SQUASHING for kind in activations], bool), saturated, 0)
+
+
 def judge(
     records: np.ndarray,
     sizes: tuple[int, ...],
@@ -76,10 +115,13 @@ def judge(
     steps: int,
     rows: int,
     error: float | None = None,
+    one_step: bool = False,
+    inputs: str = "",
 ) -> Verdict:
     """The verdict on the records (L,) of one batch of `rows` rows, or on their means over a training of so many.
-    error: the root mean square of |p - t|, where the outputs are probabilities."""
-    last, steps = len(records), max(steps, _STEPS)
+    error: the root mean square of |p - t|, where the outputs are probabilities. one_step: whether its step overshoots
+    is tried elsewhere (``vgfast.overshooting``). inputs: why they are at fault, if they are."""
+    last, steps = len(records), max(steps, FEWEST_STEPS)
     deltas = records["delta_norm"]
     if deltas[-1] == 0:
         text = "the loss has no gradient on this batch: there is nothing left to learn from it."
@@ -88,10 +130,8 @@ def judge(
     if error is not None and error < _KNOWN:
         text = f"the net's answers on this batch are wrong by {error:.1%}: there is little left to learn from it."
         return Verdict("healthy", text, 0, "", {"total_gain": total, "error": error, "known_below": _KNOWN})
-    limits = dead_limits(sizes[1:-1], rows)
-    dead = records["dead"][:-1] - limits
-    squashed = np.array([kind in SQUASHING for kind in activations], bool)
-    saturated = np.where(squashed, records["saturated"][:-1], 0)
+    saturated = squashed_shares(records["saturated"][:-1], activations)
+    shut, how = shut_layer(records["dead"][:-1], saturated, sizes, activations, rows)
     stuck = stuck_shares(records)
     numbers = {
         "total_gain": total,
@@ -104,18 +144,21 @@ def judge(
         "stuck_layer": int(stuck.argmax()) + 1,
         "frozen_above": _HALF,
     }
-    if (dead > 0).any():
-        return _dead(records, limits, dead, numbers)
-    if (saturated > _HALF).any():
-        return _saturated(records, saturated, numbers)
+    if how == "dead":
+        return _dead(records, shut, float(dead_limits(sizes[1:-1], rows)[shut - 1]), numbers, inputs)
+    if how == "saturated":
+        return _saturated(records, shut, numbers, inputs)
     if not 1 / steps <= total <= steps:
         return _ledger(records, total, steps, stuck, numbers)
+    if not one_step and (records["update_ratio"][np.isfinite(records["update_ratio"])] >= 1).any():
+        return _overshooting(records, numbers)
     if stuck.max() > _HALF:
         layer = int(np.flatnonzero(stuck > _HALF)[-1]) + 1
         text = (
             f"{_still(records, stuck)}; layer 1 gets {total:.2g} times layer {last}'s signal, which is not the reason."
+            f"{_sentence(inputs)}"
         )
-        return Verdict("frozen", text, layer, "updates", numbers)
+        return Verdict("frozen", text, layer, "inputs" if inputs else "updates", numbers)
     text = (
         f"layer 1 gets {total:.2g} times layer {last}'s signal, within 1/{steps} to {steps}; no layer has more than "
         f"{stuck.max():.1%} of its weights stuck."
@@ -123,31 +166,50 @@ def judge(
     return Verdict("healthy", text, 0, "", numbers)
 
 
-def _dead(records: np.ndarray, limits: np.ndarray, above: np.ndarray, numbers: dict[str, float]) -> Verdict:
-    layer = int(np.flatnonzero(above > 0)[0])
-    numbers |= {"dead_above": float(limits[layer])}
-    text = (
-        f"{records['dead'][layer]:.0%} of layer {layer + 1}'s units have a derivative of 0 on every row, where chance "
-        f"leaves at most {limits[layer]:.0%}: its weights and biases keep them off.{_blocked_text(records)}"
-    )
-    return Verdict("dead", text, layer + 1, "weights", numbers)
+def _sentence(text: str) -> str:
+    return f" {text[0].upper()}{text[1:]}." if text else ""
 
 
-def _saturated(records: np.ndarray, shares: np.ndarray, numbers: dict[str, float]) -> Verdict:
-    layer = int(np.flatnonzero(shares > _HALF)[0])
-    gain = records["activation_gain"][layer]
+def _dead(records: np.ndarray, layer: int, limit: float, numbers: dict[str, float], inputs: str) -> Verdict:
+    numbers |= {"dead_above": limit}
     text = (
-        f"{shares[layer]:.0%} of layer {layer + 1}'s outputs lie where the derivative is below 1% of its largest "
-        f"value; the activation passes on {gain:.2g} of the signal. Too large weights or inputs drive it there."
+        f"{records['dead'][layer - 1]:.0%} of layer {layer}'s units have a derivative of 0 on every row, where chance "
+        f"leaves at most {limit:.0%}{'' if inputs else ': its weights and biases keep them off'}."
+        f"{_sentence(inputs)}{_blocked_text(records)}"
     )
-    return Verdict("saturated", text, layer + 1, "weights", numbers)
+    return Verdict("dead", text, layer, "inputs" if inputs else "weights", numbers)
+
+
+def _saturated(records: np.ndarray, layer: int, numbers: dict[str, float], inputs: str) -> Verdict:
+    share, gain = records["saturated"][layer - 1], records["activation_gain"][layer - 1]
+    text = (
+        f"{share:.0%} of layer {layer}'s outputs lie where the derivative is below 1% of its largest "
+        f"value; the activation passes on {gain:.2g} of the signal."
+        f"{_sentence(inputs) or ' Too large weights or inputs drive it there.'}"
+    )
+    return Verdict("saturated", text, layer, "inputs" if inputs else "weights", numbers)
+
+
+def longest_step(records: np.ndarray) -> tuple[int, float]:
+    """(layer from 1, its ‖step‖ / ‖W‖), the largest of those that are finite: weights of 0 have none; (1, 0.0)."""
+    ratios = np.where(np.isfinite(records["update_ratio"]), records["update_ratio"], 0)
+    return int(ratios.argmax()) + 1, float(ratios.max())
+
+
+def _overshooting(records: np.ndarray, numbers: dict[str, float]) -> Verdict:
+    layer, ratio = longest_step(records)
+    numbers |= {"largest_update_ratio": ratio, "overshooting_above": 1.0}
+    text = (
+        f"a step is {ratio:.2g} times as long as layer {layer}'s weights, in the mean over the steps: none of them "
+        f"leaves much of the weights of which its gradient was taken."
+    )
+    return Verdict("overshooting", text, layer, "learning rate", numbers)
 
 
 def _ledger(records: np.ndarray, total: float, steps: int, stuck: np.ndarray, numbers: dict[str, float]) -> Verdict:
     last = len(records)
     deltas = records["delta_norm"] / records["delta_norm"][-1]
-    still = _still(records, stuck) if stuck.max() > _HALF else ""
-    also = f" {still[0].upper()}{still[1:]}." if still else ""
+    also = _sentence(_still(records, stuck) if stuck.max() > _HALF else "")
     if total == 0:
         word, outside = "vanishing", deltas == 0
         text = f"layer 1 gets nothing of layer {last}'s signal"

@@ -1,0 +1,221 @@
+"""What a DivergenceError says: the right place, the cause, and advice that helps when it is followed."""
+
+import re
+
+import numpy as np
+import pytest
+
+import vgfast as vg
+from vgfast import divergence, trials
+
+X = np.random.default_rng(0).normal(size=(400, 10))
+LABELS = (X[:, 0] > 0).astype(int)
+LINE = X @ np.random.default_rng(1).normal(size=(10, 1))
+VALUES = (LINE - LINE.mean()) / LINE.std()
+PRICES = LINE * 8e4 + 2.2e5
+
+
+def regression(**more):
+    return vg.MLP([10, 30, 1], "relu", "mse", rng=0, **more)
+
+
+def enlarged(net, factor):
+    net.params *= factor
+    return net
+
+
+def scaled(values):
+    return (values - values.mean(axis=0)) / values.std(axis=0)
+
+
+def error_of(call):
+    with pytest.raises(vg.DivergenceError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def advice_of(text):
+    return text.rpartition("; ")[2].split(" or ")
+
+
+def learns(net, x, y, optimizer):
+    """Training by the advice: the part of the variance, or of the rows, that the net then has right."""
+    net.fit(x, y, epochs=100, optimizer=optimizer)
+    if net.loss == "mse":
+        return 1 - float(((net.predict(x) - y) ** 2).mean() / y.var())
+    return net.evaluate(x, y).accuracy
+
+
+def followed(advice, make, x, y, settings):
+    """(net, X, y, optimizer) that one piece of advice leads to."""
+    net = make()
+    if found := re.match(r"leave out the rows of (\w) with values above (\S+) ", advice):
+        keep = np.abs(x if found[1] == "X" else y).max(axis=1) <= float(found[2])
+        return net, x[keep], y[keep], vg.SGD(**settings)
+    if advice.startswith("scale X"):
+        x = scaled(x)
+    if advice.startswith(("scale y", "scale X")) and "y, whose" in advice:
+        y = scaled(y)
+    elif advice.startswith("start from smaller weights, such as those of init='auto'"):
+        net = vg.MLP(net.sizes, net.activations, net.loss, rng=1)
+    elif advice == "set clip_norm=1.0":
+        settings = {**settings, "clip_norm": 1.0}
+    elif found := re.fullmatch(r"lower (\w+) \(it is [^)]*\) to (\S+)", advice):
+        settings = {**settings, found[1]: float(found[2])}
+    elif not advice.startswith("scale X"):
+        pytest.fail(f"advice that is not known here: {advice!r}")
+    return net, x, y, vg.SGD(**settings)
+
+
+COLUMN, ROW = X.copy(), X.copy()
+COLUMN[:, 3] *= 1e4
+ROW[7] *= 1e5
+TARGET = VALUES.copy()
+TARGET[7] = 1e7
+CASES = {
+    "prices": (regression, X, PRICES, {}, ["scale y, whose"]),
+    "prices, faster": (regression, X, PRICES, {"lr": 0.05, "momentum": 0.9}, ["scale y, whose"]),
+    "inputs": (regression, 1e4 * X, VALUES, {}, ["scale X, whose"]),
+    "one column": (regression, COLUMN, VALUES, {}, [r"scale X, whose largest value is \S+ in column 3, to"]),
+    "one row": (regression, ROW, VALUES, {}, ["leave out the rows of X with values above"]),
+    "one target": (regression, X, TARGET, {}, ["leave out the rows of y with values above"]),
+    "inputs and prices": (regression, 1e4 * X, PRICES, {}, ["scale X, .* and y, whose"]),
+    "rate": (regression, X, VALUES, {"lr": 10.0}, [r"lower lr \(it is 10\)"]),
+    "rate of classes": (lambda: vg.MLP([10, 30, 30, 2], rng=0), X, LABELS, {"lr": 1e3}, [r"lower lr \(it is 1000\)"]),
+    "rate far off": (regression, X, VALUES, {"lr": 1e9, "momentum": 0.9}, [r"lower lr \(it is 1e\+09\)"]),
+    "weights": (lambda: enlarged(regression(), 1e3), X, VALUES, {}, ["start from smaller weights"]),
+    "decay": (regression, X, VALUES, {"weight_decay": 500.0}, [r"lower weight_decay \(it is 500\)"]),
+    "decay, later": (regression, X, VALUES, {"weight_decay": 210.0}, [r"lower weight_decay \(it is 210\)"]),
+    "momentum": (
+        regression,
+        X,
+        VALUES,
+        {"lr": 0.05, "momentum": 0.99},
+        [r"lower momentum \(it is 0.99\) to 0.9"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "x", "y", "settings", "expected"), CASES.values(), ids=CASES)
+def test_advice_names_the_cause_and_helps(make, x, y, settings, expected):
+    """Each piece of it, followed to the letter: training does not diverge, and learns."""
+    text = error_of(lambda: make().fit(x, y, epochs=100, optimizer=vg.SGD(**settings)))
+    advice = advice_of(text)
+    for one in expected:
+        assert any(re.match(one, said) for said in advice), text
+    for said in advice:
+        assert learns(*followed(said, make, x, y, settings)) > 0.9, said
+    if y is PRICES:
+        assert "clip_norm" not in text
+
+
+def test_what_training_leaves_is_as_before():
+    """Looking for advice changes neither the net nor the optimizer."""
+    nets, optimizers = [regression() for _ in range(2)], [vg.SGD(10.0, momentum=0.9) for _ in range(2)]
+    caught = []
+    for net, optimizer in zip(nets, optimizers, strict=True):
+        with pytest.raises(vg.DivergenceError) as error:
+            net.fit(X, VALUES, optimizer=optimizer, shuffle=False)
+        caught.append(error.value)
+    assert caught[0].step == len(caught[0].history.loss) > 0
+    again = regression()
+    for step in range(caught[0].step):
+        again.step(X[32 * step : 32 * step + 32], VALUES[32 * step : 32 * step + 32], optimizers[1])
+    np.testing.assert_array_equal(nets[0].params, nets[1].params)
+
+
+def test_steps_of_a_ruined_net_get_the_advice_of_a_new_one():
+    """A loop of steps has no memory of the first weights; what would tame the last ones is no advice."""
+    net, optimizer = regression(), vg.SGD(10.0)
+
+    def loop():
+        for _ in range(50):
+            net.step(X, VALUES, optimizer)
+
+    for said in advice_of(error_of(loop)):
+        assert learns(*followed(said, regression, X, VALUES, {"lr": 10.0})) > 0.9, said
+
+
+def test_advice_on_a_gradient_makes_it_finite():
+    """Without an optimizer there is no rate to lower."""
+    cases = [
+        (lambda: regression(), 3e37 * X, VALUES, "scale X, whose"),
+        (lambda: vg.MLP([2, 1], loss="mse", rng=0), np.ones((2, 2)), np.full((2, 1), 3e38), "scale y, whose"),
+        (lambda: enlarged(regression(), 1e20), X, VALUES, "use dtype='float64'"),
+        (lambda: enlarged(regression(), 1e20), X, VALUES, "start from smaller weights, such as those of init='auto'"),
+        (lambda: enlarged(regression(dtype="float64"), 1e160), X, VALUES, "start from smaller weights"),
+    ]
+    for make, x, y, advice in cases:
+        text = error_of(lambda make=make, x=x, y=y: make().gradients(x, y))
+        assert advice in text
+        assert "lower lr" not in text
+        assert "clip_norm" not in text
+        for said in advice_of(text):
+            net = make()
+            if said.startswith("use dtype"):
+                wide = regression(dtype="float64")
+                wide.params[...] = net.params
+                net = wide
+            elif said.startswith("start from"):
+                net = vg.MLP(net.sizes, net.activations, net.loss, rng=1)
+            fits = scaled(x) if said.startswith("scale X") else x, y / 3e38 if said.startswith("scale y") else y
+            assert np.isfinite(net.gradients(*fits).flat).all(), said
+
+
+def test_inspection_gives_the_same_advice():
+    text = error_of(lambda: enlarged(regression(), 1e20).inspect(X, VALUES))
+    assert advice_of(text) == ["start from smaller weights, such as those of init='auto'"]
+    assert regression().inspect(X, VALUES).verdict == "healthy"
+
+
+def test_parameters_that_are_not_finite_can_be_assigned():
+    net = regression()
+    good = net.params.copy()
+    net.weights[0][0, 0] = np.nan
+    assert "already hold NaN or infinity; assign finite ones" in error_of(lambda: net.step(X, VALUES))
+    net.params = good
+    assert np.isfinite(net.step(X, VALUES))
+
+
+def test_where_nothing_helps_that_is_said(monkeypatch):
+    monkeypatch.setattr(trials, "outcome", lambda *_: trials.Outcome(1.0, np.inf, ""))
+    assert "none of what was tried helped" in error_of(lambda: regression().fit(X, VALUES, optimizer=vg.SGD(10.0)))
+
+
+@pytest.mark.parametrize(
+    ("change", "x", "y", "settings", "layer", "where"),
+    [
+        ({"w": (1, 1e38)}, 1e3, 0.0, {}, 2, "outputs of layer 2"),
+        ({}, 1.0, 3e38, {}, 2, "gradient of layer 2"),
+        ({"w": (1, 1e10)}, 1.0, 1e30, {}, 1, "gradient of layer 1"),
+        ({"w": (0, 1e38)}, 0.0, 0.0, {"lr": 1.0, "weight_decay": 1e3}, 1, "updated weights of layer 1"),
+        ({"w": (1, 1e38)}, 0.0, 0.0, {"lr": 1.0, "weight_decay": 1e3}, 2, "updated weights of layer 2"),
+        ({}, 0.0, 1e20, {"lr": 1e20}, 2, "updated biases of layer 2"),
+    ],
+)
+def test_the_place_is_the_right_one(change, x, y, settings, layer, where):
+    net = vg.MLP([3, 4, 1], "relu", "mse", rng=0)
+    for index, value in change.values():
+        net.weights[index][...] = value
+    X0, y0 = np.full((8, 3), x), np.full((8, 1), y)
+    with pytest.raises(vg.DivergenceError, match=f"the {where} would not be finite") as caught:
+        net.step(X0, y0, vg.SGD(**settings))
+    assert caught.value.layer == layer
+
+
+def test_a_loss_beyond_float64_is_the_loss():
+    net = vg.MLP([2, 1], loss="mse", dtype="float64", rng=0)
+    with pytest.raises(vg.DivergenceError, match="the loss after layer 1 would not be finite"):
+        net.gradients(np.ones((2, 2)), np.full((2, 1), 1e200))
+
+
+def test_late_divergence_is_tried_for_as_long(monkeypatch):
+    """A trial shorter than the training was would call anything well."""
+    steps = []
+    outcome = trials.outcome
+    monkeypatch.setattr(trials, "outcome", lambda case, n=trials.STEPS: steps.append(n) or outcome(case, n))
+    with pytest.raises(vg.DivergenceError) as caught:
+        regression().fit(0 * X, VALUES, epochs=2000, optimizer=vg.SGD(0.01, weight_decay=240))
+    assert caught.value.step > divergence._STEPS
+    assert min(steps) > min(caught.value.step, divergence._MOST - 1)

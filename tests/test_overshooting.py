@@ -1,0 +1,266 @@
+"""Steps that are too large: who is called overshooting and who is not, what is at fault, and that the remedies help."""
+
+import json
+
+import numpy as np
+import pytest
+
+import vgfast as vg
+from vgfast import gradients, reference, trials, verdict
+
+SIZES = [10, 30, 30, 2]
+
+
+@pytest.fixture
+def classes():
+    """X (400, 10) on unit scale, labels y (400,)."""
+    X = np.random.default_rng(0).normal(size=(400, 10))
+    return X, (X[:, 0] > 0).astype(int)
+
+
+@pytest.fixture
+def prices(classes):
+    """X (400, 10) on unit scale, y (400, 1) of some 2e5."""
+    X = classes[0]
+    return X, (X @ np.random.default_rng(1).normal(size=(10, 1))) * 8e4 + 2.2e5
+
+
+def diverges_or_learns_nothing(net, X, y, optimizer):
+    """Of a training with this optimizer, whether it ends early, or no better than it began."""
+    net = net.copy()
+    before = net.evaluate(X, y).loss
+    try:
+        net.fit(X, y, epochs=20, optimizer=optimizer)
+    except vg.DivergenceError:
+        return True
+    return not net.evaluate(X, y).loss < before
+
+
+@pytest.mark.parametrize("kind", [vg.MLP, reference.MLP])
+@pytest.mark.parametrize("lr", [30, 1e3, 1e6, 1e20])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
+def test_a_step_of_any_size_is_called(classes, kind, lr, activation):
+    X, y = classes
+    net = kind(SIZES, activation, rng=0)
+    before, optimizer = net.params.copy(), vg.SGD(lr)
+    report = net.inspect(X, y, optimizer)
+    assert (report.verdict, report.fault) == ("overshooting", "learning rate"), str(report)
+    assert report.layer == report.layers.update_ratio.argmax() + 1
+    assert f"The learning rate, {lr:g}, is at fault" in report.explanation
+    assert report.numbers["largest_update_ratio"] == report.layers.update_ratio.max()
+    json.dumps(report.to_dict(), allow_nan=False)
+    assert max(map(len, str(report).splitlines())) <= 80
+    np.testing.assert_array_equal(net.params, before)
+    assert optimizer.settings() == vg.SGD(lr).settings()
+    assert (net.inspect(X, y, optimizer, try_remedies=False).judged, optimizer.lr) == (report.judged, lr)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
+def test_the_word_is_right(classes, activation):
+    """Over the rates: called where training with it fails, and not where it succeeds."""
+    X, y = classes
+    for seed in range(3):
+        net = vg.MLP(SIZES, activation, rng=seed)
+        for lr, bad in ((0.01, False), (0.1, False), (0.3, False), (100.0, True), (1e4, True)):
+            optimizer = vg.SGD(lr)
+            found = net.inspect(X, y, optimizer, try_remedies=False).verdict
+            assert found == ("overshooting" if bad else "healthy"), (seed, lr)
+            assert diverges_or_learns_nothing(net, X, y, optimizer) == bad, (seed, lr)
+
+
+def test_harmless_steps_are_not_called(classes):
+    """Weights of 0 and tiny ones, whose first step is long beside them; large steps of a loss that is flat."""
+    X, y = classes
+    tiny = vg.init.normal(1e-9)
+    small_ending = vg.MLP(SIZES, "tanh", rng=0)
+    small_ending.weights[-1][...] *= 0.05
+    for net, lr in (
+        (vg.MLP([10, 2], init="zeros", rng=0), 1.0),
+        (vg.MLP([10, 2], init=tiny, rng=0), 1.0),
+        (small_ending, 0.3),
+        (vg.MLP(SIZES, rng=0), 1.0),
+    ):
+        for optimizer in (vg.SGD(lr), vg.SGD(lr / 10, momentum=0.9), vg.SGD(lr, clip_norm=0.5)):
+            report = net.inspect(X, y, optimizer)
+            assert report.verdict == "healthy", str(report)
+            assert not diverges_or_learns_nothing(net, X, y, optimizer)
+    assert np.isinf(vg.MLP([10, 2], init="zeros", rng=0).inspect(X, y).layers.update_ratio[0])
+
+
+def test_a_single_row_does_not_acquit(classes):
+    """One row is learned by a step of any size, other rows are not."""
+    X, y = classes
+    report = vg.MLP(SIZES, rng=0).inspect(X[:1], y[:1], vg.SGD(1e6))
+    assert (report.verdict, report.fault) == ("overshooting", "learning rate")
+    assert not [one for one in report.remedies if "clip_norm" in one]  # a step of length 1e6 all the same
+
+
+def test_a_net_that_knows_its_batch_may_overshoot(classes):
+    X, y = classes
+    net = vg.MLP(SIZES, rng=0)
+    net.fit(X, y, epochs=200, optimizer=vg.SGD(0.3))
+    assert net.inspect(X, y, vg.SGD(0.1)).verdict == "healthy"
+    assert "little left to learn" in net.inspect(X, y, vg.SGD(0.1)).explanation
+    assert net.inspect(X, y, vg.SGD(1e20)).verdict == "overshooting"
+    assert net.inspect(X, y, vg.SGD(1.0, weight_decay=5.0)).fault == "weight decay"
+
+
+@pytest.mark.parametrize(
+    ("settings", "limit"),
+    [({}, 2.0), ({"momentum": 0.5}, 3.0), ({"momentum": 0.5, "nesterov": True}, 1.5), ({"clip_norm": 1e-3}, 2.0)],
+)
+def test_decay_that_makes_weights_grow(settings, limit):
+    """The limit is where weights that nothing else moves begin to grow; and there it is called, not below."""
+    X, y = np.zeros((4, 3)), [[0.0]] * 4
+    for factor in (0.99, 1.01):
+        net = vg.MLP([3, 1], loss="mse", dtype="float64", rng=0)
+        net.weights[0][...] = [[1.0], [2.0], [-3.0]]
+        optimizer = vg.SGD(0.1, weight_decay=10 * limit * factor, **settings)
+        report = net.inspect(X, y, optimizer)
+        grows = factor > 1
+        assert report.verdict == ("overshooting" if grows else "healthy"), str(report)
+        assert report.fault == ("weight decay" if grows else "")
+        net.fit(X, y, 400, 4, optimizer)
+        assert (np.abs(net.weights[0]).max() > 10) == grows
+
+
+def test_decay_is_named_and_the_remedy_helps(classes):
+    X, y = classes
+    net = vg.MLP(SIZES, rng=0)
+    report = net.inspect(X, y, vg.SGD(1.0, weight_decay=5.0))
+    assert (report.verdict, report.fault) == ("overshooting", "weight decay")
+    assert "lr x weight_decay, which is 5, has to be below 2" in report.explanation
+    [said] = report.remedies
+    assert said.startswith("weight_decay=0.0005: ")
+    assert follow(net, X, y, vg.SGD(1.0, weight_decay=5.0), said) > 0.9
+
+
+def follow(net, X, y, optimizer, said):
+    """The accuracy that comes of a training by this remedy."""
+    name, _, value = said.partition(":")[0].partition("=")
+    setattr(optimizer, name, float(value))
+    net = net.copy()
+    net.fit(X, y, epochs=30, optimizer=optimizer)
+    return net.evaluate(X, y).accuracy
+
+
+def test_the_remedies_of_a_rate_help(classes):
+    X, y = classes
+    told = set()
+    for activation in ("relu", "tanh", "sigmoid"):
+        for lr in (3.0, 10.0, 30.0, 1e3, 1e6):
+            net = vg.MLP(SIZES, activation, rng=0)
+            report = net.inspect(X, y, vg.SGD(lr))
+            for said in report.remedies:
+                told.add(said.partition("=")[0])
+                assert follow(net, X, y, vg.SGD(lr), said) > 0.9, (activation, lr, said)
+    assert told == {"lr"}
+
+
+def test_clipping_is_told_where_it_helps(classes):
+    X, y = classes
+    net = vg.MLP([10, *[30] * 6, 2], init=vg.init.normal(0.7), rng=0)
+    report = net.inspect(X, y, vg.SGD(0.1))
+    assert report.verdict == "overshooting"
+    clips = [said for said in report.remedies if said.startswith("clip_norm=1.0: ")]
+    assert clips, str(report)
+    for said in report.remedies:
+        assert follow(net, X, y, vg.SGD(0.1), said) > 0.9, said
+
+
+def r_squared(net, X, y):
+    return 1 - float(((net.predict(X) - y) ** 2).mean() / y.var())
+
+
+def scaled(values):
+    return (values - values.mean(axis=0)) / values.std(axis=0)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "identity"])
+def test_targets_are_named_and_scaling_them_helps(prices, activation):
+    X, y = prices
+    net = vg.MLP([10, 30, 1], activation, "mse", rng=0)
+    report = net.inspect(X, y, vg.SGD(0.01))
+    assert (report.verdict, report.fault) == ("overshooting", "targets"), str(report)
+    assert "The targets are at fault" in report.explanation
+    [said] = report.remedies
+    assert said.startswith("y scaled to mean 0 and variance 1: ")
+    assert net.inspect(X, scaled(y), vg.SGD(0.01)).verdict == "healthy"
+    net.fit(X, scaled(y), epochs=100)
+    assert r_squared(net, X, scaled(y)) > 0.9
+
+
+@pytest.mark.parametrize("columns", [slice(None), slice(3, 4)])
+def test_inputs_are_named_and_scaling_them_helps(classes, columns):
+    X, y = classes[0].copy(), classes[1]
+    X[:, columns] *= 1e4
+    net = vg.MLP(SIZES, rng=0)
+    report = net.inspect(X, y, vg.SGD(0.1))
+    assert (report.verdict, report.fault) == ("overshooting", "inputs"), str(report)
+    [said] = report.remedies
+    assert said.startswith("inputs scaled to mean 0 and variance 1: ")
+    assert net.inspect(scaled(X), y, vg.SGD(0.1)).verdict == "healthy"
+    net.fit(scaled(X), y, epochs=30, optimizer=vg.SGD(0.1))
+    assert net.evaluate(scaled(X), y).accuracy > 0.9
+
+
+def test_inputs_and_targets_together(prices):
+    X, y = 1e3 * prices[0], prices[1]
+    net = vg.MLP([10, 30, 1], "relu", "mse", rng=0)
+    report = net.inspect(X, y, vg.SGD(0.01))
+    assert report.fault == "inputs and targets"
+    assert report.remedies[0].startswith("X and y scaled to mean 0 and variance 1: ")
+    net.fit(scaled(X), scaled(y), epochs=100)
+    assert r_squared(net, scaled(X), scaled(y)) > 0.9
+
+
+def test_a_rate_that_no_scale_mends_is_at_fault(prices):
+    X, y = prices
+    report = vg.MLP([10, 30, 1], "relu", "mse", rng=0).inspect(X, y, vg.SGD(1e3))
+    assert (report.verdict, report.fault) == ("overshooting", "learning rate")
+
+
+@pytest.mark.parametrize("kind", [vg.MLP, reference.MLP])
+def test_a_velocity_is_part_of_the_step_and_stays(classes, kind):
+    """A velocity that throws the net far is called; and the next step is as if nothing had been looked at."""
+    X, y = classes
+    nets, optimizers = [kind(SIZES, rng=0) for _ in range(2)], [vg.SGD(0.1, momentum=0.9) for _ in range(2)]
+    for net, optimizer in zip(nets, optimizers, strict=True):
+        net.step(1e6 * X, y, optimizer)  # leaves a huge velocity
+        net.params[...] = kind(SIZES, rng=1).params
+    assert kind(SIZES, rng=1).inspect(X, y, vg.SGD(0.1, momentum=0.9)).verdict == "healthy"
+    assert nets[0].inspect(X, y, optimizers[0]).verdict == "overshooting"
+    for net, optimizer in zip(nets, optimizers, strict=True):
+        net.step(X, y, optimizer)
+    np.testing.assert_array_equal(*(net.params for net in nets))
+
+
+def test_a_training_is_called_by_its_mean_steps(classes):
+    """Where the net that made the steps is gone; weights that began at 0 prove nothing."""
+    X, y = classes
+    history = vg.MLP(SIZES, "tanh", rng=0).fit(X, y, 2, 40, vg.SGD(1e-2), inspect_every=1)
+    mean = gradients.over_time(history.gradients)
+    args = (tuple(SIZES), ("tanh", "tanh"), 20, 40)
+    assert verdict.judge(mean, *args).word == "healthy"
+    mean["update_ratio"][1] = 1.5
+    judged = verdict.judge(mean, *args)
+    assert (judged.word, judged.layer, judged.fault) == ("overshooting", 2, "learning rate")
+    assert "1.5 times as long as layer 2's weights" in judged.explanation
+    mean["update_ratio"][1] = np.inf
+    assert verdict.judge(mean, *args).word == "healthy"
+
+
+def test_trials_of_large_batches_take_some_rows(classes, monkeypatch):
+    X, y = np.tile(classes[0], (20, 1)), np.tile(classes[1], 20)
+    rows = []
+    fit = vg.MLP.fit
+    monkeypatch.setattr(vg.MLP, "fit", lambda net, x, *args, **more: rows.append(len(x)) or fit(net, x, *args, **more))
+    assert vg.MLP(SIZES, rng=0).inspect(X, y, vg.SGD(1e3)).verdict == "overshooting"
+    assert rows
+    assert max(rows) <= trials.ROWS < len(X)
+
+
+def test_healthy_inspections_try_nothing(classes, monkeypatch):
+    X, y = classes
+    monkeypatch.setattr(trials, "outcome", None)
+    assert vg.MLP(SIZES, rng=0).inspect(X, y, vg.SGD(0.1)).verdict == "healthy"
