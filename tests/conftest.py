@@ -78,3 +78,14 @@ def threads_stay():
     before = vg.get_num_threads()
     yield
     vg.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def torch():
+    """Only when a test asks for it: importing it takes seconds, and the memory of this process. On one thread: these
+    nets are so small that its others would do nothing but spin."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield torch
+    torch.set_num_threads(before)

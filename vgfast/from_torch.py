@@ -1,27 +1,24 @@
 """A torch module, read into a net of vgfast that tells where its gradient goes.
 
-Only ``inspect_torch`` imports torch, when it is called. From top to bottom: the layers of a module in the order that
-they are run in; the sizes, parameters and activations that they come to; the loss; the net.
+Only ``inspect_torch`` imports torch, when it is called. ``torch_layers`` reads the layers, and ``autograd`` judges
+whether the module's own forward and backward are theirs. From top to bottom: the batch; the loss; the net.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from vgfast import _check, _core
+from vgfast import _check, _core, autograd, torch_layers
+from vgfast.autograd import Call, Layer, Run
 from vgfast.gradients import GradientReport
 from vgfast.mlp import MLP
 from vgfast.sgd import SGD
+from vgfast.torch_layers import Chain
 
-# torch's names of what can be read, and ours of the activations. Identity is no layer: it may stand anywhere.
-_ACTIVATIONS = {"Sigmoid": "sigmoid", "Tanh": "tanh", "ReLU": "relu", "LeakyReLU": "leaky_relu"}
-_ENDINGS = ("Softmax", "LogSoftmax")
-_LAYERS = ("Linear", *_ACTIVATIONS, "Identity", "Flatten", "Dropout", *_ENDINGS)
-_KNOWN = "Linear, Sigmoid, Tanh, ReLU, LeakyReLU(0.01), Identity, Flatten, LogSoftmax at the end, and Dropout in eval()"
-
+# torch's losses, the first of each name being the one that a name stands for.
 _LOSSES = {
     "CrossEntropyLoss": "cross_entropy",
     "NLLLoss": "cross_entropy",
@@ -37,20 +34,28 @@ def inspect_torch(
 ) -> GradientReport:
     """What a step on this batch would do to each layer of a torch module: the report of ``MLP.inspect``.
 
-    module: a ``torch.nn.Sequential``, also one of Sequentials, of float32 or float64 Linear layers with Sigmoid, Tanh,
-        ReLU, LeakyReLU with its slope of 0.01, or nothing between. Identity, Flatten and a Dropout that is switched
-        off may stand there too. A module with a ``forward`` of its own will do if it runs its layers in the order
-        that they were assigned in, each once; it is run on X to see whether it does.
-    X: (rows, n_in), or what a Flatten before the first Linear makes that of. y: as for ``vg.MLP``. Both NumPy or torch.
+    module: of float32 or float64 Linear layers, one after another, with Sigmoid, Tanh, ReLU, LeakyReLU with its slope
+        of 0.01, or nothing between. Identity, Flatten and a Dropout that is switched off may stand there too. It is a
+        ``torch.nn.Sequential``, or any module whose ``forward`` calls such layers: they are read in the order in
+        which they are called, each Linear once, and those that are not called are left out.
+    X: (rows, n_in), or what the module itself flattens to that. y: as for ``vg.MLP``. Both NumPy or torch.
     loss: the name of one of ``vg.MLP``, or what is trained with: CrossEntropyLoss, NLLLoss after a LogSoftmax,
-        BCEWithLogitsLoss or MSELoss, with default options.
+        BCEWithLogitsLoss or MSELoss, with default options, and y of the shape of the outputs.
     optimizer, steps: as for ``MLP.inspect``; momentum starts from 0.
 
-    Nothing changes in the module; its hooks are not called, unless its own ``forward`` is run. The report is of all
-    parameters, also of those that do not require a gradient; a Linear without a bias counts as one whose bias is 0.
+    The module's own forward and backward are run once, with its hooks, to see that torch computes the gradients that
+    are reported. A module that does anything that is none of these layers is refused: a functional activation, a skip
+    connection, ``detach()``, ``no_grad()``, an ``autograd.Function``, a hook that changes values or gradients.
+
+    Nothing changes in the module: not its parameters, gradients, buffers, hooks and attributes, nor torch's random
+    numbers, also when it is refused. What a forward or a hook does elsewhere, such as printing, is done. No other
+    thread may use the module meanwhile. Autocast, ``no_grad`` and ``inference_mode`` around the call have no effect.
+    The report is of all parameters of the layers that are called, also of those that do not require a gradient; a
+    Linear without a bias counts as one whose bias is 0.
 
     Errors: ImportError without torch; TypeError if an argument is of the wrong kind; ValueError if vgfast has no such
-    layer, loss or dtype, or the parameters are shared or not finite; those of ``MLP.inspect`` for X and y.
+    layer, loss or dtype, the parameters are shared or not finite, or the module fails, draws random numbers or
+    computes other values or gradients than its layers in order; those of ``MLP.inspect`` for X and y.
 
     Example, which needs torch::
 
@@ -70,16 +75,26 @@ def inspect_torch(
             f"optimizer must be a vg.SGD, got torch's {type(optimizer).__name__}, whose steps are its own; "
             f"for example vg.SGD(lr=0.1)"
         )
-    layers = list(_layers(torch.nn, module))
-    chain = _chain(torch, layers)
-    name = _loss(torch.nn, loss, chain.ending)
-    net = _net(chain, name)
-    given, y = _array(torch, "X", X), _array(torch, "y", y)
-    flat = chain.flattens and getattr(given, "ndim", 0) > 2 and given.size > 0
-    x = given.reshape(len(given), -1) if flat else given
-    if not _runs_in_order(torch.nn, module):
-        _compare(torch, module, given, net.forward(x), chain.ending)
-    return net.inspect(x, y, optimizer, steps)
+    torch_layers.check_runnable(torch, module)
+    layers = list(torch_layers.find_layers(torch.nn, module))
+    form = torch_layers.check_linears(layers)
+    given, targets = _array(torch, "X", X), _array(torch, "y", y)
+    x, shape = _matrix(given, form)
+    own = type(module).__name__
+    with autograd.left_as_it_was(torch, module, form.device):
+        tensor = torch.tensor(x, device=form.device)
+        ran = autograd.run(torch, module, layers, tensor.clone().reshape(shape))
+        chain = torch_layers.read_chain(own, ran)
+        _check_ran(own, ran, chain.linears[0], x, given)
+        name, kind = _loss(torch.nn, loss, chain.ending)
+        autograd.check_forward(torch, own, ran, chain.linears, tensor, chain.activations)
+        net = _net(torch, chain, name)
+        _check_labels(torch, y, name, net.sizes[-1])
+        report = net.inspect(x, targets, optimizer, steps)
+        target = _check.targets("y", targets, len(x), net.sizes[-1], name, net.dtype)
+        actual, expected = _both_losses(torch, loss, kind, ran.outputs, target, targets)
+        autograd.check_backward(torch, module, chain.linears, chain.activations, actual, expected)
+    return report
 
 
 def _torch() -> Any:
@@ -92,154 +107,20 @@ def _torch() -> Any:
     return torch
 
 
-# ---- the layers, in the order that they are run in ----------------------------------------------------
+# ---- the batch --------------------------------------------------------------------------------------------
 
 
-class _Layer(NamedTuple):
-    """A torch layer; ``kind`` is torch's name of it, or "" if it is not one of ``_LAYERS``."""
-
-    path: str
-    kind: str
-    torch: Any
-
-    def __str__(self) -> str:
-        """What it is and where, as torch prints the module."""
-        return type(self.torch).__name__ + (f" at {self.path!r}" if self.path else "")
-
-
-def _kind(namespace: Any, it: Any, names: Sequence[str]) -> str:
-    """The name of the torch class that `it` is or runs as, its ``forward`` not replaced; "" if there is none."""
-    for name in names:
-        known = getattr(namespace, name)
-        if isinstance(it, known) and getattr(it.forward, "__func__", None) is known.forward:
-            return name
-    return ""
-
-
-def _runs_in_order(nn: Any, module: Any) -> bool:
-    """Whether the module is a layer, or a Sequential that does what all do."""
-    return bool(_kind(nn, module, ("Sequential", *_LAYERS)))
-
-
-def _layers(nn: Any, module: Any, path: str = "") -> Iterator[_Layer]:
-    """Sequentials are gone through, and so is the outermost module, whatever it is; the rest are layers."""
-    kind = _kind(nn, module, _LAYERS)
-    # Not children(), which names a layer that stands twice only once.
-    parts = {name: part for name, part in module._modules.items() if part is not None}
-    goes_through = _kind(nn, module, ["Sequential"]) or (parts and not path)
-    if kind or not goes_through:
-        yield _Layer(path, kind, module)
-        return
-    for name, part in parts.items():
-        yield from _layers(nn, part, f"{path}.{name}" if path else name)
-
-
-# ---- what they come to ------------------------------------------------------------------------------------
-
-
-class _Chain(NamedTuple):
-    """``weights[l-1]`` (n_in, n_out) and ``biases[l-1]`` (n_out,) or None; ``activations``, one a hidden layer;
-    whether X is flattened first; what follows the last Linear."""
-
-    weights: list[np.ndarray]
-    biases: list[np.ndarray | None]
-    activations: list[str]
-    flattens: bool
-    ending: _Layer | None
-
-
-def _chain(torch: Any, layers: list[_Layer]) -> _Chain:
-    linears: list[_Layer] = []
-    activations: list[str] = []
-    flattens, after = False, None  # after: what stands between the last Linear and here
-    for layer in layers:
-        if layer.kind == "Linear":
-            if linears:
-                activations.append(_activation(after) if after else "identity")
-            linears.append(layer)
-            after = None
-        elif layer.kind in _ACTIVATIONS or layer.kind in _ENDINGS:
-            if after or not linears:
-                place = f"follows the {after}" if after else "stands before the first Linear"
-                raise ValueError(
-                    f"the {layer} {place}, and vgfast has one activation after a Linear; join or remove it"
-                )
-            after = layer
-        else:
-            _check_harmless(layer)
-            flattens |= layer.kind == "Flatten" and not linears
-    if not linears:
-        raise ValueError("the module has no Linear layer, so there is no gradient to inspect; give it one")
-    parameters = _parameters(torch, linears)
-    return _Chain(parameters[::2], parameters[1::2], activations, flattens, after)
-
-
-def _unknown(layer: _Layer) -> NoReturn:
-    place = " before the last Linear" if layer.kind in _ENDINGS else ""
-    raise ValueError(f"vgfast does not know the module's {layer}{place}; it knows {_KNOWN}")
-
-
-def _activation(layer: _Layer) -> str:
-    if layer.kind in _ENDINGS:
-        _unknown(layer)
-    slope = getattr(layer.torch, "negative_slope", 0.01)
-    if slope != 0.01:
-        raise ValueError(f"the {layer} has a slope of {slope:g}, and vgfast's leaky_relu has 0.01; use that")
-    return _ACTIVATIONS[layer.kind]
-
-
-def _check_harmless(layer: _Layer) -> None:
-    """Layers that leave a matrix as it is; all others are refused."""
-    if layer.kind == "Dropout":
-        if layer.torch.training and layer.torch.p > 0:
-            raise ValueError(
-                f"the {layer} drops units at random while it is in training mode, and vgfast does not; "
-                f"call module.eval() first, or set its p to 0"
-            )
-    elif layer.kind == "Flatten":
-        if (layer.torch.start_dim, layer.torch.end_dim) != (1, -1):
-            raise ValueError(f"the {layer} must join all dimensions but the first, as torch.nn.Flatten() does")
-    elif layer.kind != "Identity":
-        _unknown(layer)
-
-
-def _parameters(torch: Any, linears: list[_Layer]) -> list[Any]:
-    """W1, b1, W2, b2, ..., of fitting shapes, one dtype, and finite; None for a bias that there is not."""
-    found: list[Any] = []
-    seen: dict[int, _Layer] = {}
-    dtypes = {str(p.dtype) for layer in linears for p in layer.torch.parameters()}
-    if not dtypes <= {"torch.float32", "torch.float64"} or len(dtypes) > 1:
-        raise ValueError(
-            f"the module's parameters must be all float32 or all float64, got {' and '.join(sorted(dtypes))}; "
-            f"inspect copy.deepcopy(module).float()"
-        )
-    for layer in linears:
-        own = layer.torch._parameters
-        if set(own) != {"weight", "bias"} or torch.nn.parameter.is_lazy(own["weight"]):
-            raise ValueError(
-                f"the {layer} has no weight of its own to read: it is computed from others, as by weight_norm or "
-                f"pruning, or still lazy; remove that, or run a lazy module once"
-            )
-        first = seen.setdefault(id(own["weight"]), layer)
-        if first is not layer:
-            raise ValueError(f"the {layer} has the weight of the {first}; vgfast shares none: give it its own")
-        weights = _finite(torch, f"weight of the {layer}", own["weight"]).T
-        if found and len(weights) != found[-2].shape[1]:
-            raise ValueError(
-                f"the {layer} takes {len(weights)} inputs, but the Linear before it has {found[-2].shape[1]} outputs; "
-                f"make them equal"
-            )
-        bias = own["bias"]
-        found += [weights, None if bias is None else _finite(torch, f"bias of the {layer}", bias)]
-    return found
-
-
-def _finite(torch: Any, name: str, parameter: Any) -> np.ndarray:
-    array = _array(torch, name, parameter)
-    if not np.isfinite(array).all():
-        what = "NaN" if np.isnan(array).any() else "infinity"
-        raise ValueError(f"the {name} holds {what}, so there is no gradient; inspect the module before it diverges")
-    return array
+def _matrix(given: Any, form: torch_layers.Form) -> tuple[np.ndarray, tuple[int, ...]]:
+    """X as (rows, columns), of whatever width, and the shape in which the module takes it."""
+    try:
+        shape = np.shape(given)
+    except ValueError:  # of rows that are not equally long, which is told below
+        shape = ()
+    if len(shape) > 2 and np.prod(shape) > 0:
+        given = np.reshape(given, (shape[0], -1))
+    n_in = np.shape(given)[1] if len(shape) > 1 and np.ndim(given) == 2 else form.n_in
+    x = _check.inputs("X", given, n_in, form.dtype)
+    return x, shape
 
 
 def _array(torch: Any, name: str, value: Any) -> Any:
@@ -255,16 +136,40 @@ def _array(torch: Any, name: str, value: Any) -> Any:
     return value.numpy(force=True)
 
 
+def _check_ran(name: str, ran: Run, first: Call, x: np.ndarray, given: Any) -> None:
+    """Refuse a module that failed on X (x as a matrix, given as the module took it), or that is not the same twice."""
+    last = ran.calls[-1]
+    if first.inputs is not None and first.inputs.ndim != 2:
+        _check.inputs("X", given, first.layer.torch.in_features, x.dtype)
+    if ran.error is not None and last.inputs is not None:
+        got, n_in = last.inputs.shape[-1], last.layer.torch.in_features
+        if last is first and tuple(last.inputs.shape) == x.shape:
+            _check.inputs("X", x, n_in, x.dtype)
+        if last is not first and got != n_in:
+            raise ValueError(
+                f"the {last.layer} takes {n_in} inputs, but what comes into it, after the {ran.calls[-2].layer}, has "
+                f"{got}; make them equal"
+            )
+    if ran.error is not None:
+        torch_layers.raise_failed(name, ran.error)
+    if ran.random:
+        raise ValueError(
+            f"the forward of {name} draws random numbers, so its gradient is another each time; call module.eval() "
+            f"first if that is dropout, or remove it"
+        )
+
+
 # ---- the loss, and what it takes ----------------------------------------------------------------------------
 
 
-def _loss(nn: Any, loss: Any, ending: _Layer | None) -> str:
-    """vgfast's name of the loss; ValueError if it and the module's last layer are not what a vgfast net has."""
-    kind = ""
+def _loss(nn: Any, loss: Any, ending: Layer | None) -> tuple[str, str]:
+    """vgfast's and torch's names of the loss; ValueError if it and the module's last layer are not what a vgfast net
+    has."""
     if isinstance(loss, str):
         name = _check.choice("loss", loss, _core.LOSSES)
+        kind = next(kind for kind, ours in _LOSSES.items() if ours == name)
     else:
-        kind = _kind(nn, loss, tuple(_LOSSES))
+        kind = torch_layers.kind_of(nn, loss, tuple(_LOSSES))
         if not kind:
             hint = "; for BCELoss remove the Sigmoid and name 'binary_cross_entropy'" * isinstance(loss, nn.BCELoss)
             got = getattr(loss, "__name__", type(loss).__name__)
@@ -279,8 +184,8 @@ def _loss(nn: Any, loss: Any, ending: _Layer | None) -> str:
             "add it, or name loss='cross_entropy' if it is elsewhere"
         )
     if ending is not None:
-        _check_ending(ending, kind, name)
-    return name
+        _check_ending(ending, name)
+    return name, kind
 
 
 def _check_options(loss: Any, kind: str, name: str) -> None:
@@ -293,7 +198,7 @@ def _check_options(loss: Any, kind: str, name: str) -> None:
             )
 
 
-def _check_ending(ending: _Layer, kind: str, loss: str) -> None:
+def _check_ending(ending: Layer, loss: str) -> None:
     """A LogSoftmax of a LogSoftmax is the same, so cross-entropy may come after it; every other ending is refused."""
     if ending.kind == "LogSoftmax" and loss == "cross_entropy" and ending.torch.dim in (1, -1, None):
         return
@@ -306,33 +211,70 @@ def _check_ending(ending: _Layer, kind: str, loss: str) -> None:
     raise ValueError(f"the module ends in a {ending}, {why}")
 
 
+def _check_labels(torch: Any, y: Any, name: str, n_out: int) -> None:
+    """A tensor has no ``astype``, which an array is told to use."""
+    if name == "cross_entropy" and isinstance(y, torch.Tensor) and y.ndim == 1 and y.is_floating_point():
+        raise TypeError(
+            f"y must hold whole-number class labels, got {y.dtype}; use y.long() if they are whole, or probabilities "
+            f"of shape (rows, {n_out})"
+        )
+
+
+def _both_losses(
+    torch: Any, loss: Any, kind: str, outputs: Any, target: np.ndarray, y: Any
+) -> tuple[Any, Callable[[Any], Any]]:
+    """(the loss of the module's outputs, by what was given; the loss that is reported, as a function of outputs).
+
+    target: y as vgfast takes it.
+    """
+    plain = getattr(torch.nn, kind)()
+    aim = torch.tensor(target, device=outputs.device)
+    aim = aim if aim.is_floating_point() else aim.long()
+    if isinstance(loss, str):
+        return plain(outputs.reshape(len(aim), -1), aim), lambda z: plain(z, aim)
+    shape, made = np.shape(y), tuple(outputs.shape)
+    if _LOSSES[kind] != "cross_entropy" and shape != made and len(aim) > 1:
+        does = f"broadcasts to {np.broadcast_shapes(shape, made)}" if kind == "MSELoss" else "refuses"
+        rows = (-1,) if len(made) == 1 else (-1, 1)
+        raise ValueError(
+            f"{kind} gets outputs of shape {made} and y of shape {shape}, which torch {does}, so that the report would "
+            f"be of another loss; "
+            + (f"use y.reshape{rows}" if hasattr(y, "reshape") else f"use np.reshape(y, {rows})")
+        )
+    try:
+        return loss(outputs, aim.reshape(shape)), lambda z: plain(z, aim)
+    except Exception as error:
+        raise ValueError(
+            f"torch's {kind} fails on this batch: {autograd.first_line(error)}; give y as it takes it, or inspect with "
+            f"loss={_LOSSES[kind]!r}"
+        ) from error
+
+
 # ---- the net ----------------------------------------------------------------------------------------------
 
 
-def _net(chain: _Chain, loss: str) -> MLP:
-    sizes = [len(chain.weights[0]), *(weights.shape[1] for weights in chain.weights)]
-    net = MLP(sizes, chain.activations, loss, init="zeros", dtype=chain.weights[0].dtype)
-    for l, (weights, biases) in enumerate(zip(chain.weights, chain.biases, strict=True)):
+def _net(torch: Any, chain: Chain, loss: str) -> MLP:
+    parameters = [_parameters(torch, call.layer) for call in chain.linears]
+    sizes = [len(parameters[0][0]), *(weights.shape[1] for weights, _ in parameters)]
+    net = MLP(sizes, chain.activations[:-1], loss, init="zeros", dtype=parameters[0][0].dtype)
+    for l, (weights, biases) in enumerate(parameters):
         net.weights[l] = weights
         if biases is not None:
             net.biases[l] = biases
     return net
 
 
-def _compare(torch: Any, module: Any, X: np.ndarray, z: np.ndarray, ending: _Layer | None) -> None:
-    """Refuse a module whose own ``forward`` does not make z (rows, n_out) of X."""
-    if not np.isfinite(z).all():
-        return  # for inspect to explain
-    copied = torch.from_numpy(np.array(X, z.dtype, order="C"))  # which the forward may overwrite
-    with torch.no_grad():
-        made = module(copied.to(next(module.parameters()).device))
-    if isinstance(made, torch.Tensor) and tuple(made.shape) == z.shape:
-        expected = torch.log_softmax(torch.from_numpy(z), 1).numpy() if ending else z
-        # Half of the digits: roundings cost fewer, and anything else that a forward might do costs more.
-        most = np.sqrt(np.finfo(z.dtype).eps) * np.abs(expected).max()
-        if np.abs(made.numpy(force=True) - expected).max() <= most:
-            return
-    raise ValueError(
-        f"the forward of {type(module).__name__} is not its layers in order, each once, with nothing between; "
-        f"write it as one torch.nn.Sequential"
-    )
+def _parameters(torch: Any, layer: Layer) -> tuple[np.ndarray, np.ndarray | None]:
+    """(W (n_in, n_out), b (n_out,) or None), finite."""
+    own = layer.torch._parameters
+    bias = own["bias"]
+    weights = _finite(torch, f"weight of the {layer}", own["weight"]).T
+    return weights, None if bias is None else _finite(torch, f"bias of the {layer}", bias)
+
+
+def _finite(torch: Any, name: str, parameter: Any) -> np.ndarray:
+    array = _array(torch, name, parameter)
+    if not np.isfinite(array).all():
+        what = "NaN" if np.isnan(array).any() else "infinity"
+        raise ValueError(f"the {name} holds {what}, so there is no gradient; inspect the module before it diverges")
+    return array
