@@ -270,9 +270,9 @@ def as_factor(factor: float | None) -> str:
 
 def _alike_layers(report: CostReport) -> list[list[int]]:
     """Layers, in runs of those whose rows are the same work."""
-    of_layer = {l: tuple(r for r in report.rows if r.layer == l) for l in range(len(report.sizes))}
-    work = {l: [(r.phase, r.shape, r.flops, r.functions, r.bytes) for r in rows] for l, rows in of_layer.items()}
-    return [list(run) for _, run in groupby(of_layer, key=lambda l: work[l])]
+    layers = report.by_layer
+    work = {l: [(r.phase, r.shape, r.flops, r.functions, r.bytes) for r in rows] for l, rows in layers.items()}
+    return [list(run) for _, run in groupby(layers, key=lambda l: work[l])]
 
 
 def _mean_row(rows: Sequence[CostRow]) -> CostRow:
@@ -359,8 +359,8 @@ def cost_text(report: CostReport) -> str:
             layers = f"layer {first}" if first == last else f"layers {first} to {last}, each"
             what = f"{layers}: {report.sizes[first - 1]} -> {report.sizes[first]}, {kinds[first - 1]}"
         lines.append(f"{what}: {share:.1%} of the time")
-        by_layer = [[row for row in report.rows if row.layer == l] for l in run]
-        lines += [_cost_cells(f" {rows[0].phase}", _mean_row(rows)) for rows in zip(*by_layer, strict=True)]
+        alike = zip(*(report.by_layer[l] for l in run), strict=True)
+        lines += [_cost_cells(f" {rows[0].phase}", _mean_row(rows)) for rows in alike]
     lines += [_cost_total(report), ""]
     for text in below:
         lines += textwrap.wrap(text, gradients.WIDTH)
