@@ -249,10 +249,10 @@ def duration(seconds: float) -> str:
     """With a unit.
 
     >>> duration(3.2e-7), duration(0.00123), duration(2), duration(7300), duration(4e12)
-    ('0.32 µs', '1.23 ms', '2 s', '2.03 h', '1.27e+05 y')
+    ('0.32 us', '1.23 ms', '2 s', '2.03 h', '1.27e+05 y')
     """
-    for unit, size in (("y", 31556952), ("h", 3600), ("s", 1), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size or unit == "µs":
+    for unit, size in (("y", 31556952), ("h", 3600), ("s", 1), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= size or unit == "us":
             return f"{seconds / size:.3g} {unit}"
     raise AssertionError
 
@@ -319,10 +319,10 @@ def _two_digits(value: float) -> str:
 
 def _cost_heads(measured: bool) -> list[str]:
     first = f"{'':<12}{'':>6}{'least':>7}{'FLOP':>6}{'predicted':>10}"
-    second = f"{'':<12}{'FLOPs':>6}{'bytes':>7}{'/byte':>6}{'µs':>10}"
+    second = f"{'':<12}{'FLOPs':>6}{'bytes':>7}{'/byte':>6}{'us':>10}"
     if measured:
         first += f"{'measured':>10}{'GFLOP':>6}{'GB':>6}{'of':>6}"
-        second += f"{'µs':>10}{'/s':>6}{'/s':>6}{'limit':>6}"
+        second += f"{'us':>10}{'/s':>6}{'/s':>6}{'limit':>6}"
     return [first, f"{second} bound by"]
 
 
@@ -366,7 +366,7 @@ def cost_text(report: CostReport) -> str:
         lines += textwrap.wrap(text, gradients.WIDTH)
     if report.step is not None and report.timed is not None:
         lines += textwrap.wrap(
-            f"The step takes {microseconds(report.step.median)} µs ({microseconds(report.step.low)}-"
+            f"The step takes {microseconds(report.step.median)} us ({microseconds(report.step.low)}-"
             f"{microseconds(report.step.high)}) without timers, {microseconds(report.timed.median)} with. Of "
             f"limit: what the limit alone would take over what was measured; overhead: under half.",
             gradients.WIDTH,
