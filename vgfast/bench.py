@@ -81,9 +81,14 @@ def settings(
     }
 
 
+def _names(text: str) -> list[str]:
+    """In a list with commas, as it is typed or as an error tells it."""
+    return [name.strip() for name in text.split(",")]
+
+
 def _peers(text: str | None) -> list[str]:
     """The names in a list with commas, vgfast first, which is always there."""
-    names = list(PEERS) if text is None else text.split(",")
+    names = list(PEERS) if text is None else _names(text)
     for name in names:
         if name not in PEERS:
             installed = [peer for peer, entry in PEERS.items() if importlib.util.find_spec(entry.module)]
@@ -94,7 +99,7 @@ def _peers(text: str | None) -> list[str]:
 
 
 def _workloads(text: str | None) -> list[str]:
-    names = list(WORKLOADS) if text is None else text.split(",")
+    names = list(WORKLOADS) if text is None else _names(text)
     return [_check.choice("workload", name, tuple(WORKLOADS)) for name in dict.fromkeys(names)]
 
 

@@ -193,8 +193,8 @@ def show(result: dict[str, Any], console: Any) -> None:
         table.add_row(row.title, _milliseconds(row.step), "", "" if row.ratio == 1 else _ratio(row.ratio))
     console.print(table)
     console.print(
-        f"{result['activation'].replace('relu', 'ReLU')}, {result['dtype']}, plain SGD; medians of {result['rounds']} "
-        "rounds in turn, ratios of times in the same round; on "
+        f"{result['activation'].replace('relu', 'ReLU')}, {result['dtype']}, plain SGD; medians of "
+        f"{bench.count(result['rounds'], 'round')} in turn, ratios of times in the same round; on "
         f"{result['processors']['median']:.1f} processors at a time",
         highlight=False,
     )

@@ -45,7 +45,7 @@ class Steps:
     def end(self, result: dict[str, Any]) -> None:
         """What belongs below the rows."""
         if self._shown:
-            self._lines(f"* the fastest of the others; medians of {result['rounds']} rounds")
+            self._lines(f"* the fastest of the others; medians of {count(result['rounds'], 'round')}")
         else:
             show_machine(result, self.console)
         self._lines(*(f"[{number}] {note}" for number, note in enumerate(self.notes, 1)))
