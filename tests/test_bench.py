@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from vgfast import bench, bench_inspection, children, cli, peers, tuned
+from vgfast import bench, bench_inspection, bench_tables, children, cli, peers, tuned
 
 
 def run(*arguments, path=None, **kwargs):
-    environment = {**os.environ, "COLUMNS": "80", **({"PYTHONPATH": str(path)} if path else {})}
+    environment = {**os.environ, "COLUMNS": "80"}
+    if path is not None:
+        environment["PYTHONPATH"] = os.pathsep.join([str(path), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "vgfast", "bench", "--quick", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env=environment, **kwargs)
 
@@ -88,7 +90,7 @@ def test_a_library_that_is_not_installed(tmp_path):
     assert "torch-compile: not installed: pip install torch" in lines
     assert "[1] tiny, jax-step: failed: ImportError: libxla.so: not an ELF file" in lines
     assert max(len(line) for line in lines if str(tmp_path) not in line) <= 80
-    heading = next(line for line in lines if "step, µs" in line)
+    heading = next(line for line in lines if "step, us" in line)
     assert "torch" not in heading
     assert str(tmp_path / bench.PICTURE) in done.stdout
 
@@ -146,7 +148,7 @@ def test_broken_peers_do_not_spoil_the_rest(tmp_path, monkeypatch):
     json.dumps(result, allow_nan=False)
 
     text = io.StringIO()
-    bench.show(result, bench.save_picture(result, tmp_path), Console(file=text, width=80))
+    bench_tables.show(result, bench_tables.Steps(Console(file=text, width=80)))
     said = " ".join(text.getvalue().split())
     assert "tiny, dies: failed: killed by SIGKILL" in said
     assert "tiny, idle: disagrees: its loss is " in said
@@ -177,11 +179,14 @@ def test_the_tables_fit_into_80_columns(tmp_path):
         "versions": bench.versions(["vgfast", "numpy"]),
         "rounds": 7,
         "missing": {},
+        "partial": True,
+        "left_out": ["memory"],
         "workloads": dict.fromkeys(bench.WORKLOADS, of),
         "memory": {"bytes": 10**9, "needed": 10**9},
     }
     text = io.StringIO()
-    bench.show(result, bench.save_picture(result, tmp_path), Console(file=text, width=80))
+    bench_tables.show(result, bench_tables.Steps(Console(file=text, width=80)))
+    assert max(map(len, text.getvalue().splitlines())) <= 80
     assert "…" not in text.getvalue()
     assert text.getvalue().count("234,500*") == 7
     assert text.getvalue().count("234,500-234,500") == 8
@@ -218,10 +223,29 @@ def test_inspection_is_timed_on_one_net_without_peers(capsys):
     assert said == "vgfast: --inspection times vgfast alone, on funnel; leave out --peers numpy\n"
 
 
+def with_mark(mark):
+    """The processes that have it in their environment."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (folder / "environ").read_bytes().split(b"\0"):
+                found.add(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def wait_for(condition):
+    end = time.monotonic() + 5
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert condition()
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
 def test_no_process_stays_behind(number, status, tmp_path):
     """Interrupted or killed, while the textbook is at work on big for some ten seconds."""
-    mark = f"MARK={tmp_path}"
+    mark = f"MARK={tmp_path}".encode()
     command = [
         sys.executable,
         "-m",
@@ -238,30 +262,168 @@ def test_no_process_stays_behind(number, status, tmp_path):
         command, env={**os.environ, "MARK": str(tmp_path)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
 
-    def there():
-        found = set()
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
-                    found.add(int(folder.name))
-            except OSError:
-                continue
-        return found
-
-    def wait_for(condition):
-        end = time.monotonic() + 5
-        while not condition() and time.monotonic() < end:
-            time.sleep(0.05)
-        assert condition()
-
-    wait_for(lambda: len(there()) > 1)
+    wait_for(lambda: len(with_mark(mark)) > 1)
     time.sleep(0.5)
     process.send_signal(number)
     assert process.wait(10) == status
-    wait_for(lambda: not there())
+    wait_for(lambda: not with_mark(mark))
     if number == signal.SIGINT:
         assert process.stderr.read().endswith("vgfast: interrupted\n")
     process.stderr.close()
+
+
+def test_rows_are_there_as_soon_as_they_are_measured(tmp_path):
+    """One is read, and then the command is interrupted, while the textbook is at work on big for some ten seconds."""
+    command = [sys.executable, "-m", "vgfast", "bench", "--quick", "--workloads", "tiny,big", "--peers", "numpy"]
+    environment = {**os.environ, "MARK": str(tmp_path), "COLUMNS": "80"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*command, "--out", str(tmp_path)], env=environment, text=True, **pipes) as process:
+        assert any(line.startswith("tiny ") for line in iter(process.stdout.readline, ""))
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate()
+    assert process.returncode == 130
+    assert errors == "vgfast: interrupted\n"
+    assert "vgfast alone" in rest
+    assert "Ended before its end; what is above is complete. Left out: big, memory." in " ".join(rest.split())
+    assert (tmp_path / bench.PICTURE).read_bytes().startswith(b"\x89PNG")
+    wait_for(lambda: not with_mark(f"MARK={tmp_path}".encode()))
+
+
+@pytest.fixture
+def quick_nets(monkeypatch):
+    """Workloads that are done at once."""
+    for name in ("tiny", "digits", "mnist", "funnel"):
+        monkeypatch.setitem(bench.WORKLOADS, name, peers.Problem((8, 16, 12, 3), "relu", 8, 64))
+
+
+QUICK = ["bench", "--quick", "--rounds", "1", "--threads", "1"]
+THREE = [*QUICK, "--workloads", "tiny,digits,mnist", "--peers", "vgfast"]
+
+
+def run_here(monkeypatch, capsys, tmp_path, *arguments):
+    """Exit status, stdout and stderr of the command in this process."""
+    monkeypatch.chdir(tmp_path)
+    status = cli.main(arguments)
+    return (status, *capsys.readouterr())
+
+
+def stops(monkeypatch, error, workload="mnist"):
+    """The round of a workload fails."""
+    whole = bench.Entrant.round
+
+    def round(self):
+        if self.workload == workload:
+            raise error
+        whole(self)
+
+    monkeypatch.setattr(bench.Entrant, "round", round)
+
+
+def test_what_was_measured_before_an_interruption_is_told(quick_nets, monkeypatch, capsys, tmp_path):
+    stops(monkeypatch, KeyboardInterrupt())
+    status, out, err = run_here(monkeypatch, capsys, tmp_path, *THREE)
+    assert (status, err) == (130, "vgfast: interrupted\n")
+    assert [line.split()[0] for line in out.splitlines() if line.startswith(("tiny ", "digits "))] == 2 * [
+        "tiny",
+        "digits",
+    ]
+    assert "Left out: mnist." in " ".join(out.split())
+    status, out, err = run_here(monkeypatch, capsys, tmp_path, *THREE, "--json")
+    data = json.loads(out)
+    assert (status, err) == (130, "vgfast: interrupted\n")
+    assert data["partial"] is True
+    assert data["left_out"] == ["mnist"]
+    assert list(data["workloads"]) == ["tiny", "digits"]
+    assert Path(data["picture"]).exists()
+
+
+def test_a_textbook_that_fails_takes_no_row_with_it(quick_nets, monkeypatch, capsys, tmp_path):
+    whole = bench._compare
+
+    def compare(children_, workload, *rest):
+        if workload == "mnist":
+            raise children.Failed("killed by SIGKILL")
+        return whole(children_, workload, *rest)
+
+    monkeypatch.setattr(bench, "_compare", compare)
+    with pytest.raises(SystemExit, match=r"the textbook, .*, failed: killed by SIGKILL"):
+        run_here(monkeypatch, capsys, tmp_path, *THREE)
+    assert "Left out: mnist." in " ".join(capsys.readouterr().out.split())
+
+
+class Clock:
+    """That of ``bench``, which jumps when it has been looked at so often."""
+
+    def __init__(self, looks):
+        self.looks = looks
+
+    def __call__(self):
+        self.looks -= 1
+        return 0.0 if self.looks >= 0 else 1e9
+
+
+@pytest.mark.parametrize(
+    ("looks", "rows"), [(1 + 2, ["tiny"]), (1 + 3, ["tiny"]), (1 + 6, ["tiny", "digits", "mnist"])]
+)
+def test_minutes_that_are_over_end_it_with_what_there_is(quick_nets, monkeypatch, capsys, tmp_path, looks, rows):
+    """On each net vgfast warms up and has one turn; before both, the clock is looked at."""
+    monkeypatch.setattr(bench, "monotonic", Clock(looks))
+    status, out, err = run_here(monkeypatch, capsys, tmp_path, *THREE, "--minutes", "2", "--json")
+    data = json.loads(out)
+    assert (status, err) == (0, "")
+    assert list(data["workloads"]) == rows
+    assert data["left_out"] == [name for name in ("tiny", "digits", "mnist") if name not in rows]
+    assert data["partial"] == (len(rows) < 3)
+
+
+@pytest.mark.parametrize(
+    ("asked", "what"),
+    [(["--workloads", "tiny", "--peers", "vgfast"], "tiny could not"), (["--inspection"], "not one round could")],
+)
+def test_too_few_minutes(quick_nets, monkeypatch, capsys, tmp_path, asked, what):
+    """What is advised helps."""
+    monkeypatch.setattr(bench, "monotonic", Clock(2))
+    status, out, err = run_here(monkeypatch, capsys, tmp_path, *QUICK, *asked, "--minutes", "0.001")
+    assert (status, out) == (1, "")
+    assert err.startswith(f"vgfast: in 0.001 minutes {what} be measured; give it more --minutes, or leave the ")
+    monkeypatch.setattr(bench, "monotonic", Clock(99))
+    assert run_here(monkeypatch, capsys, tmp_path, *QUICK, *asked, "--minutes", "5")[0] == 0
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf"])
+def test_minutes_that_are_none(capsys, minutes):
+    assert cli.main(["bench", "--minutes", minutes]) == 1
+    assert "vgfast: --minutes must be " in capsys.readouterr().err
+
+
+def test_inspection_ends_with_whole_rounds(quick_nets, monkeypatch, capsys, tmp_path):
+    asked = [*QUICK[:2], "--rounds", "3", "--threads", "1", "--inspection"]
+    monkeypatch.setattr(bench, "monotonic", Clock(1 + 1 + 3 + 2))
+    status, out, _ = run_here(monkeypatch, capsys, tmp_path, *asked, "--minutes", "1", "--json")
+    data = json.loads(out)
+    assert (status, data["partial"], data["rounds"], data["left_out"]) == (0, True, 1, 2)
+    monkeypatch.setattr(bench, "monotonic", Clock(1 + 1 + 3 + 2))
+    status, out, _ = run_here(monkeypatch, capsys, tmp_path, *asked, "--minutes", "1")
+    assert status == 0
+    assert "Ended before its end: 1 of 3 rounds." in out
+
+
+def test_inspection_that_is_interrupted(quick_nets, monkeypatch, capsys, tmp_path):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    looks = [0.0] * (1 + 1 + 3 + 2)
+    monkeypatch.setattr(bench, "monotonic", lambda: looks.pop() if looks else interrupted())
+    status, out, err = run_here(monkeypatch, capsys, tmp_path, *QUICK[:2], "--rounds", "3", "--inspection", "--json")
+    data = json.loads(out)
+    assert (status, err) == (130, "vgfast: interrupted\n")
+    assert (data["partial"], data["rounds"]) == (True, 1)
+
+
+def test_advice_to_leave_an_option_out_helps():
+    with pytest.raises(ValueError, match="leave out --peers numpy"):
+        bench_inspection.settings("numpy", None, 1, 1, True)
+    assert bench_inspection.settings(None, None, 1, 1, True)["rounds"] == 1
 
 
 def test_unknown_names(capsys):

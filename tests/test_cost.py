@@ -209,6 +209,32 @@ def test_drawing_the_order_is_no_part_of_a_step():
     attempts(measure)
 
 
+class Counted(tuple):
+    """Rows that count how often somebody has gone through them all."""
+
+    passes = 0
+
+    def __iter__(self):
+        self.passes += 1
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("widths", [(8, 8), (8, 9)])
+def test_the_rows_are_gone_through_no_more_often_for_more_layers(widths):
+    """Of layers that are alike, and of those that are not."""
+    X, y = np.zeros((4, 8)), np.zeros(4, int)
+    passes = []
+    for pairs in (3, 30):
+        net = vg.MLP([*widths * pairs, 3], rng=0)
+        found = net.cost(4, measure=False)
+        found = replace(found, rows=Counted(found.rows))
+        str(found)
+        found.beside(net.inspect(X, y, try_remedies=False))
+        found.to_dict()
+        passes.append(found.rows.passes)
+    assert passes[0] == passes[1] < 20
+
+
 def test_no_columns_run_together():
     for sizes, batch in (([784, 30, 10], 60000), ([2, 2], 10**6), ([10**9] * 4, 32), ([1, 2], 1)):
         lines = str(cost.of_sizes(sizes, batch_size=batch, measure=sizes[0] < 3)).splitlines()

@@ -98,7 +98,7 @@ def test_a_rung_that_is_wrong_is_noticed(fault, rng):
     json.dumps(entry, allow_nan=False)
     shown = {"name": "Wrong", "what": "x", "file": "y", "available": True, **entry}
     assert "ITS WEIGHTS DISAGREE" in "\n".join(ladder.rung_lines(shown))
-    result = {"rungs": [{**shown, "reason": ""}], "steps": 4, "peak": 1e9, "threads": 1}
+    result = {"rungs": [{**shown, "reason": ""}], "steps": 4, "peak": 1e9, "threads": 1, "partial": False}
     with pytest.raises(ValueError, match="of the rungs, Wrong failed or disagreed"):
         ladder.check(result)
     assert "NOT all rungs agree" in " ".join(ladder.summary(result))

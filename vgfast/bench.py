@@ -14,10 +14,11 @@ import importlib.util
 import math
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,6 @@ import numpy as np
 from vgfast import _check, _core, config, plots
 from vgfast.children import Children, Failed
 from vgfast.peers import LR, PEERS, Problem
-from vgfast.tables import microseconds
 
 WORKLOADS = {
     "tiny": Problem((4, 16, 16, 3), "tanh", 32, 1024),
@@ -59,7 +59,12 @@ PICTURE = "bench.png"
 
 
 def settings(
-    peers: str | None, workloads: str | None, threads: int | None, rounds: int | None, quick: bool
+    peers: str | None,
+    workloads: str | None,
+    threads: int | None,
+    rounds: int | None,
+    quick: bool,
+    minutes: float | None = None,
 ) -> dict[str, Any]:
     """What ``measure`` takes, from a command line; ValueError for what it cannot take."""
     if threads is None:
@@ -72,12 +77,18 @@ def settings(
         "threads": _check.integer("--threads", threads, 1, _core.THREADS_MOST),
         "rounds": _check.integer("--rounds", rounds, 1),
         "seconds": QUICK_SECONDS if quick else SECONDS,
+        "minutes": math.inf if minutes is None else _check.real("--minutes", minutes, 0, above=True),
     }
+
+
+def _names(text: str) -> list[str]:
+    """In a list with commas, as it is typed or as an error tells it."""
+    return [name.strip() for name in text.split(",")]
 
 
 def _peers(text: str | None) -> list[str]:
     """The names in a list with commas, vgfast first, which is always there."""
-    names = list(PEERS) if text is None else text.split(",")
+    names = list(PEERS) if text is None else _names(text)
     for name in names:
         if name not in PEERS:
             installed = [peer for peer, entry in PEERS.items() if importlib.util.find_spec(entry.module)]
@@ -88,7 +99,7 @@ def _peers(text: str | None) -> list[str]:
 
 
 def _workloads(text: str | None) -> list[str]:
-    names = list(WORKLOADS) if text is None else text.split(",")
+    names = list(WORKLOADS) if text is None else _names(text)
     return [_check.choice("workload", name, tuple(WORKLOADS)) for name in dict.fromkeys(names)]
 
 
@@ -163,31 +174,75 @@ class Entrant:
         return found | {name: summary(values) for name, values in self.rounds.items()}
 
 
+class OutOfTime(Exception):
+    """The minutes that there were are over."""
+
+
+def timed(progress: Callable[[str], Any], minutes: float) -> Callable[[str], Any]:
+    """The same, but ``OutOfTime`` once so many minutes from now are over."""
+    end = monotonic() + 60 * minutes
+
+    def turn(name: str) -> None:
+        if monotonic() > end:
+            raise OutOfTime
+        progress(name)
+
+    return turn
+
+
+def too_short(minutes: float, what: str) -> ValueError:
+    return ValueError(f"in {minutes:g} minutes {what}; give it more --minutes, or leave the option out")
+
+
+def turns(settings: dict[str, Any]) -> int:
+    """How often ``measure`` tells of its progress."""
+    entrants = sum(len(entrants_of(workload, settings["peers"])) for workload in settings["workloads"])
+    return (1 + settings["rounds"]) * entrants + (MEMORY in settings["workloads"])
+
+
 def measure(
     peers: Sequence[str],
     workloads: Sequence[str],
     threads: int,
     rounds: int,
     seconds: float,
+    minutes: float = math.inf,
     progress: Callable[[str], Any] = lambda turn: None,
+    each: Callable[[dict[str, Any]], Any] = lambda found: None,
 ) -> dict[str, Any]:
-    """Everything, as plain data; ``progress`` is told whose turn it is."""
-    missing: dict[str, str] = {}
-    with Children(threads) as children:
-        results = {}
-        for workload in workloads:
-            there = [peer for peer in entrants_of(workload, peers) if peer not in missing]
-            results[workload] = _compare(children, workload, there, rounds, seconds, progress, missing)
+    """Everything, as plain data; ``progress`` is told whose turn it is, and ``each`` what there is after each workload.
+
+    After so many minutes it is "partial", without what is "left_out"; ValueError if that is all.
+    """
+    left = [*workloads, *(["memory"] if MEMORY in workloads else [])]
     found: dict[str, Any] = {
         "machine": machine(threads),
-        "versions": versions([peer for peer in peers if peer not in missing]),
+        "versions": {},
         "rounds": rounds,
         "learning_rate": LR,
-        "missing": missing,
-        "workloads": results,
+        "partial": True,
+        "left_out": left,
+        "missing": {},
+        "workloads": {},
     }
-    if MEMORY in workloads:
-        found["memory"] = _memory(threads)
+    turn = timed(progress, minutes)
+    with suppress(OutOfTime):
+        with Children(threads) as children:
+            for workload in workloads:
+                there = [peer for peer in entrants_of(workload, peers) if peer not in found["missing"]]
+                of = _compare(children, workload, there, rounds, seconds, turn, found["missing"])
+                found["workloads"][workload] = of
+                found["versions"] = versions([peer for peer in peers if peer not in found["missing"]])
+                left.remove(workload)
+                found["partial"] = bool(left)
+                each(found)
+        if MEMORY in workloads:
+            turn("memory")
+            found["memory"] = _memory(threads)
+            left.remove("memory")
+            found["partial"] = False
+    if not found["workloads"]:
+        raise too_short(minutes, f"{workloads[0]} could not be measured")
     return found
 
 
@@ -278,28 +333,11 @@ def versions(peers: Sequence[str]) -> dict[str, str]:
     return found
 
 
-# ---- showing -----------------------------------------------------------------------------------------
+# ---- the picture -------------------------------------------------------------------------------------
 
 
-@contextmanager
-def progress_bar(console: Any, turns: int) -> Iterator[Callable[[str], None]]:
-    """What is to be told of each of so many turns, and shows it."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (BarColumn(bar_width=24), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("", total=turns)
-        yield lambda turn: bar.update(task, advance=1, description=turn)
-        bar.update(task, completed=turns, description="done")
-
-
-def watched(
-    console: Any, peers: Sequence[str], workloads: Sequence[str], rounds: int, **settings: Any
-) -> dict[str, Any]:
-    """``measure`` under a progress bar that tells whose turn it is."""
-    turns = (1 + rounds) * sum(len(entrants_of(workload, peers)) for workload in workloads)
-    with progress_bar(console, turns) as progress:
-        return measure(peers, workloads, rounds=rounds, progress=progress, **settings)
+def count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number > 1 else ''}"
 
 
 def save_picture(result: dict[str, Any], folder: Path) -> Path:
@@ -311,134 +349,6 @@ def save_picture(result: dict[str, Any], folder: Path) -> Path:
         if workload != INSPECTION
     }
     about = result["machine"]
-    title = f"{about['processor']}, {_count(about['threads'], 'thread')}, {about['instruction set']}"
+    title = f"{about['processor']}, {count(about['threads'], 'thread')}, {about['instruction set']}"
     plots.step_times(times, title, path)
     return path
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' if number > 1 else ''}"
-
-
-def new_table(title: str, *headings: str, padding: int = 1) -> Any:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_edge=False)
-    table.padding = (0, padding, 0, 0)
-    table.add_column(headings[0], no_wrap=True)
-    for heading in headings[1:]:
-        table.add_column(heading, justify="right", vertical="bottom")
-    return table
-
-
-def _steps_table(result: dict[str, Any], notes: list[str]) -> Any:
-    """Everybody's time of a step; what went wrong is written to ``notes``."""
-    peers = list(dict.fromkeys(peer for of in result["workloads"].values() for peer in of["peers"]))
-    headings = ["step, µs", *(peer.replace("-", "\n") for peer in peers), "*/\nvgfast"]
-    table = new_table("Time of a training step", *headings, padding=0)
-    for workload, of in result["workloads"].items():
-        if workload == INSPECTION:
-            continue
-        cells: list[str] = []
-        for peer in peers:
-            found = of["peers"].get(peer)
-            if found is None:
-                cells.append("")
-            elif found["status"] == "ok":
-                cells.append(microseconds(found["step"]["median"]) + "*" * (peer == of["fastest_other"]))
-            else:
-                notes.append(f"{workload}, {peer}: {found['status']}: {found['reason']}")
-                cells.append(f"[{len(notes)}]")
-        table.add_row(workload, *cells, "" if of["ratio"] is None else f"{of['ratio']:.2f}")
-    return table
-
-
-def _too_busy(result: dict[str, Any]) -> list[str]:
-    """Who kept more processors busy than it had threads to use."""
-    threads = result["machine"]["threads"]
-    return [
-        f"{workload}, {peer}: kept {found['processors']['median']:.1f} processors busy, instead of {threads}"
-        for workload, of in result["workloads"].items()
-        for peer, found in of["peers"].items()
-        if "processors" in found and found["processors"]["median"] > threads + 0.2
-    ]
-
-
-def _vgfast_table(result: dict[str, Any]) -> Any:
-    threads = result["machine"]["threads"]
-    headings = ["quartiles", "1\nthread", f"{threads} over\n1", "GFLOP/s", "of the\npeak", "inspect", "loss\noff by"]
-    table = new_table("vgfast alone", "step, µs", *headings)
-    for workload, of in result["workloads"].items():
-        found = of["peers"]["vgfast"]
-        if "step" not in found:
-            continue
-        seconds, one = found["step"]["median"], found["one_thread"]["median"]
-        table.add_row(
-            workload,
-            "-".join(map(microseconds, found["step"]["quartiles"])),
-            microseconds(one),
-            f"{one / seconds:.2f} x",
-            f"{of['flops'] / seconds / 1e9:.1f}",
-            f"{found['share_of_peak']['median']:.0%}",
-            f"{found['inspection']['median']:+.0%}",
-            "-" if found["off"] is None else f"{found['off']:.0e}",
-        )
-    return table
-
-
-def _calls_table(of: dict[str, Any]) -> Any:
-    table = new_table(
-        f"A call from Python, µs, {CALLS}", "", "a step", "its batch\nin training", "probabilities\nof one row"
-    )
-    for peer, found in of["peers"].items():
-        if "step_call" in found:
-            times = (found[name]["median"] for name in ("step_call", "step", "predict_call"))
-            table.add_row(peer, *map(microseconds, times))
-    return table
-
-
-def _memory_line(memory: dict[str, Any]) -> str:
-    if "failed" in memory:
-        return f"memory of {MEMORY}: not measured: {memory['failed']}"
-    share = memory["bytes"] / memory["needed"]
-    return f"memory of {MEMORY}: {memory['bytes'] / 1e6:.0f} MB, {share:.2f} x parameters + activations + deltas"
-
-
-def show_machine(result: dict[str, Any], console: Any) -> None:
-    about = result["machine"]
-    processors = _count(about["processors"], "processor")
-    console.print(f"{about['processor']}, {processors}, {about['instruction set']}", highlight=False)
-    libraries = ", ".join(f"{package} {version}" for package, version in result["versions"].items())
-    console.print(f"{_count(about['threads'], 'thread')} each; Python {about['python']}, {libraries}", highlight=False)
-
-
-def show(result: dict[str, Any], picture: Path, console: Any) -> None:
-    """The machine, everybody's steps, vgfast alone, calls, memory, and who was not there or wrong."""
-    show_machine(result, console)
-    notes: list[str] = []
-    steps = _steps_table(result, notes)
-    if steps.row_count:
-        console.print()
-        console.print(steps)
-        console.print(f"* the fastest of the others; medians of {result['rounds']} rounds", highlight=False)
-    for number, note in enumerate(notes, 1):
-        console.print(f"[{number}] {note}", markup=False, highlight=False)
-    for line in _too_busy(result):
-        console.print(line, highlight=False)
-    for peer, reason in result["missing"].items():
-        console.print(f"{peer}: {reason}", highlight=False)
-    console.print()
-    console.print(_vgfast_table(result))
-    console.print(
-        "peak: multiply-adds without memory, in the same rounds; inspect: what inspect_every=1 adds; loss: relative "
-        "to the textbook's in float64, after one epoch",
-        highlight=False,
-    )
-    console.print()
-    if CALLS in result["workloads"]:
-        console.print(_calls_table(result["workloads"][CALLS]))
-    if "memory" in result:
-        console.print(_memory_line(result["memory"]), highlight=False)
-    console.print("Time over vgfast's, by workload:")
-    console.print(str(picture), soft_wrap=True, highlight=False)

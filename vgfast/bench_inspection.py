@@ -9,11 +9,13 @@ medians and quartiles of the rounds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
-from vgfast import _core, bench
+from vgfast import _core, bench, bench_tables
 from vgfast.children import Children
 from vgfast.peers import PEERS
 
@@ -73,7 +75,12 @@ NOT_ALIKE = (
 
 
 def settings(
-    peers: str | None, workloads: str | None, threads: int | None, rounds: int | None, quick: bool
+    peers: str | None,
+    workloads: str | None,
+    threads: int | None,
+    rounds: int | None,
+    quick: bool,
+    minutes: float | None = None,
 ) -> dict[str, Any]:
     """What ``measure`` takes, from a command line; ValueError for what it cannot take."""
     for option, value in (("--peers", peers), ("--workloads", workloads)):
@@ -81,34 +88,59 @@ def settings(
             raise ValueError(f"--inspection times vgfast alone, on {bench.INSPECTION}; leave out {option} {value}")
     if rounds is None and not quick:
         rounds = ROUNDS
-    taken = bench.settings(None, None, threads, rounds, quick)
-    return {name: taken[name] for name in ("threads", "rounds", "seconds")}
+    taken = bench.settings(None, None, threads, rounds, quick, minutes)
+    return {name: taken[name] for name in ("threads", "rounds", "seconds", "minutes")}
+
+
+def turns(settings: dict[str, Any]) -> int:
+    """How often ``measure`` tells of its progress."""
+    return 1 + settings["rounds"] * len(WAYS)
 
 
 def measure(
-    threads: int, rounds: int, seconds: float, progress: Callable[[str], Any] = lambda turn: None
+    threads: int,
+    rounds: int,
+    seconds: float,
+    minutes: float = math.inf,
+    progress: Callable[[str], Any] = lambda turn: None,
+    each: Callable[[dict[str, Any]], Any] = lambda found: None,
 ) -> dict[str, Any]:
-    """Everything, as plain data; ``progress`` is told whose turn it is."""
+    """Everything, as plain data; ``progress`` is told whose turn it is, and ``each`` what there is after each round.
+
+    After so many minutes it is "partial", of fewer "rounds"; ValueError if there is none.
+    """
     problem = bench.WORKLOADS[bench.INSPECTION]
     times: dict[str, list[float]] = {way.name: [] for way in WAYS}
-    processors = []
-    with Children(threads) as children:
+    processors: list[float] = []
+    found: dict[str, Any] = {}
+    turn = bench.timed(progress, minutes)
+    with suppress(bench.OutOfTime), Children(threads) as children:
         ask = partial(children.ask, PEERS["vgfast"].where)
-        progress("vgfast warms up")
+        turn("vgfast warms up")
         ask(problem=problem)
         ask(do="time", epochs=1)
         epochs = max(1, round(seconds / ask(do="time", epochs=1)["seconds"]))
-        for number in range(rounds):
+        for number in range(1, rounds + 1):
             first = number % len(WAYS)  # so that none always follows the same one
             for way in WAYS[first:] + WAYS[:first]:
-                progress(f"round {number + 1} of {rounds}, {way.title}")
+                turn(f"round {number} of {rounds}, {way.title}")
                 told = ask(do="time", epochs=epochs, **way.settings)
                 times[way.name].append(told["seconds"] / (epochs * problem.steps))
                 processors.append(told["processors"])
+            found = {**_result(threads, times, processors), "partial": number < rounds, "left_out": rounds - number}
+            each(found)
+    if not found:
+        raise bench.too_short(minutes, "not one round could be measured")
+    return found
+
+
+def _result(threads: int, times: dict[str, list[float]], processors: list[float]) -> dict[str, Any]:
+    """Of whole rounds."""
+    problem = bench.WORKLOADS[bench.INSPECTION]
     return {
         "machine": bench.machine(threads),
         "versions": bench.versions(["vgfast", "numpy"]),
-        "rounds": rounds,
+        "rounds": len(times[PLAIN.name]),
         "processors": bench.summary(processors),
         "sizes": list(problem.sizes),
         "activation": problem.activation,
@@ -131,12 +163,6 @@ def _against(times: list[float], plain: list[float]) -> dict[str, Any]:
 # ---- showing -----------------------------------------------------------------------------------------
 
 
-def watched(console: Any, rounds: int, **settings: Any) -> dict[str, Any]:
-    """``measure`` under a progress bar that tells whose turn it is."""
-    with bench.progress_bar(console, 1 + rounds * len(WAYS)) as progress:
-        return measure(rounds=rounds, progress=progress, **settings)
-
-
 def _milliseconds(seconds: float) -> str:
     """Three digits, or all that are before the point."""
     ms = seconds * 1e3
@@ -150,11 +176,11 @@ def _ratio(ratio: float) -> str:
 
 def show(result: dict[str, Any], console: Any) -> None:
     """The machine, the net, vgfast's rows, Cockpit's, and what each of them computes."""
-    bench.show_machine(result, console)
+    bench_tables.show_machine(result, console)
     sizes = "-".join(map(str, result["sizes"]))
     console.print()
     headings = ("ms a step", "quartiles", "x over no\ninspection", "quartiles")
-    table = bench.new_table(f"Inspecting every step of {sizes}, batch {result['batch']}", "vgfast", *headings)
+    table = bench_tables.new_table(f"Inspecting every step of {sizes}, batch {result['batch']}", "vgfast", *headings)
     for way in WAYS:
         found = result["vgfast"][way.name]
         cells = [_milliseconds(found["step"]["median"]), "-".join(map(_milliseconds, found["step"]["quartiles"]))]
@@ -167,10 +193,13 @@ def show(result: dict[str, Any], console: Any) -> None:
         table.add_row(row.title, _milliseconds(row.step), "", "" if row.ratio == 1 else _ratio(row.ratio))
     console.print(table)
     console.print(
-        f"{result['activation'].replace('relu', 'ReLU')}, {result['dtype']}, plain SGD; medians of {result['rounds']} "
-        "rounds in turn, ratios of times in the same round; on "
+        f"{result['activation'].replace('relu', 'ReLU')}, {result['dtype']}, plain SGD; medians of "
+        f"{bench.count(result['rounds'], 'round')} in turn, ratios of times in the same round; on "
         f"{result['processors']['median']:.1f} processors at a time",
         highlight=False,
     )
     for line in (SCALARS, NOT_ALIKE):
         console.print(line, highlight=False)
+    if result["partial"]:
+        asked = result["rounds"] + result["left_out"]
+        console.print(f"Ended before its end: {result['rounds']} of {asked} rounds.", highlight=False)

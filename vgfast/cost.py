@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
+from functools import cached_property
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -132,9 +133,22 @@ class CostReport:
         """Seconds of all rows together: with ``step``, what the timers see."""
         return sum(row.measured.median for row in self.rows if row.measured) if self.step else np.nan
 
+    @cached_property
+    def by_layer(self) -> dict[int, tuple[CostRow, ...]]:
+        """The rows of each layer; of layer 0, which are the first and the last of all, too."""
+        by_layer: dict[int, tuple[CostRow, ...]] = {}
+        for layer, rows in groupby(self.rows, key=lambda row: row.layer):
+            by_layer[layer] = (*by_layer.get(layer, ()), *rows)
+        return by_layer
+
+    @cached_property
+    def seconds(self) -> float:
+        """Of all rows together, measured or else predicted."""
+        return sum(row.seconds for row in self.rows)
+
     def share_of_step(self, layer: int) -> float:
         """Of the rows' time, measured or else predicted, that a layer takes; layer 0 is the batch and the meetings."""
-        return sum(row.seconds for row in self.rows if row.layer == layer) / sum(row.seconds for row in self.rows)
+        return sum(row.seconds for row in self.by_layer.get(layer, ())) / self.seconds
 
     @property
     def heading(self) -> str:

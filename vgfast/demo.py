@@ -113,14 +113,16 @@ def save_picture(result: dict[str, Any], folder: Path) -> Path:
     return path
 
 
-def as_json(result: dict[str, Any], picture: Path) -> dict[str, Any]:
-    """The result without its arrays."""
+def as_json(result: dict[str, Any]) -> dict[str, Any]:
+    """The result without its arrays, and with room for the picture's path."""
     nets = [{key: value for key, value in net.items() if key != "history"} for net in result["nets"]]
-    return {**result, "nets": nets, "picture": str(picture)}
+    return {**result, "nets": nets, "picture": None}
 
 
 def watched_run(console: Any) -> dict[str, Any]:
-    """``run`` under a progress bar that shows loss and first-layer gradient."""
+    """``run`` under a progress bar that shows loss and first-layer gradient, where the console is a terminal."""
+    if not console.is_interactive:
+        return run()
     from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (
@@ -142,7 +144,7 @@ def watched_run(console: Any) -> dict[str, Any]:
         return run(progress)
 
 
-def show(result: dict[str, Any], picture: Path, console: Any) -> None:
+def show(result: dict[str, Any], console: Any) -> None:
     """Per net: accuracy, one row a layer, the verdict in one sentence."""
     from rich.table import Table
 
@@ -164,5 +166,4 @@ def show(result: dict[str, Any], picture: Path, console: Any) -> None:
         console.print(f"{net['verdict']}: {net['explanation']}", highlight=False)
     console.print()
     console.print("frozen: weights whose bits a step leaves as they are; dW = 0: had no gradient")
-    console.print(f"Means over the {result['nets'][0]['steps']} steps of each net. Gradient norm, layer x step:")
-    console.print(str(picture), soft_wrap=True, highlight=False)
+    console.print(f"Means over the {result['nets'][0]['steps']} steps of each net.")

@@ -156,29 +156,15 @@ def _why_not(rung: Rung, problem: Problem, threads: int) -> str:
 
 
 def measure(
-    problem: Problem, progress: Callable[[dict[str, Any]], Any] = lambda rung: None, seconds: float = SECONDS
+    problem: Problem, each: Callable[[dict[str, Any]], Any] = lambda found: None, seconds: float = SECONDS
 ) -> dict[str, Any]:
-    """Everything, as plain data; ``progress`` is told each rung as it has been climbed, ``seconds`` is what a round
-    takes."""
+    """Everything, as plain data; ``each`` is told what there is after each rung, and ``seconds`` is what a round
+    takes. "partial" and "left_out" say what is still to be climbed."""
     threads = config.get_num_threads()
     # The best of some: what a machine does beside can only make it less, and two idle processors took 50 ms to
     # come to their speed.
     peak = max(_core.fma_peak(min(threads, config.n_processors())) for _ in range(10))
-    found: list[dict[str, Any]] = []
-    for rung in RUNGS:
-        entry: dict[str, Any] = {"name": rung.name, "what": rung.what, "file": rung.file}
-        reason = _why_not(rung, problem, threads)
-        if not reason:
-            try:
-                with Children(threads if rung.threads else 1) as children:
-                    where = f"vgfast.rungs:{rung.where}"
-                    entry |= _judged(_climb(partial(children.ask, where), problem, seconds), problem, peak, found)
-            except Failed as failed:
-                reason = f"failed: {failed}"
-        entry |= {"available": not reason, "reason": reason}
-        found.append({"seconds_per_step": None, **entry})
-        progress(found[-1])
-    return {
+    found: dict[str, Any] = {
         "sizes": list(problem.sizes),
         "activation": problem.activation,
         "batch": problem.batch,
@@ -187,8 +173,30 @@ def measure(
         "isa": _core.isa(),
         "threads": threads,
         "peak": peak,
-        "rungs": found,
+        "rungs": [],
     }
+    for number, rung in enumerate(RUNGS, 1):
+        found["rungs"].append(_entry(rung, problem, threads, peak, found["rungs"], seconds))
+        left = [rung.name for rung in RUNGS[number:]]
+        found |= {"partial": bool(left), "left_out": left}
+        each(found)
+    return found
+
+
+def _entry(
+    rung: Rung, problem: Problem, threads: int, peak: float, before: Sequence[dict[str, Any]], seconds: float
+) -> dict[str, Any]:
+    """What a rung, once climbed, tells; or why it was not."""
+    entry: dict[str, Any] = {"name": rung.name, "what": rung.what, "file": rung.file, "seconds_per_step": None}
+    reason = _why_not(rung, problem, threads)
+    if not reason:
+        try:
+            with Children(threads if rung.threads else 1) as children:
+                where = f"vgfast.rungs:{rung.where}"
+                entry |= _judged(_climb(partial(children.ask, where), problem, seconds), problem, peak, before)
+        except Failed as failed:
+            reason = f"failed: {failed}"
+    return entry | {"available": not reason, "reason": reason}
 
 
 def _climb(ask: Callable[..., dict[str, Any]], problem: Problem, seconds: float) -> dict[str, Any]:
@@ -256,8 +264,9 @@ def rung_lines(rung: dict[str, Any]) -> list[str]:
 def summary(result: dict[str, Any]) -> list[str]:
     """How far it went, and whether all agree."""
     climbed = [rung for rung in result["rungs"] if rung["available"]]
+    left = f"Ended before its end. Left out: {', '.join(result['left_out'])}." if result["partial"] else ""
     if not climbed:
-        return ["No rung could be climbed."]
+        return textwrap.wrap(f"No rung could be climbed. {left}", WIDTH)
     agree = "the weights of NOT all rungs agree with the textbook's in float64"
     if all(rung["agrees"] for rung in climbed):
         worst = max(rung["off"] for rung in climbed)
@@ -266,7 +275,7 @@ def summary(result: dict[str, Any]) -> list[str]:
     threads = f"{result['threads']} thread{'s' * (result['threads'] > 1)}"
     text = (
         f"From the first rung to the last: {factor} times as fast. After {result['steps']} steps {agree}. Peak: "
-        f"{result['peak'] / 1e9:.3g} GFLOP/s of multiply-adds on {threads}."
+        f"{result['peak'] / 1e9:.3g} GFLOP/s of multiply-adds on {threads}. {left}"
     )
     return textwrap.wrap(text, WIDTH)
 

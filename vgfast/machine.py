@@ -430,6 +430,6 @@ def lines(machine: Machine) -> list[str]:
         text += [
             f"  {'written for, and read of, another thread':<41}{_with_spread(machine.exchange, 1e9):>21}",
             "",
-            f"{machine.threads} threads meet in {_with_spread(machine.meeting, 1e-6)} µs; waking them: {waking} µs.",
+            f"{machine.threads} threads meet in {_with_spread(machine.meeting, 1e-6)} us; waking them: {waking} us.",
         ]
     return text

@@ -249,10 +249,10 @@ def duration(seconds: float) -> str:
     """With a unit.
 
     >>> duration(3.2e-7), duration(0.00123), duration(2), duration(7300), duration(4e12)
-    ('0.32 µs', '1.23 ms', '2 s', '2.03 h', '1.27e+05 y')
+    ('0.32 us', '1.23 ms', '2 s', '2.03 h', '1.27e+05 y')
     """
-    for unit, size in (("y", 31556952), ("h", 3600), ("s", 1), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size or unit == "µs":
+    for unit, size in (("y", 31556952), ("h", 3600), ("s", 1), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= size or unit == "us":
             return f"{seconds / size:.3g} {unit}"
     raise AssertionError
 
@@ -270,9 +270,9 @@ def as_factor(factor: float | None) -> str:
 
 def _alike_layers(report: CostReport) -> list[list[int]]:
     """Layers, in runs of those whose rows are the same work."""
-    of_layer = {l: tuple(r for r in report.rows if r.layer == l) for l in range(len(report.sizes))}
-    work = {l: [(r.phase, r.shape, r.flops, r.functions, r.bytes) for r in rows] for l, rows in of_layer.items()}
-    return [list(run) for _, run in groupby(of_layer, key=lambda l: work[l])]
+    layers = report.by_layer
+    work = {l: [(r.phase, r.shape, r.flops, r.functions, r.bytes) for r in rows] for l, rows in layers.items()}
+    return [list(run) for _, run in groupby(layers, key=lambda l: work[l])]
 
 
 def _mean_row(rows: Sequence[CostRow]) -> CostRow:
@@ -319,10 +319,10 @@ def _two_digits(value: float) -> str:
 
 def _cost_heads(measured: bool) -> list[str]:
     first = f"{'':<12}{'':>6}{'least':>7}{'FLOP':>6}{'predicted':>10}"
-    second = f"{'':<12}{'FLOPs':>6}{'bytes':>7}{'/byte':>6}{'µs':>10}"
+    second = f"{'':<12}{'FLOPs':>6}{'bytes':>7}{'/byte':>6}{'us':>10}"
     if measured:
         first += f"{'measured':>10}{'GFLOP':>6}{'GB':>6}{'of':>6}"
-        second += f"{'µs':>10}{'/s':>6}{'/s':>6}{'limit':>6}"
+        second += f"{'us':>10}{'/s':>6}{'/s':>6}{'limit':>6}"
     return [first, f"{second} bound by"]
 
 
@@ -359,14 +359,14 @@ def cost_text(report: CostReport) -> str:
             layers = f"layer {first}" if first == last else f"layers {first} to {last}, each"
             what = f"{layers}: {report.sizes[first - 1]} -> {report.sizes[first]}, {kinds[first - 1]}"
         lines.append(f"{what}: {share:.1%} of the time")
-        by_layer = [[row for row in report.rows if row.layer == l] for l in run]
-        lines += [_cost_cells(f" {rows[0].phase}", _mean_row(rows)) for rows in zip(*by_layer, strict=True)]
+        alike = zip(*(report.by_layer[l] for l in run), strict=True)
+        lines += [_cost_cells(f" {rows[0].phase}", _mean_row(rows)) for rows in alike]
     lines += [_cost_total(report), ""]
     for text in below:
         lines += textwrap.wrap(text, gradients.WIDTH)
     if report.step is not None and report.timed is not None:
         lines += textwrap.wrap(
-            f"The step takes {microseconds(report.step.median)} µs ({microseconds(report.step.low)}-"
+            f"The step takes {microseconds(report.step.median)} us ({microseconds(report.step.low)}-"
             f"{microseconds(report.step.high)}) without timers, {microseconds(report.timed.median)} with. Of "
             f"limit: what the limit alone would take over what was measured; overhead: under half.",
             gradients.WIDTH,

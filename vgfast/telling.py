@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from vgfast.spelling import spelled
+
 
 class Table(NamedTuple):
     """Headings and rows of text; ``notes``: what the headings mean, where they do not say it."""
@@ -39,7 +41,7 @@ def show_table(table: Table, console: Any) -> None:
     for number, heading in enumerate(table.headings):
         rich.add_column(heading, justify="right" if number else "left", overflow="fold")
     for row in table.rows:
-        rich.add_row(*row)
+        rich.add_row(*(spelled(cell, console.encoding) for cell in row))  # before the columns are measured
     console.print()
     console.print(rich)
     if table.notes:

@@ -95,7 +95,7 @@ def table(found: dict[str, Any]) -> Table:
     ]
     notes = f"""Each is the quickest of some rounds, of the loops the only one. of peak: of the multiply-adds that
     {found["isa"]} instructions could do. Why each rung is faster, vgfast ladder tells."""
-    return Table(("", "a step, µs", "x last", "x first", "of peak"), rows, " ".join(notes.split()))
+    return Table(("", "a step, us", "x last", "x first", "of peak"), rows, " ".join(notes.split()))
 
 
 def draw(found: dict[str, Any], figure: Figure) -> None:

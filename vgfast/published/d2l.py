@@ -10,7 +10,7 @@ import numpy as np
 import vgfast as vg
 from vgfast.published import Row
 
-TITLE = "ten quarters make a millionth, and a hundred matrices 10²⁴"
+TITLE = "ten quarters make a millionth, and a hundred matrices 10^24"
 
 SOURCE = """Zhang, Lipton, Li, Smola, "Dive into Deep Learning", d2l.ai, section 5.4: sigmoids pass on a quarter at
 most, ten of them 0.25^10 = 9.54e-7; and a 4 x 4 matrix of N(0, 1) times a hundred more of them has entries of about

@@ -1,0 +1,100 @@
+"""``vgfast bench``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from vgfast.cli.results import deliver, given, need
+from vgfast.cli.streams import console
+
+
+def add(commands: Any) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        "bench",
+        help="time training steps beside NumPy, PyTorch, JAX and scikit-learn",
+        description="Time a training step of vgfast and of each library that is installed, on seven nets from tiny to "
+        "big: in turn, each in its own process, on as many threads, from the same weights, with a check that all "
+        "come to the same loss. Shows medians, and what inspection, calls and memory cost; saves a picture. "
+        "Takes several minutes. Needs the extra vgfast[bench], or of the libraries those to compare with.",
+        epilog="example: vgfast bench --workloads digits,mnist --peers numpy,torch --threads 2 --out /tmp",
+    )
+    parser.add_argument("--peers", metavar="A,B", help="whom to compare with (default: all that are installed)")
+    parser.add_argument("--workloads", metavar="A,B", help="which nets to train (default: all)")
+    parser.add_argument(
+        "--inspection",
+        action="store_true",
+        help="time instead what inspecting every step costs, beside what Cockpit published; takes half a minute",
+    )
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", help="turns of each on each net (default: 7; with --inspection 21)"
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="for each (default: as many as vgfast would use)")
+    parser.add_argument("--quick", action="store_true", help="three short rounds: less exact")
+    parser.add_argument(
+        "--minutes", type=float, metavar="M", help="end after about so long, with what there is by then"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path(), metavar="DIR", help="where the picture goes (default: here)"
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    need("benchmark", ("rich", "matplotlib"), "bench")
+    from vgfast.children import Failed
+
+    try:
+        (_inspection if arguments.inspection else _steps)(arguments)
+    except Failed as failed:  # that of a peer is shown in the table
+        timed, textbook = "training, which was to be timed,", "the textbook, which tells what the loss must be,"
+        raise SystemExit(f"vgfast: {timed if arguments.inspection else textbook} failed: {failed}") from None
+
+
+def _asked(arguments: argparse.Namespace) -> tuple[Any, ...]:
+    return tuple(getattr(arguments, name) for name in ("peers", "workloads", "threads", "rounds", "quick", "minutes"))
+
+
+def _steps(arguments: argparse.Namespace) -> None:
+    from vgfast import bench, bench_tables, plots
+    from vgfast.progress import Bar
+
+    settings = bench.settings(*_asked(arguments))
+    plots.check_folder(arguments.out)
+    so_far: dict[str, Any] = {}
+    steps, out = bench_tables.Steps(console()), arguments.out
+
+    def give() -> None:
+        deliver(
+            so_far,
+            lambda: bench_tables.show(so_far, steps),
+            arguments,
+            lambda: bench.save_picture(so_far, out),
+            "Time over vgfast's, by workload",
+        )
+
+    with given(so_far, give), Bar(console(stderr=True), bench.turns(settings), arguments.json) as bar:
+
+        def each(found: dict[str, Any]) -> None:
+            so_far.update(found, picture=None)
+            if not arguments.json:
+                with bar.aside():
+                    steps.show(found)
+
+        so_far.update(bench.measure(**settings, progress=bar.turn, each=each))
+
+
+def _inspection(arguments: argparse.Namespace) -> None:
+    from vgfast import bench_inspection
+    from vgfast.progress import Bar
+
+    settings = bench_inspection.settings(*_asked(arguments))
+    so_far: dict[str, Any] = {}
+
+    def give() -> None:
+        deliver(so_far, lambda: bench_inspection.show(so_far, console()), arguments)
+
+    with given(so_far, give), Bar(console(stderr=True), bench_inspection.turns(settings), arguments.json) as bar:
+        so_far.update(bench_inspection.measure(**settings, progress=bar.turn, each=so_far.update))

@@ -1,0 +1,131 @@
+"""What has been measured is given, whatever happens: not printed, not drawn or not finished, the rest is not lost."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import sys
+import tempfile
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from vgfast.cli import streams
+
+
+def need(command: str, modules: Sequence[str], extra: str) -> None:
+    """Import the modules, or end with what to install."""
+    from vgfast.history import PACKAGES
+
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            packages = [PACKAGES.get(name, name) for name in modules]
+            listed = " and ".join(part for part in (", ".join(packages[:-1]), packages[-1]) if part)
+            raise SystemExit(
+                f"vgfast: the {command} needs {error.name or module}, which is not installed; install "
+                f"{listed} with: pip install 'vgfast[{extra}]'"
+            ) from None
+
+
+def check_picture(folder: Path | None, command: str) -> None:
+    """Before the work is done, that its picture can be."""
+    if folder is not None:
+        need(f"picture of {command}", ("matplotlib",), "demo")
+        from vgfast import plots
+
+        plots.check_folder(folder)
+
+
+def deliver(
+    data: dict[str, Any],
+    show: Callable[[], Any],
+    arguments: argparse.Namespace,
+    save: Callable[[], Path] | None = None,
+    about: str = "The picture",
+) -> None:
+    """Print the numbers, as ``show`` does or as JSON, and save the picture, whose path becomes ``data["picture"]``.
+
+    Numbers that cannot be printed are written to a file; of what then is not as it was to be, OSError tells.
+    """
+    undrawn: BaseException | None = None
+    folder = getattr(arguments, "out", None) or Path()
+    if arguments.json and save is not None:
+        undrawn = _draw(data, save)
+    try:
+        print(json.dumps(data, indent=2, allow_nan=False)) if arguments.json else show()
+        sys.stdout.flush()
+    except Exception as error:
+        where = _keep(data, arguments.command, folder)
+        raise OSError(f"the numbers could not be printed ({_reason(error)}); {where}") from error
+    if not arguments.json and save is not None:
+        undrawn = _draw(data, save)
+        if undrawn is None:
+            print(f"{about}: {data['picture']}")
+    if isinstance(undrawn, Exception):
+        raise OSError(f"the picture could not be saved ({_reason(undrawn)}); the numbers are complete without it")
+    if undrawn is not None:
+        raise undrawn
+
+
+def _draw(data: dict[str, Any], save: Callable[[], Path]) -> BaseException | None:
+    """What kept it from being done; an interruption, too, must wait until the numbers are told."""
+    try:
+        data["picture"] = str(save())
+    except BaseException as error:
+        return error
+    return None
+
+
+def _keep(data: dict[str, Any], command: str, folder: Path) -> str:
+    """Where the numbers are now, in words."""
+    from vgfast.log import plain
+
+    for place in (folder, Path(tempfile.gettempdir())):
+        with suppress(OSError):
+            handle, path = tempfile.mkstemp(".json", f"vgfast-{command}-", place.resolve())
+            try:
+                with open(handle, "w") as file:
+                    json.dump(plain(data), file, indent=2)
+            except OSError:
+                os.unlink(path)
+                raise
+            return f"they are in {path}"
+    return "nor could they be written to a file"
+
+
+def _reason(error: BaseException) -> str:
+    """In one line."""
+    if isinstance(error, streams.Unprinted):
+        return str(error.strerror)
+    first = next(iter(str(error).splitlines()), "")
+    return first if isinstance(error, OSError) and first else f"{type(error).__name__}: {first}".rstrip(": ")
+
+
+@contextmanager
+def given(so_far: dict[str, Any], give: Callable[[], None]) -> Iterator[None]:
+    """What comes within fills ``so_far``, which is given at its end; and, where it fails or is interrupted after it has
+    found something, before that error goes on."""
+    try:
+        yield
+    except BaseException:
+        if so_far:
+            give()
+        raise
+    give()
+
+
+def list_titles(titles: dict[str, str], arguments: argparse.Namespace) -> None:
+    """A name and its title each, 80 columns wide."""
+    if arguments.json:
+        print(json.dumps(titles, indent=2))
+        return
+    widest = max(map(len, titles)) + 2
+    for name, title in titles.items():
+        print(*textwrap.wrap(f"{name:<{widest}}{title}", 80, subsequent_indent=" " * widest), sep="\n")
+    print(f"\nRun one with: vgfast {arguments.command} NAME")

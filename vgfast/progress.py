@@ -1,0 +1,44 @@
+"""A progress bar that steps aside for what is printed in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Bar:
+    """So many turns, and whose it is, on the console's last line; nothing where that is no terminal, or if ``silent``.
+
+    It is gone when it has ended, and no other stream is touched: rows that go to a file do not pass through it.
+    """
+
+    def __init__(self, console: Any, turns: int, silent: bool = False) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (BarColumn(bar_width=24), TimeElapsedColumn(), TextColumn("{task.description}"))
+        self._progress = Progress(
+            *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False
+        )
+        self._task = self._progress.add_task("", total=turns)
+        self._shown = console.is_interactive and not silent
+
+    def __enter__(self) -> Bar:
+        if self._shown:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            self._progress.stop()
+
+    def turn(self, description: str) -> None:
+        """One more has begun."""
+        self._progress.update(self._task, advance=1, description=description)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Within this context, the line is free."""
+        self.__exit__()
+        yield
+        self.__enter__()
