@@ -2,12 +2,21 @@
 
 import os
 import warnings
+from contextlib import suppress
 
 import numpy as np
 import pytest
 
 import vgfast as vg
 from vgfast import _core
+
+with suppress(ImportError):  # not where the wheel alone is tested
+    from hypothesis import HealthCheck, settings
+
+    # The same examples each time, however long one takes.
+    slow = [HealthCheck.too_slow]
+    settings.register_profile("same", derandomize=True, deadline=None, database=None, suppress_health_check=slow)
+    settings.load_profile("same")
 
 
 @pytest.fixture(params=_core.isas()[: _core.isas().index(_core.isa()) + 1])
@@ -73,8 +82,7 @@ def strict():
 
 @pytest.fixture(autouse=True)
 def threads_stay():
-    """As many threads as a test asks for, busy machine or not; and none changes their number for the next."""
-    _core.insist_on_threads(True)
+    """No test changes the number of threads for the next."""
     before = vg.get_num_threads()
     yield
     vg.set_num_threads(before)
@@ -89,3 +97,11 @@ def torch():
     torch.set_num_threads(1)
     yield torch
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def insistent():
+    """As many threads as a test asks for, even those that would not pay at present."""
+    _core.insist_on_threads(True)
+    yield
+    _core.insist_on_threads(False)

@@ -1,7 +1,13 @@
-/* sanitize.c - run every kernel at every size, and whole trainings, for the sanitizers to watch.
+/* sanitize.c - run every kernel around the edges of its tiles, and whole trainings, for the
+ * sanitizers to watch.
  *
  * Each array is allocated by itself at its exact length, so that one element too far is an error.
- * Argument: "kernels", "training" or "odd". Prints what it did. */
+ *
+ *     driver kernels | training | odd | stress [SECONDS]
+ *
+ * stress: some threads at once, each with nets of its own and one that all share; without SECONDS
+ * a few rounds of it. Prints what it did. */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,15 +15,25 @@
 #include "kernels.h"
 #include "threads.h"
 
-static size_t item;
-static vg_dtype dtype;
-static unsigned long long seed = 1;
+static _Thread_local vg_dtype dtype;
+static _Thread_local size_t item;
+static _Thread_local unsigned long long seed = 1;
+
+static void use_type(int type) {
+    dtype = (vg_dtype)type;
+    item = vg_item_size(dtype);
+}
+
+static unsigned long long drawn(void) {
+    seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+    return seed;
+}
+static size_t below(size_t n) { return (size_t)(drawn() >> 33) % n; }
 
 static void *reals(size_t n) {
     char *const p = malloc(n * item + (n == 0));
     for (size_t i = 0; i < n; i++) {
-        seed = seed * 6364136223846793005ull + 1442695040888963407ull;
-        const double x = (double)(seed >> 11) / 9007199254740992.0 - 0.5;
+        const double x = (double)(drawn() >> 11) / 9007199254740992.0 - 0.5;
         const float f = (float)x;
         memcpy(p + i * item, dtype == VG_F32 ? (const void *)&f : (const void *)&x, item);
     }
@@ -75,119 +91,269 @@ static long vectors(size_t n) {
     return 27;
 }
 
-static size_t below(size_t n) {
-    seed = seed * 6364136223846793005ull + 1442695040888963407ull;
-    return (size_t)(seed >> 33) % n;
+typedef struct {
+    size_t sizes[7], n_layers, batch;
+    vg_activation activation;
+    int n_threads;
+    double lr, clip_norm;
+    size_t inspect_every;
+    double seconds; /* after about which a run pauses */
+} setup;
+
+static vg_net net_of(const setup *s) {
+    vg_layer *layers = calloc(s->n_layers, sizeof *layers);
+    for (size_t l = 0; l < s->n_layers; l++) {
+        layers[l].n_in = s->sizes[l];
+        layers[l].n_out = s->sizes[l + 1];
+        layers[l].activation = l + 1 < s->n_layers ? s->activation : VG_IDENTITY;
+    }
+    vg_net net = {
+        .dtype = dtype, .loss = VG_CROSS_ENTROPY, .n_layers = s->n_layers, .layers = layers};
+    if (vg_net_lay_out(&net)) abort();
+    return net;
 }
 
-/* Two epochs of a net on twice a batch and three rows, and its predictions. */
-static long training(const size_t *sizes, size_t n_layers, vg_activation activation, size_t batch,
-                     int n_threads, double clip_norm, size_t inspect_every, double lr) {
-    const size_t rows = 2 * batch + 3, steps = (rows + batch - 1) / batch, n_out = sizes[n_layers];
-    vg_layer *layers = calloc(n_layers, sizeof *layers);
-    for (size_t l = 0; l < n_layers; l++) {
-        layers[l].n_in = sizes[l];
-        layers[l].n_out = sizes[l + 1];
-        layers[l].activation = l + 1 < n_layers ? activation : VG_IDENTITY;
+/* Of bits, by FNV-1a on words of 32; goes on from `so_far`. */
+static uint64_t digest(uint64_t so_far, const void *p, size_t bytes) {
+    const char *const from = p;
+    for (size_t i = 0; i < bytes; i += sizeof(uint32_t)) {
+        uint32_t word;
+        memcpy(&word, from + i, sizeof word);
+        so_far = (so_far ^ word) * 1099511628211u;
     }
-    vg_net net = {.dtype = dtype, .loss = VG_CROSS_ENTROPY, .n_layers = n_layers, .layers = layers};
+    return so_far;
+}
+
+static uint64_t predicted(const vg_net *net, const void *params, const void *x, size_t rows,
+                          int n_threads) {
+    const size_t n = rows * net->layers[net->n_layers - 1].n_out;
+    void *const z = reals(n), *const scratch = malloc(vg_forward_scratch(net, n_threads) * item);
+    vg_forward(net, params, x, rows, z, scratch, n_threads);
+    const uint64_t found = digest(0, z, n * item);
+    free(z), free(scratch);
+    return found;
+}
+
+/* Two epochs of a net on twice a batch and three rows, and its predictions: what comes out, which
+ * depends on neither threads nor pauses. */
+static uint64_t training(const setup *s) {
+    const size_t rows = 2 * s->batch + 3, steps = (rows + s->batch - 1) / s->batch;
+    const vg_net net = net_of(s);
     vg_workspace workspace;
-    if (vg_net_lay_out(&net) || vg_workspace_lay_out(&net, batch, n_threads, &workspace)) abort();
+    if (vg_workspace_lay_out(&net, s->batch, s->n_threads, &workspace)) abort();
     int32_t *labels = malloc(rows * sizeof *labels);
     int64_t *order = malloc(rows * sizeof *order);
     for (size_t i = 0; i < rows; i++) {
-        labels[i] = (int32_t)below(n_out);
+        labels[i] = (int32_t)below(s->sizes[s->n_layers]);
         order[i] = (int64_t)(rows - 1 - i);
     }
+    const size_t records = 2 * steps * s->n_layers;
     vg_run run = {
         .net = &net,
         .workspace = &workspace,
         .mode = VG_TRAIN,
-        .n_threads = n_threads,
-        .x = reals(rows * sizes[0]),
+        .n_threads = s->n_threads,
+        .x = reals(rows * s->sizes[0]),
         .labels = labels,
         .order = order,
         .n_rows = rows,
-        .batch_size = batch,
+        .batch_size = s->batch,
         .params = reals(net.n_params),
         .velocity = reals(net.n_params),
         .gradient = reals(net.n_params),
-        .memory = reals(workspace.n_elements),
+        .memory = malloc(workspace.n_elements * item),
         .notes = malloc(workspace.n_notes * sizeof(double)),
         .losses = malloc(steps * sizeof(double)),
         .correct = malloc(steps * sizeof(double)),
-        .sgd = {.lr = lr, .momentum = 0.9, .clip_norm = clip_norm, .clip_value = INFINITY},
-        .inspect_every = inspect_every,
-        .records = malloc(2 * steps * n_layers * sizeof(vg_record)),
-        .times = calloc((size_t)n_threads * (n_layers + 1) * VG_PHASES, sizeof(double)),
+        .sgd = {.lr = s->lr, .momentum = 0.9, .clip_norm = s->clip_norm, .clip_value = INFINITY},
+        .inspect_every = s->inspect_every,
+        .records = malloc(records * sizeof(vg_record)),
+        .times = calloc((size_t)s->n_threads * (s->n_layers + 1) * VG_PHASES, sizeof(double)),
         .unblocked = (int)below(2),
-        .exponents = calloc(2 * steps * n_layers * vg_exponent_bins(dtype), sizeof(uint32_t)),
+        .exponents = calloc(records * vg_exponent_bins(dtype), sizeof(uint32_t)),
+        .seconds = s->seconds,
     };
     for (size_t epoch = 0; epoch < 2; epoch++) {
         run.step = 0, run.n_steps = steps, run.steps_before = epoch * steps;
-        vg_train(&run);
+        do vg_train(&run);
+        while (run.status == VG_PAUSED);
     }
-    void *z = reals(rows * n_out), *scratch = reals(vg_forward_scratch(&net, n_threads));
-    vg_forward(&net, run.params, run.x, rows, z, scratch, n_threads);
+    uint64_t found = digest(0, run.params, net.n_params * item);
+    found = digest(found, run.exponents,
+                   run.n_records * s->n_layers * vg_exponent_bins(dtype) * sizeof(uint32_t));
+    found ^= predicted(&net, run.params, run.x, rows, s->n_threads);
     free((void *)(uintptr_t)run.x), free(run.params), free(run.velocity), free(run.gradient);
-    free(run.memory), free(run.notes), free(z), free(scratch), free(layers), free(labels);
-    free(order), free(run.losses), free(run.correct), free(run.records), free(run.times);
-    free(run.exponents);
-    return 1;
+    free(run.memory), free(run.notes), free(net.layers), free(labels), free(order);
+    free(run.losses), free(run.correct), free(run.records), free(run.times), free(run.exponents);
+    return found;
 }
 
 /* Every mode of the update, inspected or not, in one to four threads. */
 static long every_mode(void) {
-    static const size_t sizes[] = {13, 60, 51, 4};
     long calls = 0;
     for (int threads = 1; threads <= 4; threads++)
-        for (int mode = 0; mode < 12; mode++)
-            calls += training(sizes, 3, VG_TANH, 16, threads, mode & 1 ? 0.1 : INFINITY,
-                              (size_t)(mode / 2 % 3), mode < 6 ? 0.1 : 1e29);
+        for (int mode = 0; mode < 12; mode++, calls++) {
+            const setup s = {
+                .sizes = {13, 60, 51, 4},
+                .n_layers = 3,
+                .batch = 16,
+                .activation = VG_TANH,
+                .n_threads = threads,
+                .lr = mode < 6 ? 0.1 : 1e29,
+                .clip_norm = mode & 1 ? 0.1 : INFINITY,
+                .inspect_every = (size_t)(mode / 2 % 3),
+            };
+            training(&s);
+        }
     return calls;
 }
 
-/* Nets of one to six layers, widths 1 to 257, batches of 1 to 130. */
-static long odd_nets(int n) {
-    long calls = 0;
-    while (calls < n) {
-        size_t sizes[7];
-        const size_t n_layers = 1 + below(6);
-        for (size_t l = 0; l <= n_layers; l++) sizes[l] = 1 + below(257);
-        calls += training(sizes, n_layers, (vg_activation)below(5), 1 + below(130),
-                          1 + (int)below(3), below(2) ? 0.1 : INFINITY, below(3), 0.01);
+/* 1 to 2^powers, of each power of two as many. */
+static size_t any_size(size_t powers) { return 1 + below((size_t)1 << (1 + below(powers))); }
+
+/* A net of one to six layers, widths 1 to 256, and batches of 1 to 128. */
+static setup any_setup(void) {
+    setup s = {.n_layers = 1 + below(6), .batch = any_size(7), .lr = 0.01};
+    for (size_t l = 0; l <= s.n_layers; l++) s.sizes[l] = any_size(8);
+    s.activation = (vg_activation)below(5);
+    s.n_threads = 1 + (int)below(3);
+    s.clip_norm = below(2) ? 0.1 : INFINITY;
+    s.inspect_every = below(3);
+    return s;
+}
+
+static long odd_nets(void) {
+    enum { NETS = 40 };
+    for (int i = 0; i < NETS; i++) {
+        const setup s = any_setup();
+        training(&s);
     }
+    return NETS;
+}
+
+/* ---- at once --------------------------------------------------------------------------------- */
+
+/* What all threads read. */
+typedef struct {
+    vg_net net;
+    void *params, *x;
+    size_t rows;
+    uint64_t expected;
+} shared_net;
+
+enum { THREADS = 4, ROUNDS = 6, MOST_TASK_THREADS = 5 };
+
+typedef struct {
+    const shared_net *shared; /* one of each type */
+    unsigned long long seed;
+    double until; /* 0: so many ROUNDS */
+    long calls;
+} stress;
+
+static void must_be(uint64_t found, uint64_t expected, const char *what) {
+    if (found == expected) return;
+    fprintf(stderr, "%s: other bits at another time\n", what);
+    abort();
+}
+
+/* Train a net twice, with any number of threads and any pauses; predict by the shared one. */
+static void *stressed(void *argument) {
+    stress *const self = argument;
+    seed = self->seed;
+    for (int i = 0; self->until > 0 ? vg_seconds() < self->until : i < ROUNDS; i++) {
+        use_type(i % 2);
+        const shared_net *const shared = &self->shared[dtype];
+        setup s = any_setup();
+        uint64_t found[2];
+        const unsigned long long from = drawn();
+        for (unsigned t = 0; t < 2; t++) {
+            s.n_threads = 1 + (int)below(MOST_TASK_THREADS);
+            s.seconds = below(2) ? 1e-4 : 0;
+            const unsigned long long after = drawn();
+            seed = from;
+            found[t] = training(&s);
+            seed = after;
+            must_be(predicted(&shared->net, shared->params, shared->x, shared->rows,
+                              1 + (int)below(MOST_TASK_THREADS)),
+                    shared->expected, "predicting");
+        }
+        must_be(found[0], found[1], "training");
+        self->calls += 4;
+    }
+    return NULL;
+}
+
+static long all_at_once(double seconds) {
+    const setup s = {.sizes = {70, 90, 50, 10}, .n_layers = 3, .activation = VG_SIGMOID};
+    shared_net shared[2];
+    for (int type = 0; type < 2; type++) {
+        use_type(type);
+        shared_net *const of = &shared[type];
+        *of = (shared_net){.net = net_of(&s), .rows = 3 * VG_FORWARD_ROWS + 5};
+        of->params = reals(of->net.n_params);
+        of->x = reals(of->rows * s.sizes[0]);
+        of->expected = predicted(&of->net, of->params, of->x, of->rows, 1);
+    }
+    const double until = seconds > 0 ? vg_seconds() + seconds : 0;
+    stress each[THREADS];
+    pthread_t ids[THREADS];
+    for (int t = 0; t < THREADS; t++) {
+        each[t] = (stress){.shared = shared, .seed = drawn(), .until = until};
+        if (pthread_create(&ids[t], NULL, stressed, &each[t]) != 0) abort();
+    }
+    long calls = 0;
+    for (int t = 0; t < THREADS; t++) {
+        pthread_join(ids[t], NULL);
+        calls += each[t].calls;
+    }
+    for (int type = 0; type < 2; type++)
+        free(shared[type].net.layers), free(shared[type].params), free(shared[type].x);
     return calls;
 }
 
-/* Every size around the edges of the tiles, and some for which A or B is copied. */
-static long every_size(void) {
+/* ---- one kernel after another ---------------------------------------------------------------- */
+
+/* Near a multiple of `step`, or the least. */
+static int edge(size_t n, size_t step) {
+    return n == 1 || n % step <= 1 || n % step == step - 1;
+}
+
+/* Products around the edges of the tiles: each size of m, n and k up to two tiles and one more,
+ * with each edge of the two others; and some for which A or B is copied. */
+static long every_edge(void) {
     const vg_kernels *const kernels = vg_kernels_of(dtype);
-    const size_t m_most = 2 * kernels->tile_rows + 1, n_most = 2 * kernels->tile_cols + 1;
-    const size_t k_most = 2 * kernels->lanes + 1;
+    const size_t m_step = kernels->tile_rows, n_step = kernels->tile_cols, k_step = kernels->lanes;
     long calls = 0;
-    for (size_t m = 1; m <= m_most; m++)
-        for (size_t n = 1; n <= n_most; n++)
-            for (size_t k = 1; k <= k_most; k++)
+    for (size_t m = 1; m <= 2 * m_step + 1; m++)
+        for (size_t n = 1; n <= 2 * n_step + 1; n++)
+            for (size_t k = 1; k <= 2 * k_step + 1; k++) {
+                if (edge(m, m_step) + edge(n, k_step) + edge(k, k_step) < 2) continue;
                 calls += products(m, n, k, 0) + (m <= 2 ? products(m, n, k, 1) : 0);
-    for (size_t n = 1; n <= n_most; n++) calls += vectors(n);
-    return calls + products(4 * kernels->tile_rows, 700, 3, 0) + products(700, 700, 5, 0);
+            }
+    for (size_t n = 1; n <= 2 * n_step + 1; n++) calls += vectors(n);
+    return calls + products(4 * m_step, 700, 3, 0) + products(700, 700, 5, 0);
 }
 
 int main(int argc, char **argv) {
     const char *const what = argc > 1 ? argv[1] : "";
-    vg_team_insist(1);
+    const int stressing = strcmp(what, "stress") == 0;
     int n_isa = 0;
     while (vg_isa_available(n_isa)) n_isa++;
-    for (int i = 0; i < n_isa; i++)
-        for (int type = 0; type < 2; type++) {
-            vg_isa_use(vg_isa_available(i));
-            dtype = (vg_dtype)type;
-            item = vg_item_size(dtype);
-            const long calls = strcmp(what, "kernels") == 0 ? every_size()
-                               : strcmp(what, "odd") == 0   ? odd_nets(1 + 1000 / (2 * n_isa))
-                                                            : every_mode();
-            printf("%s %s: %ld calls\n", vg_isa_name(), dtype == VG_F32 ? "f32" : "f64", calls);
+    vg_team_insist(!stressing); /* as many threads as asked for; else as in use */
+    for (int i = 0; i < n_isa; i++) {
+        vg_isa_use(vg_isa_available(i));
+        if (stressing) {
+            const double seconds = argc > 2 ? atof(argv[2]) / n_isa : 0;
+            printf("%s, %d threads: %ld calls\n", vg_isa_name(), THREADS, all_at_once(seconds));
+            continue;
         }
+        for (int type = 0; type < 2; type++) {
+            use_type(type);
+            const long calls = strcmp(what, "kernels") == 0 ? every_edge()
+                               : strcmp(what, "odd") == 0   ? odd_nets()
+                                                            : every_mode();
+            printf("%s %s: %ld calls\n", vg_isa_name(), type == 0 ? "f32" : "f64", calls);
+        }
+    }
     return 0;
 }

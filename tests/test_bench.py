@@ -3,11 +3,14 @@
 import io
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -70,10 +73,10 @@ def test_bench_for_programs(tmp_path):
         assert found["loss"] == pytest.approx(tiny["textbook_loss"], rel=1e-6)
         for name in ("step", "step_call", "predict_call"):
             low, high = found[name]["quartiles"]
-            assert 0 < low <= found[name]["median"] <= high < 1
+            assert 0 < low <= found[name]["median"] <= high
             assert len(found[name]["rounds"]) == 3
     ours = tiny["peers"]["vgfast"]
-    assert 0 < ours["share_of_peak"]["median"] < 1
+    assert ours["share_of_peak"]["median"] > 0
     assert ours["inspection"]["median"] > 0
     assert tiny["ratio"] == tiny["peers"]["numpy"]["step"]["median"] / ours["step"]["median"]
 
@@ -114,11 +117,15 @@ class DiesLater(NumPy):
 
 class Hangs(NumPy):
     def prepare(self):
+        open(os.environ["HANGS"], "w").close()
         time.sleep(1000)
 
 class Idle(NumPy):
     def train(self, epochs):
-        time.sleep(1e-5)
+        pass
+
+    def time(self, epochs):
+        return {"seconds": 1e-9, "processors": 1.0}
 
 class Infinite(NumPy):
     def train(self, epochs):
@@ -126,10 +133,26 @@ class Infinite(NumPy):
 """
 
 
-def test_broken_peers_do_not_spoil_the_rest(tmp_path, monkeypatch):
+@pytest.fixture
+def patience(tmp_path, monkeypatch):
+    """It ends where a peer hangs, and not where it is only slow."""
+    mark = tmp_path / "hangs"
+    monkeypatch.setenv("HANGS", str(mark))
+
+    def wait(reading, writing, failing, limit):
+        while not mark.exists():
+            ready = select.select(reading, writing, failing, 0.05)
+            if ready[0]:
+                return ready
+        mark.unlink()
+        return [], [], []
+
+    monkeypatch.setattr(children, "select", SimpleNamespace(select=wait))
+
+
+def test_broken_peers_do_not_spoil_the_rest(tmp_path, monkeypatch, patience):
     (tmp_path / "broken.py").write_text(BROKEN)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(children, "LIMIT", 4.0)
     names = ("Raises", "Dies", "DiesLater", "Hangs", "Idle", "Infinite")
     for name in names:
         monkeypatch.setitem(peers.PEERS, name.lower(), peers.Entry(f"broken:{name}", "numpy", "numpy"))
@@ -140,7 +163,7 @@ def test_broken_peers_do_not_spoil_the_rest(tmp_path, monkeypatch):
     assert reasons["raises"] == ("failed", "RuntimeError: out of luck")
     assert reasons["dies"] == ("failed", "killed by SIGKILL")
     assert reasons["dieslater"] == ("failed", "ended with status 3: what a library says is no answer")
-    assert reasons["hangs"] == ("failed", "no answer within 4 seconds")
+    assert reasons["hangs"] == ("failed", "no answer within 300 seconds")
     assert reasons["idle"][0] == reasons["infinite"][0] == "disagrees"
     assert tiny["peers"]["infinite"]["loss"] is None
     assert tiny["peers"]["idle"]["step"]["median"] < tiny["peers"]["numpy"]["step"]["median"]
@@ -204,7 +227,6 @@ def test_what_inspection_costs(monkeypatch, capsys):
         assert len(found["step"]["rounds"]) == len(found["ratio"]["rounds"]) == 2
         pairs = zip(found["step"]["rounds"], data["vgfast"]["none"]["step"]["rounds"], strict=True)
         assert found["ratio"]["rounds"] == [ours / plain for ours, plain in pairs]
-    assert data["vgfast"]["histograms"]["ratio"]["median"] > 1  # 2.6, on so small a net
     assert data["cockpit"]["published"]["NormTest"]["ratio"] == 12.7
 
     assert cli.main(asked) == 0
@@ -236,7 +258,7 @@ def with_mark(mark):
 
 
 def wait_for(condition):
-    end = time.monotonic() + 5
+    end = time.monotonic() + 300  # of no matter to a test that passes
     while not condition() and time.monotonic() < end:
         time.sleep(0.05)
     assert condition()
@@ -262,10 +284,16 @@ def test_no_process_stays_behind(number, status, tmp_path):
         command, env={**os.environ, "MARK": str(tmp_path)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
 
-    wait_for(lambda: len(with_mark(mark)) > 1)
-    time.sleep(0.5)
+    def at_work():
+        for n in with_mark(mark):
+            with suppress(OSError):
+                if b"children.serve" in Path(f"/proc/{n}/cmdline").read_bytes():
+                    return True
+        return False
+
+    wait_for(at_work)
     process.send_signal(number)
-    assert process.wait(10) == status
+    assert process.wait(300) == status
     wait_for(lambda: not with_mark(mark))
     if number == signal.SIGINT:
         assert process.stderr.read().endswith("vgfast: interrupted\n")

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -48,9 +47,7 @@ def test_demo_for_people(shown):
 
 
 def test_demo_for_programs(tmp_path):
-    start = time.perf_counter()
     done = vgfast("demo", "--json", cwd=tmp_path)
-    assert time.perf_counter() - start < 30
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
     shallow, deep, cured = data["nets"]

@@ -1,13 +1,10 @@
-"""What the machine can do: beside a loop that somebody else has compiled, and kept until the machine starts again."""
+"""What the machine can do: what is told of it, and that it is kept until the machine starts again.
 
-import ctypes
+Whether the figures are right, benchmarks/bench_machine.py shows."""
+
 import json
 import os
-import shutil
-import subprocess
 import threading
-import time
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,107 +12,26 @@ import pytest
 import vgfast as vg
 from vgfast import _core, machine
 
-# A dozen chains of FMAs, unrolled by hand. The compiler's vectors, its contraction, nothing of ours.
-HAND_UNROLLED = """
-typedef REAL vec __attribute__((vector_size(BYTES)));
-double loop(long turns) {
-    const volatile REAL one = 1; /* so that no chain can be told to be another's */
-    const vec x = (vec){0} + (REAL)0.999, y = (vec){0} + (REAL)0.001;
-    vec a = x * one, b = a * one, c = b + one, d = c + one, e = d + one, f = e + one;
-    vec g = f + one, h = g + one, i = h + one, j = i + one, k = j + one, l = k + one;
-    b = b + y;
-    for (long n = 0; n < turns; n++) {
-        a = a * x + y; b = b * x + y; c = c * x + y; d = d * x + y; e = e * x + y; f = f * x + y;
-        g = g * x + y; h = h * x + y; i = i * x + y; j = j * x + y; k = k * x + y; l = l * x + y;
-    }
-    a = a + b + c + d + e + f + g + h + i + j + k + l;
-    return (double)a[0];
-}
-#include <time.h>
-double rate(long turns) {
-    struct timespec s, e;
-    volatile double sink = loop(turns / 4);
-    clock_gettime(CLOCK_MONOTONIC, &s);
-    sink = loop(turns);
-    clock_gettime(CLOCK_MONOTONIC, &e);
-    (void)sink;
-    return 24.0 * (BYTES / sizeof(REAL)) * turns / ((e.tv_sec - s.tv_sec) + 1e-9 * (e.tv_nsec - s.tv_nsec));
-}
-"""
-FLAGS = {"avx2": (32, ["-mavx2", "-mfma"]), "avx512": (64, ["-mavx512f", "-mfma"])}
-
-
-def hand_unrolled(folder, isa, real):
-    compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
-    if compiler is None or isa not in FLAGS:
-        pytest.skip("needs a C compiler, and an instruction set with vectors")
-    size, flags = FLAGS[isa]
-    (folder / "loop.c").write_text(HAND_UNROLLED)
-    library = folder / "loop.so"
-    command = [compiler, "-O2", "-ffp-contract=fast", "-shared", "-fPIC", *flags, f"-DREAL={real}", f"-DBYTES={size}"]
-    subprocess.run([*command, "-o", str(library), str(folder / "loop.c")], check=True)
-    rate = ctypes.CDLL(str(library)).rate
-    rate.restype, rate.argtypes = ctypes.c_double, [ctypes.c_long]
-    return rate
-
-
-@pytest.mark.parametrize(("dtype", "real"), [("float32", "float"), ("float64", "double")])
-def test_the_peak_is_that_of_a_loop_unrolled_by_hand(tmp_path, dtype, real):
-    rate = hand_unrolled(tmp_path, _core.isa(), real)
-    # The best of several, in turn: what else the machine has to do can only make either slower.
-    rounds = [(_core.fma_peak(1, dtype), rate(2_000_000)) for _ in range(15)]
-    ours, theirs = (max(rates) for rates in zip(*rounds, strict=True))
-    assert ours == pytest.approx(theirs, rel=0.1)
-
 
 @pytest.fixture(scope="module")
 def measured():
-    """Of some, the first that is quick: the machine may have other work."""
-    for _ in range(5):
-        found = machine.measure()
-        if found.seconds < 3:
-            break
-    return found
+    return machine.measure()
 
 
-def test_measured_in_three_seconds(measured):
-    assert measured.seconds < 3
-
-
-@pytest.mark.skipif(len(_core.isas()) == 1, reason="one number at a time does not come up to the nearest caches")
-def test_bandwidths_fall_from_level_to_level(measured):
-    # Where a cache takes writes as fast as the one before, the two differ by their noise.
-    for attempt in range(8):
-        levels = (machine.measure() if attempt else measured).levels
-        reads = [level.read[1].median for level in levels]
-        writes = [level.write[1].median for level in levels]
-        falls = all(a > b for a, b in pairwise(reads))
-        if falls and all(1.1 * a > b for a, b in pairwise(writes)) and writes[0] > 2 * writes[-1]:
-            break
-        assert attempt < 7, (reads, writes)
-
-
-def test_what_is_measured_makes_sense(measured):
-    isas = _core.isas()
-    assert list(measured.fma) == list(isas)
-    for isa in isas:
-        for dtype in _core.DTYPES:
-            for by in measured.fma[isa][dtype].values():
-                assert by.low <= by.median <= by.high
-    wide = measured.fma[isas[-1]]
-    if len(isas) > 1:
-        assert wide["float32"][1].median > 3 * measured.fma["scalar"]["float32"][1].median
-        assert wide["float32"][1].median > 1.5 * wide["float64"][1].median
-    assert measured.product["float32"][1].median < 1.1 * measured.fma[measured.isa]["float32"][1].median
+def test_everything_is_measured(measured):
+    isas, counts = list(_core.isas()), sorted({1, measured.threads})
+    assert measured.isa == _core.isa()
+    assert list(measured.fma) == isas
     assert [level.name for level in measured.levels][-1] == "memory"
-    latencies = [level.latency.median for level in measured.levels]
-    assert latencies[0] < 20e-9
-    assert latencies[-1] > 4 * latencies[0]
+    by_threads = [measured.fma[isa][dtype] for isa in isas for dtype in _core.DTYPES]
+    by_threads += [measured.product[dtype] for dtype in _core.DTYPES]
+    by_threads += [measured.functions[dtype][name] for dtype in _core.DTYPES for name in machine.FUNCTIONS]
+    by_threads += [of for level in measured.levels for of in (level.read, level.write)]
+    values = [of[n] for of in by_threads for n in counts] + [level.latency for level in measured.levels]
     if measured.threads > 1:
-        assert 0 < measured.meeting.median < 1e-3
-        # From another processor's caches, no more than from one's own.
-        assert 1e8 < measured.exchange.median < measured.levels[0].read[measured.threads].median
-        assert 0 < measured.waking.median < 1e-1
+        values += [measured.exchange, measured.meeting, measured.waking]
+    for value in values:
+        assert 0 < value.low <= value.median <= value.high < np.inf
 
 
 def test_lines_fit_and_say_what_is_there(measured):
@@ -130,13 +46,13 @@ def test_there_and_back(measured):
 
 
 def test_caches_that_cannot_be_read_are_measured(monkeypatch):
+    """By what loads take: here of a machine with two caches, of 32 KiB and 1 MiB."""
     monkeypatch.setattr(machine, "caches_of_system", lambda: [])
+    monkeypatch.setattr(machine, "ROUNDS", 1)
+    monkeypatch.setattr(_core, "latency", lambda memory, n: 1e-9 if n <= 32 << 10 else 5e-9 if n <= 1 << 20 else 80e-9)
     found = machine.measure()
     assert found.sizes_from == "measured"
-    sizes = [level.size for level in found.levels]
-    assert sizes[-1] is None
-    assert 1 <= len(sizes) - 1 <= 5
-    assert 8 << 10 <= sizes[0] <= 1 << 20
+    assert [level.size for level in found.levels] == [32 << 10, 1 << 20, None]
     assert any("told from the latencies" in line for line in machine.lines(found))
 
 
@@ -218,18 +134,18 @@ def test_what_is_not_complete_is_not_kept(monkeypatch, tmp_path, measured):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_team_that_another_call_has_is_told_of():
+def test_a_team_that_another_call_has_is_told_of(insistent):
     """By a sign, as the limits of one thread would else be taken for those of all."""
-    net = vg.MLP([512, 2048, 2048, 10], rng=0)
-    X, y = np.zeros((2048, 512), np.float32), np.zeros(2048, int)
+    net, stop = vg.MLP([256, 512, 512, 10], rng=0), threading.Event()
+    X, y = np.zeros((1024, 256), np.float32), np.zeros(1024, int)
     with vg.threads(2):
-        thread = threading.Thread(target=lambda: net.fit(X, y, epochs=2, batch_size=2048))  # steps of 0.3 s
+        training = {"epochs": 10**6, "batch_size": 1024, "callbacks": [lambda *_: stop.is_set()]}
+        thread = threading.Thread(target=lambda: net.fit(X, y, **training))
         thread.start()
-        rates = []
-        while thread.is_alive():
-            time.sleep(0.05)
-            rates.append(_core.fma_peak(2))
-        assert min(rates) < 0
+        while _core.fma_peak(2) > 0:  # sooner or later in the midst of a step
+            pass
+        stop.set()
+        thread.join()
         assert _core.fma_peak(2) > 0
         assert machine.exchange(2) > 0
         assert _core.meeting_seconds(2) > 0

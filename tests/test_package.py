@@ -1,4 +1,4 @@
-"""The package as it is installed: what importing costs and touches, what the binary holds, how it is built."""
+"""The package as it is installed: what importing needs and touches, what the binary holds, how it is built."""
 
 import importlib.metadata
 import os
@@ -42,17 +42,6 @@ def test_import_needs_numpy_only():
     tops = {name.split(".")[0] for name in python(code).split()}
     others = {top for top in tops if top not in standard and "cython" not in top}
     assert others - {"threadpoolctl"} == {"vgfast"}  # it makes itself known there, if it is installed
-
-
-def test_import_takes_less_than_ten_milliseconds_beyond_numpy(tmp_path):
-    """The least of several processes, as others slow them down; with bytecode cached as an installer leaves it."""
-    cached = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)}
-    code = (
-        "import time; t = time.perf_counter(); import numpy; t = time.perf_counter()\n"
-        "import vgfast; print(time.perf_counter() - t)"
-    )
-    python(code, **cached)
-    assert min(float(python(code, **cached)) for _ in range(9)) < 0.010
 
 
 @pytest.mark.parametrize("use", ["", "; n = vg.MLP([3, 4, 2]); n.fit(numpy.eye(3), [0, 1, 0], batch_size=2)"])
@@ -211,7 +200,9 @@ def test_sdist_to_wheel_to_tests(tmp_path):
     packages = run(interpreter, "-m", "pip", "list", "--format=freeze").stdout
     assert "scikit-learn" not in packages
     tests = [str(unpacked / "tests" / name) for name in ("test_errors.py", "test_kernels.py", "test_math.py")]
-    done = run(interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not sizes", *tests, cwd=tmp_path)
+    done = run(
+        interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not around_the_edges", *tests, cwd=tmp_path
+    )
     assert " passed" in done.stdout
     assert "failed" not in done.stdout
 

@@ -1,7 +1,5 @@
 """Pictures of histories and reports: what they show, and of nets whose records are odd."""
 
-import time
-
 import numpy as np
 import pytest
 from histories import made_up, spread
@@ -19,10 +17,8 @@ def drawn(figure):
 @pytest.mark.parametrize("size", [(1, 1), (3, 4), (10_000, 31), (3, 70)])
 def test_pictures_of_odd_histories(size, strict):
     pytest.importorskip("matplotlib")
-    start = time.perf_counter()
     figure = made_up(*size, every=3).plot()
     pixels = drawn(figure)
-    assert time.perf_counter() - start < 20  # about one second on an idle machine
     assert pixels.std() > 10
     colours = figure.axes[1].collections[0]
     assert colours.get_array().size <= 240 * size[1]
