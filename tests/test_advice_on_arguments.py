@@ -206,13 +206,12 @@ def test_a_net_that_another_thread_trains():
         training.set()
         enough.wait(60)
 
-    copied = net.copy()
     other = threading.Thread(target=net.fit, args=(X, Y, 1), kwargs={"callbacks": [wait]})
     other.start()
     assert training.wait(60)
-    with pytest.raises(RuntimeError, match=r"wait for that, or give each thread a net.copy\(\) of its own beforehand"):
+    with pytest.raises(RuntimeError, match=r"wait for that, or give each thread a net.copy\(\) of its own"):
         net.fit(X, Y)
-    copied.fit(X, Y)
+    net.copy().fit(X, Y)
     enough.set()
     other.join()
     net.fit(X, Y)

@@ -158,7 +158,7 @@ def test_cost(tmp_path):
         (["5", "2", "--batch", "0"], 1, "batch_size must be from 1"),
         (["5", "2", "--threads", "0"], 1, "the number of threads must be from 1"),
         (["5", "3", "2", "--activation", "rellu"], 1, "did you mean 'relu'"),
-        (["5", "2", "--dtype", "float16"], 1, "unknown dtype 'float16'"),
+        (["5", "2", "--dtype", "float16"], 1, "vgfast has no dtype 'float16'; there is float32, float64"),
         (["5", "2", "--out", "/proc/none/here"], 1, "/proc/none"),
     ],
 )

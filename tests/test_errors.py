@@ -60,7 +60,13 @@ BAD_FIT = {
     "callbacks not functions": (X, Y, {"callbacks": [5]}, TypeError, ["callbacks must hold functions, got 5"]),
     "progress": (X, Y, {"progress": True}, TypeError, ["progress must be a function", "got True"]),
     "validation": (X, Y, {"validation_data": X}, TypeError, ["pair (X, y)"]),
-    "validation columns": (X, Y, {"validation_data": (X[:, :2], Y)}, ValueError, ["4 columns", "got 2"]),
+    "validation columns": (
+        X,
+        Y,
+        {"validation_data": (X[:, :2], Y)},
+        ValueError,
+        ["validation_data[0] must have 4 columns", "got 2"],
+    ),
 }
 
 

@@ -250,6 +250,18 @@ def test_memory_for_a_long_training_is_taken_as_it_comes():
     assert history.gradients.tobytes() == twin.gradients.tobytes()
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "probabilities", "binary_cross_entropy", "mse"])
+def test_steps_of_one_size_share_their_memory(loss, monkeypatch):
+    """Also with a fresh optimizer each, and where y has to be checked anew."""
+    made, workspace = [], _core.Workspace
+    monkeypatch.setattr(_core, "Workspace", lambda *sizes: made.append(sizes) or workspace(*sizes))
+    net = vg.MLP([6, 10, 3], loss="cross_entropy" if loss == "probabilities" else loss, rng=0)
+    y = Y if loss == "cross_entropy" else np.eye(3, dtype=np.float32)[Y]
+    for _ in range(6):
+        net.step(X, y, vg.SGD(0.1, momentum=0.9))
+    assert len(made) <= 2
+
+
 # ---- what is not finite, and memory that there is not ---------------------------------------------------
 
 

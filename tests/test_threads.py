@@ -208,3 +208,27 @@ def test_threadpoolctl_reaches_the_team():
         assert vg.get_num_threads() == 3
         with threadpoolctl.threadpool_limits(1, user_api="blas"):
             assert vg.get_num_threads() == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_no_time_is_booked_for_threads_that_did_not_run(rng):
+    """After a fork there is one thread, whatever the run asks for."""
+    X, y = rng.random((1792, 64), dtype=np.float32), rng.integers(0, 10, 1792)
+    with vg.threads(2):
+        net = vg.MLP(SMALL, rng=0)
+        net.fit(X, y, epochs=1)
+        net.step(rng.normal(size=(512, 64)), y[:512])  # with a team, or the child would be free to make one
+        child = os.fork()
+        if child == 0:
+            try:
+                loop = Loop(net, X, y.astype(np.int32), 3000, 64, vg.SGD(), 0)
+                for epoch in range(3000):
+                    loop.train_epoch(epoch, None, None)
+                    one, two = loop.run.tried[:2]
+                    if one > 0 and epoch > 200:
+                        break
+                os._exit(7 if one > 0 and two == 0 else 1)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

@@ -123,7 +123,9 @@ def choice(name: str, value: Any, options: Sequence[str]) -> str:
     if meant not in options:
         import difflib  # costs a millisecond, and is needed only here
 
-        near = difflib.get_close_matches(value.lower(), options, 1, 0.75)  # one letter in four
+        near = [option for option in options if sorted(option) == sorted(value.lower())]  # letters exchanged
+        near += [option for option in options if len(value) > 2 and option.startswith(value.lower())]  # cut short
+        near += difflib.get_close_matches(value.lower(), options, 1, 0.75)  # one letter in four
         meant = near[0] if near else None
     hint = f"did you mean {meant!r}? " if meant else ""
     raise ValueError(f"unknown {name} {told(value)}; {hint}{there}")

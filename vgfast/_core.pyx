@@ -17,31 +17,28 @@ from libc.string cimport memset
 
 from vgfast cimport _csrc as c
 
-import os
-import threading
-
 import numpy as np
 
 cdef object ndarray = np.ndarray
 
 
-def in_order(**places):
+cdef tuple in_order(dict places):
     """The names, each at its place: where an enum or a struct of vgfast.h has it."""
     assert sorted(places.values()) == list(range(len(places))), places
     return tuple(sorted(places, key=places.get))
 
 
-ACTIVATIONS = in_order(
+ACTIVATIONS = in_order(dict(
     identity=c.VG_IDENTITY, sigmoid=c.VG_SIGMOID, tanh=c.VG_TANH, relu=c.VG_RELU, leaky_relu=c.VG_LEAKY_RELU
-)
-LOSSES = in_order(
+))
+LOSSES = in_order(dict(
     cross_entropy=c.VG_CROSS_ENTROPY, binary_cross_entropy=c.VG_BINARY_CROSS_ENTROPY, mse=c.VG_MSE
-)
-DTYPES = in_order(float32=c.VG_F32, float64=c.VG_F64)
-PHASES = in_order(
+))
+DTYPES = in_order(dict(float32=c.VG_F32, float64=c.VG_F64))
+PHASES = in_order(dict(
     forward=c.VG_FORWARD, activation=c.VG_ACTIVATION, loss=c.VG_LOSS, backward=c.VG_BACKWARD, update=c.VG_UPDATE,
     gather=c.VG_GATHER, meeting=c.VG_MEETING,
-)
+))
 DONE, PAUSED, WARY, NON_FINITE = c.VG_DONE, c.VG_PAUSED, c.VG_WARY, c.VG_NON_FINITE
 TRAIN, GRADIENT, INSPECT = c.VG_TRAIN, c.VG_GRADIENT, c.VG_INSPECT
 THREADS_MOST = c.VG_THREADS_MOST
@@ -50,7 +47,7 @@ HAS_THREADS = bool(c.vg_team_exists())
 
 # vg_record, field by field.
 cdef c.vg_record record
-QUANTITIES = in_order(
+QUANTITIES = in_order(dict(
     grad_norm=&record.grad_norm - <double *>&record,
     bias_grad_norm=&record.bias_grad_norm - <double *>&record,
     weight_norm=&record.weight_norm - <double *>&record,
@@ -70,7 +67,7 @@ QUANTITIES = in_order(
     max_abs=&record.max_abs - <double *>&record,
     sample_norm=&record.sample_norm - <double *>&record,
     noise_scale=&record.noise_scale - <double *>&record,
-)
+))
 assert sizeof(c.vg_record) == 8 * len(QUANTITIES)
 assert len(PHASES) == c.VG_PHASES
 
@@ -467,6 +464,11 @@ cdef class Run:
     def step(self):
         """The next step of this epoch."""
         return self.run.step
+
+    @property
+    def tried(self):
+        """For tests: the steps that the tuner has booked in this trial for 1, 2, 4, ... threads."""
+        return tuple(self.run.pace.steps)
 
     @property
     def steps_done(self):

@@ -38,6 +38,7 @@ cdef extern from "vgfast.h" nogil:
     ctypedef struct vg_pace:
         int n_threads
         double until
+        double steps[9]
 
     ctypedef struct vg_run:
         const vg_net *net

@@ -1,6 +1,10 @@
 # Who may use a net's parameters while a thread trains it.
 
 
+import os
+import threading
+
+cdef object Condition = threading.Condition
 cdef int n_forks = 0
 
 
@@ -11,6 +15,7 @@ def _count_fork():
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_count_fork)
+del os, threading, _count_fork
 
 
 cdef class TrainingLock:
@@ -30,7 +35,7 @@ cdef class TrainingLock:
 
     def __cinit__(self):
         self.waiting = []
-        self.changed = threading.Condition()
+        self.changed = Condition()
         self.forks = n_forks
 
     cdef void notice_fork(self):
@@ -40,7 +45,7 @@ cdef class TrainingLock:
         self.forks = n_forks
         self.writing = False
         self.waiting = []
-        self.changed = threading.Condition()
+        self.changed = Condition()
         if self.owner != PyThread_get_thread_ident():
             self.owner = self.depth = 0
 
