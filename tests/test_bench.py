@@ -241,7 +241,7 @@ def test_inspection_is_timed_on_one_net_without_peers(capsys):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
-def test_no_process_stays_behind(number, status, tmp_path):
+def test_no_process_stays_behind(number, status, tmp_path, ctrl_c):
     """Interrupted or killed, while the textbook is at work on big for some ten seconds."""
     mark = f"MARK={tmp_path}"
     command = [
