@@ -1,6 +1,7 @@
 """Fixtures, and the bounds that comparisons of floats are judged by."""
 
 import os
+import signal
 import warnings
 from contextlib import suppress
 
@@ -105,3 +106,11 @@ def insistent():
     _core.insist_on_threads(True)
     yield
     _core.insist_on_threads(False)
+
+
+@pytest.fixture
+def ctrl_c():
+    """It interrupts this process and those that it starts, even where the tests run in the background of a script."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -265,7 +265,7 @@ def wait_for(condition):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
-def test_no_process_stays_behind(number, status, tmp_path):
+def test_no_process_stays_behind(number, status, tmp_path, ctrl_c):
     """Interrupted or killed, while the textbook is at work on big for some ten seconds."""
     mark = f"MARK={tmp_path}".encode()
     command = [

@@ -88,6 +88,7 @@ def test_the_gil_is_free_during_steps(rng):
     net, gate, ran = vg.MLP([64, 128, 10], rng=0), threading.Lock(), threading.Event()
     loop = training.Loop(net, *net._batch(X, y), 1, 64, vg.SGD(0.01), 0)
     loop.use_optimizer()
+    loop.make_room(loop.total)
     other = threading.Thread(target=lambda: (gate.acquire(), ran.set()))
     before = sys.getswitchinterval()
     gate.acquire()
@@ -179,6 +180,7 @@ net = vg.MLP([128, 256, 128, 10], rng=0)
 with vg.threads(2):
     loop = training.Loop(net, *net._batch(X, y), 1, 512, vg.SGD(0.01), 0)
 loop.use_optimizer()
+loop.make_room(1)
 assert _core.pace(_core.Workspace(net._core, 512, 2), lambda n: 1.0, 1.0) is None  # steps so large are not tried out
 for turn in range(300):
     spent = np.zeros((2, len(net.sizes), len(_core.PHASES)))
@@ -222,7 +224,7 @@ def test_no_time_is_booked_for_threads_that_did_not_run(rng):
         child = os.fork()
         if child == 0:
             try:
-                loop = Loop(net, X, y.astype(np.int32), 3000, 64, vg.SGD(), 0)
+                loop = training.Loop(net, X, y.astype(np.int32), 3000, 64, vg.SGD(), 0)
                 for epoch in range(3000):
                     loop.train_epoch(epoch, None, None)
                     one, two = loop.run.tried[:2]

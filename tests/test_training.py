@@ -369,7 +369,7 @@ def test_numpys_true_stops_too(digits):
     assert len(history.epochs) == 1
 
 
-def test_ctrl_c_is_answered_and_leaves_a_whole_step(digits):
+def test_ctrl_c_is_answered_and_leaves_a_whole_step(digits, ctrl_c):
     """The parameters are those after the steps of which a callback was told, or one more; five times."""
     X, y = digits[0][:64], digits[1][:64]
     for _ in range(5):
@@ -396,7 +396,7 @@ def test_ctrl_c_is_answered_and_leaves_a_whole_step(digits):
         np.testing.assert_array_equal(again.params, net.params)
 
 
-def test_c_looks_up_within_an_epoch(rng):
+def test_c_looks_up_within_an_epoch(rng, ctrl_c):
     """Which is when Ctrl-C is answered: not only when all steps of the epoch are done."""
     X, y = rng.random((50_000, 64), dtype=np.float32), rng.integers(0, 10, 50_000)
     told = []

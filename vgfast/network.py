@@ -1,0 +1,252 @@
+"""What a net is made of: its description, its parameters and who may use them when; its copies and files."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any, BinaryIO, Self, TypeVar
+
+import numpy as np
+
+from vgfast import _check, _core
+from vgfast import init as init_module
+from vgfast.history import History
+from vgfast.init import Init
+from vgfast.pieces import Pieces
+from vgfast.sgd import SGD, Velocities
+from vgfast.training import Stepper
+
+_Result = TypeVar("_Result")
+
+
+class Network:
+    """The parameters of a dense network, in one vector, and all that is not mathematics. See ``vgfast.MLP``."""
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activation: str | Sequence[str] = "relu",
+        loss: str = "cross_entropy",
+        init: str | Init = "auto",
+        dtype: Any = "float32",
+        rng: Any = None,
+    ) -> None:
+        self._sizes = _check.sizes(sizes)
+        n_hidden = len(self._sizes) - 2
+        self._activations = _check.activations(activation, n_hidden, _core.ACTIVATIONS)
+        self._loss = _check.choice("loss", loss, _core.LOSSES)
+        _check.outputs(self._sizes[-1], self._loss)
+        self._dtype = _check.dtype(dtype, _core.DTYPES)
+        self._rng = _check.generator(rng)
+        rules = [init_module.of_layer(init, name) for name in (*self._activations, "identity")]
+        self._build()
+        with _core.standard_arithmetic():
+            for rule, weights, biases in zip(rules, self._weights, self._biases, strict=True):
+                rule.fill(weights, biases, self._rng)
+
+    def _build(self) -> None:
+        """The parameter vector, its views, and what C knows of the net."""
+        kinds = [_core.ACTIVATIONS.index(name) for name in (*self._activations, "identity")]
+        self._core = _core.Net(self._sizes, kinds, _core.LOSSES.index(self._loss), _core.DTYPES.index(self._dtype.name))
+        self._params = _core.aligned(self._core.n_params, self._dtype)
+        weights, biases = self._views(self._params)
+        self._lock = _core.TrainingLock()
+        self._weights = Pieces("weights", weights, self._lock.change)
+        self._biases = Pieces("biases", biases, self._lock.change)
+        self._velocities = Velocities()
+        self._history: History | None = None
+        self._stepper: Stepper | None = None
+        self._last_rows = 0  # of the last call of step
+
+    def _views(self, flat: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Weights and biases of each layer, as views of a vector that is ordered like ``params``."""
+        weights, biases = [], []
+        for l, (n_in, n_out) in enumerate(pairwise(self._sizes)):
+            w, b = self._core.weights[l], self._core.biases[l]
+            weights.append(flat[w:b].reshape(n_in, n_out))
+            biases.append(flat[b : b + n_out])
+        return weights, biases
+
+    # ---- what it is ------------------------------------------------------------------------------
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """(n_in, hidden..., n_out)."""
+        return self._sizes
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """One name a hidden layer."""
+        return self._activations
+
+    @property
+    def loss(self) -> str:
+        """The name of the loss."""
+        return self._loss
+
+    @property
+    def dtype(self) -> np.dtype:
+        """float32 or float64."""
+        return self._dtype
+
+    @property
+    def n_params(self) -> int:
+        """Weights and biases together."""
+        return self._params.size
+
+    @property
+    def params(self) -> np.ndarray:
+        """All parameters (n_params,): W1, b1, W2, b2, ... A live view; assignment copies in."""
+        return self._params
+
+    @params.setter
+    def params(self, value: Any) -> None:
+        self._lock.change(lambda: _check.assigned("params", value, self._params))
+
+    @property
+    def weights(self) -> Pieces:
+        """``weights[l-1]`` is W_l (n_in, n_out), a live view of ``params``; assignment copies in."""
+        return self._weights
+
+    @property
+    def biases(self) -> Pieces:
+        """``biases[l-1]`` is b_l (n_out,), a live view of ``params``; assignment copies in."""
+        return self._biases
+
+    @property
+    def history(self) -> History | None:
+        """The ``History`` of the last ``fit``, also of one that was interrupted, as far as it came; None before."""
+        return self._history
+
+    def __repr__(self) -> str:
+        kinds = self._activations[0] if len(set(self._activations)) == 1 else list(self._activations)
+        return f"MLP({list(self._sizes)}, {kinds!r}, loss={self._loss!r}, dtype='{self._dtype}')"
+
+    # ---- who may use it ---------------------------------------------------------------------------
+
+    @contextmanager
+    def _alone(self, purpose: str) -> Iterator[None]:
+        """Refuse to work on the parameters while another thread trains them, instead of waiting for it."""
+        self._lock.own(purpose)
+        try:
+            yield
+        finally:
+            self._lock.disown()
+
+    def _steadily(self, work: Callable[[Self], _Result]) -> _Result:
+        """work(net), which only reads: of this net or, where another thread trains it, of a copy of how it is between
+        two steps. In standard arithmetic."""
+        with _core.standard_arithmetic():
+            if not self._lock.is_anothers():
+                version = self._lock.version
+                try:
+                    result = work(self)
+                except Exception:
+                    if version == self._lock.version:
+                        raise
+                else:
+                    if version == self._lock.version:
+                        return result
+            return work(self._lock.between_steps(self._still))
+
+    def _still(self) -> Self:
+        """A copy to read, with its velocities."""
+        net = self._restore(self._description(), self._params.copy(), self._rng, self._more())
+        net._velocities = Velocities(self._velocities.copied())
+        return net
+
+    # ---- copies and files ------------------------------------------------------------------------
+
+    @classmethod
+    def _restore(
+        cls,
+        description: Sequence[Any],
+        params: np.ndarray,
+        rng: Any,
+        more: dict[str, Any],
+        velocities: Sequence[tuple[SGD, np.ndarray]] = (),
+    ) -> Self:
+        """A net of this class without its constructor, which may be another's."""
+        net = cls.__new__(cls)
+        vars(net).update(more)
+        net._sizes, net._activations, net._loss = description[:3]
+        net._dtype, net._rng = np.dtype(description[3]), _check.generator(rng)
+        net._build()
+        net._params[...] = params
+        net._velocities = Velocities(velocities)
+        return net
+
+    def _description(self) -> tuple[tuple[int, ...], tuple[str, ...], str, str]:
+        return self._sizes, self._activations, self._loss, self._dtype.name
+
+    def _more(self) -> dict[str, Any]:
+        """What a subclass, or its user, has added."""
+        return {name: value for name, value in vars(self).items() if name not in _OWN}
+
+    def __reduce__(self) -> Any:
+        return self._lock.between_steps(self._reduced)
+
+    def _reduced(self) -> Any:
+        velocities = self._velocities.copied()
+        return self._restore, (self._description(), self._params.copy(), self._rng, self._more(), velocities)
+
+    def _copied(self, more: dict[str, Any]) -> Self:
+        rng = copy.deepcopy(self._rng)
+        return self._lock.between_steps(lambda: self._restore(self._description(), self._params.copy(), rng, more))
+
+    def __copy__(self) -> Self:
+        return self._copied(self._more())
+
+    def copy(self) -> Self:
+        """A net with the same parameters that will shuffle alike, and shares nothing with this one; velocities,
+        which belong to optimizer and net, stay behind. (``copy.copy`` shares what a subclass has added, and
+        ``copy.deepcopy((net, optimizer))`` takes the velocity along.)"""
+        return self._copied(copy.deepcopy(self._more()))
+
+    def save(self, path: str | os.PathLike[str] | BinaryIO) -> None:
+        """Write a safetensors file, whole or not at all; a file that is replaced keeps its mode. Or write to a binary
+        file that is open.
+
+        The tensors are named and shaped as by ``torch.nn.Sequential`` of Linear layers with activations
+        between: ``0.weight`` (n_out, n_in), ``0.bias``, ``2.weight``, ... Errors: ``DivergenceError`` for parameters
+        that are not finite, before anything is written; OSError, the old file being as it was.
+        """
+        from vgfast import _files
+
+        still = self._lock.between_steps(self._still)
+        _files.save(path, still._description(), list(still._weights), list(still._biases))
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str] | BinaryIO,
+        rng: Any = None,
+        activation: str | Sequence[str] | None = None,
+        loss: str | None = None,
+    ) -> Self:
+        """The net that ``save`` wrote; ``rng`` as for a new net, for shuffling. A binary file that is open is read from
+        where it stands to its end.
+
+        activation, loss: those of a net whose file others wrote: ``torch.nn.Sequential``'s tensors, named and shaped as
+        ``save`` does it, in single, double or half precision, which becomes float32. A file of ``save`` tells them.
+        Of a subclass whose constructor sets more, that constructor does not run: set it afterwards.
+        Errors: ValueError if the file is damaged or is something else.
+
+        >>> import io, vgfast as vg
+        >>> net, file = vg.MLP([4, 8, 3], rng=0), io.BytesIO()
+        >>> net.save(file)
+        >>> vg.MLP.load(io.BytesIO(file.getvalue()))
+        MLP([4, 8, 3], 'relu', loss='cross_entropy', dtype='float32')
+        """
+        from vgfast import _files
+
+        description, params = _files.load(path, activation, loss)
+        return cls._restore(description, params, rng, {})
+
+
+# What a net is made of; all else in a subclass's __dict__ is copied as it is.
+_OWN = {"_sizes", "_activations", "_loss", "_dtype", "_rng", "_core", "_params", "_weights", "_biases"}
+_OWN |= {"_lock", "_velocities", "_history", "_stepper", "_last_rows"}
