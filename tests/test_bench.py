@@ -20,7 +20,9 @@ from vgfast import bench, bench_inspection, children, cli, peers, tuned
 
 
 def run(*arguments, path=None, **kwargs):
-    environment = {**os.environ, "COLUMNS": "80", **({"PYTHONPATH": str(path)} if path else {})}
+    environment = {**os.environ, "COLUMNS": "80"}
+    if path:
+        environment["PYTHONPATH"] = os.pathsep.join([str(path), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "vgfast", "bench", "--quick", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env=environment, **kwargs)
 
