@@ -1,27 +1,36 @@
 """The ladder: rungs that agree, and one that would not; what it prints and what it refuses."""
 
+import io
 import json
-import os
+from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
 from test_cli import vgfast
 
 import vgfast as vg
-from vgfast import _core, ladder, rungs
+from vgfast import _core, cli, ladder, rungs
 from vgfast.peers import LR, Problem
 
 SMALL = ["ladder", "--sizes", "12", "16", "8", "4", "--batch", "16"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def short_rounds():
+    """A hundredth of a second is enough for what is told of times here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ladder.measure, "__defaults__", (*ladder.measure.__defaults__[:-1], 0.01))
+        yield
+
+
 @pytest.fixture(scope="module")
-def climbed(tmp_path_factory):
+def climbed(tmp_path_factory, short_rounds):
     """What the command tells a program, and the folder of its picture."""
     pytest.importorskip("matplotlib")
     folder = tmp_path_factory.mktemp("ladder") / "not yet there"
-    done = vgfast(*SMALL, "--json", "--out", str(folder))
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout), folder
+    with redirect_stdout(io.StringIO()) as told:
+        assert cli.main([*SMALL, "--json", "--out", str(folder)]) == 0
+    return json.loads(told.getvalue()), folder
 
 
 def test_every_rung_that_there_is_agrees(climbed):
@@ -56,16 +65,17 @@ def test_each_rung_is_beside_the_last_and_the_first(climbed):
     assert len(seconds) >= 5
 
 
-def test_for_people():
-    done = vgfast(*SMALL, env={**os.environ, "VGFAST_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+def test_for_people(capsys):
+    with vg.threads(1):
+        assert cli.main(SMALL) == 0
+    told = capsys.readouterr().out
+    lines = told.splitlines()
     assert max(map(len, lines)) <= 80
     for rung in ladder.RUNGS:
         assert any(line.startswith(rung.name) for line in lines)
-        assert f"[{rung.file}]" in " ".join(done.stdout.split())
-    assert "not here: one thread is all that there is" in done.stdout
-    assert "the weights of all rungs agree" in " ".join(done.stdout.split())
+        assert f"[{rung.file}]" in " ".join(told.split())
+    assert "not here: one thread is all that there is" in told
+    assert "the weights of all rungs agree" in " ".join(told.split())
 
 
 def test_files_that_are_named_are_there():

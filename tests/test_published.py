@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast import datasets, early_stopping, published, telling
+from vgfast import cli, datasets, early_stopping, published, telling
 from vgfast.published import Row, d2l, glorot, he_depth, nielsen_depth, nielsen_speed, relu_width, selu, tanh_critical
 
 pytestmark = pytest.mark.slow  # trains nets, for some seconds in all
@@ -63,6 +63,19 @@ def test_the_table_fits_80_columns(name):
     assert sum("DOES NOT HOLD" in line for line in lines) == len(rows)
     for row in rows:
         assert any(row["what"] in line and row["published"] in line and row["ours"] in line for line in lines), row
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_told(name, monkeypatch, capsys):
+    """As the command does, of the same result."""
+    pytest.importorskip("rich")
+    monkeypatch.setattr(published, "run", lambda name, *_: result(name))
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.main(["reproduce", name, "--quick"]) == 0
+    told = capsys.readouterr().out
+    assert max(map(len, told.splitlines())) <= 80
+    assert "DOES NOT HOLD" not in told
+    assert "Published by" in told
 
 
 def test_from_memory_is_said():

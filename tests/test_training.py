@@ -61,7 +61,7 @@ def test_other_losses_like_the_textbook(loss, digits):
 
 @pytest.mark.parametrize("optimizer", [{"lr": 0.1}, EVERYTHING], ids=["plain", "everything"])
 def test_same_bits_whatever_the_threads_and_the_inspection(isa, dtype, optimizer, rng, insistent):
-    """A net that is large enough for seven threads to be used, 200 steps."""
+    """A net that is large enough for seven threads to be used, 100 steps."""
     X, y = rng.normal(size=(640, 150)), rng.integers(0, 10, 640)
     sizes, batch = [150, 170, 99, 10], 64
     assert vg.MLP(sizes, rng=0)._core.threads_for(batch, 7) == 7
@@ -70,9 +70,9 @@ def test_same_bits_whatever_the_threads_and_the_inspection(isa, dtype, optimizer
         net = vg.MLP(sizes, "tanh", dtype=dtype, rng=0)
         with vg.threads(threads):
             history = net.fit(
-                X, y, epochs=20, batch_size=batch, optimizer=vg.SGD(**optimizer), inspect_every=inspect_every
+                X, y, epochs=10, batch_size=batch, optimizer=vg.SGD(**optimizer), inspect_every=inspect_every
             )
-        assert len(history.loss) == 200
+        assert len(history.loss) == 100
         digests.add((digest(net), history.loss.tobytes()))
     assert len(digests) == 1
 
