@@ -127,8 +127,8 @@ class MLP(Network):
 
     def step(self, X: Any, y: Any, optimizer: SGD | None = None) -> float:
         """One step on this batch, all rows of X at once; returns the mean loss before the update."""
-        self._lock.own("trained")
         try:
+            self._lock.own("trained")
             optimizer = _PLAIN if optimizer is None else optimizer
             if self._stepper is not None:
                 loss = self._stepper.step(X, y, optimizer)

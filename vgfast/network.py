@@ -130,8 +130,8 @@ class Network:
     @contextmanager
     def _alone(self, purpose: str) -> Iterator[None]:
         """Refuse to work on the parameters while another thread trains them, instead of waiting for it."""
-        self._lock.own(purpose)
         try:
+            self._lock.own(purpose)
             yield
         finally:
             self._lock.disown()
