@@ -210,7 +210,7 @@ class MLP(Network):
         exponents: np.ndarray | None,
     ) -> GradientReport:
         flat = _core.aligned(self.n_params, self._dtype)
-        velocity = optimizer.velocity(self, lambda: _core.aligned(self.n_params, self._dtype))
+        velocity = optimizer.velocity_now(self, lambda: _core.aligned(self.n_params, self._dtype))
         if exponents is not None:
             exponents[...] = 0  # this may be the second attempt
         _, losses, records = self._one_batch(_core.INSPECT, x, t, optimizer, flat, velocity, exponents)
