@@ -51,7 +51,7 @@ def test_a_step_of_any_size_is_called(classes, kind, lr, activation):
     json.dumps(report.to_dict(), allow_nan=False)
     assert max(map(len, str(report).splitlines())) <= 80
     np.testing.assert_array_equal(net.params, before)
-    assert optimizer.settings() == vg.SGD(lr).settings()
+    assert repr(optimizer) == repr(vg.SGD(lr))
     assert (net.inspect(X, y, optimizer, try_remedies=False).judged, optimizer.lr) == (report.judged, lr)
 
 

@@ -4,6 +4,7 @@ import _thread
 import concurrent.futures
 import copy
 import pickle
+import sys
 import threading
 
 import numpy as np
@@ -64,10 +65,81 @@ def test_a_reset_velocity_does_not_come_back():
 
 def test_velocities_stay_behind_in_a_copy_and_are_dropped_with_their_optimizer():
     net, optimizer = pair()
-    assert net.copy()._velocities.kept() == []
-    assert len(net._velocities.kept()) == 1
+    assert net.copy()._velocities.living() == []
+    assert len(net._velocities.living()) == 1
     del optimizer
-    assert net._velocities.kept() == []
+    assert net._velocities.living() == []
+
+
+class Scheduled(vg.SGD):
+    """An optimizer with all that users hang on one: it can be neither pickled nor copied."""
+
+    def __init__(self, net):
+        super().__init__(lr=0.1, momentum=0.9)
+        self.schedule, self.lock, self.net = lambda epoch: 0.1 / (epoch + 1), threading.Lock(), net
+
+
+@pytest.mark.parametrize("kind", MLPS)
+@pytest.mark.parametrize("again", [lambda net: pickle.loads(pickle.dumps(net)), copy.deepcopy])
+def test_a_copy_of_a_net_takes_no_optimizer_along(kind, again):
+    net = kind([6, 10, 3], rng=0)
+    optimizer = Scheduled(net)
+    net.step(X, Y, optimizer)
+    np.testing.assert_array_equal(again(net).params, net.params)
+    assert again(net)._velocities.living() == []
+
+
+@pytest.mark.parametrize("kind", MLPS)
+def test_an_optimizer_that_knows_its_net_is_copied_with_it(kind):
+    net, optimizer = pair(kind)
+    optimizer.net = net
+    for again, other in (copy.deepcopy((net, optimizer)), pickle.loads(pickle.dumps((net, optimizer)))):
+        assert other.net is again
+        expected = net.copy()
+        velocity = net._velocities.living()[0]
+        np.testing.assert_array_equal(again._velocities.living()[0], velocity)
+        before = again.params.copy()
+        again.step(X, Y, other)
+        gradient = expected.gradients(X, Y).flat
+        np.testing.assert_allclose(again.params, before - 0.1 * (0.9 * velocity + gradient), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", MLPS)
+def test_copy_copy_of_an_optimizer_has_no_velocity_yet(kind):
+    net, optimizer = pair(kind)
+    fresh = net.copy()
+    net.step(X, Y, copy.copy(optimizer))
+    fresh.step(X, Y, vg.SGD(lr=0.1, momentum=0.9))
+    np.testing.assert_array_equal(net.params, fresh.params)
+
+
+def test_looking_at_a_net_leaves_it_without_a_velocity():
+    net, optimizer = vg.MLP([6, 10, 3], rng=0), vg.SGD(lr=0.1, momentum=0.9)
+    net.inspect(X, Y, optimizer)
+    assert net._velocities.living() == []
+
+
+def test_a_velocity_is_not_lost_when_another_thread_copies_the_net_as_it_is_made():
+    net, stop, interval, lost = vg.MLP([6, 10, 3], rng=0), threading.Event(), sys.getswitchinterval(), 0
+
+    def read():
+        while not stop.is_set():
+            pickle.dumps(net)
+
+    reader = threading.Thread(target=read)
+    sys.setswitchinterval(1e-6)
+    reader.start()
+    try:
+        for _ in range(2000):
+            optimizer = vg.SGD(lr=0.1, momentum=0.9)
+            net.step(X, Y, optimizer)
+            velocity = net._velocities.living()[-1]
+            lost += velocity is not optimizer.velocity(net, lambda: np.empty(net.n_params, np.float32))
+    finally:
+        stop.set()
+        sys.setswitchinterval(interval)
+        reader.join()
+    assert lost == 0
 
 
 @pytest.mark.parametrize("kind", MLPS)

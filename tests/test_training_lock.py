@@ -4,6 +4,7 @@ import copy
 import io
 import os
 import pickle
+import signal
 import sys
 import threading
 import time
@@ -197,6 +198,91 @@ def test_a_child_of_a_fork_is_not_held_up_by_a_thread_that_it_does_not_have():
             finally:
                 os._exit(1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_who_waits_for_a_step_is_not_left_waiting_by_ctrl_c(ctrl_c):
+    """It comes at the first Python code after the steps in C, which is where those who wait are thought of."""
+    net, x, y = vg.MLP([256, 1024, 1024, 10], rng=0), np.ones((512, 256), np.float32), np.zeros(512, np.int32)
+    stop, seen = threading.Event(), []
+
+    def read():
+        while not stop.is_set():
+            seen.append(net.copy())
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    for _ in range(4):
+        timer = threading.Timer(0.1, signal.raise_signal, [signal.SIGINT])
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            net.fit(x, y, 10**6, 512)
+        timer.join()
+        before = len(seen)
+        for _ in range(1000):
+            if len(seen) > before + 1:
+                break
+            time.sleep(0.01)
+        else:
+            pytest.fail("the reader waits for steps that nobody takes")
+    stop.set()
+    reader.join()
+
+
+def test_work_that_ctrl_c_ends_is_done_again_by_who_asked_for_it():
+    def work():
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        return "done"
+
+    lock, results = _core.TrainingLock(), []
+    readers = [threading.Thread(target=lambda: results.append(lock.between_steps(work)), daemon=True) for _ in range(3)]
+
+    def change():
+        for reader in readers:
+            reader.start()
+        time.sleep(0.2)  # in which they come to wait, as they do most often
+
+    with pytest.raises(KeyboardInterrupt):
+        lock.change(change)
+    for reader in readers:
+        reader.join(10)
+    assert results == ["done"] * 3
+    other = threading.Thread(target=lambda: results.append(lock.change(lambda: "changed")))
+    other.start()
+    other.join()
+    assert results[3:] == ["changed"]
+
+
+def test_ctrl_c_as_soon_as_a_net_is_owned_leaves_it_to_others():
+    class Interrupted(_core.TrainingLock):
+        def own(self, purpose):
+            super().own(purpose)
+            if threading.current_thread() is threading.main_thread():
+                raise KeyboardInterrupt
+
+    net = new_net()
+    net._lock = Interrupted()
+    for train in (net.fit, net.step):
+        with pytest.raises(KeyboardInterrupt):
+            train(X, Y)
+        losses = []
+        thread = threading.Thread(target=lambda losses=losses: losses.append(net.step(X, Y)))
+        thread.start()
+        thread.join()
+        assert len(losses) == 1
+
+
+def test_what_is_assigned_may_be_made_of_the_net_itself():
+    """Only when it is asked for: as an array that another library computes late."""
+
+    class Late:
+        def __array__(self, dtype=None, copy=None):
+            return net.copy().params * 2
+
+    net = vg.MLP([2, 3, 2], rng=0)
+    before = net.params.copy()
+    net.params = Late()
+    np.testing.assert_array_equal(net.params, 2 * before)
 
 
 def test_an_error_of_who_reads_is_theirs():

@@ -4,7 +4,7 @@
 import os
 import threading
 
-cdef object Condition = threading.Condition
+cdef object allocate_lock = threading.Lock
 cdef int n_forks = 0
 
 
@@ -30,12 +30,10 @@ cdef class TrainingLock:
     cdef unsigned long owner  # the thread, 0 if there is none
     cdef int depth, forks
     cdef bint writing
-    cdef list waiting  # (work, what came of it) of those who read
-    cdef object changed
+    cdef list waiting  # (work, what came of it, a lock that is released then) of those who read
 
     def __cinit__(self):
         self.waiting = []
-        self.changed = Condition()
         self.forks = n_forks
 
     cdef void notice_fork(self):
@@ -45,7 +43,6 @@ cdef class TrainingLock:
         self.forks = n_forks
         self.writing = False
         self.waiting = []
-        self.changed = Condition()
         if self.owner != PyThread_get_thread_ident():
             self.owner = self.depth = 0
 
@@ -61,6 +58,9 @@ cdef class TrainingLock:
         self.depth += 1
 
     def disown(self):
+        """End what ``own`` began; nothing if it had not come to that."""
+        if self.owner != PyThread_get_thread_ident():
+            return
         self.depth -= 1
         if self.depth == 0:
             self.owner = 0
@@ -81,17 +81,20 @@ cdef class TrainingLock:
         return 0
 
     cdef int serve(self) except -1:
-        """Do the work of those who wait: they would hardly come in time between two turns."""
-        with self.changed:
-            try:
-                while self.waiting:
-                    work, outcome = self.waiting.pop(0)
-                    try:
-                        outcome.append((work(), None))
-                    except Exception as error:
-                        outcome.append((None, error))
-            finally:
-                self.changed.notify_all()
+        """Do the work of those who wait: they would hardly come in time between two turns. Ctrl-C may end it anywhere
+        in Python code; then all who still wait try again."""
+        try:
+            while self.waiting:
+                work, outcome, waits = self.waiting.pop(0)
+                try:
+                    outcome.append((work(), None))
+                except Exception as error:
+                    outcome.append((None, error))
+                finally:
+                    waits.release()
+        finally:
+            while self.waiting:
+                self.waiting.pop(0)[2].release()
         return 0
 
     def change(self, work):
@@ -101,30 +104,31 @@ cdef class TrainingLock:
             self.begin_turn()
             return work()
         finally:
-            self.end_turn()
-            self.disown()
+            try:
+                self.end_turn()
+            finally:
+                self.disown()
 
     def between_steps(self, work):
         """work(), which changes nothing and is short, while no step is being taken."""
         cdef unsigned long long version
-        self.notice_fork()
-        if not self.writing:
-            version = self.version
-            result = work()
-            if version == self.version:
-                return result
-        outcome = []
-        with self.changed:
-            if self.writing:
-                self.waiting.append((work, outcome))
+        while True:
+            if not (self.writing and self.is_anothers()):  # who assigns may read meanwhile, as to make what it assigns
+                version = self.version
+                result = work()
+                if version == self.version:
+                    return result
+            outcome, waits = [], allocate_lock()
+            waits.acquire()
+            entry = (work, outcome, waits)
+            if self.writing and self.is_anothers():  # nothing lets another thread in from here to the next line
+                self.waiting.append(entry)
                 try:
-                    while self.writing and not outcome:
-                        self.changed.wait()
+                    waits.acquire()
                 finally:
-                    self.waiting = [entry for entry in self.waiting if entry[1] is not outcome]
-        if not outcome:
-            return self.between_steps(work)
-        result, error = outcome[0]
-        if error is not None:
-            raise error
-        return result
+                    self.waiting = [other for other in self.waiting if other is not entry]
+            if outcome:
+                result, error = outcome[0]
+                if error is not None:
+                    raise error
+                return result

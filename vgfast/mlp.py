@@ -127,8 +127,8 @@ class MLP(Network):
 
     def step(self, X: Any, y: Any, optimizer: SGD | None = None) -> float:
         """One step on this batch, all rows of X at once; returns the mean loss before the update."""
-        self._lock.own("trained")
         try:
+            self._lock.own("trained")
             optimizer = _PLAIN if optimizer is None else optimizer
             if self._stepper is not None:
                 loss = self._stepper.step(X, y, optimizer)
@@ -210,7 +210,7 @@ class MLP(Network):
         exponents: np.ndarray | None,
     ) -> GradientReport:
         flat = _core.aligned(self.n_params, self._dtype)
-        velocity = optimizer.velocity(self, lambda: _core.aligned(self.n_params, self._dtype))
+        velocity = optimizer.velocity_now(self, lambda: _core.aligned(self.n_params, self._dtype))
         if exponents is not None:
             exponents[...] = 0  # this may be the second attempt
         _, losses, records = self._one_batch(_core.INSPECT, x, t, optimizer, flat, velocity, exponents)

@@ -16,7 +16,7 @@ from vgfast import init as init_module
 from vgfast.history import History
 from vgfast.init import Init
 from vgfast.pieces import Pieces
-from vgfast.sgd import SGD, Velocities
+from vgfast.sgd import Velocities, _Tag
 from vgfast.training import Stepper
 
 _Result = TypeVar("_Result")
@@ -130,8 +130,8 @@ class Network:
     @contextmanager
     def _alone(self, purpose: str) -> Iterator[None]:
         """Refuse to work on the parameters while another thread trains them, instead of waiting for it."""
-        self._lock.own(purpose)
         try:
+            self._lock.own(purpose)
             yield
         finally:
             self._lock.disown()
@@ -167,7 +167,7 @@ class Network:
         params: np.ndarray,
         rng: Any,
         more: dict[str, Any],
-        velocities: Sequence[tuple[SGD, np.ndarray]] = (),
+        velocities: Sequence[tuple[_Tag, np.ndarray]] = (),
     ) -> Self:
         """A net of this class without its constructor, which may be another's."""
         net = cls.__new__(cls)

@@ -42,9 +42,9 @@ def twin(net: Any) -> Any:
 def with_velocity(optimizer: SGD, net: Any, other: Any) -> SGD:
     """A copy of the optimizer, with for `other` the velocity that it has for `net`."""
     result = copy.copy(optimizer)
-    for known, velocity in net._velocities.kept():
-        if known is optimizer and optimizer.momentum > 0:
-            other._velocities.of(result, lambda: np.empty(other.n_params, other.dtype))[...] = velocity
+    velocity = net._velocities.found(optimizer)
+    if velocity is not None and optimizer.momentum > 0:
+        other._velocities.of(result, lambda: np.empty(other.n_params, other.dtype))[...] = velocity
     return result
 
 

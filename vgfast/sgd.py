@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,7 +52,7 @@ class SGD:
         self.weight_decay = weight_decay
         self.clip_norm = clip_norm
         self.clip_value = clip_value
-        self._resets = 0
+        self._tag = _Tag()
         self.checked()
 
     def checked(self) -> tuple[float, float, bool, float, float, float]:
@@ -68,51 +69,80 @@ class SGD:
         return lr, momentum, bool(self.nesterov), decay, clips[0], clips[1]
 
     def settings(self) -> tuple[Any, ...]:
-        """All attributes, unchecked, and how often ``reset`` was called: equal while nothing has changed."""
-        return self.lr, self.momentum, self.nesterov, self.weight_decay, self.clip_norm, self.clip_value, self._resets
+        """All attributes, unchecked, and what ``reset`` renews: equal while nothing has changed."""
+        return self.lr, self.momentum, self.nesterov, self.weight_decay, self.clip_norm, self.clip_value, self._tag
 
     def velocity(self, net: Any, make: Callable[[], np.ndarray]) -> np.ndarray | None:
         """This net's velocity (n_params,), made when first asked for; None without momentum."""
         return None if self.momentum == 0 else net._velocities.of(self, make)
 
+    def velocity_now(self, net: Any, make: Callable[[], np.ndarray]) -> np.ndarray | None:
+        """As ``velocity``, to read only: where there is none yet, the zeros are not kept."""
+        if self.momentum == 0:
+            return None
+        velocity: np.ndarray | None = net._velocities.found(self)
+        return make() if velocity is None else velocity
+
     def reset(self) -> None:
         """Forget the velocities of all nets."""
-        self._resets += 1
+        self._tag = _Tag()
 
     def __repr__(self) -> str:
         names = ("lr", "momentum", "nesterov", "weight_decay", "clip_norm", "clip_value")
         return f"SGD({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
 
+class _Tag:
+    """What nets know an optimizer's velocities by. It is pickled and deep-copied with either of the two, so they find
+    each other again if they are copied together, while a copy of a net holds nothing of an optimizer but this."""
+
+
+class _Kept(NamedTuple):
+    """A velocity, and whose it is. Weakly, so that it can be dropped with the optimizer."""
+
+    tag: weakref.ref[_Tag]
+    optimizer: weakref.ref[SGD] | None  # None in a copy, until it is asked for by its tag
+    velocity: np.ndarray
+
+    @property
+    def lives(self) -> bool:
+        return self.tag() is not None and (self.optimizer is None or self.optimizer() is not None)
+
+    def belongs_to(self, optimizer: SGD) -> bool:
+        """By identity, whatever it says that it is equal to; ``copy.copy`` of it has the tag too."""
+        return self.tag() is optimizer._tag and (self.optimizer is None or self.optimizer() is optimizer)
+
+
 class Velocities:
-    """The velocities of one net, by optimizer; by the object itself, whatever it says that it is equal to.
+    """The velocities of one net, by optimizer. They are held by the net."""
 
-    They are held by the net, and hold no optimizer, so that each of the two can be dropped or copied without the other.
-    """
+    def __init__(self, copied: Iterable[tuple[_Tag, np.ndarray]] = ()) -> None:
+        self._changing = threading.Lock()
+        self._kept = [_Kept(weakref.ref(tag), None, velocity) for tag, velocity in copied]
 
-    def __init__(self, kept: Iterable[tuple[SGD, np.ndarray]] = ()) -> None:
-        self._kept = [(weakref.ref(optimizer), optimizer._resets, velocity) for optimizer, velocity in kept]
+    def living(self) -> list[np.ndarray]:
+        """Those of optimizers that still live and were not reset."""
+        return [one.velocity for one in self._kept if one.lives]
 
-    def kept(self) -> list[tuple[SGD, np.ndarray]]:
-        """Those of optimizers that still live and were not reset; the others are forgotten."""
-        entries = [(optimizer(), resets, velocity) for optimizer, resets, velocity in self._kept]
-        kept = [(one, velocity) for one, resets, velocity in entries if one is not None and one._resets == resets]
-        self._kept = [(weakref.ref(one), one._resets, velocity) for one, velocity in kept]
-        return kept
+    def found(self, optimizer: SGD) -> np.ndarray | None:
+        """The optimizer's velocity; None if there is none yet."""
+        return next((one.velocity for one in self._kept if one.belongs_to(optimizer)), None)
 
     def of(self, optimizer: SGD, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """The optimizer's velocity, of zeros if there is none yet."""
-        for other, velocity in self.kept():
-            if other is optimizer:
-                return velocity
-        velocity = make()
-        velocity[...] = 0
-        self._kept.append((weakref.ref(optimizer), optimizer._resets, velocity))
+        """The optimizer's velocity, of zeros if there is none yet. Those that cannot be asked for are forgotten."""
+        with self._changing:
+            velocity = self.found(optimizer)
+            if velocity is None:
+                velocity = make()
+                velocity[...] = 0
+            others = [one for one in self._kept if one.lives and not one.belongs_to(optimizer)]
+            self._kept = [*others, _Kept(weakref.ref(optimizer._tag), weakref.ref(optimizer), velocity)]
         return velocity
 
-    def copied(self) -> list[tuple[SGD, np.ndarray]]:
-        """``kept``, the velocities being copies."""
-        return [(optimizer, velocity.copy()) for optimizer, velocity in self.kept()]
+    def copied(self) -> list[tuple[_Tag, np.ndarray]]:
+        """Copies of ``living``, each with its optimizer's tag."""
+        entries = [(one.tag(), one.velocity) for one in self._kept if one.lives]
+        return [(tag, velocity.copy()) for tag, velocity in entries if tag is not None]
 
 
 def checked_optimizer(optimizer: Any, dtype: np.dtype) -> SGD:
