@@ -72,8 +72,9 @@ def read(name: str, value: Any) -> np.ndarray:
         )
     try:
         array = _frame(value) if hasattr(value, "iloc") and hasattr(value, "columns") else np.asarray(value)
-        # NumPy makes texts of the numbers that stand beside one; which was given as a text is to be told.
-        return np.asarray(value, dtype=object) if array.dtype.kind in _TEXT and isinstance(value, list | tuple) else array
+        if array.dtype.kind in _TEXT and isinstance(value, list | tuple):
+            return np.asarray(value, dtype=object)  # as given: NumPy makes texts of the numbers beside a text
+        return array
     except ValueError as error:
         ragged = _ragged(value) or f": {str(error).splitlines()[0]}"
         raise ValueError(f"{name} must be a rectangular array of numbers{ragged}") from None
