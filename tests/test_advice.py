@@ -72,9 +72,10 @@ OF_X = {
     "complex": (X + 0j, "np.real(X)", {}),
     "complex, absolute": (X + 1j, "np.abs(X)", {}),
     "texts of numbers": (X.astype(str), "np.asarray(X, dtype=float)", {}),
+    "texts of numbers beside numbers": ([[1, "2", True]] * 20, "np.asarray(X, dtype=float)", {}),
     "bytes of numbers": (X.astype("S"), "np.asarray(X, dtype=float)", {}),
     "texts of numbers in a frame": (FRAME.astype({"age": str}), "np.asarray(X, dtype=float)", {}),
-    "records": (RECORDS, "np.lib.recfunctions.structured_to_unstructured(X)", {}),
+    "records": (RECORDS, "np.array(X.tolist())", {}),
     "arrays in an array": (pd.Series(list(X)), "np.stack(X)", {}),
     "lists in an array": (pd.Series(X.tolist()).to_numpy(), "np.stack(X)", {}),
     "dicts": (FRAME.to_dict("records"), "pd.DataFrame(X)", {}),
@@ -132,8 +133,6 @@ def evaluated(expression, **names):
 
 @pytest.mark.parametrize("case", OF_X)
 def test_advice_on_X(case):
-    import numpy.lib.recfunctions  # noqa: F401
-
     given, advice, more = OF_X[case]
     y = more.get("y", Y)
     sizes = {"sizes": [3, 4, 3]}
@@ -167,6 +166,12 @@ OF_Y = {
         {},
         {},
     ),
+    "texts and numbers in a list": (
+        ["a", 1, 2, "b", 1] * 4,
+        "classes, y = np.unique(np.asarray(y, dtype=str), return_inverse=True)",
+        {},
+        {"sizes": [3, 4]},
+    ),
     "texts and numbers": (
         pd.Series(["a", 1, 2, "b", 1] * 4),
         "classes, y = np.unique(np.asarray(y, dtype=str), return_inverse=True)",
@@ -180,6 +185,8 @@ OF_Y = {
     "a column of a frame": (pd.DataFrame({"y": Y}), "np.ravel(y)", {}, {}),
     "a column in lists": (Y[:, None].tolist(), "np.ravel(y)", {}, {}),
     "a column, matrix": (torch.tensor(Y)[:, None], "np.ravel(y)", {}, {}),
+    "an iterator": (iter(Y), "list(y)", {}, {}),
+    "records": (np.array([*map(tuple, P)], [(name, float) for name in "abc"]), "np.array(y.tolist())", {}, {}),
     "whole floats": (Y.astype(float), "np.asarray(y, dtype=int)", {}, {}),
     "whole floats in a list": (Y.astype(float).tolist(), "np.asarray(y, dtype=int)", {}, {}),
     "whole floats in a tensor": (torch.tensor(Y.astype(float)), "np.asarray(y, dtype=int)", {}, {}),

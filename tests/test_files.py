@@ -1,5 +1,6 @@
 """Model files: open ones, nets that are not saved, files that were altered."""
 
+import gzip
 import io
 import json
 import os
@@ -76,6 +77,8 @@ def test_a_file_in_text_mode(net, path):
             assert "binary file open for writing" in told(TypeError, net.save, file)
     with open(path, encoding="latin1") as text:
         assert told(TypeError, vg.MLP.load, text) == "a file must give bytes, got str; open it with mode 'rb'"
+    with open(path, encoding="ascii") as text:
+        assert told(TypeError, vg.MLP.load, text) == "a file must give bytes, got str; open it with mode 'rb'"
     with open(path, "ab") as file:
         assert "must be open for reading" in told(TypeError, vg.MLP.load, file)
     assert path.read_bytes() == before
@@ -83,6 +86,32 @@ def test_a_file_in_text_mode(net, path):
         net.save(file)
     with open(path, "rb") as file:
         the_same(net, vg.MLP.load(file))
+
+
+def test_a_file_that_is_closed_or_at_its_end(net, path):
+    with open(path, "wb") as file:
+        net.save(file)
+    for call in (net.save, vg.MLP.load):
+        assert "is closed; open it again to " in told(ValueError, call, file)
+    with open(path, "rb") as file:
+        vg.MLP.load(file)
+        assert f"{path} is at its end" in told(ValueError, vg.MLP.load, file)
+    buffer = io.BytesIO()
+    net.save(buffer)
+    assert told(ValueError, vg.MLP.load, buffer).endswith("go to where the net begins, as with seek(0)")
+    buffer.seek(0)  # as was told
+    the_same(net, vg.MLP.load(buffer))
+    assert "it is empty" in told(ValueError, vg.MLP.load, io.BytesIO())
+
+
+def test_an_open_file_of_what_is_packed_and_damaged(net):
+    packed = io.BytesIO()
+    with gzip.open(packed, "wb") as file:
+        net.save(file)
+    contents = packed.getvalue()
+    for damaged in (contents[:-30], contents[:40] + b"\xff" * 40 + contents[80:]):
+        with gzip.open(io.BytesIO(damaged)) as file:
+            assert "packed in it cannot be read" in told(ValueError, vg.MLP.load, file)
 
 
 def test_what_is_neither_path_nor_file(net, path):

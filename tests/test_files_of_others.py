@@ -74,6 +74,14 @@ def test_a_file_of_another_kind_is_named_for_what_it_is(case, path):
     assert told(ValueError, vg.MLP.load, path) == f"{path} is {what}, not a safetensors file; {how}"
 
 
+@pytest.mark.parametrize("contents", [b"GGUF" + bytes(60), pickle.dumps([1.5], 0), b"%PDF-1.7 and more of it"])
+def test_a_file_of_a_kind_that_is_not_known_is_none_of_safetensors(contents, path):
+    path.write_bytes(contents)
+    text = told(ValueError, vg.MLP.load, path)
+    assert text.startswith(f"{path} is not a whole model file: it does not begin as a safetensors file does")
+    assert str(int.from_bytes(contents[:8], "little")) not in text
+
+
 def test_arrays_of_a_file_of_another_kind_are_got_at_as_was_told(net, path):
     np.savez(path, *net.weights, *net.biases)
     path = path.with_suffix(".safetensors.npz")

@@ -237,12 +237,25 @@ def test_a_missing_value_of_a_nullable_column_is_named(kind):
 
 def test_columns_that_are_no_numbers_are_named():
     frame = pd.DataFrame(X, columns=["size", "age", "income"])
-    for column in (["a", "b"] * 10, pd.Categorical([0, 1] * 10), pd.date_range("2020", periods=20)):
+    for column in (["a", "b"] * 10, pd.Categorical([0, 1] * 10), pd.date_range("2020", periods=20), [1 + 2j] * 20):
         assert "column 'age'" in refusal(frame.assign(age=column), Y)
     assert "column 1" in refusal(frame.assign(age="a").set_axis(range(3), axis=1), Y)
     assert "column 'age'" in refusal(frame.assign(age=[datetime.date(2020, 1, 1)] * 20), Y)
     mixed = [[1, 2, 3.0]] * 19 + [[1, "ten", 3.0]]
     assert "'ten' in row 19, column 1" in refusal(mixed, Y)
+    assert "'a' in row 0, column 1" in refusal([[True, "a", 3.0]] * 20, Y)
+    assert "'a'" in refusal(X, [0, "a", 1, 2] * 5)
+    assert refusal(frame[[]], Y).endswith("got 0 (shape (20, 0))")
+
+
+def test_what_is_not_as_long_as_the_rest_is_named():
+    for rows, words in (
+        ([[1, 2, 3]] * 19 + [[1]], "row 0 has 3 entries, and row 19 has 1 entry; make the rows equally long"),
+        ([[1, 2, [3]]] * 20, "row 0, column 0 has one number, and row 0, column 2 has 1 entry; make the entries"),
+        ([[1, 2, 3]] * 19 + [[1, [2], 3]], "and row 19, column 1 has 1 entry; make the entries equally long"),
+        ([[[1], [2], [3]]] * 19 + [[[1], [[2]], [3]]], "make what is within its entries equally long"),
+    ):
+        assert words in refusal(rows, Y)
 
 
 def test_buffers_lists_of_arrays_and_tensors_are_arrays():

@@ -241,6 +241,26 @@ def test_a_part_file_taken_for_one_that_was_left_is_begun_again(net, path, monke
     the_same(net, vg.MLP.load(path))
 
 
+def test_a_part_file_that_another_saver_locks_first_is_begun_again(net, path, monkeypatch):
+    """That one removes it at any time from then on: here at the last moment."""
+    lock, replace, taken = fcntl.flock, os.replace, []
+
+    def too_late(handle, how):
+        monkeypatch.setattr(fcntl, "flock", lock)
+        taken.extend(parts(path.parent))
+        raise BlockingIOError(errno.EWOULDBLOCK, "locked")
+
+    def after_that(part, target):
+        (path.parent / taken[0]).unlink()
+        replace(part, target)
+
+    monkeypatch.setattr(fcntl, "flock", too_late)
+    monkeypatch.setattr(os, "replace", after_that)
+    net.save(path)
+    the_same(net, vg.MLP.load(path))
+    assert parts(path.parent) == []
+
+
 def test_two_that_save_at_once(net, path):
     def save_often():
         for _ in range(40):

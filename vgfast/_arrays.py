@@ -12,6 +12,8 @@ import numpy as np
 _MISSING = {"NoneType": "None", "NAType": "pd.NA", "NaTType": "pd.NaT"}
 _TEXT = "UST"  # kinds of dtypes: str, bytes, and NumPy 2's StringDType
 
+_NOT_IN_ORDER = str | bytes | dict | set | frozenset
+
 _DATES = "for example by ({0} - {0}.min()) / np.timedelta64(1, 'D')"
 
 
@@ -69,9 +71,13 @@ def read(name: str, value: Any) -> np.ndarray:
             f"{name}.filled(0), or drop their rows"
         )
     try:
-        return _frame(value) if hasattr(value, "iloc") and hasattr(value, "columns") else np.asarray(value)
+        array = _frame(value) if hasattr(value, "iloc") and hasattr(value, "columns") else np.asarray(value)
+        if array.dtype.kind in _TEXT and isinstance(value, list | tuple):
+            return np.asarray(value, dtype=object)  # as given: NumPy makes texts of the numbers beside a text
+        return array
     except ValueError as error:
-        raise ValueError(f"{name} must be a rectangular array of numbers{_ragged(value) or f': {error}'}") from None
+        ragged = _ragged(value) or f": {str(error).splitlines()[0]}"
+        raise ValueError(f"{name} must be a rectangular array of numbers{ragged}") from None
     except (TypeError, RuntimeError) as error:
         why = _tensor(name, value) or f"an array of numbers, got {type(value).__name__}: {str(error).splitlines()[0]}"
         raise TypeError(f"{name} must be {why}") from None
@@ -81,24 +87,33 @@ def _frame(frame: Any) -> np.ndarray:
     """A pandas DataFrame. Where bools or nullable numbers stand beside floats, it would make a Python object of each
     entry; here its columns are joined as numbers."""
     dtypes = set(frame.dtypes)
-    if len(dtypes) == 1 and all(isinstance(dtype, np.dtype) for dtype in dtypes):
+    if len(dtypes) < 2 and all(isinstance(dtype, np.dtype) for dtype in dtypes):
         return np.asarray(frame)
     columns = [np.asarray(frame.iloc[:, i]) for i in range(frame.shape[1])]
-    if columns and all(column.dtype.kind in "fiub" for column in columns):
+    if all(column.dtype.kind in "fiub" for column in columns):
         return np.stack(columns, axis=1)
-    return np.asarray(frame, dtype=object)
+    return np.stack([np.asarray(frame.iloc[:, i], dtype=object) for i in range(frame.shape[1])], axis=1)
 
 
 def _ragged(rows: Any) -> str:
-    """Which row is not as long as the first."""
-    lengths = [len(row) if hasattr(row, "__len__") else None for row in rows] if isinstance(rows, list | tuple) else []
-    for i, length in enumerate(lengths):
-        if length != lengths[0]:
-            first, other = (
-                "one number" if n is None else f"{n} entr{'y' if n == 1 else 'ies'}" for n in (lengths[0], length)
-            )
-            return f": row 0 has {first}, and row {i} has {other}; make the rows equally long"
-    return ""
+    """Which row is not as long as the first, or which entry of a row not as long as the first entry of all."""
+    if not isinstance(rows, list | tuple):
+        return ""
+    places = {f"row {i}": row for i, row in enumerate(rows)}
+    for what in ("rows", "entries"):
+        lengths = {where: len(it) if hasattr(it, "__len__") else None for where, it in places.items()}
+        start = next(iter(lengths))
+        for where, length in lengths.items():
+            if length != lengths[start]:
+                first, other = (
+                    "one number" if n is None else f"{n} entr{'y' if n == 1 else 'ies'}"
+                    for n in (lengths[start], length)
+                )
+                return f": {start} has {first}, and {where} has {other}; make the {what} equally long"
+        if not lengths[start]:
+            break
+        places = {f"{where}, column {j}": it for where, row in places.items() for j, it in enumerate(row)}
+    return "; make what is within its entries equally long"
 
 
 def _tensor(name: str, value: Any) -> str:
@@ -129,8 +144,7 @@ def real_numbers(name: str, array: np.ndarray, given: Any) -> np.ndarray:
     if kind in "fiub":
         return array
     if array.ndim == 0:
-        hint = f"; use list({name})" if hasattr(given, "__iter__") and not isinstance(given, str | bytes | dict) else ""
-        raise TypeError(f"{name} must hold real numbers, got {told(given)} ({type(given).__name__}){hint}")
+        raise TypeError(f"{name} must hold real numbers, got {single(name, given)}")
     if kind == "O":
         return _from_objects(name, array, given)
     if kind in _TEXT:
@@ -143,8 +157,14 @@ def real_numbers(name: str, array: np.ndarray, given: Any) -> np.ndarray:
     if "float" in array.dtype.name:  # a type that NumPy itself does not have, such as JAX's bfloat16
         mend = f"use {name}.astype('float32')"
     elif array.dtype.names:
-        mend = f"use np.lib.recfunctions.structured_to_unstructured({name})"
+        mend = f"use np.array({name}.tolist())"
     raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}; {mend}")
+
+
+def single(name: str, given: Any) -> str:
+    """What was given where many are wanted; an iterator can be made many."""
+    once = hasattr(given, "__iter__") and not hasattr(given, "__array__") and not isinstance(given, _NOT_IN_ORDER)
+    return f"{told(given)} ({type(given).__name__}){f'; use list({name})' if once else ''}"
 
 
 def is_number(kind: type) -> bool:

@@ -22,7 +22,6 @@ from vgfast.history import DivergenceError
 # (sizes, activations, loss, dtype)
 Description = tuple[tuple[int, ...], tuple[str, ...], str, str]
 
-_WANTED = "a safetensors file"
 _ASSIGN = "assign net.weights, each (n_in, n_out), and net.biases of a new vg.MLP"
 
 
@@ -42,6 +41,8 @@ def _path(file: Any, method: str) -> str | None:
     """The path that was given; None if it is something with this method."""
     if isinstance(file, str | bytes | os.PathLike):
         return _foreign.path_name(file)
+    if getattr(file, "closed", False):
+        raise ValueError(f"the file that is given is closed; open it again to {method}")
     if hasattr(file, method):
         return None
     raise TypeError(
@@ -104,7 +105,7 @@ def load(path: Any, activation: Any, loss: Any) -> tuple[Description, np.ndarray
     if name is None:
         shown = getattr(path, "name", None)
         return _told(path, shown if isinstance(shown, str) else "the given file", activation, loss)
-    with _foreign.opened(name, _WANTED) as file:
+    with _foreign.opened(name, _safetensors.WANTED) as file:
         return _told(file, name, activation, loss)
 
 
@@ -141,6 +142,8 @@ def _header(file: BinaryIO) -> Contents:
     data = bytearray()
     _safetensors.take(file, data, _foreign.BEGINNING)
     if not data:
+        if _position(file) > 0:
+            raise Other("is at its end, where there is nothing to read; go to where the net begins, as with seek(0)")
         raise ValueError("it is empty")
     try:
         return _safetensors.read_header(file, data)
@@ -149,7 +152,15 @@ def _header(file: BinaryIO) -> Contents:
         if known is None:
             raise
         then = f" and {_ASSIGN}" if known.arrays else ""
-        raise Other(f"is {known.what}, not {_WANTED}; {known.how}{then}") from None
+        raise Other(f"is {known.what}, not {_safetensors.WANTED}; {known.how}{then}") from None
+
+
+def _position(file: BinaryIO) -> int:
+    """How far it has been read or written; 0 if it does not know."""
+    try:
+        return file.tell()
+    except (AttributeError, OSError):
+        return 0
 
 
 def _described(contents: Contents, activation: Any, loss: Any) -> Description:

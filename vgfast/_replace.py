@@ -58,9 +58,14 @@ def _create(stem: str, mode: int) -> tuple[int, str]:
     while True:
         part = f"{stem}{secrets.token_hex(8)}.part"
         handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
-        with suppress(OSError):  # another saver may have taken it for one that was left; or there are no locks here
+        locked_by_other = False  # who takes it for one that was left, and removes it, now or soon
+        try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.exists(part):
+        except BlockingIOError:
+            locked_by_other = True
+        except OSError:  # there are no locks here
+            pass
+        if not locked_by_other and os.path.exists(part):
             return handle, part
         os.close(handle)
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import math
 import reprlib
+import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+WANTED = "a safetensors file"
 # The format's own names of what is read here, little-endian in the file.
 DTYPES: dict[str, np.dtype] = {
     "F32": np.dtype("<f4"),
@@ -99,7 +101,12 @@ def read_tensors(file: BinaryIO, contents: Contents) -> None:
 def take(file: BinaryIO, data: bytearray, size: int) -> None:
     """Read until there are so many bytes, or no more to read."""
     while len(data) < size:
-        piece = file.read(min(size - len(data), _PIECE))
+        try:
+            piece: Any = file.read(min(size - len(data), _PIECE))
+        except UnicodeDecodeError:
+            piece = ""  # it was opened as a text
+        except (EOFError, zlib.error) as error:
+            raise ValueError(f"what is packed in it cannot be read ({error})") from None
         if not isinstance(piece, bytes | bytearray):
             raise TypeError(f"a file must give bytes, got {type(piece).__name__}; open it with mode 'rb'")
         if not piece:
@@ -132,7 +139,7 @@ def _header(file: BinaryIO, data: bytearray) -> tuple[dict[str, Any], int]:
         raise ValueError(f"it has {len(data)} bytes, fewer than a header needs")
     length = int.from_bytes(data[:8], "little")
     if length > _HEADER_MOST:
-        raise ValueError(f"its header should have {length} bytes, more than {_HEADER_MOST}")
+        raise ValueError(f"it does not begin as {WANTED} does, with the length of a header below {_HEADER_MOST}")
     take(file, data, 8 + length)
     if len(data) < 8 + length:
         raise ValueError(f"it ends after {len(data)} bytes, within its header")

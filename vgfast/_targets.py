@@ -19,7 +19,7 @@ def checked(
     """y for this loss: int32 labels (rows,), or (rows, n_outputs) of the net's dtype. array: what was read of value."""
     if array.ndim == 0 or len(array) != n_rows:
         transposed = array.shape == (n_outputs, n_rows)
-        got = f"{len(array)}{f'; use np.transpose({name})' * transposed}" if array.ndim else _single(value)
+        got = f"{len(array)}{f'; use np.transpose({name})' * transposed}" if array.ndim else _single(name, value)
         raise ValueError(f"{name} must have one entry for each of the {n_rows} rows of X, got {got}")
     text = _arrays.first_text(array)
     if text is not None and loss != "mse" and array.size == n_rows:
@@ -41,8 +41,8 @@ def checked(
     return converted if loss == "mse" else _probabilities(name, array, converted, loss, value)
 
 
-def _single(value: Any) -> str:
-    return "a single number" if isinstance(value, int | float) else f"{told(value)} ({type(value).__name__})"
+def _single(name: str, value: Any) -> str:
+    return "a single number" if isinstance(value, int | float | np.number) else _arrays.single(name, value)
 
 
 def _mend_shape(name: str, array: np.ndarray, n_outputs: int, loss: str, plain: str) -> str:
