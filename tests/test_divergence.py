@@ -125,6 +125,28 @@ def test_what_training_leaves_is_as_before():
     np.testing.assert_array_equal(nets[0].params, nets[1].params)
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("batch_size", [32, 30])  # the last batch of an epoch is a whole one or not
+def test_a_row_of_the_epoch_before_is_found_at_fault(shuffle, batch_size):
+    """What it did to the weights shows in the next epoch, among rows that are well."""
+    seed = 4  # whose first shuffling puts the row into the last whole batch
+    place = np.random.default_rng(seed)
+    vg.MLP([4, 16, 1], "leaky_relu", "mse", rng=place)
+    last = 320 // batch_size * batch_size - 5
+    x = np.random.default_rng(0).normal(size=(320, 4))
+    y = x[:, :1].copy()
+    x[place.permutation(320)[last] if shuffle else last] *= 1e4
+    net = vg.MLP([4, 16, 1], "leaky_relu", "mse", rng=seed)
+    text = error_of(lambda: net.fit(x, y, 60, batch_size, shuffle=shuffle))
+    assert "(epoch 2)" in text, text
+    limit = float(re.search(r"; leave out the rows of X with values above (\S+) ", text)[1])
+    keep = np.abs(x).max(axis=1) <= limit
+    assert np.count_nonzero(keep) == 319
+    net = vg.MLP([4, 16, 1], "leaky_relu", "mse", rng=seed)
+    net.fit(x[keep], y[keep], 60, batch_size, shuffle=shuffle)
+    assert net.evaluate(x[keep], y[keep]).loss < 0.1
+
+
 def test_steps_of_a_ruined_net_get_the_advice_of_a_new_one():
     """A loop of steps has no memory of the first weights; what would tame the last ones is no advice."""
     net, optimizer = regression(), vg.SGD(10.0)

@@ -14,7 +14,7 @@ from vgfast.sgd import SGD, checked_optimizer
 
 # C hands control back to Python after about so many seconds of steps: for Ctrl-C and progress.
 _SLICE = 0.03
-# When training diverges, so many rows of the epoch, at most, or else one batch, are looked at.
+# When training diverges, so many of the last rows, at most, or else one batch, are looked at.
 _RECENT = 4096
 
 
@@ -76,6 +76,7 @@ class Loop:
         self.exponents = histograms(0, net) if inspect == "histograms" else None
         self.history = History(self.losses)
         self.settings: tuple[Any, ...] = ()
+        self.order_before: np.ndarray | None = None  # of the rows in the epoch before; None: as they come
         self.rows = np.full(self.per_epoch, batch_size)
         self.rows[-1] = len(x) - (self.per_epoch - 1) * batch_size
 
@@ -136,6 +137,7 @@ class Loop:
             if self.net.loss != "mse":
                 scores["accuracy"] = float(self.correct.sum() / len(self.x))
         self.history.epochs.append({**scores, "seconds": time.perf_counter() - start})
+        self.order_before = order
 
     def note_validation(self, scores: Any) -> None:
         """With the epoch that has just ended."""
@@ -153,11 +155,12 @@ class Loop:
         return self.history
 
     def divergence(self, epoch: int, order: np.ndarray | None) -> DivergenceError:
-        first = (self.done - epoch * self.per_epoch) * self.batch_size
-        # With the batches before, one of which may be the cause.
-        before = min(first, max(0, _RECENT // self.batch_size - 1) * self.batch_size)
-        rows: Any = slice(first - before, first + self.batch_size)
-        recent = rows if order is None else order[rows]
+        size, rows = self.batch_size, len(self.x)
+        first = (self.done - epoch * self.per_epoch) * size
+        order, before = (np.arange(rows) if one is None else one for one in (order, self.order_before))
+        # With the batches before, one of which may be the cause; of the last epoch too, but for what it left over.
+        earlier = order[:first] if epoch == 0 else np.concatenate([before[: rows // size * size], order[:first]])
+        most = max(0, _RECENT // size - 1) * size
+        recent = np.concatenate([earlier[max(0, len(earlier) - most) :], order[first : first + size]])
         what = f"training diverged at step {self.done} (epoch {epoch + 1})"
-        x, t = self.x[recent], self.t[recent]
-        return self.net._divergence(x, t, self.done, self.optimizer, what, self.batch_size)
+        return self.net._divergence(self.x[recent], self.t[recent], self.done, self.optimizer, what, size)
