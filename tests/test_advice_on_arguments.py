@@ -10,7 +10,6 @@ import vgfast as vg
 from vgfast import config, theory, trace
 
 pd = pytest.importorskip("pandas")
-torch = pytest.importorskip("torch")
 
 X = np.random.default_rng(0).normal(size=(20, 3))
 Y = np.arange(20) % 3
@@ -38,7 +37,6 @@ ARGUMENTS = {
     "layer 1.0": (lambda: NET.trace(1.0, 0, 0, X[0], 1), "use 1", lambda: NET.trace(1, 0, 0, X[0], 1)),
     "lr '0.1'": (lambda: vg.SGD("0.1"), "use 0.1", lambda: vg.SGD(0.1)),
     "lr array": (lambda: vg.SGD(np.array(0.5)), "use 0.5", lambda: vg.SGD(0.5)),
-    "lr tensor": (lambda: vg.SGD(torch.tensor(0.5)), "use 0.5", lambda: vg.SGD(0.5)),
     "nesterov": (
         lambda: vg.SGD(nesterov=True),
         "for example momentum=0.9",
@@ -251,3 +249,9 @@ def test_the_instruction_set_in_the_environment(monkeypatch):
     monkeypatch.delenv("VGFAST_ISA")
     config._choose_isa()
     config._core.use_isa(before)
+
+
+def test_a_tensor_is_no_number():
+    lr = pytest.importorskip("torch").tensor(0.5)
+    with pytest.raises(TypeError, match=r"use 0.5$"):
+        vg.SGD(lr)
