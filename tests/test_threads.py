@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,10 +24,11 @@ def digest(net):
 
 def tasks():
     """The blocked signals of each thread of this process, as a mask."""
-    folder = "/proc/self/task"
-    return {
-        t: int(re.search(r"SigBlk:\s*(\w+)", open(f"{folder}/{t}/status").read())[1], 16) for t in os.listdir(folder)
-    }
+    masks = {}
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # those of others may end
+            masks[task.name] = int(re.search(r"SigBlk:\s*(\w+)", (task / "status").read_text())[1], 16)
+    return masks
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs /proc")
