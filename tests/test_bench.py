@@ -300,7 +300,7 @@ def test_no_process_stays_behind(number, status, tmp_path, ctrl_c):
     process.stderr.close()
 
 
-def test_rows_are_there_as_soon_as_they_are_measured(tmp_path):
+def test_rows_are_there_as_soon_as_they_are_measured(tmp_path, ctrl_c):
     """One is read, and then the command is interrupted, while the textbook is at work on big for some ten seconds."""
     command = [sys.executable, "-m", "vgfast", "bench", "--quick", "--workloads", "tiny,big", "--peers", "numpy"]
     environment = {**os.environ, "MARK": str(tmp_path), "COLUMNS": "80"}

@@ -265,7 +265,7 @@ def test_a_context_with_a_bad_number_changes_nothing():
 # ---- history -------------------------------------------------------------------------------------------
 
 
-def test_the_history_outlives_an_interrupt():
+def test_the_history_outlives_an_interrupt(ctrl_c):
     net = vg.MLP([6, 10, 3], rng=0)
     assert net.history is None
 
