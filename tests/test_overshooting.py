@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast import gradients, reference, trials, verdict
+from vgfast import gradients, overshooting, reference, trials, verdict
 
 SIZES = [10, 30, 30, 2]
 
@@ -264,3 +264,23 @@ def test_healthy_inspections_try_nothing(classes, monkeypatch):
     X, y = classes
     monkeypatch.setattr(trials, "outcome", None)
     assert vg.MLP(SIZES, rng=0).inspect(X, y, vg.SGD(0.1)).verdict == "healthy"
+
+
+def test_the_bounds_are_those_that_are_written_down():
+    """In ``vgfast.verdict``; the trials go by them."""
+    assert trials.polyak_steps(2.0, 10.0, vg.SGD(0.5)) == 25
+    assert trials.polyak_steps(2.0, 10.0, vg.SGD(0.5, clip_norm=4.0)) == 10
+    assert trials.polyak_steps(2.0, 10.0, vg.SGD(0.5, clip_norm=40.0)) == 25
+    assert overshooting._PARABOLA == 4
+    column = np.tile([[1.0, -1.0, 3.0]], (20, 1))
+    assert trials.far_column(column * [1, 10, 1]) is None
+    assert trials.far_column(column * [1, 10.01, 1]) == 1
+
+
+@pytest.mark.parametrize(("times", "left_out"), [(99, False), (101, True)])
+def test_an_outlier_is_a_hundred_times_as_large_as_the_median_row(times, left_out):
+    x = np.full((40, 2), 0.5, np.float32)
+    x[7, 1] *= times
+    case = trials.Case(vg.MLP([2, 3], rng=0), x, np.zeros(40, np.int32), vg.SGD())
+    cures = list(trials._without_outliers("X", x, "inputs", case))
+    assert [len(cure.case.x) for cure in cures] == ([39] if left_out else [])

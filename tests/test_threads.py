@@ -237,3 +237,16 @@ def test_no_time_is_booked_for_threads_that_did_not_run(rng):
             finally:
                 os._exit(2)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_calls_of_step_heed_a_limit_that_has_changed(rng):
+    """Also those that take a short way as nothing else has changed."""
+    X, y = rng.normal(size=(256, 300)).astype(np.float32), rng.integers(0, 10, 256)
+    net, optimizer = vg.MLP([300, 400, 10], rng=0), vg.SGD()
+    used = []
+    for limit in (1, 2, 1):
+        with vg.threads(limit):
+            for _ in range(3):
+                net.step(X, y, optimizer)
+            used.append(net._stepper.workspace.n_threads)
+    assert used == [1, 2, 1]

@@ -108,7 +108,7 @@ class Loop:
             n_records = -(-steps // self.inspect_every)
             self.records = _longer(self.records, n_records)
             if self.exponents is not None:
-                self.exponents = _longer(self.exponents, n_records)[: len(self.records)]
+                self.exponents = _longer(self.exponents, n_records)
         self.run.set_records(self.records, self.inspect_every, self.exponents)
 
     @property
