@@ -1,5 +1,7 @@
 """What other threads may do while one trains a net: read it as it is between two steps, but not change it."""
 
+import _thread
+import concurrent.futures
 import copy
 import io
 import os
@@ -212,6 +214,71 @@ def test_an_error_of_who_reads_is_theirs():
         for _ in range(20):
             with pytest.raises(ZeroDivisionError):
                 trainer.net._lock.between_steps(work)
+
+
+class InterruptedLock(_core.TrainingLock):
+    """Ctrl-C comes while a thread is about to own it, and so is heard as soon as it does."""
+
+    is_anothers = staticmethod(_thread.interrupt_main)
+
+
+def is_free(lock):
+    """As another thread sees it."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        return not pool.submit(_core.TrainingLock.is_anothers, lock).result()
+
+
+@pytest.mark.parametrize("what", ["fit", "step", "params", "cost"])
+def test_a_net_is_free_after_an_interrupt_at_the_start_of_training(what, ctrl_c):
+    net = new_net()
+    net._lock = InterruptedLock()
+    with pytest.raises(KeyboardInterrupt):
+        CHANGES[what][0](net)
+    assert is_free(net._lock)
+
+
+def test_a_refusal_leaves_the_net_to_the_thread_that_trains_it():
+    lock = _core.TrainingLock()
+
+    def change_too():
+        with pytest.raises(RuntimeError, match="being trained in another thread"):
+            lock.change(list)
+
+    def change():
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            pool.submit(change_too).result()
+        return is_free(lock)
+
+    assert lock.change(change) is False
+    assert is_free(lock)
+
+
+def test_a_net_is_free_after_an_interrupt_in_what_was_done_for_another_thread(monkeypatch):
+    """Work that waits for the end of a turn is done by the thread whose turn it is, and Ctrl-C comes in it."""
+    lock, waiting, wait = _core.TrainingLock(), threading.Event(), threading.Condition.wait
+    done = []
+
+    def read():
+        done.append(0)
+        if threading.current_thread() is not reader:
+            raise KeyboardInterrupt
+
+    def wait_and_tell(condition, *timeout):
+        if threading.current_thread() is reader:
+            waiting.set()
+        return wait(condition, *timeout)
+
+    def change():
+        reader.start()
+        waiting.wait()
+
+    monkeypatch.setattr(threading.Condition, "wait", wait_and_tell)
+    reader = threading.Thread(target=lock.between_steps, args=(read,))
+    with pytest.raises(KeyboardInterrupt):
+        lock.change(change)
+    reader.join()
+    assert len(done) == 2  # the reader then did it itself
+    assert is_free(lock)
 
 
 def test_arrays_that_another_thread_writes_meanwhile():

@@ -50,7 +50,9 @@ cdef class TrainingLock:
             self.owner = self.depth = 0
 
     def own(self, str purpose):
-        """RuntimeError if another thread trains the net; else this one does until ``disown``."""
+        """RuntimeError if another thread trains the net; else this one does until ``disown``.
+
+        To be called within the try whose finally calls ``disown``: Ctrl-C may come right after it."""
         self.notice_fork()
         if self.is_anothers():
             raise RuntimeError(
@@ -61,6 +63,9 @@ cdef class TrainingLock:
         self.depth += 1
 
     def disown(self):
+        """Undo ``own``; nothing if that was refused."""
+        if self.owner != PyThread_get_thread_ident():
+            return
         self.depth -= 1
         if self.depth == 0:
             self.owner = 0
@@ -96,12 +101,14 @@ cdef class TrainingLock:
 
     def change(self, work):
         """work() by the one thread that may change the parameters now."""
-        self.own("changed")
         try:
+            self.own("changed")
             self.begin_turn()
-            return work()
+            try:
+                return work()
+            finally:
+                self.end_turn()
         finally:
-            self.end_turn()
             self.disown()
 
     def between_steps(self, work):

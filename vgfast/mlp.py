@@ -108,7 +108,8 @@ class MLP(Network):
         if validation_data is not None:
             names = "validation_data[0]", "validation_data[1]"
             validation = self._batch(*_check.pair(validation_data), names)
-        with self._alone("trained"):
+        try:
+            self._lock.own("trained")
             loop = Loop(self, x, t, epochs, batch_size, optimizer, inspect_every, inspect)
             self._history = loop.history
             try:
@@ -123,12 +124,14 @@ class MLP(Network):
                 raise
             finally:
                 loop.so_far()
+        finally:
+            self._lock.disown()
         return loop.history
 
     def step(self, X: Any, y: Any, optimizer: SGD | None = None) -> float:
         """One step on this batch, all rows of X at once; returns the mean loss before the update."""
-        self._lock.own("trained")
         try:
+            self._lock.own("trained")
             optimizer = _PLAIN if optimizer is None else optimizer
             if self._stepper is not None:
                 loss = self._stepper.step(X, y, optimizer)
@@ -253,8 +256,11 @@ class MLP(Network):
         """
         from vgfast import cost
 
-        with self._alone("timed"):
+        try:
+            self._lock.own("timed")
             return cost.of_sizes(self._sizes, self._activations, self._loss, self._dtype, batch_size, measure, net=self)
+        finally:
+            self._lock.disown()
 
     def _one_batch(
         self,
