@@ -2,10 +2,13 @@
 
 import _thread
 import concurrent.futures
+import contextlib
 import copy
+import gc
 import pickle
 import sys
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -404,6 +407,23 @@ def test_each_allocation_that_fails_is_a_memory_error(what):
             left = _core.fail_allocation(-1)
     assert left >= 0
     assert failed > 0
+
+
+def test_rows_are_let_go_of_when_there_is_no_memory_for_their_predictions(monkeypatch):
+    """Or else they would stay in memory for ever."""
+    net, x = vg.MLP([6, 10, 3], rng=0), X[:4].copy()
+
+    def fail(*_):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "empty", fail)
+        with contextlib.suppress(MemoryError):
+            net.forward(x)
+    lives = weakref.ref(x)
+    del x
+    gc.collect()
+    assert lives() is None
 
 
 def test_allocations_that_fail_while_a_net_is_made():

@@ -254,24 +254,28 @@ cdef class Net:
         cdef bint small = self.net.dtype == c.VG_F32
         if not as_it_is(x, &view, 2, b"f" if small else b"d"):
             return None
-        cdef size_t rows = <size_t>view.shape[0], n_0 = self.net.layers[0].n_in
+        cdef size_t rows = <size_t>view.shape[0], n_l = self.net.layers[self.net.n_layers - 1].n_out
+        cdef bint fits = 0 < rows <= c.VG_FORWARD_ROWS and <size_t>view.shape[1] == self.net.layers[0].n_in
         cdef void *scratch = NULL
         cdef void *z_at = NULL
-        cdef const void *params_at = address(params, 0, 0)
+        cdef const void *params_at = NULL
         z = None
-        if 0 < rows <= c.VG_FORWARD_ROWS and <size_t>view.shape[1] == n_0 and c.vg_threads_for(&self.net, rows, 2) == 1:
-            c.vg_kernels_of(self.net.dtype).watch(rows * n_0, view.buf, &guard)
-            if guard - guard == 0:
-                z = np.empty((rows, self.net.layers[self.net.n_layers - 1].n_out), np.float32 if small else np.float64)
-                z_at = address(z, 0, 1)
-                scratch = PyMem_RawMalloc(c.vg_forward_scratch(&self.net, 1) * view.itemsize)
-        if scratch != NULL:
-            guard = 0
-            with nogil:
-                c.vg_forward(&self.net, params_at, view.buf, rows, z_at, scratch, 1)
-            c.vg_kernels_of(self.net.dtype).watch(z.size, z_at, &guard)
+        try:
+            params_at = address(params, 0, 0)
+            if fits and c.vg_threads_for(&self.net, rows, 2) == 1:
+                c.vg_kernels_of(self.net.dtype).watch(<size_t>(view.shape[0] * view.shape[1]), view.buf, &guard)
+                if guard - guard == 0:
+                    z = np.empty((rows, n_l), np.float32 if small else np.float64)
+                    z_at = address(z, 0, 1)
+                    scratch = PyMem_RawMalloc(c.vg_forward_scratch(&self.net, 1) * view.itemsize)
+            if scratch != NULL:
+                guard = 0
+                with nogil:
+                    c.vg_forward(&self.net, params_at, view.buf, rows, z_at, scratch, 1)
+                c.vg_kernels_of(self.net.dtype).watch(rows * n_l, z_at, &guard)
+        finally:
             PyMem_RawFree(scratch)
-        PyBuffer_Release(&view)
+            PyBuffer_Release(&view)
         return None if scratch == NULL or guard - guard != 0 or version != lock.version else z
 
 

@@ -47,7 +47,9 @@ cdef class TrainingLock:
             self.owner = self.depth = 0
 
     def own(self, str purpose):
-        """RuntimeError if another thread trains the net; else this one does until ``disown``."""
+        """RuntimeError if another thread trains the net; else this one does until ``disown``.
+
+        To be called within the try whose finally calls ``disown``: Ctrl-C may come right after it."""
         self.notice_fork()
         if self.is_anothers():
             raise RuntimeError(
@@ -58,7 +60,7 @@ cdef class TrainingLock:
         self.depth += 1
 
     def disown(self):
-        """End what ``own`` began; nothing if it had not come to that."""
+        """Undo ``own``; nothing if that was refused."""
         if self.owner != PyThread_get_thread_ident():
             return
         self.depth -= 1
@@ -99,15 +101,15 @@ cdef class TrainingLock:
 
     def change(self, work):
         """work() by the one thread that may change the parameters now."""
-        self.own("changed")
         try:
+            self.own("changed")
             self.begin_turn()
-            return work()
-        finally:
             try:
-                self.end_turn()
+                return work()
             finally:
-                self.disown()
+                self.end_turn()
+        finally:
+            self.disown()
 
     def between_steps(self, work):
         """work(), which changes nothing and is short, while no step is being taken."""

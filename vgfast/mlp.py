@@ -108,7 +108,8 @@ class MLP(Network):
         if validation_data is not None:
             names = "validation_data[0]", "validation_data[1]"
             validation = self._batch(*_check.pair(validation_data), names)
-        with self._alone("trained"):
+        try:
+            self._lock.own("trained")
             loop = Loop(self, x, t, epochs, batch_size, optimizer, inspect_every, inspect)
             self._history = loop.history
             try:
@@ -123,6 +124,8 @@ class MLP(Network):
                 raise
             finally:
                 loop.so_far()
+        finally:
+            self._lock.disown()
         return loop.history
 
     def step(self, X: Any, y: Any, optimizer: SGD | None = None) -> float:
@@ -253,8 +256,11 @@ class MLP(Network):
         """
         from vgfast import cost
 
-        with self._alone("timed"):
+        try:
+            self._lock.own("timed")
             return cost.of_sizes(self._sizes, self._activations, self._loss, self._dtype, batch_size, measure, net=self)
+        finally:
+            self._lock.disown()
 
     def _one_batch(
         self,

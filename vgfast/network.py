@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, BinaryIO, Self, TypeVar
 
@@ -126,15 +125,6 @@ class Network:
         return f"MLP({list(self._sizes)}, {kinds!r}, loss={self._loss!r}, dtype='{self._dtype}')"
 
     # ---- who may use it ---------------------------------------------------------------------------
-
-    @contextmanager
-    def _alone(self, purpose: str) -> Iterator[None]:
-        """Refuse to work on the parameters while another thread trains them, instead of waiting for it."""
-        try:
-            self._lock.own(purpose)
-            yield
-        finally:
-            self._lock.disown()
 
     def _steadily(self, work: Callable[[Self], _Result]) -> _Result:
         """work(net), which only reads: of this net or, where another thread trains it, of a copy of how it is between
