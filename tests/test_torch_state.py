@@ -152,6 +152,8 @@ def test_nothing_changes_in_a_module_whose_weights_are_computed(torch):
     assert all(map(torch.equal, before, module.buffers()))
     torch.nn.utils.parametrize.remove_parametrizations(module[0], "weight")
     vg.inspect_torch(module, X, Y)
+    module[0].__dict__["weight"] = module[0].weight * 2  # which hides the parameter
+    refused(["the Linear at '0' has no weight of its own"], module=module)
 
 
 def test_a_backward_that_was_pending_still_works(torch, Net):
