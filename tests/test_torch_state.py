@@ -1,6 +1,7 @@
 """What meets ``inspect_torch`` beside layers: the loss, the state of the module, and what is around the call."""
 
 import copy
+from collections import Counter, deque
 
 import numpy as np
 import pytest
@@ -101,6 +102,11 @@ def changing(torch, net, x):
     net.counter += 1
     net.seen.append(x)
     net.cache["last"] = x
+    net.within["sums"].append(x.sum())
+    net.within["sums"][0].add_(1)
+    net.times["calls"] += 1
+    net.last.append(x)
+    net.array += 1
     net.new = net.attribute = x
     net.attribute_2.add_(1)
     net.kept = net.kept + 1
@@ -120,6 +126,8 @@ def test_nothing_changes_in_a_module_that_changes_itself(torch, Net, case):
     module.register_buffer("kept", torch.ones(3))
     module.counter, module.seen, module.cache, module.attribute = 0, [], {}, None
     module.attribute_2 = torch.zeros(2)
+    module.within, module.times, module.last = {"sums": [torch.zeros(1)]}, Counter(calls=3), deque(maxlen=2)
+    module.array = np.zeros(2)
     module.draws, module.fails = case == "draws", case == "fails"
     module.b.bias.grad = torch.ones(3)
     module.b.weight.requires_grad_(False)
@@ -132,6 +140,8 @@ def test_nothing_changes_in_a_module_that_changes_itself(torch, Net, case):
     assert module.seen == []
     assert module.cache == {}
     assert module.attribute_2.sum() == 0
+    assert module.within == {"sums": [0]}
+    assert (module.times, module.last, module.array.tolist()) == (Counter(calls=3), deque(), [0, 0])
 
 
 def test_nothing_changes_in_a_module_whose_weights_are_computed(torch):
@@ -142,6 +152,8 @@ def test_nothing_changes_in_a_module_whose_weights_are_computed(torch):
     assert all(map(torch.equal, before, module.buffers()))
     torch.nn.utils.parametrize.remove_parametrizations(module[0], "weight")
     vg.inspect_torch(module, X, Y)
+    module[0].__dict__["weight"] = module[0].weight * 2  # which hides the parameter
+    refused(["the Linear at '0' has no weight of its own"], module=module)
 
 
 def test_a_backward_that_was_pending_still_works(torch, Net):

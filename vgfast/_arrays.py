@@ -298,7 +298,7 @@ def _refuse_unfinite(name: str, array: np.ndarray, dtype: np.dtype, given: Any, 
     where, entry = place(given, index[0], column), array[index]
     if np.isfinite(entry):
         mend = f"scale {name} down"
-        if abs(entry) <= np.finfo(np.float64).max and dtype != np.float64:
+        if abs(entry) <= np.finfo(np.float64).max:
             mend += " or make the net with dtype='float64'"
         raise ValueError(f"{name} has a value in {where} that is too large for {dtype}; {mend}")
     if np.isnan(entry) and hasattr(given, "iloc"):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +24,9 @@ import numpy as np
 # Roundings of a sum of n terms add up to about sqrt(n) u of the product of its factors' norms, u = eps / 2, and to
 # more than 8 times that hardly ever (Higham and Mary, "A new approach to probabilistic rounding error analysis", 2019).
 _ROUNDINGS = 4.0
+
+# Of what is not a tensor, what a forward may change in place.
+_HOLDERS = (dict, OrderedDict, defaultdict, Counter, list, deque, set, np.ndarray)
 
 
 class Layer(NamedTuple):
@@ -64,13 +67,14 @@ class Run(NamedTuple):
 def left_as_it_was(torch: Any, module: Any, device: Any) -> Iterator[None]:
     """Inside, every parameter requires a gradient, and nothing that the module does to itself lasts.
 
-    Its tensors are copies meanwhile, but the same objects, so that hooks on them are called. Attributes, and lists,
-    dicts and sets that are attributes, are put back; so are torch's random numbers. Contexts of the caller that
-    would change what is computed are left: no_grad, inference_mode, autocast.
+    Its tensors are copies meanwhile, but the same objects, so that hooks on them are called. Attributes are put back,
+    and what is in lists, dicts, sets and arrays among them, and in such within these; so are torch's random numbers.
+    Contexts of the caller that would change what is computed are left: no_grad, inference_mode, autocast.
     """
-    parts = [(part, _attributes(part)) for part in module.modules()]
+    attributes = [vars(part) for part in module.modules()]
+    holders = [(holder, copy.copy(holder)) for holder in _holders(attributes)]
     parameters = [(p, p.requires_grad, p.grad) for p in module.parameters()]
-    tensors = [(tensor, tensor.data) for tensor in _tensors(torch, module)]
+    tensors = [(tensor, tensor.data) for tensor in _tensors(torch, module, attributes)]
     cuda = [device] if device.type == "cuda" else []
     with (
         torch.random.fork_rng(cuda),
@@ -86,8 +90,8 @@ def left_as_it_was(torch: Any, module: Any, device: Any) -> Iterator[None]:
                 parameter.requires_grad_(parameter.is_floating_point())
             yield
         finally:
-            for part, attributes in parts:
-                _put_back(part, attributes)
+            for holder, content in holders:
+                _put_back(holder, content)
             for tensor, data in tensors:
                 tensor.data = data
             for parameter, required, gradient in parameters:
@@ -95,29 +99,47 @@ def left_as_it_was(torch: Any, module: Any, device: Any) -> Iterator[None]:
                 parameter.grad = gradient
 
 
-def _tensors(torch: Any, module: Any) -> list[Any]:
+def _tensors(torch: Any, module: Any, attributes: list[Any]) -> list[Any]:
     """Parameters, buffers and other attributes, each once. Those of inference mode are left out: nobody can write to
     them outside of it."""
-    own = [value for part in module.modules() for value in vars(part).values()]
+    own = [value for holder in _holders(attributes) for value in _values(holder)]
     found = [*module.parameters(), *module.buffers(), *(value for value in own if isinstance(value, torch.Tensor))]
     return list({id(tensor): tensor for tensor in found if not tensor.is_inference()}.values())
 
 
-def _attributes(part: Any) -> dict[str, tuple[Any, Any]]:
-    """Each attribute, and a copy of it if it is one that holds others."""
-    holders = (dict, OrderedDict, list, set)
-    return {n: (value, copy.copy(value) if type(value) in holders else None) for n, value in vars(part).items()}
+def _holders(attributes: list[Any]) -> list[Any]:
+    """These, and what in them holds others or numbers that may change, at whatever depth; each once."""
+    found: dict[int, Any] = {}
+    left = list(attributes)
+    while left:
+        holder = left.pop()
+        if type(holder) in _HOLDERS and id(holder) not in found:
+            found[id(holder)] = holder
+            left += _values(holder)
+    return list(found.values())
 
 
-def _put_back(part: Any, attributes: dict[str, tuple[Any, Any]]) -> None:
-    own = vars(part)
-    for name in own.keys() - attributes.keys():
-        del own[name]
-    for name, (value, content) in attributes.items():
-        own[name] = value
-        if content is not None:
-            value.clear()
-            value.extend(content) if isinstance(value, list) else value.update(content)
+def _values(holder: Any) -> list[Any]:
+    if isinstance(holder, np.ndarray):
+        return []
+    return list(holder.values() if isinstance(holder, dict) else holder)
+
+
+def _put_back(holder: Any, content: Any) -> None:
+    if isinstance(holder, np.ndarray):
+        if holder.flags.writeable:
+            holder[...] = content
+        return
+    if not isinstance(holder, dict):
+        holder.clear()
+        holder.extend(content) if isinstance(holder, list | deque) else holder.update(content)
+        return
+    for name in holder.keys() - content.keys():
+        del holder[name]
+    if list(map(id, holder)) != list(map(id, content)):  # another order
+        holder.clear()
+    for name, value in content.items():
+        holder[name] = value
 
 
 # ---- the run ----------------------------------------------------------------------------------------------

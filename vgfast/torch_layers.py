@@ -132,7 +132,7 @@ def read_chain(name: str, ran: Run) -> Chain:
         if layer.kind == "Linear":
             if any(layer.torch is other.layer.torch for other in linears):
                 raise ValueError(f"the {layer} is run twice, and vgfast shares no weights: give each place its own")
-            if set(layer.torch._parameters) != {"weight", "bias"}:
+            if set(layer.torch._parameters) != {"weight", "bias"} or vars(layer.torch).keys() & {"weight", "bias"}:
                 raise ValueError(
                     f"the {layer} has no weight of its own to read: it is computed from others, as by weight_norm or "
                     f"pruning; remove that"
