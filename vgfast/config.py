@@ -33,7 +33,8 @@ _open: list[_Context] = []
 def _own_context() -> _Context | None:
     """The innermost of this thread."""
     me = threading.get_ident()
-    return next((context for context in reversed(_open) if context.thread == me), None)
+    # Of a copy: other threads may close theirs meanwhile.
+    return next((context for context in _open[::-1] if context.thread == me), None)
 
 
 def _choose_isa() -> None:
