@@ -96,7 +96,9 @@ def test_what_a_stream_can_take_stays(monkeypatch, encoding):
 
 
 def test_in_a_locale_without_any_other_character():
+    """There, Python cannot read the file that tells it of a checkout whose path has other characters; so it is told."""
     plain = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    plain["PYTHONPATH"] = str(Path(vg.__file__).parent.parent)
     command = [sys.executable, "-m", "vgfast", "cost", "8", "3", "--static", "--out", "d\xe9\xdf"]
     done = subprocess.run(command, env={**os.environ, **plain}, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
