@@ -1,5 +1,6 @@
 """Where the command's words go: streams that take little or nothing, and results that nothing takes away."""
 
+import doctest
 import errno
 import io
 import json
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast import bench, cli, demo, ladder, lessons, peers, plots
+from vgfast import bench, cli, demo, ladder, lessons, peers, plots, spelling
 from vgfast.cli import results
 from vgfast.spelling import spelled
 
@@ -121,6 +122,10 @@ def test_a_path_that_is_no_text(monkeypatch):
     assert "a\xffb" in out
     status, out, _ = run(monkeypatch, "cost", "3", "2", "--static", "--json", "--out", "a\udcffb")
     assert json.loads(out)["picture"].endswith("a\udcffb/cost.png")
+
+
+def test_the_examples_of_spelling():
+    assert doctest.testmod(spelling).failed == 0
 
 
 def test_the_streams_are_afterwards_as_they_were(monkeypatch):

@@ -16,7 +16,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
         help="time training steps beside NumPy, PyTorch, JAX and scikit-learn",
         description="Time a training step of vgfast and of each library that is installed, on seven nets from tiny to "
         "big: in turn, each in its own process, on as many threads, from the same weights, with a check that all "
-        "come to the same loss. Shows medians, and what inspection, calls and memory cost; saves a picture. "
+        "come to the same loss. Shows medians, a row as soon as a net is done, and what inspection, calls and "
+        "memory cost; saves a picture. Ctrl-C leaves what has been measured. "
         "Takes several minutes. Needs the extra vgfast[bench], or of the libraries those to compare with.",
         epilog="example: vgfast bench --workloads digits,mnist --peers numpy,torch --threads 2 --out /tmp",
     )
