@@ -27,7 +27,8 @@ def histograms(n_records: int, net: Any) -> np.ndarray:
 
 
 class DivergenceError(ArithmeticError):
-    """Training stopped because its next step would have left something that is not finite.
+    """Training stopped because its next step would have left something that is not finite; or a net was asked for
+    outputs, a loss or a file, and those or its parameters are not finite.
 
     ``step`` is the number of good steps taken before, counted from the start of the call; the parameters are
     those after that many. ``layer`` is where it showed first (1..L). ``history``: of ``fit``, the ``History`` of
