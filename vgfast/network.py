@@ -181,7 +181,9 @@ class Network:
 
     def _reduced(self) -> Any:
         velocities = self._velocities.copied()
-        return self._restore, (self._description(), self._params.copy(), self._rng, self._more(), velocities)
+        # What was added may lead back to the net, so it comes when there is one to lead to.
+        added = self._more() or None
+        return self._restore, (self._description(), self._params.copy(), self._rng, {}, velocities), added
 
     def _copied(self, more: dict[str, Any]) -> Self:
         rng = copy.deepcopy(self._rng)
@@ -194,7 +196,9 @@ class Network:
         """A net with the same parameters that will shuffle alike, and shares nothing with this one; velocities,
         which belong to optimizer and net, stay behind. (``copy.copy`` shares what a subclass has added, and
         ``copy.deepcopy((net, optimizer))`` takes the velocity along.)"""
-        return self._copied(copy.deepcopy(self._more()))
+        net = self._copied({})
+        vars(net).update(copy.deepcopy(self._more(), {id(self): net}))
+        return net
 
     def save(self, path: str | os.PathLike[str] | BinaryIO) -> None:
         """Write a safetensors file, whole or not at all; a file that is replaced keeps its mode. Or write to a binary
