@@ -226,6 +226,39 @@ def test_a_missing_value_is_named_with_its_place(missing, told):
         assert "column" not in text
 
 
+@pytest.mark.parametrize("call", ["fit", "predict", "evaluate", "inspect", "gradients"])
+@pytest.mark.parametrize(
+    ("value", "what"), [(float("nan"), "NaN"), (float("inf"), "infinity"), (decimal.Decimal("sNaN"), "NaN")]
+)
+def test_what_no_net_can_use_is_told_alike_by_every_call(call, value, what):
+    x, net = X.astype(object), vg.MLP([3, 4, 3], rng=0)
+    x[3, 1] = value
+    told = rf"^X has {what} in row 3, column 1, which no net can use; remove or replace such rows$"
+    with pytest.raises(ValueError, match=told):
+        getattr(net, call)(*(x,) if call == "predict" else (x, Y))
+
+
+@pytest.mark.parametrize("call", ["fit", "predict", "evaluate", "inspect"])
+def test_masked_values_are_told_alike_by_every_call(call):
+    with pytest.raises(ValueError, match=r"^X has masked values, which no net can use; fill them, "):
+        getattr(vg.MLP([3, 4, 3], rng=0), call)(*(np.ma.masked_less(X, 0), Y)[: 1 if call == "predict" else 2])
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse", "binary_cross_entropy"])
+def test_a_signaling_nan_among_targets_is_told_of(loss):
+    y = [decimal.Decimal(int(label)) for label in Y % 2]
+    y[5] = decimal.Decimal("sNaN")
+    sizes = (3, 4, 3 if loss == "cross_entropy" else 1)
+    told = "y has NaN in row 5, which no net can use; remove or replace such rows"
+    assert refusal(X, y, sizes, loss=loss) == told
+    assert refusal(X, pd.Series(y), sizes, loss=loss) == told
+
+
+def test_a_value_too_large_behind_a_nan_is_told_of():
+    y = [decimal.Decimal("NaN"), 10**400, *[0] * 18]
+    assert "y has a value in row 1 that is too large for float64" in refusal(X, y, (3, 4, 1), loss="mse")
+
+
 @pytest.mark.parametrize("kind", [*NULLABLE, "boolean"])
 def test_a_missing_value_of_a_nullable_column_is_named(kind):
     frame = pd.DataFrame(np.arange(60).reshape(20, 3) % 2, columns=list("abc")).astype({"b": kind})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-import sys
 from typing import Any
 
 import numpy as np
@@ -67,7 +66,7 @@ def read(name: str, value: Any) -> np.ndarray:
         raise TypeError(f"{name} must be a dense array, got {type(value).__name__}; use {name}.toarray()")
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(
-            f"{name} has masked values, which training cannot use; fill them, for example with "
+            f"{name} has masked values, which no net can use; fill them, for example with "
             f"{name}.filled(0), or drop their rows"
         )
     try:
@@ -183,12 +182,24 @@ def _from_objects(name: str, array: np.ndarray, given: Any) -> np.ndarray:
     for dtype in (np.int64, np.float64) if whole else (np.float64,):
         try:
             return array.astype(dtype)
-        except OverflowError:
+        except (OverflowError, ValueError):  # no int64; no float64, or a Decimal's sNaN
             continue
-    flat = next(i for i, entry in enumerate(entries) if abs(entry) > sys.float_info.max)
-    raise ValueError(
-        f"{name} has a value in {_position(given, array, flat)} that is too large for float64; scale {name} down"
-    )
+    flat, what = next((i, what) for i, entry in enumerate(entries) if (what := _not_float(entry)))
+    where = _position(given, array, flat)
+    if what == "NaN":
+        raise ValueError(_useless_text(name, what, where))
+    raise ValueError(f"{name} has a value in {where} that is {what} for float64; scale {name} down")
+
+
+def _not_float(entry: Any) -> str:
+    """Why no float can be made of a number; "" if one can."""
+    try:
+        float(entry)
+    except OverflowError:
+        return "too large"
+    except ValueError:
+        return "NaN"
+    return ""
 
 
 def _refuse_objects(name: str, array: np.ndarray, given: Any, entries: list[Any]) -> None:
@@ -306,4 +317,8 @@ def _refuse_unfinite(name: str, array: np.ndarray, dtype: np.dtype, given: Any, 
         if missing not in ("", "NaN"):
             raise ValueError(missing_text(name, missing, where))
     what = "NaN" if np.isnan(entry) else "infinity"
-    raise ValueError(f"{name} has {what} in {where}; training cannot use it: remove or replace such rows")
+    raise ValueError(_useless_text(name, what, where))
+
+
+def _useless_text(name: str, what: str, where: str) -> str:
+    return f"{name} has {what} in {where}, which no net can use; remove or replace such rows"
