@@ -76,9 +76,10 @@ def test_a_file_in_text_mode(net, path):
         with file:
             assert "binary file open for writing" in told(TypeError, net.save, file)
     with open(path, encoding="latin1") as text:
-        assert told(TypeError, vg.MLP.load, text) == "a file must give bytes, got str; open it with mode 'rb'"
+        assert told(TypeError, vg.MLP.load, text) == f"{path} must give bytes, got str; open it with mode 'rb'"
     with open(path, encoding="ascii") as text:
-        assert told(TypeError, vg.MLP.load, text) == "a file must give bytes, got str; open it with mode 'rb'"
+        assert told(TypeError, vg.MLP.load, text) == f"{path} must give bytes, got str; open it with mode 'rb'"
+    assert told(TypeError, vg.MLP.load, io.StringIO("{}")).startswith("the given file must give bytes, got str; ")
     with open(path, "ab") as file:
         assert "must be open for reading" in told(TypeError, vg.MLP.load, file)
     assert path.read_bytes() == before

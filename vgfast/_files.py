@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from vgfast import _check, _core, _foreign, _replace, _safetensors
-from vgfast._foreign import Other
+from vgfast._foreign import Misused, Other
 from vgfast._safetensors import Contents
 from vgfast.history import DivergenceError
 
@@ -117,6 +117,8 @@ def _told(file: BinaryIO, name: str, activation: Any, loss: Any) -> tuple[Descri
         raise TypeError(f"{name} must be open for reading ({error}); open it with mode 'rb'") from None
     except Other as error:
         raise ValueError(f"{name} {error}") from None
+    except Misused as error:
+        raise TypeError(f"{name} {error}") from None
     except ValueError as error:
         raise ValueError(
             f"{name} is not a whole model file: {error}; get the file again or save the net again"
@@ -195,8 +197,9 @@ def _arguments(sizes: tuple[int, ...], activation: Any, loss: Any) -> tuple[tupl
         activations = None if activation is None else _check.activations(activation, len(sizes) - 2, _core.ACTIVATIONS)
         if loss is not None:
             _check.outputs(sizes[-1], _check.choice("loss", loss, _core.LOSSES))
-    except ValueError as error:
-        raise Other(f"has the weights of vg.MLP({_shown(sizes)}): {error}") from None
+    except (TypeError, ValueError) as error:
+        kind = Misused if isinstance(error, TypeError) else Other
+        raise kind(f"has the weights of vg.MLP({_shown(sizes)}): {error}") from None
     return activations, loss
 
 

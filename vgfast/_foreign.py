@@ -37,6 +37,10 @@ class Other(ValueError):
     """The file is no damaged one, but another than is wanted: the rest of a sentence that begins with its name."""
 
 
+class Misused(TypeError):
+    """The same of a file that may be good, and that was given wrongly."""
+
+
 def path_name(path: str | bytes | os.PathLike[Any]) -> str:
     """The path as text; ValueError for what cannot be one, such as a file's contents."""
     name = os.fsdecode(path)

@@ -15,6 +15,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from vgfast._foreign import Misused
+
 WANTED = "a safetensors file"
 # The format's own names of what is read here, little-endian in the file.
 DTYPES: dict[str, np.dtype] = {
@@ -108,7 +110,7 @@ def take(file: BinaryIO, data: bytearray, size: int) -> None:
         except (EOFError, zlib.error) as error:
             raise ValueError(f"what is packed in it cannot be read ({error})") from None
         if not isinstance(piece, bytes | bytearray):
-            raise TypeError(f"a file must give bytes, got {type(piece).__name__}; open it with mode 'rb'")
+            raise Misused(f"must give bytes, got {type(piece).__name__}; open it with mode 'rb'")
         if not piece:
             return
         data += piece
