@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import struct
 import tracemalloc
 import zipfile
@@ -32,6 +33,79 @@ def told(call, *args, **kwargs):
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "file"
+
+
+# ---- what is given -----------------------------------------------------------------------------------------
+
+
+def test_an_open_file_is_read_from_where_it_stands(path):
+    array = np.arange(6, dtype="u1").reshape(2, 3)
+    for data in (packed(array), gzip.compress(packed(array))):
+        np.testing.assert_array_equal(idx.read(io.BytesIO(data), 2), array)
+        path.write_bytes(b"before" + data)
+        for buffering in (-1, 0):
+            with open(path, "rb", buffering) as file:
+                file.seek(6)
+                np.testing.assert_array_equal(idx.read(file, 2, rows=2), array)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images", packed(array))
+    with zipfile.ZipFile(path) as archive, archive.open("images") as inside:
+        np.testing.assert_array_equal(idx.read(inside, 2), array)
+
+
+def test_an_open_file_of_something_else(path):
+    assert told(idx.read, io.BytesIO(b""), 1) == (
+        "the given file is not the IDX file that it should be: it is empty; get the file again"
+    )
+    path.write_bytes(packed([1, 2, 3])[:-1])
+    with open(path, "rb") as file:
+        assert told(idx.read, file, 1).startswith(f"{path} is not the IDX file that it should be: its header says 3 of")
+    with open(path, "rb") as file:
+        file.close()
+        assert told(idx.read, file, 1) == "the file that is given is closed; open it again to read"
+    with open("/dev/zero", "rb") as endless:
+        assert "the type of its entries must be one of" in told(idx.read, endless, 1)
+
+
+def test_an_open_file_that_cannot_be_read_so(path):
+    path.write_bytes(packed([200, 2, 3]))
+    with open(path) as text:
+        with pytest.raises(TypeError) as caught:
+            idx.read(text, 1)
+        assert str(caught.value) == f"{path} must give bytes, got str; open it with mode 'rb'"
+    with open(path, "ab") as file, pytest.raises(TypeError, match="must be open for reading"):
+        idx.read(file, 1)
+    there, other = os.pipe()
+    with open(there, "rb") as file, open(other, "wb"), pytest.raises(TypeError) as caught:
+        idx.read(file, 1)
+    assert str(caught.value).startswith("the given file must be one of which the size can be told")
+    assert str(caught.value).endswith("; wrap its contents in io.BytesIO")
+
+
+@pytest.mark.parametrize("what", [None, 5, bytearray(b"ab")])
+def test_what_is_neither_path_nor_file(what):
+    with pytest.raises(TypeError, match=f"^path must name a file, .*, got {type(what).__name__}; "):
+        idx.read(what, 1)
+
+
+@pytest.mark.parametrize("read", [datasets.mnist, datasets.fashion_mnist, datasets.emnist, idx.check_folder])
+def test_what_is_no_folders_name(read):
+    for what in (None, 5, io.BytesIO()):
+        with pytest.raises(TypeError) as caught:
+            read(what)
+        assert str(caught.value).startswith("folder must name a folder with ")
+        assert f", got {type(what).__name__}; " in str(caught.value)
+
+
+def test_a_folders_name_in_bytes(tmp_path):
+    assert idx.check_folder(os.fsencode(tmp_path)) == tmp_path
+
+
+@pytest.mark.parametrize(("rows", "error"), [("a", TypeError), (3.0, TypeError), (True, TypeError), (0, ValueError)])
+def test_rows_that_are_no_number(rows, error, path):
+    path.write_bytes(packed([1, 2, 3]))
+    with pytest.raises(error, match=r"^rows must be "):
+        idx.read(path, 1, rows)
 
 
 # ---- types -------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import reprlib
 from collections.abc import Iterable
 from itertools import pairwise
@@ -37,26 +36,12 @@ def _names(n_layers: int) -> list[str]:
     return [f"{2 * l}.{kind}" for l in range(n_layers) for kind in ("weight", "bias")]
 
 
-def _path(file: Any, method: str) -> str | None:
-    """The path that was given; None if it is something with this method."""
-    if isinstance(file, str | bytes | os.PathLike):
-        return _foreign.path_name(file)
-    if getattr(file, "closed", False):
-        raise ValueError(f"the file that is given is closed; open it again to {method}")
-    if hasattr(file, method):
-        return None
-    raise TypeError(
-        f"path must name a file, or be a binary file open to {method}, got {type(file).__name__}; "
-        f"a file's contents can be wrapped in io.BytesIO"
-    )
-
-
 # ---- saving ------------------------------------------------------------------------------------------
 
 
 def save(path: Any, description: Description, weights: list[np.ndarray], biases: list[np.ndarray]) -> None:
     """To a path, or to a binary file that is open; ``DivergenceError`` if there is NaN or infinity."""
-    name = _path(path, "write")
+    name = _foreign.given_path(path, "write")
     arrays: list[np.ndarray] = []
     for l, (w, b) in enumerate(zip(weights, biases, strict=True), 1):
         arrays += [np.array(w.T, order="C"), b.copy()]  # which nobody changes between checksum and file
@@ -101,10 +86,9 @@ def _write(file: Any, pieces: Iterable[bytes]) -> None:
 def load(path: Any, activation: Any, loss: Any) -> tuple[Description, np.ndarray]:
     """(description, the flat parameters) of a path or an open binary file; ValueError if anything in the file is not as
     it was saved. activation, loss: for a file that does not tell them, or None."""
-    name = _path(path, "read")
+    name = _foreign.given_path(path, "read")
     if name is None:
-        shown = getattr(path, "name", None)
-        return _told(path, shown if isinstance(shown, str) else "the given file", activation, loss)
+        return _told(path, _foreign.file_name(path), activation, loss)
     with _foreign.opened(name, _safetensors.WANTED) as file:
         return _told(file, name, activation, loss)
 

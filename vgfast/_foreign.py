@@ -49,6 +49,26 @@ def path_name(path: str | bytes | os.PathLike[Any]) -> str:
     return name
 
 
+def given_path(file: Any, method: str) -> str | None:
+    """The path that was given; None if it is something with this method."""
+    if isinstance(file, str | bytes | os.PathLike):
+        return path_name(file)
+    if getattr(file, "closed", False):
+        raise ValueError(f"the file that is given is closed; open it again to {method}")
+    if hasattr(file, method):
+        return None
+    raise TypeError(
+        f"path must name a file, or be a binary file open to {method}, got {type(file).__name__}; "
+        f"a file's contents can be wrapped in io.BytesIO"
+    )
+
+
+def file_name(file: Any) -> str:
+    """Of an open file, for a sentence."""
+    name = getattr(file, "name", None)
+    return name if isinstance(name, str) else "the given file"
+
+
 def opened(name: str, wanted: str) -> BinaryIO:
     """The file, to be read; ValueError if it is a directory, a pipe or a device, which may never end."""
     mode = os.stat(name).st_mode  # before it is opened, which would wait for the writer of a FIFO

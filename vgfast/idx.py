@@ -14,11 +14,12 @@ there is memory for it.
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -47,28 +48,57 @@ EMNIST = {
 }
 
 
-def read(path: str | os.PathLike[str], dimensions: int, rows: int | None = None) -> np.ndarray:
-    """The array of so many dimensions that an IDX file holds, gzipped or not, whatever its name.
+def read(path: str | os.PathLike[str] | BinaryIO, dimensions: int, rows: int | None = None) -> np.ndarray:
+    """The array of so many dimensions that an IDX file holds, gzipped or not, whatever its name. A binary file that is
+    open is read from where it stands to its end.
 
     Its dtype is the file's: uint8 (as of MNIST), int8, int16, int32 (as of QMNIST's labels), float32 or float64, in
     this machine's order of bytes. rows: how many there must be, if that is known. Errors: FileNotFoundError if there
     is no file; ValueError if it is anything but a whole file of such an array.
     """
-    name, dimensions = _foreign.path_name(path), _check.integer("dimensions", dimensions, 1, 255)
+    name, dimensions = _foreign.given_path(path, "read"), _check.integer("dimensions", dimensions, 1, 255)
+    rows = None if rows is None else _check.integer("rows", rows, 1)
+    if name is None:
+        return _told(cast(BinaryIO, path), _foreign.file_name(path), dimensions, rows)
     with _foreign.opened(name, "an IDX file") as file:
-        try:
-            return _whole(file, dimensions, rows)
-        except _foreign.Other as error:
-            raise ValueError(f"{name} {error}") from None
-        except ValueError as error:
-            raise ValueError(f"{name} is not the IDX file that it should be: {error}; get the file again") from None
+        return _told(file, name, dimensions, rows)
+
+
+def _told(file: BinaryIO, name: str, dimensions: int, rows: int | None) -> np.ndarray:
+    """``_whole``, with errors that are whole sentences."""
+    try:
+        return _whole(file, dimensions, rows)
+    except _foreign.Misused as error:
+        raise TypeError(f"{name} {error}") from None
+    except _foreign.Other as error:
+        raise ValueError(f"{name} {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{name} is not the IDX file that it should be: {error}; get the file again") from None
+
+
+def _size(file: BinaryIO) -> int:
+    """Bytes from where the file stands to its end; ``Misused`` if none can be read from it, or it does not tell."""
+    if isinstance(file, io.TextIOBase):
+        raise _foreign.Misused("must give bytes, got str; open it with mode 'rb'")
+    if not getattr(file, "readable", lambda: True)():
+        raise _foreign.Misused("must be open for reading; open it with mode 'rb'")
+    try:
+        here = file.tell()
+        size = file.seek(0, os.SEEK_END) - here
+        file.seek(here)
+    except (AttributeError, OSError, ValueError) as error:
+        raise _foreign.Misused(
+            f"must be one of which the size can be told ({error}); wrap its contents in io.BytesIO"
+        ) from None
+    return size
 
 
 def _whole(file: BinaryIO, dimensions: int, rows: int | None) -> np.ndarray:
     """The array; ValueError says in half a sentence how the file is damaged, ``Other`` that it is another."""
-    on_disk = os.fstat(file.fileno()).st_size
+    on_disk = _size(file)
+    here = file.tell()
     zipped = file.read(2) == _gzip.MAGIC
-    file.seek(0)
+    file.seek(here)
     pieces = _gzip.inflated(file) if zipped else iter(lambda: file.read(_gzip.PIECE), b"")
     data = bytearray()
     dtype, given = _kind(pieces, data)
@@ -148,7 +178,11 @@ def _times(shape: tuple[int, ...]) -> str:
 
 def check_folder(folder: str | os.PathLike[str], of: str = "MNIST") -> Path:
     """As a path; FileNotFoundError if it is not there, NotADirectoryError if it is something else."""
-    where = Path(folder)
+    if not isinstance(folder, str | bytes | os.PathLike):
+        raise TypeError(
+            f"folder must name a folder with {of}'s files, got {type(folder).__name__}; give its path, such as 'data'"
+        )
+    where = Path(os.fsdecode(folder))
     if not where.exists():
         raise FileNotFoundError(f"there must be a folder with {of}'s files, and {where} does not exist; name another")
     if not where.is_dir():
