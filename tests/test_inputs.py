@@ -226,6 +226,31 @@ def test_a_missing_value_is_named_with_its_place(missing, told):
         assert "column" not in text
 
 
+LABELS = {
+    "('a', 5)": pd.MultiIndex.from_tuples([("a", 4), ("a", 5), ("b", 6)]),
+    "(2, 5.5)": pd.MultiIndex.from_arrays([[1, 2, 3], [4.5, 5.5, 6.5]]),
+    "2": pd.Index([1, 2, 3]),
+    "2.5": pd.Index([1.5, 2.5, 3.5]),
+}
+
+
+@pytest.mark.parametrize("shown", LABELS)
+def test_columns_are_named_plainly_whatever_their_labels(shown):
+    def frame(*values):
+        columns = [X[:, 0], values * (20 // len(values)), X[:, 2]]
+        return pd.concat([pd.Series(column) for column in columns], axis=1).set_axis(LABELS[shown], axis=1)
+
+    assert f"NaN in row 1, column {shown}, " in refusal(frame(0.5, float("nan")), Y)
+    nullable = frame(0.5, 1.5).convert_dtypes()
+    nullable.iloc[1, 1] = pd.NA
+    assert f"(pd.NA) in row 1, column {shown}; " in refusal(nullable, Y)
+    for texts in (frame("u", "v"), frame("u", "v").astype(dict.fromkeys(LABELS[shown][1:2], "category"))):
+        text = refusal(texts, Y)
+        assert f" column {shown}; " in text
+        mended = eval(text.partition("with ")[2].partition(", and give")[0], {"pd": pd, "X": texts})  # as was told
+        assert trained(mended, Y, (4, 4, 3)).dtype == F32
+
+
 @pytest.mark.parametrize("call", ["fit", "predict", "evaluate", "inspect", "gradients"])
 @pytest.mark.parametrize(
     ("value", "what"), [(float("nan"), "NaN"), (float("inf"), "infinity"), (decimal.Decimal("sNaN"), "NaN")]

@@ -45,8 +45,18 @@ def place(given: Any, row: int, column: int | None = None) -> str:
 
 def _label(given: Any, column: int) -> Any:
     labels = getattr(given, "columns", None)
-    label = column if labels is None else labels[column]
-    return label if isinstance(label, str | tuple) else int(label) if isinstance(label, np.integer) else label
+    return column if labels is None else plain_label(labels[column])
+
+
+def plain_label(label: Any) -> Any:
+    """A column's name as one would write it.
+
+    >>> plain_label(("a", np.int64(2)))
+    ('a', 2)
+    """
+    if isinstance(label, tuple):  # of a MultiIndex
+        return tuple(map(plain_label, label))
+    return label.item() if isinstance(label, np.generic) else label
 
 
 def _position(given: Any, array: np.ndarray, flat: int) -> str:

@@ -236,7 +236,8 @@ def _mend_dimensions(name: str, array: np.ndarray, n_columns: int, plain: str) -
 def _refuse_categories(name: str, value: Any) -> None:
     """Categories of a DataFrame are not quantities, even where they are called 0, 1, 2."""
     if hasattr(value, "iloc") and hasattr(value, "columns"):
-        found = [label for label, kind in zip(value.columns, value.dtypes, strict=True) if str(kind) == "category"]
+        labels = map(_arrays.plain_label, value.columns)
+        found = [label for label, kind in zip(labels, value.dtypes, strict=True) if str(kind) == "category"]
         if found:
             raise TypeError(
                 f"{name} must hold real numbers, got categories in column {found[0]!r}; {_arrays.encoding(name, found)}"
