@@ -197,6 +197,19 @@ def test_whoever_reads_may_stop():
     assert done.returncode in (0, 1)  # it may have read first
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", ["cost 8 8 3 --static", "cost 8 8 3 --static --json", "lesson chain", "--help"])
+def test_whoever_stops_reading_gets_no_file_instead(arguments, unbuffered):
+    there, gone = os.pipe()
+    os.close(there)
+    with open(gone, "wb") as out:
+        command = [sys.executable, "-m", "vgfast", *arguments.split()]
+        variables = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+        done = subprocess.run(command, env=variables, stdout=out, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert not list(Path().iterdir())
+
+
 @pytest.mark.parametrize("how", ["2> /dev/full", "2>&-"])
 def test_nothing_needs_stderr(how):
     done = shell(f"vgfast cost 8 8 3 --static {how}")
@@ -210,26 +223,65 @@ def test_nothing_needs_stderr(how):
 class Full(io.StringIO):
     """A stream that takes so many characters."""
 
-    def __init__(self, room):
+    def __init__(self, room, error=errno.ENOSPC):
         super().__init__()
-        self.room = room
+        self.room, self.error = room, error
 
     def write(self, text):
         self.room -= len(text)
         if self.room < 0:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(self.error, os.strerror(self.error))
         return super().write(text)
+
+
+def room_before_numbers(monkeypatch, name, how):
+    """In a stream that is to be full at the first of the numbers."""
+    if how is not None or name not in ("lesson", "reproduce", "ladder"):
+        return 0
+    _, out, _ = run(monkeypatch, *MEASURED[name])
+    last = {"lesson": "\nWhat you did see.", "reproduce": "published", "ladder": "\nplain C"}[name]
+    return out.rindex(last)
+
+
+@pytest.mark.parametrize("how", ["--json", None])
+@pytest.mark.parametrize("name", MEASURED)
+def test_nothing_is_written_or_said_where_nobody_reads_on(monkeypatch, capsys, tmp_path, name, how):
+    room = room_before_numbers(monkeypatch, name, how)
+    before = set(tmp_path.glob("*.json"))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Full(room, errno.EPIPE))
+        assert cli.main([*MEASURED[name], *([how] if how else [])]) == 1
+    assert capsys.readouterr().err == ""
+    assert set(tmp_path.glob("*.json")) == before
+
+
+def test_a_picture_that_was_asked_for_is_drawn_where_nobody_reads_on(monkeypatch):
+    for how in ([], ["--json"]):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", Full(0, errno.EPIPE))
+            assert cli.main([*DRAWN["cost"], *how]) == 1
+        Path("cost.png").unlink()
+    assert not list(Path().iterdir())
+
+
+def test_a_picture_that_fails_is_told_of_where_nobody_reads_on(monkeypatch, capsys):
+    def fails(*_):
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr(plots, "roofline", fails)
+    for how in ([], ["--json"]):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", Full(0, errno.EPIPE))
+            assert cli.main([*DRAWN["cost"], *how]) == 1
+        assert "vgfast: the picture could not be saved (RuntimeError: no font); " in capsys.readouterr().err
+    assert not list(Path().iterdir())
 
 
 @pytest.mark.parametrize("how", ["--json", None])
 @pytest.mark.parametrize("name", MEASURED)
 def test_what_took_time_is_not_lost_with_the_stream(monkeypatch, capsys, name, how):
     """It is full from the first character on, or, where something is said before the work, from then on."""
-    room = 0
-    if how is None and name in ("lesson", "reproduce", "ladder"):
-        _, out, _ = run(monkeypatch, *MEASURED[name])
-        last = {"lesson": "\nWhat you did see.", "reproduce": "published", "ladder": "\nplain C"}[name]
-        room = out.rindex(last)
+    room = room_before_numbers(monkeypatch, name, how)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", Full(room))
         assert cli.main([*MEASURED[name], *([how] if how else [])]) == 1

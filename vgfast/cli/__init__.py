@@ -6,7 +6,6 @@ A file a command, with ``add``, its place on the command line, and ``run``.
 from __future__ import annotations
 
 import argparse
-import errno
 import sys
 from collections.abc import Sequence
 
@@ -46,7 +45,7 @@ def _status(arguments: Sequence[str] | None) -> int:
         parsed.run(parsed)
         sys.stdout.flush()
     except streams.Unprinted as error:
-        if error.errno != errno.EPIPE:  # who reads has seen enough, as head does
+        if not error.unread:
             streams.complain(error)
         return 1
     except (OSError, ValueError) as error:

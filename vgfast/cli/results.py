@@ -51,9 +51,11 @@ def deliver(
 ) -> None:
     """Print the numbers, as ``show`` does or as JSON, and save the picture, whose path becomes ``data["picture"]``.
 
-    Numbers that cannot be printed are written to a file; of what then is not as it was to be, OSError tells.
+    Numbers that cannot be printed are written to a file, but not where nobody reads on; of what then is not as it was
+    to be, OSError tells.
     """
     undrawn: BaseException | None = None
+    unread: streams.Unprinted | None = None
     folder = getattr(arguments, "out", None) or Path()
     if arguments.json and save is not None:
         undrawn = _draw(data, save)
@@ -61,8 +63,10 @@ def deliver(
         print(json.dumps(data, indent=2, allow_nan=False)) if arguments.json else show()
         sys.stdout.flush()
     except Exception as error:
-        where = _keep(data, arguments.command, folder)
-        raise OSError(f"the numbers could not be printed ({_reason(error)}); {where}") from error
+        if not (isinstance(error, streams.Unprinted) and error.unread):
+            where = _keep(data, arguments.command, folder)
+            raise OSError(f"the numbers could not be printed ({_reason(error)}); {where}") from error
+        unread = error
     if not arguments.json and save is not None:
         undrawn = _draw(data, save)
         if undrawn is None:
@@ -71,6 +75,8 @@ def deliver(
         raise OSError(f"the picture could not be saved ({_reason(undrawn)}); the numbers are complete without it")
     if undrawn is not None:
         raise undrawn
+    if unread is not None:
+        raise unread
 
 
 def _draw(data: dict[str, Any], save: Callable[[], Path]) -> BaseException | None:

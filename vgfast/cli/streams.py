@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -13,7 +14,12 @@ from vgfast import spelling
 
 
 class Unprinted(OSError):
-    """What was printed does not go out; ``errno`` is EPIPE where nobody reads it any more."""
+    """What was printed does not go out."""
+
+    @property
+    def unread(self) -> bool:
+        """Whether nobody reads it any more: who has read has seen enough, as head does."""
+        return self.errno == errno.EPIPE
 
     def __str__(self) -> str:
         return f"standard output does not take what is printed ({self.strerror}); send it elsewhere"
