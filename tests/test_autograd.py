@@ -5,19 +5,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from torch_modules import NONE, X, Y, net_class, norms, refused
+from torch_modules import NONE, X, Y, norms, refused
 
 import vgfast as vg
 
-
-@pytest.fixture(autouse=True)
-def seeded(torch):
-    torch.manual_seed(0)
-
-
-@pytest.fixture
-def Net(torch):
-    return net_class(torch)
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 # ---- another backward, another forward ------------------------------------------------------------------------

@@ -15,17 +15,6 @@ from model_files import plain, tensors, the_same, told
 import vgfast as vg
 from vgfast import _files, reference
 
-
-@pytest.fixture
-def net():
-    return vg.MLP([4, 5, 3], "tanh", rng=0)
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "net.safetensors"
-
-
 # ---- open files ---------------------------------------------------------------------------------------------
 
 

@@ -16,16 +16,6 @@ import vgfast as vg
 from vgfast import reference
 
 
-@pytest.fixture
-def net():
-    return vg.MLP([4, 5, 3], "tanh", rng=0)
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "net.safetensors"
-
-
 def zipped(name, data=b"x"):
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:

@@ -20,16 +20,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning"
 
 
 @pytest.fixture
-def net():
-    return vg.MLP([4, 5, 3], "tanh", rng=0)
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "net.safetensors"
-
-
-@pytest.fixture
 def umask():
     before = os.umask(0o027)
     yield
