@@ -5,6 +5,7 @@ import concurrent.futures
 import contextlib
 import copy
 import gc
+import os
 import pickle
 import sys
 import threading
@@ -291,6 +292,51 @@ def test_a_context_with_a_bad_number_changes_nothing():
     with pytest.raises(ValueError, match="number of threads must be from 1"), vg.threads(0):
         pass
     assert vg.get_num_threads() == before
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("own", [False, True], ids=["without", "with a context of its own"])
+def test_the_child_of_a_fork_has_the_contexts_of_the_thread_that_forked(own):
+    vg.set_num_threads(2)
+    opened, done, anothers = threading.Event(), threading.Event(), vg.threads(5)
+
+    def another():
+        with anothers:
+            opened.set()
+            done.wait()
+
+    def in_child():
+        """What it finds, in the context and after it."""
+        there, back = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.write(back, bytes([vg.get_num_threads()]))
+            try:
+                stack.close()
+                anothers.__exit__(None, None, None)  # as when it is collected
+                vg.set_num_threads(7 if own else vg.get_num_threads())
+                os.write(back, bytes([vg.get_num_threads()]))
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        os.close(back)
+        with open(there, "rb") as file:
+            return list(file.read())
+
+    thread = threading.Thread(target=another)
+    with contextlib.ExitStack() as stack:
+        if own:
+            stack.enter_context(vg.threads(3))
+        thread.start()
+        opened.wait()
+        try:
+            assert vg.get_num_threads() == (3 if own else 5)
+            assert in_child() == ([3, 7] if own else [2, 2])
+            assert vg.get_num_threads() == (3 if own else 5)
+        finally:
+            done.set()
+            thread.join()
 
 
 # ---- history -------------------------------------------------------------------------------------------

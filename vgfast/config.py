@@ -37,6 +37,16 @@ def _own_context() -> _Context | None:
     return next((context for context in _open[::-1] if context.thread == me), None)
 
 
+def _drop_of_others() -> None:
+    """In the child of a fork only the thread lives that forked."""
+    me = threading.get_ident()
+    _open[:] = [context for context in _open if context.thread == me]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_drop_of_others)
+
+
 def _choose_isa() -> None:
     """The widest instruction set, or the one that VGFAST_ISA names as the widest to use."""
     there = _core.isas()
@@ -165,7 +175,8 @@ def threads(n: int) -> Iterator[None]:
     try:
         yield
     finally:
-        _open.remove(context)
+        with suppress(ValueError):  # dropped after a fork
+            _open.remove(context)
 
 
 def _register_with_threadpoolctl() -> None:
