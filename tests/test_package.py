@@ -95,6 +95,14 @@ def test_in_a_checkout_that_was_not_installed(tmp_path):
     assert "pip install -e ." in text
 
 
+def test_a_numpy_that_cannot_be_imported_is_not_taken_for_a_missing_core(tmp_path):
+    (tmp_path / "numpy.py").write_text("raise ImportError('no NumPy here')")
+    alone = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import vgfast"
+    text = python(alone, expect=1)
+    assert text.endswith("ImportError: no NumPy here\n")
+    assert "compiled core" not in text
+
+
 def test_show_config(capsys):
     vg.show_config()
     shown = capsys.readouterr().out

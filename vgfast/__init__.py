@@ -3,6 +3,8 @@
 try:
     from vgfast import _core  # noqa: F401
 except ImportError as error:
+    if error.name != "vgfast":  # it is there, and what it needs is not
+        raise
     raise ImportError(
         "vgfast's compiled core is not beside its Python files, as in a checkout that was not installed; "
         "run pip install -e . there, or start Python in another folder"
