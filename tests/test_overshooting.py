@@ -55,6 +55,30 @@ def test_a_step_of_any_size_is_called(classes, kind, lr, activation):
     assert (net.inspect(X, y, optimizer, try_remedies=False).judged, optimizer.lr) == (report.judged, lr)
 
 
+@pytest.mark.parametrize("momentum", [0.5, 0.9, 0.99])
+@pytest.mark.parametrize("length", [0.01, 0.1, 0.5, 0.8, 1.1])
+def test_a_velocity_that_carries_the_loss_up_for_a_while_is_no_fault(momentum, length):
+    """On a parabola, at every step of an oscillation; in units of 1 + momentum, steps are too long from some 0.7 on."""
+    X = np.linalg.qr(np.random.default_rng(0).normal(size=(64, 4)))[0] * 8
+    y = X @ [[1], [2], [-1], [0.5]]
+    net, optimizer = vg.MLP([4, 1], loss="mse", dtype="float64", rng=0), vg.SGD(length * (1 + momentum), momentum)
+    losses, words = [], []
+    for _ in range(60):
+        losses.append(net.step(X, y, optimizer))
+        words.append(net.inspect(X, y, optimizer, try_remedies=False).verdict)
+    assert {word == "overshooting" for word in words} == {losses[-1] > losses[0]} == {length > 0.7}
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.99])
+def test_a_slow_training_with_a_velocity_is_healthy(momentum):
+    X = np.random.default_rng(0).normal(size=(64, 4))
+    y = X @ [[1], [2], [-1], [0.5]]
+    net, optimizer = vg.MLP([4, 8, 1], "tanh", "mse", rng=0), vg.SGD(0.1 * (1 - momentum), momentum)
+    for _ in range(100):
+        net.fit(X, y, 3, len(X), optimizer)
+        assert net.inspect(X, y, optimizer, try_remedies=False).verdict == "healthy"
+
+
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
 def test_the_word_is_right(classes, activation):
     """Over the rates: called where training with it fails, and not where it succeeds."""
@@ -268,9 +292,9 @@ def test_healthy_inspections_try_nothing(classes, monkeypatch):
 
 def test_the_bounds_are_those_that_are_written_down():
     """In ``vgfast.verdict``; the trials go by them."""
-    assert trials.polyak_steps(2.0, 10.0, vg.SGD(0.5)) == 25
-    assert trials.polyak_steps(2.0, 10.0, vg.SGD(0.5, clip_norm=4.0)) == 10
-    assert trials.polyak_steps(2.0, 10.0, vg.SGD(0.5, clip_norm=40.0)) == 25
+    assert trials.polyak_steps(2.0, 10.0, 0.5) == 25
+    assert trials.polyak_steps(2.0, 10.0, 0.5, 4.0) == 10
+    assert trials.polyak_steps(2.0, 10.0, 0.5, 40.0) == 25
     assert overshooting._PARABOLA == 4
     column = np.tile([[1.0, -1.0, 3.0]], (20, 1))
     assert trials.far_column(column * [1, 10, 1]) is None

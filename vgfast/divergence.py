@@ -99,7 +99,8 @@ def _polyak(case: Case) -> float:
     loss, flat = found
     largest = float(np.abs(flat).max())
     norm = largest * float(np.linalg.norm(flat / largest)) if largest > 0 else 0.0
-    return trials.polyak_steps(loss, norm, case.optimizer)
+    lr, _, _, _, clip_norm, _ = case.optimizer.checked()
+    return trials.polyak_steps(loss, norm, lr, clip_norm)
 
 
 def _with_finite_gradient(case: Case) -> list[str]:

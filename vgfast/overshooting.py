@@ -19,10 +19,10 @@ def found(
 ) -> tuple[Verdict, list[str]] | None:
     """The verdict, and what helps; None if the step is not overshooting. Without all_cures, what is at fault is found,
     and the rest is not tried."""
-    lr, momentum, nesterov, decay, _, clip_value = case.optimizer.checked()
+    lr, momentum, nesterov, decay, clip_norm, clip_value = case.optimizer.checked()
     norm = math.hypot(*records["grad_norm"], *records["bias_grad_norm"])
-    polyak = trials.polyak_steps(loss, norm, case.optimizer)
-    decays = lr * decay >= trials.decay_limit(case.optimizer)
+    polyak = trials.polyak_steps(loss, norm, lr, clip_norm)
+    decays = lr * decay >= trials.decay_limit(momentum, nesterov)
     beyond = polyak >= steps and clip_value == math.inf
     by_decay = lr * decay * (1 + momentum if nesterov else 1)
     long = bool((records["update_ratio"] - by_decay >= 1 - momentum).any())
@@ -32,7 +32,7 @@ def found(
     if not (decays or beyond or long or momentum) and not trials.outcome(case, 1).fails:
         return None
     outcome = trials.outcome(case)
-    if not (decays or beyond or outcome.fails):
+    if not (decays or beyond or _failed(case, outcome)):
         return None
     cures = _cures(case, polyak, all_cures)
     fault = cures[0][0].fault if cures else "learning rate"
@@ -45,6 +45,14 @@ def found(
     return Verdict("overshooting", text, layer, fault, numbers), [_remedy(*one) for one in cures] or (
         ["none helped of what was tried: other scales of the data, lower rates, clip_norm"] if all_cures else []
     )
+
+
+def _failed(case: Case, outcome: Outcome) -> bool:
+    """Whether a layer is lost, or the loss is not below what it was together with the energy of motion, lr ‖v‖² / 2.
+    As long as steps are short, momentum turns one into the other, and less than all of it."""
+    velocity = case.net._velocities.found(case.optimizer) if case.optimizer.momentum > 0 else None
+    speed = 0.0 if velocity is None else float(np.linalg.norm(velocity.astype(np.float64)))
+    return bool(outcome.ill) or not outcome.after < outcome.before + case.optimizer.lr * speed * speed / 2
 
 
 def _cures(case: Case, polyak: float, all_cures: bool) -> list[tuple[Cure, Outcome]]:
@@ -69,11 +77,11 @@ def _tried(outcome: Outcome) -> str:
 
 
 def _blame(fault: str, cures: list[tuple[Cure, Outcome]], case: Case) -> str:
-    lr, _, _, decay, _, _ = case.optimizer.checked()
+    lr, momentum, nesterov, decay, _, _ = case.optimizer.checked()
     if fault == "weight decay":
         return (
             f"The weight decay is at fault: lr x weight_decay, which is {lr * decay:.2g}, has to be below "
-            f"{trials.decay_limit(case.optimizer):.2g}, or weights grow by it."
+            f"{trials.decay_limit(momentum, nesterov):.2g}, or weights grow by it."
         )
     if fault == "learning rate":
         return f"The learning rate, {lr:g}, is at fault."

@@ -107,17 +107,15 @@ def outcome(case: Case, steps: int = STEPS) -> Outcome:
     return Outcome(before, after if math.isfinite(after) else math.inf, f"layer {layer} {word}" if layer else "")
 
 
-def decay_limit(optimizer: SGD) -> float:
+def decay_limit(momentum: float, nesterov: bool) -> float:
     """Weights that decay alone grow, instead, from this lr x weight_decay on: the stability of (Nesterov's) momentum on
     a parabola. Without momentum each step multiplies them by 1 - lr weight_decay, and the limit is 2."""
-    _, momentum, nesterov, *_ = optimizer.checked()
     return 2 * (1 + momentum) / (1 + 2 * momentum if nesterov else 1)
 
 
-def polyak_steps(loss: float, norm: float, optimizer: SGD) -> float:
+def polyak_steps(loss: float, norm: float, lr: float, clip_norm: float = math.inf) -> float:
     """lr ‖g‖ min(‖g‖, clip_norm) / loss: how many times the whole loss this step would take if the loss went on as its
     gradient begins; lr in units of Polyak's step length, as no loss can fall below 0. NaN if there is no gradient."""
-    lr, _, _, _, clip_norm, _ = optimizer.checked()
     with np.errstate(all="ignore"):
         return float(np.float64(lr) * norm * min(norm, clip_norm) / np.float64(loss))
 
@@ -216,8 +214,9 @@ def clipped(case: Case) -> Iterator[Cure]:
 def rate_cures(case: Case, polyak: float, steps: int = STEPS) -> list[tuple[Cure, Outcome]]:
     """What trains, or, where nothing does, that with which the loss falls at all, causes first: a lower weight decay
     (alone, if that is what makes weights grow), a lower learning rate, clipping."""
-    decay = case.optimizer.lr * case.optimizer.weight_decay
-    grows = decay >= decay_limit(case.optimizer)
+    lr, momentum, nesterov, weight_decay, *_ = case.optimizer.checked()
+    decay = lr * weight_decay
+    grows = decay >= decay_limit(momentum, nesterov)
     if grows:
         found = first_that_trains(lowered(case, "weight_decay", "weight decay", decay / _DECAY), steps)
         if found:
