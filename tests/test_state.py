@@ -373,6 +373,13 @@ def test_the_history_outlives_an_error_of_a_callback_and_of_progress():
         assert len(net.history.loss) == 7
 
 
+def test_a_callback_that_trains_leaves_the_history_of_the_outer_training():
+    net = vg.MLP([6, 10, 3], rng=0)
+    history = net.fit(X, Y, 2, 16, callbacks=[lambda net, _: net.fit(X, Y, 1, 50) is None])
+    assert net.history is history
+    assert len(history.loss) == 14
+
+
 def test_a_divergence_in_validation_has_the_history():
     net = vg.MLP([6, 10, 1], loss="mse", dtype="float64", rng=0)
     y = np.zeros((100, 1))

@@ -200,6 +200,38 @@ def test_a_child_of_a_fork_is_not_held_up_by_a_thread_that_it_does_not_have():
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.parametrize("kind", [vg.MLP, vg.reference.MLP])
+def test_a_child_of_a_fork_shuffles_though_another_thread_did(kind):
+    """The generator's lock is copied as it is, and who would open it is not there. The net is small, as OpenBLAS can
+    wait for ever in a fork while its threads multiply."""
+    inside, parent = threading.Event(), os.getpid()
+
+    class Slow(np.random.Generator):
+        def permutation(self, n):
+            with self.bit_generator.lock:
+                inside.set()
+                time.sleep(0.2 if os.getpid() == parent else 0)
+            return super().permutation(n)
+
+    net = kind([2, 2], loss="mse", rng=Slow(np.random.PCG64(0)))
+    thread = threading.Thread(target=net.fit, args=(X[:, :2], Y[:, :2], 1))
+    thread.start()
+    assert inside.wait(60)
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(60)  # it would wait for ever
+        try:
+            net.fit(X[:, :2], Y[:, :2], 1)
+            os._exit(7)
+        finally:
+            os._exit(1)
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
 def test_who_waits_for_a_step_is_not_left_waiting_by_ctrl_c(ctrl_c):
     """It comes at the first Python code after the steps in C, which is where those who wait are thought of."""
     net, x, y = vg.MLP([256, 1024, 1024, 10], rng=0), np.ones((512, 256), np.float32), np.zeros(512, np.int32)

@@ -12,7 +12,7 @@ from vgfast.gradients import GradientReport, Gradients, reported, sample_norms
 from vgfast.history import INSPECTIONS, RECORD, DivergenceError, History, histograms
 from vgfast.network import Network
 from vgfast.sgd import SGD, checked_optimizer
-from vgfast.training import Loop, Stepper, wants_to_stop
+from vgfast.training import Loop, Stepper, shuffled, wants_to_stop
 
 if TYPE_CHECKING:
     from vgfast.cost import CostReport
@@ -114,7 +114,7 @@ class MLP(Network):
             self._history = loop.history
             try:
                 for epoch in range(epochs):
-                    loop.train_epoch(epoch, self._rng.permutation(len(x)) if shuffle else None, progress)
+                    loop.train_epoch(epoch, shuffled(len(x), self._rng) if shuffle else None, progress)
                     if validation is not None:
                         loop.note_validation(self._evaluate(*validation))
                     if callbacks and wants_to_stop(self, loop.so_far(), callbacks):
@@ -123,7 +123,7 @@ class MLP(Network):
                 error.history = loop.history
                 raise
             finally:
-                loop.so_far()
+                self._history = loop.so_far()  # a callback may have trained in between
         finally:
             self._lock.disown()
         return loop.history

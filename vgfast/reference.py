@@ -34,6 +34,7 @@ from vgfast.history import INSPECTIONS, RECORD, DivergenceError, History, histog
 from vgfast.init import Init
 from vgfast.remedies import with_velocity
 from vgfast.sgd import SGD, Velocities, checked_optimizer
+from vgfast.training import shuffled
 
 # ---- activations: phi(z) and phi'(z) ------------------------------------------------------------------
 
@@ -245,7 +246,7 @@ class MLP:
         total = epochs * -(-len(x) // batch_size)
         for _ in range(epochs):
             start, right, weighted = time.perf_counter(), 0.0, 0.0
-            order = self.rng.permutation(len(x)) if shuffle else np.arange(len(x))
+            order = shuffled(len(x), self.rng) if shuffle else np.arange(len(x))
             for first in range(0, len(x), batch_size):
                 rows = order[first : first + batch_size]
                 if inspect_every and len(losses) % inspect_every == 0:

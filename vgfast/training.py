@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +18,20 @@ from vgfast.sgd import SGD, checked_optimizer
 _SLICE = 0.03
 # When training diverges, so many of the last rows, at most, or else one batch, are looked at.
 _RECENT = 4096
+
+# Held while rows are shuffled, and during a fork: a generator has a lock, and a child would wait for ever for one that
+# a thread had which it does not have.
+_shuffling = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_shuffling.acquire, after_in_parent=_shuffling.release, after_in_child=_shuffling.release
+    )
+
+
+def shuffled(rows: int, rng: np.random.Generator) -> np.ndarray:
+    """0 to rows - 1 in random order."""
+    with _shuffling:
+        return rng.permutation(rows)
 
 
 class Stepper:
@@ -133,7 +149,7 @@ class Loop:
             elif progress is not None:
                 progress(self.done, self.total, self.so_far())
         with _core.standard_arithmetic():
-            scores = {"loss": float(self.losses[part] @ self.rows / len(self.x))}
+            scores = {"loss": float((self.losses[part] * self.rows).sum() / len(self.x))}
             if self.net.loss != "mse":
                 scores["accuracy"] = float(self.correct.sum() / len(self.x))
         self.history.epochs.append({**scores, "seconds": time.perf_counter() - start})
