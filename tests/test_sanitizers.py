@@ -21,6 +21,7 @@ WIDE = ["-DVG_HAVE_AVX2", "-DVG_HAVE_AVX512"] if platform.machine() == "x86_64" 
 # Nothing is optimised away, and compiling takes a sixth of the time of -O1, which the runs do not win back.
 ALL = ["-std=gnu11", "-O0", "-g", "-ffp-contract=off", "-fno-sanitize-recover=all", f"-I{ROOT / 'csrc'}", *WIDE]
 STRICT = ["-Wall", "-Wextra", "-Wconversion", "-Werror"]
+EXTRA = {"address,undefined": ["-include", str(ROOT / "tests" / "sanitize_masked.h")]}
 RUNS = {
     "address,undefined": ["kernels", "training", "odd", "stress"],
     "thread": ["training", "stress"],
@@ -39,7 +40,8 @@ def build(folder, sanitizer, pool):
 
     def compiled(source):
         output = folder / f"{source.stem}.o"
-        flags = [*ALL, f"-fsanitize={sanitizer}", *FLAGS.get(source.stem, []), *(STRICT if source != driver else [])]
+        flags = [*ALL, f"-fsanitize={sanitizer}", *EXTRA.get(sanitizer, []), *FLAGS.get(source.stem, [])]
+        flags += STRICT if source != driver else []
         subprocess.run(["gcc", *flags, "-c", str(source), "-o", str(output)], check=True)
         return str(output)
 
