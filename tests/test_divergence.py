@@ -48,23 +48,26 @@ def learns(net, x, y, optimizer):
 
 
 def followed(advice, make, x, y, settings):
-    """(net, X, y, optimizer) that one piece of advice leads to."""
-    net = make()
-    if found := re.match(r"leave out the rows of (\w) with values above (\S+) ", advice):
+    """(net, X, y, optimizer) that one piece of advice leads to. Without being told to, it takes no new weights."""
+    net, rest = make(), advice
+    if found := re.match(r"leave out the rows of (\w) with values above (\S+) \(the largest is \S+\)", rest):
         keep = np.abs(x if found[1] == "X" else y).max(axis=1) <= float(found[2])
-        return net, x[keep], y[keep], vg.SGD(**settings)
-    if advice.startswith("scale X"):
-        x = scaled(x)
-    if advice.startswith(("scale y", "scale X")) and "y, whose" in advice:
-        y = scaled(y)
-    elif advice.startswith("start from smaller weights, such as those of init='auto'"):
-        net = vg.MLP(net.sizes, net.activations, net.loss, rng=1)
-    elif advice == "set clip_norm=1.0":
-        settings = {**settings, "clip_norm": 1.0}
-    elif found := re.fullmatch(r"lower (\w+) \(it is [^)]*\) to (\S+)", advice):
-        settings = {**settings, found[1]: float(found[2])}
-    elif not advice.startswith("scale X"):
-        pytest.fail(f"advice that is not known here: {advice!r}")
+        x, y, rest = x[keep], y[keep], rest.removeprefix(found[0])
+    if found := re.match(
+        r"scale ([Xy]), whose largest[^,]*,( and y, whose largest[^,]*,)? to mean 0 and variance 1", rest
+    ):
+        x = scaled(x) if found[1] == "X" else x
+        y = scaled(y) if found[1] == "y" or found[2] else y
+        rest = rest.removeprefix(found[0])
+    for step in filter(None, rest.split(" and ")):
+        if step in ("start from smaller weights, such as those of init='auto'", "start from new weights"):
+            net = vg.MLP(net.sizes, net.activations, net.loss, rng=1)
+        elif step == "set clip_norm=1.0":
+            settings = {**settings, "clip_norm": 1.0}
+        elif found := re.fullmatch(r"lower (\w+) \(it is [^)]*\) to (\S+)", step):
+            settings = {**settings, found[1]: float(found[2])}
+        else:
+            pytest.fail(f"advice that is not known here: {step!r}")
     return net, x, y, vg.SGD(**settings)
 
 
@@ -87,6 +90,21 @@ CASES = {
     "weights": (lambda: enlarged(regression(), 1e3), X, VALUES, {}, ["start from smaller weights"]),
     "decay": (regression, X, VALUES, {"weight_decay": 500.0}, [r"lower weight_decay \(it is 500\)"]),
     "decay, later": (regression, X, VALUES, {"weight_decay": 210.0}, [r"lower weight_decay \(it is 210\)"]),
+    "prices and a rate": (regression, X, PRICES, {"lr": 30.0}, [r"scale y, .* 1 and lower lr \(it is 30\) to "]),
+    "all data and a rate": (
+        regression,
+        1e4 * X,
+        PRICES,
+        {"lr": 1e3},
+        [r"scale X, .* y, .* and lower lr \(it is 1000\) to "],
+    ),
+    "inputs and weights": (
+        lambda: enlarged(regression(), 1e3),
+        1e3 * X,
+        VALUES,
+        {},
+        ["scale X, .* 1 and start from new weights"],
+    ),
     "momentum": (
         regression,
         X,

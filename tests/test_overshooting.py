@@ -1,6 +1,7 @@
 """Steps that are too large: who is called overshooting and who is not, what is at fault, and that the remedies help."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -77,6 +78,16 @@ def test_a_slow_training_with_a_velocity_is_healthy(momentum):
     for _ in range(100):
         net.fit(X, y, 3, len(X), optimizer)
         assert net.inspect(X, y, optimizer, try_remedies=False).verdict == "healthy"
+
+
+def test_data_and_a_rate_that_are_both_too_large_have_a_remedy_for_both(prices):
+    X, y = prices
+    report = vg.MLP([10, 30, 1], loss="mse", rng=0).inspect(X, y, vg.SGD(100))
+    assert (report.verdict, report.fault) == ("overshooting", "learning rate")
+    found = re.match(r"y scaled to mean 0 and variance 1, with lr=(\S+): 20 steps", report.remedies[0])
+    net, scaled = vg.MLP([10, 30, 1], loss="mse", rng=0), (y - y.mean()) / y.std()
+    net.fit(X, scaled, epochs=50, optimizer=vg.SGD(float(found[1])))
+    assert net.evaluate(X, scaled).loss < 0.1
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])

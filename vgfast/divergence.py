@@ -3,7 +3,6 @@ given, on copies of the net and on the batch at which it happened."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -73,8 +72,11 @@ def _that_train(case: Case, step: int) -> list[str]:
     """Advice with which the net trains on these batches; if there is none, with which its loss at least falls."""
     steps = min(max(_STEPS, step + _MORE), _MOST)
     scaled = trials.first_that_trains(trials.scaled_anew(case), steps)
+    scaled = scaled or trials.scaled_with_a_rate(case, steps)
     if scaled:
-        return [scaled[0].advice]
+        # Tried on new weights. Those there are may be too large for it, as an earlier step may have left them.
+        as_it_is = trials.outcome(scaled[0].case._replace(net=case.net), steps)
+        return [scaled[0].advice + ("" if as_it_is.trains else " and start from new weights")]
     new = trials.anew(case)
     new_trains = trials.outcome(new, steps).trains
     weights = new_trains and step < steps
@@ -83,24 +85,12 @@ def _that_train(case: Case, step: int) -> list[str]:
         return advice  # what else would help cannot be tried: the first weights are gone
     start = case if new_trains else new
     calm = trials.first_that_trains(trials.calmed(start), steps)
-    helped = ([calm] if calm else []) + trials.rate_cures(start, _polyak(start), steps)
+    helped = ([calm] if calm else []) + trials.rate_cures(start, trials.polyak_of(start), steps)
     good = [one for one in helped if one[1].trains]
     if not (advice or good):
         wide = trials.best(trials.widened(start), steps)
         good = helped + ([wide] if wide else [])
     return advice + [cure.advice for cure, _ in good]
-
-
-def _polyak(case: Case) -> float:
-    """See ``trials.polyak_steps``; NaN where the gradient is not finite."""
-    found = trials.gradient(case)
-    if found is None:
-        return math.nan
-    loss, flat = found
-    largest = float(np.abs(flat).max())
-    norm = largest * float(np.linalg.norm(flat / largest)) if largest > 0 else 0.0
-    lr, _, _, _, clip_norm, _ = case.optimizer.checked()
-    return trials.polyak_steps(loss, norm, lr, clip_norm)
 
 
 def _with_finite_gradient(case: Case) -> list[str]:

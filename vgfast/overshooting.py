@@ -60,7 +60,10 @@ def _cures(case: Case, polyak: float, all_cures: bool) -> list[tuple[Cure, Outco
     scaled = trials.first_that_trains(trials.scaled_anew(case))
     if scaled:
         return [scaled]
-    return trials.rate_cures(case, polyak) if all_cures else []
+    if not all_cures:
+        return []
+    both = trials.scaled_with_a_rate(case)
+    return [*([both] if both else []), *trials.rate_cures(case, polyak)]
 
 
 def _step(layer: int, ratio: float, polyak: float) -> str:

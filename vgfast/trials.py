@@ -120,6 +120,18 @@ def polyak_steps(loss: float, norm: float, lr: float, clip_norm: float = math.in
         return float(np.float64(lr) * norm * min(norm, clip_norm) / np.float64(loss))
 
 
+def polyak_of(case: Case) -> float:
+    """``polyak_steps`` of the next step; NaN where the gradient is not finite."""
+    found = gradient(case)
+    if found is None:
+        return math.nan
+    loss, flat = found
+    lr, _, _, _, clip_norm, _ = case.optimizer.checked()
+    largest = float(np.abs(flat).max())
+    norm = largest * float(np.linalg.norm(flat / largest)) if largest > 0 else 0.0
+    return polyak_steps(loss, norm, lr, clip_norm)
+
+
 def far_column(values: np.ndarray) -> int | None:
     """The column of the largest root mean square, if that is far above unit scale."""
     if values.ndim != 2:
@@ -241,6 +253,17 @@ def scaled_anew(case: Case) -> Iterator[Cure]:
     """With data on another scale training begins anew, from first weights that know no other."""
     for cure in data_cures(case):
         yield cure._replace(case=anew(cure.case))
+
+
+def scaled_with_a_rate(case: Case, steps: int = STEPS) -> tuple[Cure, Outcome] | None:
+    """All data that are far from unit scale scaled, and a lower rate beside, where only both make it train."""
+    for data in list(scaled_anew(case))[-1:]:
+        rates = rate_cures(data.case, polyak_of(data.case), steps)
+        for rate, after in rates[:1]:
+            if after.trains:
+                name, advice = f"{data.name}, with {rate.name}", f"{data.advice} and {rate.advice}"
+                return Cure(rate.fault, name, advice, rate.case), after
+    return None
 
 
 def anew(case: Case) -> Case:
