@@ -203,7 +203,9 @@ def test_sdist_to_wheel_to_tests(tmp_path):
         names = [name.split("/", 1)[-1] for name in archive.getnames()]
         archive.extractall(tmp_path / "unpacked", filter="data")
     assert not any(name.endswith("_core.c") for name in names)
-    assert {"csrc/vgfast.h", "csrc/README.md", "tests/conftest.py", "vgfast/_core.pyx", "LICENSE"} <= set(names)
+    assert {"csrc/vgfast.h", "csrc/README.md", "vgfast/_core.pyx", "LICENSE"} <= set(names)
+    for folder in ("tests", "benchmarks"):
+        assert {f"{folder}/{path.name}" for path in (ROOT / folder).iterdir() if path.is_file()} <= set(names)
     unpacked = next((tmp_path / "unpacked").iterdir())
     run(builder, "-c", build.format("wheel", out), cwd=unpacked)
     wheel = next(tmp_path.glob("*.whl"))
