@@ -11,7 +11,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_clib import build_clib
 from setuptools.command.sdist import sdist
 
-HEADERS = sorted(str(p) for p in Path("csrc").rglob("*.h"))
+HEADERS = sorted(str(p) for kind in ("*.h", "*.def") for p in Path("csrc").rglob(kind))
 SOURCES = sorted(str(p) for p in Path("csrc").rglob("*.c"))
 DEPENDS = HEADERS + SOURCES + [f"vgfast/_{part}.pxi" for part in ("kernels", "lock", "machine")] + ["setup.py"]
 
@@ -106,6 +106,7 @@ libraries = [
     library("dispatch", "csrc/dispatch.c", []),
     *(library(isa, f"csrc/isa/{isa}.c", flags) for isa, flags in ISA_FLAGS.items()),
     library("plan", "csrc/plan.c", []),
+    library("catalog", "csrc/catalog.c", []),
     library("threads", "csrc/threads.c", []),
 ]
 core = Extension(

@@ -42,7 +42,7 @@ static inline void *delta(const crew *c, size_t l, size_t row) {
 static inline void *kept_slopes(const crew *c, size_t l, size_t row) {
     const vg_layer *const layer = &c->run->net->layers[l - 1];
     const vg_workspace *const w = c->run->workspace;
-    if (!vg_keeps_slopes(layer->activation)) return NULL;
+    if (!vg_stores_derivative(layer->activation)) return NULL;
     return at(c, c->run->memory, w->slopes + layer->slopes * w->rows + row * layer->ld);
 }
 static inline const void *slope_source(const crew *c, size_t l, size_t row) {

@@ -19,20 +19,23 @@ _Static_assert(FLT_EVAL_METHOD == 0, "on 32-bit x86, add -msse2 -mfpmath=sse to 
 #define TYPED(name) VG_JOIN(name, SFX)
 #define NAME(name) VG_JOIN(TYPED(name), ISA)
 
-/* Whether phi' is kept from the forward pass; else it is told from the outputs. */
-static inline int vg_keeps_slopes(vg_activation activation) {
-    return activation == VG_SIGMOID || activation == VG_TANH;
+/* Whether phi' is stored by the forward pass; else it is recomputed from the outputs. */
+static inline int vg_stores_derivative(vg_activation activation) {
+    return vg_activations[activation].derivative == VG_STORED;
 }
 
-/* The statement `run(kind)` with kind a constant, so that the compiler makes one loop per
- * activation. */
-#define SPECIALISE(activation, run)                                                                \
-    switch (activation) {                                                                          \
-        case VG_IDENTITY: run(VG_IDENTITY); break;                                                 \
-        case VG_SIGMOID: run(VG_SIGMOID); break;                                                   \
-        case VG_TANH: run(VG_TANH); break;                                                         \
-        case VG_RELU: run(VG_RELU); break;                                                         \
-        case VG_LEAKY_RELU: run(VG_LEAKY_RELU);                                                    \
+/* The statement `run(kind, derivative)` of constants, so that the compiler makes one loop for each
+ * activation; on the way back, `run(derivative)`, one loop for each form of the derivative. */
+#define VG_RUN_KIND(run, symbol, name, alpha, derivative, ...)                                     \
+    case VG_##symbol: run(VG_##symbol, VG_##derivative); break;
+#define BY_ACTIVATION(activation, run)                                                             \
+    switch (activation) { VG_ACTIVATIONS(VG_RUN_KIND, run) }
+#define BY_DERIVATIVE(derivative, run)                                                             \
+    switch (derivative) {                                                                          \
+        case VG_ONE: run(VG_ONE); break;                                                           \
+        case VG_STEP: run(VG_STEP); break;                                                         \
+        case VG_LEAK: run(VG_LEAK); break;                                                         \
+        case VG_STORED: run(VG_STORED); break;                                                     \
     }
 
 /* Rows of a transposed A, k long, that are packed at a time: a multiple of every tile height, as
@@ -105,7 +108,7 @@ typedef struct {
                    size_t ld, double *guard);
 
     /* y (rows, n_out; ldy) = phi(x W + b), x (rows, n_in; ldx); slopes (rows, n_out; ldy), unless
-     * NULL: phi', if vg_keeps_slopes */
+     * NULL: phi', if vg_stores_derivative */
     void (*dense_forward)(size_t rows, size_t n_in, size_t n_out, const void *x, size_t ldx,
                           const void *weights, const void *biases, vg_activation activation,
                           void *y, size_t ldy, void *slopes, vg_tools *tools);

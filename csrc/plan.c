@@ -42,7 +42,7 @@ int vg_net_lay_out(vg_net *net) {
         layer->column = net->n_columns;
         net->n_columns = add_product(net->n_columns, layer->ld, 1, &fits);
         layer->slopes = net->n_slopes;
-        if (vg_keeps_slopes(layer->activation)) net->n_slopes += layer->ld;
+        if (vg_stores_derivative(layer->activation)) net->n_slopes += layer->ld;
         layer->block = net->n_blocks;
         net->n_blocks += (layer->n_in + VG_BLOCK_ROWS - 1) / VG_BLOCK_ROWS;
         if (layer->ld > net->widest) net->widest = layer->ld;

@@ -13,9 +13,33 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "catalog.def"
+
 typedef enum { VG_F32, VG_F64 } vg_dtype;
-typedef enum { VG_IDENTITY, VG_SIGMOID, VG_TANH, VG_RELU, VG_LEAKY_RELU } vg_activation;
-typedef enum { VG_CROSS_ENTROPY, VG_BINARY_CROSS_ENTROPY, VG_MSE } vg_loss;
+
+/* ---- the catalog (catalog.def) ------------------------------------------------------------------ */
+
+#define VG_SYMBOL(w, symbol, ...) VG_##symbol,
+#define VG_ONE_MORE(...) +1
+typedef enum { VG_ACTIVATIONS(VG_SYMBOL, ) } vg_activation;
+typedef enum { VG_LOSSES(VG_SYMBOL, ) } vg_loss;
+typedef enum { VG_ONE, VG_STEP, VG_LEAK, VG_STORED } vg_derivative;
+enum { VG_N_ACTIVATIONS = VG_ACTIVATIONS(VG_ONE_MORE, ), VG_N_LOSSES = VG_LOSSES(VG_ONE_MORE, ) };
+
+typedef struct {
+    const char *name;
+    double alpha;
+    vg_derivative derivative;
+    double largest;
+    int operations, functions, squashing;
+} vg_activation_facts;
+typedef struct {
+    const char *name, *link;
+    int operations, functions, row_operations, row_functions;
+} vg_loss_facts;
+
+extern const vg_activation_facts vg_activations[VG_N_ACTIVATIONS];
+extern const vg_loss_facts vg_losses[VG_N_LOSSES];
 
 /* ---- the net: where everything lies in the one parameter vector ------------------------------ */
 

@@ -72,7 +72,7 @@ static long vectors(size_t n) {
     vg_update update = {.lr = 0.1, .clip_value = INFINITY, .scale = 1, .commit = 1};
     vg_summary summary = {0};
     vg_statistics statistics;
-    for (int i = VG_IDENTITY; i <= VG_LEAKY_RELU; i++) {
+    for (int i = 0; i < VG_N_ACTIVATIONS; i++) {
         kernels->activate((vg_activation)i, 3 * n, x, y, t);
         kernels->statistics((vg_activation)i, 3, n, y, n, t, n, n, x, n, &statistics);
     }

@@ -21,10 +21,27 @@ KEPT = Path(__file__).with_suffix("").parent / "digests.json"
 THREADS = 1, 2, 3, 7
 STEPS = 50
 # What was recorded of a layer when the digests were first kept.
-QUANTITIES = """
-grad_norm bias_grad_norm weight_norm delta_norm speed weight_gain activation_gain gain mean_derivative saturated
-dead update_ratio frozen stuck zero subnormal max_abs sample_norm noise_scale
-""".split()
+QUANTITIES = [
+    "grad_norm",
+    "bias_grad_norm",
+    "weight_norm",
+    "delta_norm",
+    "speed",
+    "weight_gain",
+    "activation_gain",
+    "gain",
+    "mean_derivative",
+    "saturated",
+    "dead",
+    "update_ratio",
+    "frozen",
+    "stuck",
+    "zero",
+    "subnormal",
+    "max_abs",
+    "sample_norm",
+    "noise_scale",
+]
 
 
 def uniform(seed, *shape):

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast import _core, reference
+from vgfast import _core, activations
+from vgfast.losses import LOSSES as LOSS_FACTS
+from vgfast.losses import softmax
 
 LOSSES = ["labels", "probabilities", "binary_cross_entropy", "mse"]
 # Largest |phi'| and |phi''| (of the ReLUs, the step of phi' at 0), from the closed forms of sigmoid and tanh.
@@ -110,8 +112,8 @@ class Bounds:
         for w, b, kind in zip(self.weights, net.biases, (*self.kinds, "identity"), strict=True):
             z, e_z = self.product(a, e, w, extra=np.abs(b))
             self.zs.append((z + b, e_z))
-            a = reference.ACTIVATIONS[kind][0](z + b)
-            slope = reference.ACTIVATIONS[kind][1](z + b) if "relu" in kind else SLOPES[kind]
+            a = activations.CATALOG[kind].value(z + b)
+            slope = activations.CATALOG[kind].slope(z + b) if "relu" in kind else SLOPES[kind]
             e = np.where(z + b < -e_z, slope, SLOPES[kind]) * e_z + 8 * self.u * np.abs(a) * (kind != "identity")
             self.inputs.append((a, e))
         self.deltas, self.raw = [self.delta_of(net.loss, y)], []
@@ -133,17 +135,17 @@ class Bounds:
 
     def delta_of(self, loss, y):
         z, e_z = self.zs[-1]
-        delta, u = reference.LOSSES[loss](z, y if y.ndim == 1 else y.astype(np.float64))[1], self.u
+        delta, u = LOSS_FACTS[loss].of(z, y if y.ndim == 1 else y.astype(np.float64))[1], self.u
         if loss == "mse":
             return delta, 2 * (e_z + 3 * u * (np.abs(z) + e_z + np.abs(y))) / z.size
         if loss == "binary_cross_entropy":
-            return delta, (e_z / 4 + 8 * u * (reference.sigmoid(z) + np.abs(y))) / z.size
+            return delta, (e_z / 4 + 8 * u * (activations.sigmoid(z) + np.abs(y))) / z.size
         # Exponents are off by m, so each p by a factor within exp(+-2 m); and what exp, sum and quotient add.
         n = z.shape[1]
         t = np.eye(n)[y] if y.ndim == 1 else y
         spread = z.max(axis=1, keepdims=True) - z.min(axis=1, keepdims=True)
         m = e_z.max(axis=1, keepdims=True) + 2 * u * (spread + np.log(n))
-        p = reference.softmax(z)
+        p = softmax(z)
         return delta, (p * (np.expm1(2 * m) + self.gamma(3 * n + 20)) + self.gamma(n + 4) * t) / len(z)
 
     def back(self, l):
@@ -151,7 +153,7 @@ class Bounds:
         raw, e_raw = self.product(*self.deltas[0], self.weights[l].T)
         z, e_z = self.zs[l - 1]
         kind = self.kinds[l - 1]
-        slope = reference.ACTIVATIONS[kind][1](z)
+        slope = activations.CATALOG[kind].slope(z)
         if "relu" in kind:  # beside the kink, either side
             e_slope = np.where(np.abs(z) < e_z, CURVES[kind], 2 * self.u * slope)
         else:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast import _core, gradient_check, reference, trace
+from vgfast import _core, activations, gradient_check, reference, trace
 
 SIZES = [3, 4, 3, 5, 2]
 EPS = np.finfo(np.float64).eps
@@ -32,7 +32,7 @@ def every_path(net, layer, i, j, x, y):
     plain = trace.float64_copy(net)
     zs, outputs = plain._forward(np.array([x], np.float64))
     delta = plain.gradients([x], np.array([y])).deltas[-1][0]
-    slopes = [reference.ACTIVATIONS[kind][1](z[0]) for kind, z in zip(net.activations, zs, strict=False)]
+    slopes = [activations.CATALOG[kind].slope(z[0]) for kind, z in zip(net.activations, zs, strict=False)]
     found = {}
     for units in itertools.product(*[range(n) for n in net.sizes[layer + 1 :]]):
         way = (i, j, *units)

@@ -9,7 +9,7 @@ except ImportError as error:
         "vgfast's compiled core is not beside its Python files, as in a checkout that was not installed; "
         "run pip install -e . there, or start Python in another folder"
     ) from error
-from vgfast import init
+from vgfast import activations, init
 from vgfast.config import get_num_threads, set_num_threads, show_config, threads
 from vgfast.gradients import GradientReport
 from vgfast.history import DivergenceError, History
@@ -25,6 +25,7 @@ __all__ = [
     "GradientReport",
     "History",
     "Log",
+    "activations",
     "get_num_threads",
     "init",
     "inspect_torch",

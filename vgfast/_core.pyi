@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+DERIVATIVES: tuple[str, ...]
 ACTIVATIONS: tuple[str, ...]
 LOSSES: tuple[str, ...]
 DTYPES: tuple[str, ...]
@@ -20,6 +21,8 @@ THREADS_MOST: int
 FORWARD_ROWS: int
 HAS_THREADS: bool
 
+def activation_facts() -> tuple[tuple[str, float, str, float, int, int, bool], ...]: ...
+def loss_facts() -> tuple[tuple[str, str, int, int, int, int], ...]: ...
 def isas() -> tuple[str, ...]: ...
 def isa() -> str: ...
 def use_isa(name: str) -> None: ...

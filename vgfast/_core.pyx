@@ -28,12 +28,36 @@ cdef tuple in_order(dict places):
     return tuple(sorted(places, key=places.get))
 
 
-ACTIVATIONS = in_order(dict(
-    identity=c.VG_IDENTITY, sigmoid=c.VG_SIGMOID, tanh=c.VG_TANH, relu=c.VG_RELU, leaky_relu=c.VG_LEAKY_RELU
-))
-LOSSES = in_order(dict(
-    cross_entropy=c.VG_CROSS_ENTROPY, binary_cross_entropy=c.VG_BINARY_CROSS_ENTROPY, mse=c.VG_MSE
-))
+# catalog.def, line by line.
+DERIVATIVES = in_order(dict(one=c.VG_ONE, step=c.VG_STEP, leak=c.VG_LEAK, stored=c.VG_STORED))
+
+
+def activation_facts():
+    """Of each activation: (name, alpha, derivative, largest, operations, functions, squashing)."""
+    cdef const c.vg_activation_facts *f
+    cdef int i
+    found = []
+    for i in range(c.VG_N_ACTIVATIONS):
+        f = &c.vg_activations[i]
+        derivative = DERIVATIVES[f.derivative]
+        found.append((f.name.decode(), f.alpha, derivative, f.largest, f.operations, f.functions, bool(f.squashing)))
+    return tuple(found)
+
+
+def loss_facts():
+    """Of each loss: (name, link, operations, functions, row_operations, row_functions)."""
+    cdef const c.vg_loss_facts *f
+    cdef int i
+    found = []
+    for i in range(c.VG_N_LOSSES):
+        f = &c.vg_losses[i]
+        link = f.link.decode().lower()
+        found.append((f.name.decode(), link, f.operations, f.functions, f.row_operations, f.row_functions))
+    return tuple(found)
+
+
+ACTIVATIONS = tuple(facts[0] for facts in activation_facts())
+LOSSES = tuple(facts[0] for facts in loss_facts())
 DTYPES = in_order(dict(float32=c.VG_F32, float64=c.VG_F64))
 PHASES = in_order(dict(
     forward=c.VG_FORWARD, activation=c.VG_ACTIVATION, loss=c.VG_LOSS, backward=c.VG_BACKWARD, update=c.VG_UPDATE,

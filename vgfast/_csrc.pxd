@@ -3,8 +3,24 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 cdef extern from "vgfast.h" nogil:
     ctypedef enum vg_dtype: VG_F32, VG_F64
-    ctypedef enum vg_activation: VG_IDENTITY, VG_SIGMOID, VG_TANH, VG_RELU, VG_LEAKY_RELU
-    ctypedef enum vg_loss: VG_CROSS_ENTROPY, VG_BINARY_CROSS_ENTROPY, VG_MSE
+    ctypedef enum vg_activation: pass
+    ctypedef enum vg_loss: VG_CROSS_ENTROPY, VG_MSE  # and others
+    ctypedef enum vg_derivative: VG_ONE, VG_STEP, VG_LEAK, VG_STORED
+    int VG_N_ACTIVATIONS, VG_N_LOSSES
+
+    ctypedef struct vg_activation_facts:
+        const char *name
+        double alpha, largest
+        vg_derivative derivative
+        int operations, functions, squashing
+
+    ctypedef struct vg_loss_facts:
+        const char *name
+        const char *link
+        int operations, functions, row_operations, row_functions
+
+    const vg_activation_facts vg_activations[1]
+    const vg_loss_facts vg_losses[1]
     ctypedef enum vg_mode: VG_TRAIN, VG_GRADIENT, VG_INSPECT
     ctypedef enum vg_phase:
         VG_FORWARD, VG_ACTIVATION, VG_LOSS, VG_BACKWARD, VG_UPDATE, VG_GATHER, VG_MEETING, VG_PHASES

@@ -22,8 +22,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vgfast.activations import CATALOG
 from vgfast.gradients import WIDTH
-from vgfast.reference import ACTIVATIONS, LOSSES, MLP
+from vgfast.losses import LOSSES
+from vgfast.reference import MLP
 from vgfast.trace import Net, checked_entry, float64_copy, float64_data
 
 # Steps, by how far they move the z that moves most: far below the smallest, rounding leaves no digit.
@@ -113,10 +115,10 @@ def _moved(
     z[:, j] += move
     positive = []
     for l, kind in enumerate(plain.activations[layer - 1 :], layer):
-        if kind in ("relu", "leaky_relu"):
+        if CATALOG[kind].has_kink:
             positive.append(z > 0)
-        z = ACTIVATIONS[kind][0](z) @ plain.weights[l] + plain.biases[l]
-    return LOSSES[plain.loss](z, t)[0], positive
+        z = CATALOG[kind].value(z) @ plain.weights[l] + plain.biases[l]
+    return LOSSES[plain.loss].of(z, t)[0], positive
 
 
 def _measured(
@@ -214,9 +216,9 @@ def _replayed(
     for weights, biases, kind in zip(plain.weights, plain.biases, (*plain.activations, "identity"), strict=True):
         z = r.product(outputs[-1], weights) + biases
         zs.append(r.off(z, np.abs(z) + np.abs(biases), 1))
-        a = ACTIVATIONS[kind][0](zs[-1])
+        a = CATALOG[kind].value(zs[-1])
         outputs.append(a if kind in ("identity", "relu") else r.off(a, np.abs(a), ULPS))
-    loss, delta, _ = LOSSES[plain.loss](zs[-1], t)
+    loss, delta, _ = LOSSES[plain.loss].of(zs[-1], t)
     size = np.abs(delta)
     if plain.loss != "mse":  # p - y: what both have in common cancels, the error of p does not
         given = np.eye(delta.shape[1])[t] if t.ndim == 1 else t
@@ -229,7 +231,7 @@ def _replayed_entry(plain: MLP, x: np.ndarray, t: np.ndarray, entry: tuple[int, 
     layer, i, j = entry
     zs, outputs, _, delta = _replayed(plain, x, t, r)
     for l in range(len(zs) - 1, layer - 1, -1):
-        slope = ACTIVATIONS[plain.activations[l - 1]][1](zs[l - 1])
+        slope = CATALOG[plain.activations[l - 1]].slope(zs[l - 1])
         delta = r.product(delta, plain.weights[l].T) * slope
         delta = r.off(delta, np.abs(delta), ULPS)
     return float(r.product(outputs[layer - 1][:, [i]].T, delta[:, [j]])[0, 0])

@@ -31,6 +31,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vgfast import _check
+from vgfast.activations import CATALOG
 
 __all__ = [
     "glorot_normal",
@@ -128,5 +129,5 @@ def of_layer(rule: str | Init, activation: str) -> Init:
         raise TypeError(f"init must be a name or an object such as vg.init.normal(0.05), got {_check.told(rule)}{hint}")
     name = _check.choice("init", rule, NAMES)
     if name == "auto":
-        name = "he_normal" if activation in ("relu", "leaky_relu") else "glorot_uniform"
+        name = "he_normal" if CATALOG[activation].has_kink else "glorot_uniform"
     return globals()[name]()

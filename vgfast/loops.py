@@ -12,7 +12,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-LEAK = 0.01
+import numpy as np
+
+from vgfast.activations import CATALOG
+
+LEAK = CATALOG["leaky_relu"].alpha
 
 
 def gather(X: Any, order: Sequence[int]) -> list[list[float]]:
@@ -32,7 +36,8 @@ def forward(a: Any, W: Any, l: int) -> list[list[float]]:
 
 def activate(z: Any, b: Any, activation: str) -> list[list[float]]:
     """z becomes phi(z + b); returns phi' (B, n) where it is kept from here, else nothing."""
-    slopes = [[0.0] * len(b) if activation in ("sigmoid", "tanh") else [] for _ in range(len(z))]
+    phi = CATALOG[activation]
+    slopes = [[0.0] * len(b) if phi.stored else [] for _ in range(len(z))]
     for i in range(len(z)):
         for j in range(len(b)):
             value = z[i][j] + b[j]
@@ -46,6 +51,11 @@ def activate(z: Any, b: Any, activation: str) -> list[list[float]]:
             elif activation == "tanh":
                 value = math.tanh(value)
                 slopes[i][j] = 1.0 - value * value
+            elif activation != "identity":  # one that is not written out here
+                exact = np.array(value)
+                value = float(phi.value(exact))
+                if phi.stored:
+                    slopes[i][j] = float(phi.slope(exact))
             z[i][j] = value
     return slopes
 
@@ -120,14 +130,13 @@ def backward(delta: Any, W: Any, l: int) -> list[list[float]]:
 
 def differentiate(d: Any, a: Any, slopes: Any, activation: str) -> None:
     """d becomes d ∘ phi'."""
+    phi = CATALOG[activation]
+    if phi.derivative == "one":
+        return
     for i in range(len(d)):
         for p in range(len(d[i])):
-            if activation == "relu":
-                d[i][p] = d[i][p] * (1.0 if a[i][p] > 0.0 else 0.0)
-            elif activation == "leaky_relu":
-                d[i][p] = d[i][p] * (1.0 if a[i][p] > 0.0 else LEAK)
-            elif activation != "identity":
-                d[i][p] = d[i][p] * slopes[i][p]
+            slope = slopes[i][p] if phi.stored else 1.0 if a[i][p] > 0.0 else phi.alpha
+            d[i][p] = d[i][p] * slope
 
 
 def update(W: Any, b: Any, a: Any, delta: Any, l: int, lr: float) -> None:

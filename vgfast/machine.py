@@ -27,10 +27,11 @@ from typing import Any
 import numpy as np
 
 from vgfast import _core, config
+from vgfast.activations import CATALOG
 
 ROUNDS = 5
 # Activations that are more than a comparison: their values, and the exp of the losses, are counted as functions.
-FUNCTIONS = ("sigmoid", "tanh")
+FUNCTIONS = tuple(name for name, of in CATALOG.items() if of.functions)
 # Memory is measured on so much that no cache holds it.
 _MEMORY_LEAST, _MEMORY_MOST, _PAGE = 64 << 20, 512 << 20, 4096
 _EXCHANGED = 128 << 10  # bytes of each thread: about as many as in a training step, and in its own caches

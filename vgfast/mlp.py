@@ -10,6 +10,7 @@ import numpy as np
 from vgfast import _check, _core, config
 from vgfast.gradients import GradientReport, Gradients, reported, sample_norms
 from vgfast.history import INSPECTIONS, RECORD, DivergenceError, History, histograms
+from vgfast.losses import LOSSES
 from vgfast.network import Network
 from vgfast.sgd import SGD, checked_optimizer
 from vgfast.training import Loop, Stepper, shuffled, wants_to_stop
@@ -344,7 +345,7 @@ class MLP(Network):
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """(rows, n_out): softmax or sigmoid of ``forward``. ValueError for mse, which has no probabilities."""
-        if self._loss == "mse":
+        if not LOSSES[self._loss].has_accuracy:
             raise ValueError("a net with loss='mse' predicts values, not probabilities; use predict")
         z = self.forward(X)
         if self._loss == "cross_entropy":
@@ -371,7 +372,8 @@ class MLP(Network):
         for rows in self._slices(len(x)):
             _core.loss(self._loss, z[rows], t[rows], losses[rows], correct[rows], np.empty_like(z[rows]))
         with _core.standard_arithmetic():
-            loss, accuracy = float(losses.mean()), None if self._loss == "mse" else float(correct.mean())
+            loss = float(losses.mean())
+            accuracy = float(correct.mean()) if LOSSES[self._loss].has_accuracy else None
         if not np.isfinite(loss):
             row = int(np.argmin(np.isfinite(losses)))
             raise DivergenceError(

@@ -4,8 +4,8 @@ For B rows and a layer of m inputs and n outputs, with plain SGD, an operation b
 numbers (so that a multiply-add is two), and a function exp, log or tanh:
 
     forward        z = a W           2 B m n operations; reads a and W
-    activation     phi(z + b)        B n to add b, and phi's; reads b, writes the outputs, and phi' where it is kept
-                                     (sigmoid, tanh)
+    activation     phi(z + b)        B n to add b, and phi's; reads b, writes the outputs, and phi' where it is
+                                     stored (sigmoid, tanh)
                    d ∘ phi'          of hidden layers, on the way back; reads phi' or, of the ReLUs, the outputs,
                                      writes delta
     loss           and delta_L       of the last layer only
@@ -28,10 +28,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-# Each value's operations and functions: phi and, where it is kept, phi'; and its derivative on the way back.
-_PHI = {"identity": (0, 0), "relu": (1, 0), "leaky_relu": (2, 0), "sigmoid": (5, 1), "tanh": (2, 1)}
-_BACK = {"identity": 0, "relu": 2, "leaky_relu": 2, "sigmoid": 1, "tanh": 1}
-KEPT = ("sigmoid", "tanh")
+from vgfast.activations import CATALOG
+from vgfast.losses import LOSSES
+
+# To multiply by phi', which is compared for where it is not stored.
+_BACK = {"one": 0, "step": 2, "leak": 2, "stored": 1}
 # In vg_run: labels are int32, the order of the rows int64, losses float64.
 _LABEL, _SAMPLE, _LOSS = 4, 8, 8
 
@@ -77,23 +78,25 @@ class Row:
 
 def _loss(name: str, B: int, n: int, item: int) -> Part:
     """The rows' losses and delta_L."""
-    if name == "cross_entropy":
-        flops, functions, targets = B * (4 * n + 2), B * (n + 1), B * _LABEL
-    elif name == "binary_cross_entropy":
-        flops, functions, targets = 10 * B * n, 2 * B * n, B * n * item
-    else:
-        flops, functions, targets = 4 * B * n, 0, B * n * item
-    return Part(flops, functions, read=B * n * item + targets, written=B * n * item + B * _LOSS)
+    of = LOSSES[name]
+    targets = B * _LABEL if name == "cross_entropy" else B * n * item
+    return Part(
+        B * (n * of.operations + of.row_operations),
+        B * (n * of.functions + of.row_functions),
+        read=B * n * item + targets,
+        written=B * n * item + B * _LOSS,
+    )
 
 
 def _layer(l: int, m: int, n: int, activation: str, B: int, item: int, last: bool, loss: str) -> list[Row]:
     product = 2 * B * m * n
-    phi, functions = _PHI[activation]
-    kept = B * n * item if activation in KEPT else 0
+    phi = CATALOG[activation]
     out = B * n * item
-    activate = [Part(B * n * (1 + phi), B * n * functions, read=n * item, written=out + kept)]
+    stored = out if phi.stored else 0
+    activate = [Part(B * n * (1 + phi.operations), B * n * phi.functions, read=n * item, written=out + stored)]
     if not last:
-        activate.append(Part(B * n * _BACK[activation], read=out if _BACK[activation] else 0, written=out))
+        back = _BACK[phi.derivative]
+        activate.append(Part(B * n * back, read=out if back else 0, written=out))
     rows = [
         Row(l, "forward", (B, m, n), (Part(product, read=(B * m + m * n) * item, exchanged_by_all=m * n * item),)),
         Row(l, "activation", (B, n), tuple(activate)),
@@ -133,10 +136,10 @@ def n_params(sizes: Sequence[int]) -> int:
 
 
 def working_set(sizes: Sequence[int], activations: Sequence[str], B: int, item: int) -> int:
-    """Bytes that a step comes back to: parameters, the batch, outputs, kept slopes and deltas.
+    """Bytes that a step comes back to: parameters, the batch, outputs, stored derivatives and deltas.
 
     >>> working_set([784, 30, 10], ["sigmoid"], 10, 4)
     131200
     """
-    kept = sum(n for n, activation in zip(sizes[1:], activations, strict=False) if activation in KEPT)
-    return item * (n_params(sizes) + B * (sizes[0] + 2 * sum(sizes[1:]) + kept))
+    stored = sum(n for n, activation in zip(sizes[1:], activations, strict=False) if CATALOG[activation].stored)
+    return item * (n_params(sizes) + B * (sizes[0] + 2 * sum(sizes[1:]) + stored))

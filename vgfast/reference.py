@@ -29,68 +29,14 @@ import numpy as np
 
 from vgfast import _check, mlp
 from vgfast import init as init_module
+from vgfast.activations import CATALOG, sigmoid
 from vgfast.gradients import GradientReport, Gradients, reported, sample_norms
 from vgfast.history import INSPECTIONS, RECORD, DivergenceError, History, histograms
 from vgfast.init import Init
+from vgfast.losses import LOSSES, softmax
 from vgfast.remedies import with_velocity
 from vgfast.sgd import SGD, Velocities, checked_optimizer
 from vgfast.training import shuffled
-
-# ---- activations: phi(z) and phi'(z) ------------------------------------------------------------------
-
-
-def sigmoid(z: np.ndarray) -> np.ndarray:
-    e = np.exp(-np.abs(z))  # never overflows
-    return np.where(z > 0, 1, e) / (1 + e)
-
-
-def sigmoid_derivative(z: np.ndarray) -> np.ndarray:
-    return sigmoid(z) * sigmoid(-z)
-
-
-def tanh_derivative(z: np.ndarray) -> np.ndarray:
-    e = np.exp(-2 * np.abs(z))  # 1 - tanh(z)^2 would be 0 as soon as tanh(z) is rounded to 1
-    return 4 * e / (1 + e) ** 2
-
-
-ACTIVATIONS: dict[str, tuple[Callable[..., np.ndarray], Callable[..., np.ndarray]]] = {
-    "identity": (lambda z: z, np.ones_like),
-    "sigmoid": (sigmoid, sigmoid_derivative),
-    "tanh": (np.tanh, tanh_derivative),
-    "relu": (lambda z: np.maximum(z, 0), lambda z: (z > 0).astype(z.dtype)),
-    "leaky_relu": (
-        lambda z: np.where(z > 0, z, z.dtype.type(0.01) * z),
-        lambda z: np.where(z > 0, z.dtype.type(1), z.dtype.type(0.01)),
-    ),
-}
-
-# ---- losses: (mean loss, d loss / d z, share of each row that is predicted rightly) ---------------------
-
-
-def softmax(z: np.ndarray) -> np.ndarray:
-    e = np.exp(z - z.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
-
-
-def cross_entropy(z: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    t = np.eye(z.shape[1], dtype=z.dtype)[y] if y.ndim == 1 else y
-    shifted = z - z.max(axis=1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    delta = (softmax(z) * t.sum(axis=1, keepdims=True) - t) / z.dtype.type(len(z))
-    return float(-(t * log_p).sum(axis=1).mean()), delta, z.argmax(axis=1) == t.argmax(axis=1)
-
-
-def binary_cross_entropy(z: np.ndarray, t: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    loss = np.maximum(z, 0) - z * t + np.log1p(np.exp(-np.abs(z)))
-    return float(loss.mean()), (sigmoid(z) - t) / z.dtype.type(z.size), ((z > 0) == (t > 0.5)).mean(axis=1)
-
-
-def mse(z: np.ndarray, t: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    return float(((z - t) ** 2).mean()), 2 * (z - t) / z.dtype.type(z.size), np.zeros(len(z))
-
-
-LOSSES = {"cross_entropy": cross_entropy, "binary_cross_entropy": binary_cross_entropy, "mse": mse}
-
 
 # ---- the network ----------------------------------------------------------------------------------------
 
@@ -131,7 +77,7 @@ class MLP:
         rng: Any = None,
     ) -> None:
         self.sizes = _check.sizes(sizes)
-        self.activations = _check.activations(activation, len(self.sizes) - 2, tuple(ACTIVATIONS))
+        self.activations = _check.activations(activation, len(self.sizes) - 2, tuple(CATALOG))
         self.loss = _check.choice("loss", loss, tuple(LOSSES))
         _check.outputs(self.sizes[-1], self.loss)
         self.dtype = np.dtype(dtype)
@@ -161,7 +107,7 @@ class MLP:
         zs, activations = [], [x]
         for weights, biases, kind in zip(self.weights, self.biases, (*self.activations, "identity"), strict=True):
             zs.append(activations[-1] @ weights + biases)
-            activations.append(ACTIVATIONS[kind][0](zs[-1]))
+            activations.append(CATALOG[kind].value(zs[-1]))
         return zs, activations
 
     def _chain(
@@ -177,7 +123,7 @@ class MLP:
             d_biases[l][...] = deltas[0].sum(axis=0)
             if l > 0:
                 before_activation.insert(0, deltas[0] @ self.weights[l].T)
-                derivative = ACTIVATIONS[self.activations[l - 1]][1](zs[l - 1])
+                derivative = CATALOG[self.activations[l - 1]].slope(zs[l - 1])
                 deltas.insert(0, before_activation[0] * derivative)
         return flat, deltas, before_activation
 
@@ -200,7 +146,7 @@ class MLP:
     def _update(self, x: np.ndarray, t: np.ndarray, optimizer: SGD) -> tuple[float, float]:
         """One step; returns (loss, rows predicted rightly). Nothing changes if a value is not finite."""
         zs, activations = self._forward(x)
-        loss, delta, correct = LOSSES[self.loss](zs[-1], t)
+        loss, delta, correct = LOSSES[self.loss].of(zs[-1], t)
         gradient, _, _ = self._chain(zs, activations, delta)
         velocity = self._velocity(optimizer).copy()
         new = self.params - self.dtype.type(optimizer.lr) * self._step_of(gradient, optimizer, velocity)
@@ -261,7 +207,7 @@ class MLP:
                 if progress is not None:
                     progress(len(losses), total, tell())
             scores = {"loss": weighted / len(x)}
-            if self.loss != "mse":
+            if LOSSES[self.loss].has_accuracy:
                 scores["accuracy"] = right / len(x)
             history.epochs.append({**scores, "seconds": time.perf_counter() - start})
             if validation_data is not None:
@@ -279,14 +225,14 @@ class MLP:
     def gradients(self, X: Any, y: Any) -> Gradients:
         x, t = self._batch(X, y)
         zs, activations = self._forward(x)
-        loss, delta, _ = LOSSES[self.loss](zs[-1], t)
+        loss, delta, _ = LOSSES[self.loss].of(zs[-1], t)
         flat, deltas, _ = self._chain(zs, activations, delta)
         return Gradients(loss, *self._views(flat), deltas, flat)
 
     def sample_norms(self, X: Any, y: Any) -> np.ndarray:
         x, t = self._batch(X, y)
         zs, activations = self._forward(x)
-        _, delta, _ = LOSSES[self.loss](zs[-1], t)
+        _, delta, _ = LOSSES[self.loss].of(zs[-1], t)
         _, deltas, _ = self._chain(zs, activations, delta)
         return sample_norms(activations[: len(deltas)], deltas)
 
@@ -303,7 +249,7 @@ class MLP:
         optimizer = checked_optimizer(optimizer, self.dtype)
         x, t = self._batch(X, y)
         zs, activations = self._forward(x)
-        loss, delta, _ = LOSSES[self.loss](zs[-1], t)
+        loss, delta, _ = LOSSES[self.loss].of(zs[-1], t)
         flat, deltas, before = self._chain(zs, activations, delta)
         step = self.dtype.type(optimizer.lr) * self._step_of(flat, optimizer, self._velocity(optimizer).copy())
         (d_weights, d_biases), (moves, _) = self._views(flat), self._views(step)
@@ -311,7 +257,7 @@ class MLP:
         tiny = np.finfo(self.dtype).smallest_normal
         norms = sample_norms(activations[: len(deltas)], deltas)
         for l, (r, kind) in enumerate(zip(records, (*self.activations, "identity"), strict=True)):
-            derivative = ACTIVATIONS[kind][1](zs[l])
+            derivative = CATALOG[kind].slope(zs[l])
             size = np.abs(d_weights[l])
             r["grad_norm"], r["bias_grad_norm"] = _norm(d_weights[l]), _norm(d_biases[l])
             r["weight_norm"], r["delta_norm"], r["speed"] = (
@@ -324,7 +270,7 @@ class MLP:
                 r["activation_gain"] = _ratio(_norm(deltas[l]), _norm(before[l]))
                 r["gain"] = _ratio(_norm(deltas[l]), _norm(deltas[l + 1]))
             r["mean_derivative"] = derivative.mean(dtype=np.float64)
-            r["saturated"] = (derivative < (0.0025 if kind == "sigmoid" else 0.01)).mean()
+            r["saturated"] = (derivative < CATALOG[kind].saturated_below).mean()
             r["dead"] = (derivative == 0).all(axis=0).mean()
             r["update_ratio"] = _ratio(_norm(moves[l]), _norm(self.weights[l]))
             r["frozen"] = (self.weights[l] - moves[l] == self.weights[l]).mean()
@@ -345,7 +291,7 @@ class MLP:
         return self._forward(_check.inputs("X", X, self.sizes[0], self.dtype))[0][-1]
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        if self.loss == "mse":
+        if not LOSSES[self.loss].has_accuracy:
             raise ValueError("a net with loss='mse' predicts values, not probabilities; use predict")
         return softmax(self.forward(X)) if self.loss == "cross_entropy" else sigmoid(self.forward(X))
 
@@ -357,8 +303,8 @@ class MLP:
 
     def evaluate(self, X: Any, y: Any) -> mlp.Evaluation:
         x, t = self._batch(X, y)
-        loss, _, correct = LOSSES[self.loss](self.forward(x), t)
-        return mlp.Evaluation(loss, None if self.loss == "mse" else float(np.mean(correct)))
+        loss, _, correct = LOSSES[self.loss].of(self.forward(x), t)
+        return mlp.Evaluation(loss, float(np.mean(correct)) if LOSSES[self.loss].has_accuracy else None)
 
     def __getstate__(self) -> dict[str, Any]:
         views = {"weights", "biases"}  # which would come back as arrays of their own
@@ -415,10 +361,10 @@ def take_apart(net: Any, x: np.ndarray, t: np.ndarray, optimizer: SGD | None) ->
     with np.errstate(all="ignore"):
         zs, activations = plain._forward(x)
         exact = t if t.ndim == 1 else t.astype(np.float64)
-        loss = LOSSES[plain.loss](zs[-1].astype(np.float64), exact)[0]  # as C has it: its squares do not overflow
+        loss = LOSSES[plain.loss].of(zs[-1].astype(np.float64), exact)[0]  # as C has it: its squares do not overflow
         if not np.isfinite(loss):
             return Parts(zs, loss, None, None)
-        flat = plain._chain(zs, activations, LOSSES[plain.loss](zs[-1], t)[1])[0]
+        flat = plain._chain(zs, activations, LOSSES[plain.loss].of(zs[-1], t)[1])[0]
         gradients = list(zip(*plain._views(flat), strict=True))
         if optimizer is None or not np.isfinite(flat).all():
             return Parts(zs, loss, gradients, None)
@@ -431,8 +377,8 @@ def shut_shares(net: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(L-1,) each: the shares of units with phi' = 0 on every row of x, and of entries with phi' below 1 % of its
     maximum, in each hidden layer."""
     zs = _textbook(net)._forward(x)[0][:-1]
-    derivatives = [ACTIVATIONS[kind][1](z) for kind, z in zip(net.activations, zs, strict=True)]
-    least = [0.0025 if kind == "sigmoid" else 0.01 for kind in net.activations]
+    kinds = [CATALOG[kind] for kind in net.activations]
+    derivatives = [kind.slope(z) for kind, z in zip(kinds, zs, strict=True)]
     dead = [float((d == 0).all(axis=0).mean()) for d in derivatives]
-    saturated = [float((d < limit).mean()) for d, limit in zip(derivatives, least, strict=True)]
+    saturated = [float((d < kind.saturated_below).mean()) for kind, d in zip(kinds, derivatives, strict=True)]
     return np.array(dead), np.array(saturated)

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from vgfast.activations import SQUASHING
 from vgfast.sgd import SGD
-from vgfast.verdict import SQUASHING, Verdict, stuck_shares
+from vgfast.verdict import Verdict, stuck_shares
 
 # A net, the inputs and the optimizer that a remedy leaves.
 Case = tuple[Any, np.ndarray, SGD]

@@ -35,25 +35,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vgfast import _check
+from vgfast.activations import CATALOG
 
 # One layer of `predict`.
 PREDICTION = np.dtype([(name, np.float64) for name in ("predicted_gain", "predicted_low", "predicted_high")])
-
-# Activations made of two straight lines: the slope below 0 (it is 1 above). Their averages have closed forms.
-SLOPES = {"identity": 1.0, "relu": 0.0, "leaky_relu": 0.01}
-
-
-def _sech2(z: np.ndarray) -> np.ndarray:
-    e = np.exp(-2 * np.abs(z))  # never overflows, and keeps its digits where tanh(z) is rounded to 1
-    return 4 * e / (1 + e) ** 2
-
-
-# The others: phi and phi'.
-CURVES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
-    "sigmoid": (lambda z: 0.5 + 0.5 * np.tanh(z / 2), lambda z: _sech2(z / 2) / 4),
-    "tanh": (np.tanh, _sech2),
-}
-ACTIVATIONS = (*SLOPES, *CURVES)
 
 # Squares of so many numbers are formed at a time.
 CHUNK = 1 << 15
@@ -111,18 +96,20 @@ def _square(f: Callable[[np.ndarray], np.ndarray], q: Any) -> Square:
 def _value(activation: str, q: Any) -> Square:
     """Of phi: for two straight lines, half the moments of N(0, q) times each line's slope."""
     q = np.asarray(q, np.float64)
-    if activation in CURVES:
-        return _square(CURVES[activation][0], q)
-    a2 = SLOPES[activation] ** 2
+    phi = CATALOG[activation]
+    if phi.slope_below is None:
+        return _square(phi.value, q)
+    a2 = phi.slope_below**2
     return Square((1 + a2) * q / 2, np.full_like(q, 6 * (1 + a2**2) / (1 + a2) ** 2), np.ones_like(q))
 
 
 def _derivative(activation: str, q: Any) -> Square:
     """Of phi'."""
     q = np.asarray(q, np.float64)
-    if activation in CURVES:
-        return _square(CURVES[activation][1], q)
-    a2 = SLOPES[activation] ** 2
+    phi = CATALOG[activation]
+    if phi.slope_below is None:
+        return _square(phi.slope, q)
+    a2 = phi.slope_below**2
     spread = 2 * (1 + a2**2) / (1 + a2) ** 2
     return Square(np.full_like(q, (1 + a2) / 2), np.full_like(q, spread), np.zeros_like(q))
 
@@ -132,7 +119,7 @@ def _derivative(activation: str, q: Any) -> Square:
 
 def _checked(activation: Any, sw2: Any, sb2: Any) -> tuple[str, float, float]:
     return (
-        _check.choice("activation", activation, ACTIVATIONS),
+        _check.choice("activation", activation, tuple(CATALOG)),
         _check.real("sw2, the inputs' number times the weights' variance,", sw2, 0),
         _check.real("sb2, the biases' variance,", sb2, 0),
     )
@@ -160,12 +147,13 @@ def fixed_point(activation: str, sw2: float, sb2: float = 0.0) -> float:
     1.302134
     """
     activation, sw2, sb2 = _checked(activation, sw2, sb2)
-    if activation in SLOPES:
+    if CATALOG[activation].slope_below is not None:
         factor = sw2 * float(_derivative(activation, 1.0).mean)
         if factor < 1:
             return sb2 / (1 - factor)
         return math.nan if factor == 1 and sb2 == 0 else math.inf
-    if activation == "tanh" and sb2 == 0 and sw2 <= 1:
+    phi, zero = CATALOG[activation], np.zeros(())
+    if sb2 == 0 and phi.value(zero) == 0 and sw2 * phi.slope(zero) ** 2 <= 1:
         return 0.0
     # The map is concave in q, and starts at or above the diagonal: Newton from the right cannot overshoot.
     q = sw2 + sb2
@@ -186,7 +174,8 @@ def chi(activation: str, sw2: float, sb2: float = 0.0) -> float:
     1.2089
     """
     activation, sw2, sb2 = _checked(activation, sw2, sb2)
-    q = fixed_point(activation, sw2, sb2) if activation in CURVES else 1.0  # the others' phi' does not depend on it
+    curved = CATALOG[activation].slope_below is None
+    q = fixed_point(activation, sw2, sb2) if curved else 1.0  # of straight lines, phi' does not depend on it
     return float(sw2 * _derivative(activation, q).mean)
 
 
@@ -218,7 +207,7 @@ def critical_variance(activation: str, sb2: float = 0.0) -> float:
     1.0
     """
     activation, _, sb2 = _checked(activation, 0.0, sb2)
-    if activation in SLOPES:
+    if CATALOG[activation].slope_below is not None:
         return 1 / float(_derivative(activation, 1.0).mean)
     low, high = 0.0, 1.0
     while chi(activation, high, sb2) < 1:
@@ -350,7 +339,7 @@ def predict_from_moments(
     [1.0, 0.87, 1.13]
     """
     sizes = _check.sizes(sizes)
-    activations = _check.activations(activation, len(sizes) - 2, ACTIVATIONS)
+    activations = _check.activations(activation, len(sizes) - 2, tuple(CATALOG))
     w = _moments("weight_squares", weight_squares, len(sizes) - 1)
     b = _moments("bias_squares", bias_squares, len(sizes) - 1)
     q = sizes[0] * w[0] * _moments("input_squares", input_squares) + b[0]

@@ -24,10 +24,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vgfast import _check, mlp, reference
+from vgfast.activations import CATALOG
 from vgfast.gradients import WIDTH
 from vgfast.history import DivergenceError
 from vgfast.log import plain
-from vgfast.reference import ACTIVATIONS, LOSSES
+from vgfast.losses import LOSSES
 
 # More paths than these are no longer read, and finding them takes memory by their square.
 MOST_PATHS = 100
@@ -302,11 +303,11 @@ def follow(net: Net, layer: int, i: int, j: int, x: Any, y: Any, paths: int = 5)
     plain = float64_copy(net)
     with np.errstate(all="ignore"):
         zs, outputs = plain._forward(sample.astype(np.float64))
-        deltas = [LOSSES[plain.loss](zs[-1], float64_data(target))[1][0]]
+        deltas = [LOSSES[plain.loss].of(zs[-1], float64_data(target))[1][0]]
         # M_k (n_k, n_{k+1}) for k = layer..L-1: what the paths are multiplied with from z_k to z_{k+1}
         steps: list[np.ndarray] = []
         for k in range(len(zs) - 1, layer - 1, -1):
-            slope = ACTIVATIONS[plain.activations[k - 1]][1](zs[k - 1][0])
+            slope = CATALOG[plain.activations[k - 1]].slope(zs[k - 1][0])
             steps.insert(0, slope[:, None] * plain.weights[k])
             deltas.insert(0, (plain.weights[k] @ deltas[0]) * slope)
     for k, signal in enumerate([*zs, *deltas]):
@@ -427,7 +428,7 @@ def _path(
     """The path through these units, factor by factor."""
     named = [(f"a_{layer - 1}[{units[0]}]", activation)]
     for k, (u, v) in enumerate(pairwise(units[1:]), layer):
-        slope = ACTIVATIONS[plain.activations[k - 1]][1](zs[k - 1][0, u : u + 1])[0]
+        slope = CATALOG[plain.activations[k - 1]].slope(zs[k - 1][0, u : u + 1])[0]
         named += [(f"phi'(z_{k}[{u}])", float(slope)), (f"W_{k + 1}[{u},{v}]", float(plain.weights[k][u, v]))]
     named.append((f"dloss/dz_{len(zs)}[{units[-1]}]", float(ends[units[-1]])))
     factors, product = [], 1.0

@@ -12,6 +12,7 @@ import numpy as np
 
 from vgfast import _core, config
 from vgfast.history import RECORD, DivergenceError, History, histograms
+from vgfast.losses import LOSSES
 from vgfast.sgd import SGD, checked_optimizer
 
 # C hands control back to Python after about so many seconds of steps: for Ctrl-C and progress.
@@ -150,7 +151,7 @@ class Loop:
                 progress(self.done, self.total, self.so_far())
         with _core.standard_arithmetic():
             scores = {"loss": float((self.losses[part] * self.rows).sum() / len(self.x))}
-            if self.net.loss != "mse":
+            if LOSSES[self.net.loss].has_accuracy:
                 scores["accuracy"] = float(self.correct.sum() / len(self.x))
         self.history.epochs.append({**scores, "seconds": time.perf_counter() - start})
         self.order_before = order

@@ -57,7 +57,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-SQUASHING = ("sigmoid", "tanh")
+from vgfast.activations import SQUASHING
+
 _HALF = 0.5
 # Fewest rows that can tell of units that are seldom used; fewest steps; the error below which a batch is known.
 _ROWS, FEWEST_STEPS, _KNOWN = 16, 10, 0.01

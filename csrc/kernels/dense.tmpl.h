@@ -43,7 +43,7 @@ typedef struct {
 
 /* One vector of columns, of which n exist, down the rows of a tile. */
 static inline
-    __attribute__((always_inline)) void NAME(forward_column)(const vg_activation kind,
+    __attribute__((always_inline)) void NAME(forward_column)(const vg_activation kind, const vg_derivative derivative,
                                                              NAME(forward_context) *c, size_t rows,
                                                              const size_t n, size_t at,
                                                              const real *tile, const real *biases) {
@@ -54,23 +54,23 @@ static inline
         const vec a = NAME(phi)(kind, v_add(v_load(tile), bias), &slope);
         guard = NAME(watch)(guard, a, c->scale);
         v_store_n(c->y + at, a, n);
-        if (vg_keeps_slopes(kind) && c->slopes) v_store_n(c->slopes + at, slope, n);
+        if (derivative == VG_STORED && c->slopes) v_store_n(c->slopes + at, slope, n);
     }
     c->guard = guard;
 }
 
-#define FORWARD(kind)                                                                              \
+#define FORWARD(kind, derivative)                                                                  \
     for (size_t v = 0; v < cols; v += LANES) {                                                     \
         const size_t at = i * c->ldy + j + v;                                                      \
         if (cols - v >= LANES)                                                                     \
-            NAME(forward_column)(kind, c, rows, LANES, at, tile + v, c->biases + j + v);           \
+            NAME(forward_column)(kind, derivative, c, rows, LANES, at, tile + v, c->biases + j + v);           \
         else                                                                                       \
-            NAME(forward_column)(kind, c, rows, cols - v, at, tile + v, c->biases + j + v);        \
+            NAME(forward_column)(kind, derivative, c, rows, cols - v, at, tile + v, c->biases + j + v);        \
     }
 static void NAME(forward_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
                                real *tile) {
     NAME(forward_context) *const c = context;
-    SPECIALISE(c->activation, FORWARD);
+    BY_ACTIVATION(c->activation, FORWARD);
 }
 #undef FORWARD
 
@@ -91,7 +91,8 @@ static void NAME(dense_forward)(size_t rows, size_t n_in, size_t n_out, const vo
 }
 
 typedef struct {
-    vg_activation activation;
+    vg_derivative derivative;
+    vec alpha;
     const real *source;
     size_t ld_source;
     real *dx;
@@ -102,25 +103,26 @@ typedef struct {
 } NAME(backward_context);
 
 static inline __attribute__((always_inline)) void NAME(backward_column)(
-    const vg_activation kind, NAME(backward_context) *c, size_t rows, const size_t n,
+    const vg_derivative derivative, NAME(backward_context) *c, size_t rows, const size_t n,
     const real *source, real *dx, const real *tile) {
+    const vec alpha = c->alpha;
     vec guard = c->guard;
     for (size_t r = 0; r < rows; r++, source += c->ld_source, dx += c->lddx, tile += NR) {
-        const vec d = v_mul(v_load(tile), NAME(slope_of)(kind, v_load_n(source, n)));
+        const vec d = v_mul(v_load(tile), NAME(slope_of)(derivative, v_load_n(source, n), alpha));
         guard = NAME(watch)(guard, d, c->scale);
         v_store_n(dx, d, n);
     }
     c->guard = guard;
 }
 
-#define BACKWARD(kind)                                                                             \
+#define BACKWARD(derivative)                                                                       \
     for (size_t v = 0; v < cols; v += LANES) {                                                     \
         const real *const source = c->source + i * c->ld_source + j + v;                           \
         real *const dx = c->dx + i * c->lddx + j + v;                                              \
         if (cols - v >= LANES)                                                                     \
-            NAME(backward_column)(kind, c, rows, LANES, source, dx, tile + v);                     \
+            NAME(backward_column)(derivative, c, rows, LANES, source, dx, tile + v);                     \
         else                                                                                       \
-            NAME(backward_column)(kind, c, rows, cols - v, source, dx, tile + v);                  \
+            NAME(backward_column)(derivative, c, rows, cols - v, source, dx, tile + v);                  \
     }
 static void NAME(backward_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
                                 real *tile) {
@@ -129,7 +131,7 @@ static void NAME(backward_tail)(void *context, size_t i, size_t j, size_t rows, 
         NAME(add_to_rows)(&c->squares, rows, NR, tile, j == 0, c->norms + i);
     else if (c->norms)
         NAME(add_to_rows)(&c->squares, rows, cols, tile, j == 0, c->norms + i);
-    SPECIALISE(c->activation, BACKWARD);
+    BY_DERIVATIVE(c->derivative, BACKWARD);
 }
 #undef BACKWARD
 
@@ -138,7 +140,8 @@ static void NAME(dense_backward)(size_t rows, size_t n_in, size_t n_out, const v
                                  const void *source, size_t ld_source, void *dx, size_t lddx,
                                  vg_tools *tools, vg_norm *norms) {
     NAME(backward_context) c = {
-        .activation = activation,
+        .derivative = vg_activations[activation].derivative,
+        .alpha = v_set((real)vg_activations[activation].alpha),
         .source = source,
         .ld_source = ld_source,
         .dx = dx,

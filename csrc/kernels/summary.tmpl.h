@@ -214,7 +214,7 @@ static void NAME(tell_counts)(NAME(summary_words) *s, vg_summary *any) {
 
 /* Of `vecs` vectors of columns of slopes, told from source; of the last, n lanes exist. */
 static inline
-    __attribute__((always_inline)) void NAME(derivatives)(const vg_activation kind, vec least,
+    __attribute__((always_inline)) void NAME(derivatives)(const vg_derivative derivative, vec alpha, vec least,
                                                           size_t rows, const size_t vecs,
                                                           const size_t n, const real *source,
                                                           size_t ld, vg_statistics *statistics) {
@@ -224,7 +224,7 @@ static inline
     for (size_t r = 0; r < rows; r++, source += ld)
 #pragma GCC unroll 4
         for (size_t v = 0; v < vecs; v++) {
-            const vec d = NAME(slope_of)(kind, v_load_n(source + v * LANES, n));
+            const vec d = NAME(slope_of)(derivative, v_load_n(source + v * LANES, n), alpha);
             sum[v] = v_add(sum[v], d);
             most[v] = v_max(d, most[v]);
             low[v] = v_count(low[v], v_less(d, least));
@@ -239,11 +239,11 @@ static inline
 }
 
 /* Four vectors at a time: one alone means a page for each row. */
-#define DERIVATIVES(kind)                                                                          \
+#define DERIVATIVES(derivative)                                                                    \
     for (; n - j >= 4 * LANES; j += 4 * LANES)                                                     \
-        NAME(derivatives)(kind, least, rows, 4, LANES, source + j, ld_source, statistics);         \
+        NAME(derivatives)(derivative, alpha, least, rows, 4, LANES, source + j, ld_source, statistics);         \
     for (; j < n; j += LANES)                                                                      \
-        NAME(derivatives)(kind, least, rows, 1, n - j, source + j, ld_source, statistics);
+        NAME(derivatives)(derivative, alpha, least, rows, 1, n - j, source + j, ld_source, statistics);
 
 /* The sum of the squares of n values, as many as may be. */
 static vg_norm NAME(norm_of_long_row)(NAME(squares) *s, size_t n, const real *x) {
@@ -275,10 +275,11 @@ static void NAME(statistics)(vg_activation activation, size_t rows, size_t n, co
                              size_t ld_source, const void *deltas, size_t ld_delta, size_t n_in,
                              const void *inputs, size_t ld_inputs, vg_statistics *statistics) {
     const real *const source = slopes;
-    const vec least = v_set((real)0.01 * NAME(slope_most)(activation));
+    const vg_activation_facts *const facts = &vg_activations[activation];
+    const vec least = v_set((real)0.01 * (real)facts->largest), alpha = v_set((real)facts->alpha);
     *statistics = (vg_statistics){0};
     size_t j = 0;
-    SPECIALISE(activation, DERIVATIVES);
+    BY_DERIVATIVE(facts->derivative, DERIVATIVES);
     NAME(sample_squares)(rows, n, deltas, ld_delta, n_in, inputs, ld_inputs, statistics);
 }
 #undef DERIVATIVES

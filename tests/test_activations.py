@@ -1,0 +1,56 @@
+"""The catalog of activations and losses: that each line has what it needs, and that what it says is so."""
+
+import numpy as np
+import pytest
+
+from vgfast import _core, activations, losses
+from vgfast.activations import CATALOG
+
+Z = np.concatenate([-np.geomspace(700, 1e-6, 4000), np.geomspace(1e-6, 700, 4000)])
+
+
+def test_every_line_has_its_formulas():
+    assert [name for name in _core.ACTIVATIONS if name not in activations.FORMULAS] == []
+    assert [name for name in _core.LOSSES if name not in losses.FORMULAS] == []
+
+
+def test_every_formula_has_its_line():
+    assert tuple(CATALOG) == activations.NAMES == tuple(activations.FORMULAS)
+    assert tuple(losses.LOSSES) == _core.LOSSES == tuple(losses.FORMULAS)
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_the_slope_is_the_derivative(name):
+    """By differences of 2^-14, whose error is some h² / 6 of the third derivative."""
+    phi, h = CATALOG[name], 2.0**-14
+    smooth = np.abs(Z) > 2 * h
+    z = Z[smooth]
+    difference = (phi.value(z + h) - phi.value(z - h)) / (2 * h)
+    np.testing.assert_allclose(difference, phi.slope(z), rtol=1e-7, atol=2e-8)
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_the_form_of_the_derivative_is_as_told(name):
+    """For both signs, from what the core has of it: one, the output, or what was stored."""
+    phi = CATALOG[name]
+    slope, outputs = phi.slope(Z), phi.value(Z)
+    if phi.stored:
+        assert np.unique(slope[Z > 0]).size > 10
+    else:
+        below = {"one": 1.0, "step": 0.0, "leak": phi.alpha}[phi.derivative]
+        np.testing.assert_array_equal(slope, np.where(outputs > 0, 1.0, below))
+        assert (phi.slope_below, phi.has_kink) == (below, below != 1)
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_the_largest_slope_is_reached_and_not_passed(name):
+    slope = CATALOG[name].slope(np.append(Z, 0.0))
+    assert slope.max() == CATALOG[name].largest_slope
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_a_squashing_one_saturates_at_both_ends(name):
+    """And no other does."""
+    phi = CATALOG[name]
+    ends = phi.slope(np.array([-700.0, 700.0])) < phi.saturated_below
+    assert phi.squashing == ends.all()
