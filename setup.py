@@ -92,22 +92,25 @@ class Sdist(sdist):
 
 
 def library(name: str, source: str, flags: list[str]):
-    return (f"vg_{name}", {"sources": [source], "cflags": C11 + flags, "obj_deps": {"": HEADERS}})
+    more = {"include_dirs": ["csrc"], "obj_deps": {"": HEADERS}}
+    return (f"vg_{name}", {"sources": [f"csrc/{source}.c"], "cflags": C11 + flags, **more})
 
 
 refuse_fast_math()
 # The linker reads them in this order: users before what they use.
 libraries = [
-    library("train", "csrc/train.c", []),
-    library("inspect", "csrc/inspect.c", []),
-    library("pace", "csrc/pace.c", []),
-    library("forward", "csrc/forward.c", []),
-    library("machine", "csrc/machine.c", []),
-    library("dispatch", "csrc/dispatch.c", []),
-    *(library(isa, f"csrc/isa/{isa}.c", flags) for isa, flags in ISA_FLAGS.items()),
-    library("plan", "csrc/plan.c", []),
-    library("catalog", "csrc/catalog.c", []),
-    library("threads", "csrc/threads.c", []),
+    library("epoch", "run/epoch", []),
+    library("step", "run/step", []),
+    library("records", "run/records", []),
+    library("norms", "run/norms", []),
+    library("predict", "run/predict", []),
+    library("limits", "limits/limits", []),
+    library("dispatch", "dispatch", []),
+    *(library(isa, f"isa/{isa}", flags) for isa, flags in ISA_FLAGS.items()),
+    library("tuner", "team/tuner", []),
+    library("layout", "plan/layout", []),
+    library("catalog", "catalog", []),
+    library("team", "team/team", []),
 ]
 core = Extension(
     "vgfast._core",

@@ -1,7 +1,7 @@
 /* kernels.h - how names are joined, and the table of kernels that each isa/ file fills twice.
  *
  * NAME(exp) is exp_f32_avx2, TYPED(exp) is exp_f32: profilers and nm show which text ran. Kernels
- * take void pointers, so that one table, and one train.c, serves both types. */
+ * take void pointers, so that one table, and one step.c, serves both types. */
 #ifndef VG_KERNELS_H
 #define VG_KERNELS_H
 
@@ -174,11 +174,14 @@ extern const vg_kernels vg_kernels_f32_avx512, vg_kernels_f64_avx512;
 const vg_kernels *vg_kernels_of(vg_dtype dtype);
 const vg_kernels *vg_kernels_named(const char *isa, vg_dtype dtype);
 
-/* pace.c: whether the number of threads, at most n_threads, is found by trying; that for the steps
+/* tuner.c: whether the number of threads, at most n_threads, is found by trying; that for the steps
  * until pace->until, which is after `now`; and what they took. Times are in seconds. */
 int vg_pace_pays(const vg_workspace *workspace, int n_threads);
 int vg_pace_threads(vg_pace *pace, const vg_run *run, double now);
 void vg_pace_tell(vg_pace *pace, int most, double seconds, size_t steps);
+
+/* Operations of a step's products on so many rows. */
+double vg_step_flops(const vg_net *net, size_t rows);
 
 /* Where a thread's guard lies in the notes. */
 size_t vg_guard_at(const vg_workspace *workspace, int thread);

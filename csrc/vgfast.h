@@ -129,7 +129,7 @@ typedef struct {
     int nesterov;
 } vg_sgd;
 
-/* What a run has found out about how many threads pay (pace.c); at first all 0. */
+/* What a run has found out about how many threads pay (tuner.c); at first all 0. */
 enum { VG_TRIED_MOST = 9 };
 typedef struct {
     int n_threads, chosen; /* now; by the last trial */
@@ -213,7 +213,7 @@ void vg_forward(const vg_net *net, const void *params, const void *x, size_t n_r
 /* ---- the limit of the machine ---------------------------------------------------------------- */
 
 /* Each is one measurement, of all threads together, and takes some milliseconds. It is negative if
- * fewer than n_threads could take part (see threads.h). */
+ * fewer than n_threads could take part (see team.h). */
 
 /* Floating-point operations per second (an FMA is two) of a loop of FMAs on registers alone; 0 if
  * the instruction set is not available. */

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "kernels.h"
-#include "threads.h"
+#include "team/team.h"
 
 static _Thread_local vg_dtype dtype;
 static _Thread_local size_t item;

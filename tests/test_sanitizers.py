@@ -47,7 +47,7 @@ def build(folder, sanitizer, pool):
         subprocess.run(["gcc", *flags, "-c", str(source), "-o", str(output)], check=True)
         return str(output)
 
-    objects = list(pool.map(compiled, [*ROOT.glob("csrc/isa/*.c"), driver, *ROOT.glob("csrc/*.c")]))
+    objects = list(pool.map(compiled, [driver, *(ROOT / "csrc").rglob("*.c")]))
     program = folder / "driver"
     subprocess.run(["gcc", f"-fsanitize={sanitizer}", *objects, "-o", str(program), "-pthread", "-lm"], check=True)
     return program

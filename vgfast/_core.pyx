@@ -147,7 +147,7 @@ cdef int allocating() except -1:
 
 
 cdef class standard_arithmetic:
-    """Within it, this thread rounds to nearest and keeps subnormals, whatever it did before (float_mode.h)."""
+    """Within it, this thread rounds to nearest and keeps subnormals, whatever it did before (team/float_mode.h)."""
 
     cdef c.vg_float_mode before
 

@@ -112,13 +112,13 @@ cdef extern from "vgfast.h" nogil:
 cdef extern from "clock.h" nogil:
     uint64_t vg_ticks()
 
-cdef extern from "float_mode.h" nogil:
+cdef extern from "team/float_mode.h" nogil:
     ctypedef struct vg_float_mode:
         pass
     vg_float_mode vg_enter_float_mode()
     void vg_leave_float_mode(vg_float_mode before)
 
-cdef extern from "threads.h" nogil:
+cdef extern from "team/team.h" nogil:
     int VG_THREADS_MOST
     int vg_team_exists()
     void vg_team_insist(int)

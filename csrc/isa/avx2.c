@@ -1,5 +1,5 @@
 /* avx2.c - every kernel for both types, compiled for avx2 with flags of its own (setup.py). */
-#include "../kernels.h"
+#include "kernels.h"
 
 #ifdef __AVX2__ /* else the compiler does not know it: see setup.py */
 #define ISA avx2

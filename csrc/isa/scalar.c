@@ -1,5 +1,5 @@
 /* scalar.c - every kernel for both types, compiled for scalar with flags of its own (setup.py). */
-#include "../kernels.h"
+#include "kernels.h"
 #define ISA scalar
 #define SIMD "../simd/scalar.h"
 

@@ -5,7 +5,7 @@
  * velocity before it stay below that, and lr and the decay below VG_RATE_MOST, gradients of up to
  * 2^20 rows stay below 2^86 and updates below 2^106 (float64: 2^278, 2^298): nothing can overflow,
  * and nothing else needs to be looked at. A guard that trips proves nothing bad: the step is then
- * taken the careful way, with every value checked (train.c). Counting lanes that compare as
+ * taken the careful way, with every value checked (step.c). Counting lanes that compare as
  * non-finite costs three instructions instead of one and sees the harm too late. */
 #if REAL_BITS == 32
 #define GUARD_SCALE 0x1p96f

@@ -19,9 +19,9 @@
 #include "sgd.tmpl.h"
 #include "dense.tmpl.h"
 #include "loss.tmpl.h"
-#include "peak.tmpl.h"
+#include "../limits/peak.tmpl.h"
 
-/* What plan.c and the order of sums take for granted of every tile. */
+/* What layout.c and the order of sums take for granted of every tile. */
 _Static_assert(NR <= VG_TILE_COLS, "VG_TILE_COLS must grow");
 _Static_assert(MR <= TALL && TALL <= VG_TILE_ROWS, "VG_TILE_ROWS must grow");
 _Static_assert(VG_BLOCK_ROWS % MR == 0, "blocks of weight rows must be made of whole tiles");

@@ -1,4 +1,4 @@
-/* threads.c - see threads.h.
+/* team.c - see team.h.
  *
  * Why not OpenMP: libgomp hangs after fork(), comes twice beside PyTorch, and gives false alarms
  * under TSan; two meetings a step and a sleeping team are all that is needed.
@@ -6,9 +6,9 @@
  * Who waits spins for about SPIN_NS and then sleeps: on a busy machine the partner may not be
  * running, and a spinning thread would keep it from running. */
 #define _GNU_SOURCE /* for the processor that a thread is on */
-#include "threads.h"
+#include "team/team.h"
 
-#include "float_mode.h"
+#include "team/float_mode.h"
 
 /* The caller does it all. */
 static int run_alone(vg_task *task, void *context) {

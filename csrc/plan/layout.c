@@ -1,4 +1,4 @@
-/* plan.c - sizes -> where everything lies; every product and sum checked for overflow. */
+/* layout.c - sizes -> where everything lies; every product and sum checked for overflow. */
 #include "kernels.h"
 
 /* Elements in a cache line of 64 bytes of the smaller type: rows and pieces start at multiples of
@@ -61,7 +61,7 @@ static size_t packed_size(const vg_net *net, size_t rows, int *fits) {
     return some < all ? some : all;
 }
 
-static double step_flops(const vg_net *net, size_t rows) {
+double vg_step_flops(const vg_net *net, size_t rows) {
     double flops = 0;
     for (size_t l = 0; l < net->n_layers; l++)
         flops += (l == 0 ? 4.0 : 6.0) * (double)rows * (double)net->layers[l].n_in *
@@ -76,7 +76,7 @@ int vg_workspace_lay_out(const vg_net *net, size_t rows, int n_threads, vg_works
     panel = panel > net->panel ? panel : net->panel;
     w->rows = rows;
     w->n_threads = n_threads;
-    w->flops = step_flops(net, rows);
+    w->flops = vg_step_flops(net, rows);
     w->deltas = add_product(0, rows, net->n_columns, &fits);
     w->slopes = add_product(w->deltas, rows, net->n_columns - net->input_ld, &fits);
     w->scratch = add_product(w->slopes, rows, net->n_slopes, &fits);
@@ -110,40 +110,3 @@ size_t vg_forward_scratch(const vg_net *net, int n_threads) {
     const size_t all = add_product(0, each, (size_t)n_threads, &fits);
     return fits ? all : 0;
 }
-
-static int threads_of(double flops, double each, int limit) {
-    const double n = flops / each;
-    return n >= limit ? limit : n > 1 ? (int)n : 1;
-}
-
-/* A meeting of two threads costs some microseconds, in which one thread with AVX-512 does about 100
- * kFLOP each: below about a MFLOP a thread, company costs more than it brings. Where threads share
- * a cache, it can bring something from 30 kFLOP each on. */
-int vg_threads_for(const vg_net *net, size_t rows, int limit) {
-    return threads_of(step_flops(net, rows), 1e6, limit);
-}
-int vg_threads_to_try(const vg_net *net, size_t rows, int limit) {
-    return threads_of(step_flops(net, rows), 30e3, limit);
-}
-
-/* ---- sums of squares that cannot overflow ---------------------------------------------------- */
-
-void vg_norm_add_unlike(vg_norm *a, vg_norm b) {
-    const double exponent = a->exponent > b.exponent ? a->exponent : b.exponent;
-    a->sum = ldexp(a->sum, 2 * (int)(a->exponent - exponent)) +
-             ldexp(b.sum, 2 * (int)(b.exponent - exponent));
-    a->exponent = exponent;
-}
-
-void vg_summary_add(vg_summary *a, const vg_summary *b) {
-    vg_norm_add(&a->gradient, b->gradient);
-    vg_norm_add(&a->weight, b->weight);
-    vg_norm_add(&a->step, b->step);
-    a->max_abs = b->max_abs > a->max_abs ? b->max_abs : a->max_abs;
-    a->zero += b->zero;
-    a->subnormal += b->subnormal;
-    a->frozen += b->frozen;
-    a->stuck += b->stuck;
-}
-
-double vg_norm_root(vg_norm a) { return ldexp(sqrt(a.sum), (int)a.exponent); }

@@ -1,7 +1,7 @@
-/* inspect.c - a step's record: the quantities of gradients.py, from what the passes have summed. */
+/* records.c - a step's record: the quantities of gradients.py, from what the passes have summed. */
 #include <stdatomic.h>
 
-#include "crew.h"
+#include "run/thread_context.h"
 
 /* Whole numbers: in whatever order threads add them, the sum is the same. */
 void vg_tell_exponents(const crew *c, size_t l) {

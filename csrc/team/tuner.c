@@ -1,4 +1,4 @@
-/* pace.c - how many threads a run of small steps takes: found by trying.
+/* tuner.c - how many threads a run of small steps takes: found by trying.
  *
  * Whether company pays depends on the net and on the machine: where threads share a cache, a step
  * of 784-30-10 took two of them 16 us and one 21; where they do not, they lose. So a run begins
@@ -15,6 +15,21 @@ static const double REST_LEAST = 20e-3, REST_MOST = 1, HALF_TURN = 0.5e-3;
 static const double ENOUGH = 0.9;
 /* A step of this many operations for each thread is worth sharing anywhere. */
 static const double SMALL = 32e6;
+
+static int threads_of(double flops, double each, int limit) {
+    const double n = flops / each;
+    return n >= limit ? limit : n > 1 ? (int)n : 1;
+}
+
+/* A meeting of two threads costs some microseconds, in which one thread with AVX-512 does about 100
+ * kFLOP each: below about a MFLOP a thread, company costs more than it brings. Where threads share
+ * a cache, it can bring something from 30 kFLOP each on. */
+int vg_threads_for(const vg_net *net, size_t rows, int limit) {
+    return threads_of(vg_step_flops(net, rows), 1e6, limit);
+}
+int vg_threads_to_try(const vg_net *net, size_t rows, int limit) {
+    return threads_of(vg_step_flops(net, rows), 30e3, limit);
+}
 
 int vg_pace_pays(const vg_workspace *workspace, int n_threads) {
     return n_threads > 1 && workspace->flops < SMALL * n_threads;

@@ -1,5 +1,5 @@
-/* crew.h - what one thread knows during a run of steps, and where in memory things of layer l are:
- * shared by train.c, which takes the steps, and inspect.c, which tells of them. */
+/* thread_context.h - what one thread knows during a run of steps, and where in memory things of layer l are:
+ * shared by step.c, which takes the steps, and records.c, which tells of them. */
 #ifndef VG_CREW_H
 #define VG_CREW_H
 
@@ -77,13 +77,16 @@ static inline uint32_t *told_exponents(const crew *c) {
     return c->inspected && c->run->exponents ? exponent_tables(c, &n) : NULL;
 }
 
-/* inspect.c. Add what this thread has counted, of layer l, to the step's histogram; forget it. */
+/* records.c. Add what this thread has counted, of layer l, to the step's histogram; forget it. */
 void vg_tell_exponents(const crew *c, size_t l);
 
-/* inspect.c. What is told of layer l beside its weights; with its db. */
+/* records.c. What is told of layer l beside its weights; with its db. */
 void vg_tell_layer(const crew *c, size_t l, const void *bias_gradient);
 
-/* inspect.c. The record of the step: each thread writes those of its layers, after all have met. */
+/* records.c. The record of the step: each thread writes those of its layers, after all have met. */
 void vg_write_records(const crew *c);
+
+/* step.c. Take this thread's part in step number `step` of the epoch. */
+vg_status vg_take_step(crew *c, size_t step);
 
 #endif

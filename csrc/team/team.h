@@ -1,4 +1,4 @@
-/* threads.h - the team: workers that sleep between tasks, and a meeting that gives way. */
+/* team.h - the team: workers that sleep between tasks, and a meeting that gives way. */
 #ifndef VG_THREADS_H
 #define VG_THREADS_H
 

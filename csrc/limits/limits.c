@@ -1,7 +1,7 @@
-/* machine.c - what the machine can do at best: operations, bytes, and company. */
+/* limits.c - what the machine can do at best: operations, bytes, and company. */
 #define _GNU_SOURCE /* for nanosleep */
 #include "kernels.h"
-#include "threads.h"
+#include "team/team.h"
 
 /* A processor runs at full speed some microseconds after the first wide instructions: what is done
  * in the first of these times, in seconds, does not count. */

@@ -1,6 +1,6 @@
-/* forward.c - predictions: rows through all layers, with nothing kept for a way back. */
+/* predict.c - predictions: rows through all layers, with nothing kept for a way back. */
 #include "kernels.h"
-#include "threads.h"
+#include "team/team.h"
 
 typedef struct {
     const vg_net *net;
