@@ -87,5 +87,5 @@ def test_info(benchmark, tell):
         product_over_peak=found.product["float32"][1].median / fma[found.isa]["float32"],
     )
     if found.threads > 1:
-        tell(meeting_us=1e6 * found.meeting.median, waking_us=1e6 * found.waking.median)
+        tell(meeting_us=1e6 * found.barrier.median, waking_us=1e6 * found.waking.median)
         tell(exchange_over_near_reads=found.exchange.median / found.levels[0].read[found.threads].median)

@@ -61,7 +61,7 @@ typedef struct {
     double sum, exponent;
 } vg_norm;
 
-/* The largest lr and decay for which an untripped guard proves that an update is finite. */
+/* The largest lr and decay for which an untripped check proves that an update is finite. */
 enum { VG_RATE_MOST = 1 << 20 };
 
 /* What inspection adds up over some rows of a weight matrix. */
@@ -85,36 +85,36 @@ typedef struct {
     int nesterov;
     int plain;  /* nothing but W -= lr * g */
     int commit; /* 0: compute everything, store nothing */
-    int exact;  /* guard against non-finite values only, not against huge ones */
+    int exact;  /* check for non-finite values only, not for huge ones */
 } vg_update;
 
 /* What a thread brings along for products. */
 typedef struct {
     void *scratch;
-    double guard;
-    double *ticks; /* those that tails of products take are added, if it is not NULL */
+    double check;
+    double *ticks; /* those that epilogues of products take are added, if it is not NULL */
     int unblocked; /* as in vg_run */
 } vg_tools;
 
 typedef struct {
     size_t tile_rows, tile_cols, lanes;
 
-    /* Each `guard` becomes non-finite when a value met is not finite or huge (see guard.tmpl.h). */
+    /* A `check` becomes non-finite when a value is not finite or huge (finite_check.tmpl.h). */
 
-    void (*watch)(size_t n, const void *x, double *guard);
+    void (*check_finite)(size_t n, const void *x, double *check);
 
     /* to (rows, n; ld) = the rows order[..] of from (.., n), or its first rows without an order */
     void (*gather)(size_t rows, size_t n, const void *from, const int64_t *order, void *to,
-                   size_t ld, double *guard);
+                   size_t ld, double *check);
 
-    /* y (rows, n_out; ldy) = phi(x W + b), x (rows, n_in; ldx); slopes (rows, n_out; ldy), unless
-     * NULL: phi', if vg_stores_derivative */
+    /* y (rows, n_out; ldy) = phi(x W + b), x (rows, n_in; ldx); derivatives (rows, n_out; ldy),
+     * unless NULL: phi', if vg_stores_derivative */
     void (*dense_forward)(size_t rows, size_t n_in, size_t n_out, const void *x, size_t ldx,
                           const void *weights, const void *biases, vg_activation activation,
-                          void *y, size_t ldy, void *slopes, vg_tools *tools);
+                          void *y, size_t ldy, void *derivatives, vg_tools *tools);
 
-    /* dx (rows, n_in; lddx) = (dy W^T) * phi', dy (rows, n_out; lddy), phi' told from source
-     * (rows, n_in; ld_source): its slopes if they are kept, else its outputs.
+    /* dx (rows, n_in; lddx) = (dy W^T) * phi', dy (rows, n_out; lddy), phi' from source
+     * (rows, n_in; ld_source): the derivatives if they are stored, else the outputs.
      * norms, unless NULL: the sums of squares of the rows of dy W^T. */
     void (*dense_backward)(size_t rows, size_t n_in, size_t n_out, const void *dy, size_t lddy,
                            const void *weights, vg_activation activation, const void *source,
@@ -134,21 +134,21 @@ typedef struct {
 
     /* Apply gradient (n,) to params and velocity (n,). summary: NULL, or what to fill. */
     void (*sgd)(size_t n, const void *gradient, void *params, void *velocity,
-                const vg_update *update, double *guard, vg_summary *summary);
+                const vg_update *update, double *check, vg_summary *summary);
 
     /* Loss of each row of z (rows, n; ld), whether its prediction is right (1 or 0), and
      * dz (rows, n; ld) = dloss/dz divided by batch. Sample i is labels[order[i]] or row order[i] of
      * targets. */
     void (*loss)(vg_loss loss, size_t rows, size_t n, const void *z, size_t ld,
                  const int32_t *labels, const void *targets, const int64_t *order, double batch,
-                 double *losses, double *correct, void *dz, double *guard);
+                 double *losses, double *correct, void *dz, double *check);
 
     /* tables (VG_EXPONENT_TABLES, bins) += the exponents of x (rows, n; ld) */
     void (*count_exponents)(size_t rows, size_t n, const void *x, size_t ld, uint32_t *tables);
 
     void (*exponential)(size_t n, const void *x, void *y);
-    /* y = phi(z) and slopes = phi'(z), n elements; either may be NULL */
-    void (*activate)(vg_activation activation, size_t n, const void *z, void *y, void *slopes);
+    /* y = phi(z) and derivatives = phi'(z), n elements; either may be NULL */
+    void (*activate)(vg_activation activation, size_t n, const void *z, void *y, void *derivatives);
     /* rows of z (rows, n) become probabilities: softmax along the row */
     void (*softmax)(size_t rows, size_t n, const void *z, void *y);
 
@@ -175,16 +175,16 @@ const vg_kernels *vg_kernels_of(vg_dtype dtype);
 const vg_kernels *vg_kernels_named(const char *isa, vg_dtype dtype);
 
 /* tuner.c: whether the number of threads, at most n_threads, is found by trying; that for the steps
- * until pace->until, which is after `now`; and what they took. Times are in seconds. */
-int vg_pace_pays(const vg_workspace *workspace, int n_threads);
-int vg_pace_threads(vg_pace *pace, const vg_run *run, double now);
-void vg_pace_tell(vg_pace *pace, int most, double seconds, size_t steps);
+ * until tuner->until, which is after `now`; and what they took. Times are in seconds. */
+int vg_tuner_pays(const vg_workspace *workspace, int n_threads);
+int vg_tuner_threads(vg_tuner *tuner, const vg_run *run, double now);
+void vg_tuner_record(vg_tuner *tuner, int most, double seconds, size_t steps);
 
 /* Operations of a step's products on so many rows. */
 double vg_step_flops(const vg_net *net, size_t rows);
 
-/* Where a thread's guard lies in the notes. */
-size_t vg_guard_at(const vg_workspace *workspace, int thread);
+/* Where a thread's check lies in the notes. */
+size_t vg_check_at(const vg_workspace *workspace, int thread);
 
 /* a += b, in the one order that the caller chooses. */
 void vg_norm_add_unlike(vg_norm *a, vg_norm b);

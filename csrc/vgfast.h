@@ -17,7 +17,7 @@
 
 typedef enum { VG_F32, VG_F64 } vg_dtype;
 
-/* ---- the catalog (catalog.def) ------------------------------------------------------------------ */
+/* ---- the catalog (catalog.def) --------------------------------------------------------------- */
 
 #define VG_SYMBOL(w, symbol, ...) VG_##symbol,
 #define VG_ONE_MORE(...) +1
@@ -49,7 +49,7 @@ typedef struct {
     size_t weights, biases; /* offsets in the parameter vector, which is W1 b1 W2 b2 ... */
     size_t ld;              /* n_out rounded up to a cache line */
     size_t column;          /* rows of the batch times this = offset of a[l] in the workspace */
-    size_t slopes;          /* likewise, of phi'(z), from where the slopes start */
+    size_t derivatives;     /* likewise, of phi'(z), from where the derivatives start */
     size_t block;           /* number of the first block of weight rows, counted over all layers */
 } vg_layer;
 
@@ -59,12 +59,12 @@ typedef struct {
     size_t n_layers;
     vg_layer *layers;
     size_t n_params;
-    size_t input_ld;  /* n_0 rounded up to a cache line */
-    size_t n_columns; /* input_ld and the ld of all layers together */
-    size_t n_slopes;  /* the ld of those layers whose slopes are kept */
-    size_t widest;    /* the largest ld of all */
-    size_t n_blocks;  /* blocks of VG_BLOCK_ROWS weight rows in all layers */
-    size_t panel;     /* elements of scratch that the widest layer needs when its W is transposed */
+    size_t input_ld;      /* n_0 rounded up to a cache line */
+    size_t n_columns;     /* input_ld and the ld of all layers together */
+    size_t n_derivatives; /* the ld of those layers whose derivatives are stored */
+    size_t widest;        /* the largest ld of all */
+    size_t n_blocks;      /* blocks of VG_BLOCK_ROWS weight rows in all layers */
+    size_t panel; /* elements of scratch that the widest layer needs when its W is transposed */
 } vg_net;
 
 /* Rows of W that are summed up for inspection as one unit. A multiple of every tile height, so that
@@ -84,17 +84,17 @@ size_t vg_exponent_bins(vg_dtype dtype);
 /* ---- the workspace: memory for one batch in flight ------------------------------------------- */
 
 typedef struct {
-    size_t rows;    /* of the largest batch */
-    int n_threads;  /* at most */
-    size_t deltas;  /* offset, in elements, of delta_1; the input and a[1..L] lie before it */
-    size_t slopes;  /* offset of the first layer's slopes, where they are kept */
-    size_t scratch; /* offset of the first thread's scratch */
+    size_t rows;        /* of the largest batch */
+    int n_threads;      /* at most */
+    size_t deltas;      /* offset, in elements, of delta_1; the input and a[1..L] lie before it */
+    size_t derivatives; /* offset of the first layer's derivatives, where they are stored */
+    size_t scratch;     /* offset of the first thread's scratch */
     size_t per_thread;
     size_t n_elements; /* of the net's dtype */
     double flops;      /* of one training step */
 
     /* Offsets in a second piece of memory, of n_notes doubles. First there, the rows' losses. */
-    size_t row_correct, row_norms, summaries, statistics, guards, tallies, n_notes;
+    size_t row_correct, row_norms, summaries, statistics, checks, tallies, n_notes;
 } vg_workspace;
 
 /* For training with batches of `rows`. Returns 0, or -1 if that does not fit the address space. */
@@ -136,16 +136,17 @@ typedef struct {
     int half;              /* turn of a trial; 0: none */
     double until, rest;    /* seconds */
     double seconds[VG_TRIED_MOST], steps[VG_TRIED_MOST];
-} vg_pace;
+} vg_tuner;
 
 typedef enum {
     VG_TRAIN,    /* steps that change the parameters */
     VG_GRADIENT, /* one batch: loss, deltas and the whole gradient; no update */
+    VG_APPLY,    /* one update by the gradient that is there; of the data, nothing is read */
     VG_INSPECT   /* one batch: the records of the step that would be taken; no update */
 } vg_mode;
 
-/* What a thread spends its time on, by layers; gathering and meetings belong to layer 0. The tails
- * of products are the activation: of forward phi, of backward phi'. */
+/* What a thread spends its time on, by layers; gathering and barriers belong to layer 0. The
+ * epilogues of products are the activation: of forward phi, of backward phi'. */
 typedef enum {
     VG_FORWARD,
     VG_ACTIVATION,
@@ -153,15 +154,15 @@ typedef enum {
     VG_BACKWARD,
     VG_UPDATE,
     VG_GATHER,
-    VG_MEETING,
+    VG_BARRIER,
     VG_PHASES
 } vg_phase;
 
 typedef enum {
-    VG_DONE,      /* all steps */
-    VG_PAUSED,    /* out of time: call again */
-    VG_WARY,      /* huge values met and run.gradient is NULL: give it memory and call again */
-    VG_NON_FINITE /* the next step would leave a non-finite loss, gradient or parameter */
+    VG_DONE,           /* all steps */
+    VG_PAUSED,         /* out of time: call again */
+    VG_NEEDS_GRADIENT, /* huge values, and run.gradient is NULL: give it memory and call again */
+    VG_NON_FINITE      /* the next step would leave a non-finite loss, gradient or parameter */
 } vg_status;
 
 typedef struct {
@@ -169,18 +170,19 @@ typedef struct {
     const vg_workspace *workspace;
     vg_mode mode;
     int n_threads; /* at most; <= workspace->n_threads */
-    vg_pace pace;
+    vg_tuner tuner;
 
     const void *x;         /* (n_samples, n_0), contiguous */
     const int32_t *labels; /* (n_samples,), or NULL where there are targets */
     const void *targets;   /* (n_samples, n_L), or NULL where there are labels */
+    const void *dz;        /* (n_samples, n_L): delta_L from outside, instead of a loss; or NULL */
     const int64_t *order;  /* (n_rows,) samples of this epoch, or NULL for 0, 1, 2, ... */
     size_t n_rows, batch_size;
 
     void *params;   /* (n_params,) */
     void *velocity; /* (n_params,), or NULL without momentum */
-    void *gradient; /* (n_params,), or NULL: written where clip_norm, the mode, a tripped guard or
-                     * `unblocked` needs it, else not touched */
+    void *gradient; /* (n_params,), or NULL. VG_APPLY reads it; else it is written where clip_norm,
+                     * the mode, a tripped finite check or `unblocked` needs it */
     void *memory;   /* workspace->n_elements */
     double *notes;  /* workspace->n_notes */
     vg_sgd sgd;
@@ -192,7 +194,7 @@ typedef struct {
     size_t steps_before;  /* steps of the run before this epoch */
     vg_record *records;   /* (.., L), filled from n_records on */
     uint32_t *exponents;  /* (.., L, bins), likewise added to; or NULL. By the exponent bits of dW's
-                           * entries: 0 for zeros and subnormals, the last bin for what is not finite */
+                           * entries: 0 for zeros and subnormals, the last bin for the non-finite */
     size_t n_records;
     double seconds; /* pause after about this time; 0: do not */
     double *times;  /* (workspace->n_threads, L + 1, VG_PHASES) ticks, added to; or NULL */
@@ -202,7 +204,7 @@ typedef struct {
     vg_status status; /* out */
 } vg_run;
 
-/* Steps run->step .. run->n_steps - 1. run->step, n_records and status tell how far it came; the
+/* Steps run->step .. run->n_steps - 1. run->step, n_records and status say how far it came; the
  * parameters are always those after a whole number of steps. */
 void vg_train(vg_run *run);
 
@@ -242,9 +244,9 @@ double vg_exchange_bandwidth(void *memory, size_t bytes, int n_threads);
  * for each 64 bytes, of which there are some. What is there is lost. */
 double vg_latency(void *memory, size_t bytes, uint32_t *order);
 
-/* Seconds of a meeting of threads that come at the same time; and of a task without work for
+/* Seconds of a barrier to which all threads come at the same time; and of a task without work for
  * threads that sleep. */
-double vg_meeting_seconds(int n_threads);
+double vg_barrier_seconds(int n_threads);
 double vg_waking_seconds(int n_threads);
 
 /* ---- the choice of machine ------------------------------------------------------------------- */

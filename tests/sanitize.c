@@ -1,5 +1,5 @@
 /* sanitize.c - run every kernel around the edges of its tiles, and whole trainings, for the
- * sanitizers to watch.
+ * sanitizers to check.
  *
  * Each array is allocated by itself at its exact length, so that one element too far is an error.
  *
@@ -65,7 +65,7 @@ static long products(size_t m, size_t n, size_t k, int unblocked) {
 
 static long vectors(size_t n) {
     const vg_kernels *const kernels = vg_kernels_of(dtype);
-    double guard = 0, losses[3], correct[3];
+    double check = 0, losses[3], correct[3];
     void *x = reals(3 * n), *y = reals(3 * n), *t = reals(3 * n), *one = reals(n);
     const int32_t labels[3] = {0, (int32_t)(n - 1), (int32_t)(n / 2)};
     const int64_t order[3] = {2, 0, 1};
@@ -77,15 +77,15 @@ static long vectors(size_t n) {
         kernels->statistics((vg_activation)i, 3, n, y, n, t, n, n, x, n, &statistics);
     }
     for (int i = VG_CROSS_ENTROPY; i <= VG_MSE; i++)
-        kernels->loss((vg_loss)i, 3, n, x, n, NULL, t, order, 3, losses, correct, y, &guard);
-    kernels->loss(VG_CROSS_ENTROPY, 3, n, x, n, labels, NULL, NULL, 3, losses, correct, y, &guard);
+        kernels->loss((vg_loss)i, 3, n, x, n, NULL, t, order, 3, losses, correct, y, &check);
+    kernels->loss(VG_CROSS_ENTROPY, 3, n, x, n, labels, NULL, NULL, 3, losses, correct, y, &check);
     kernels->exponential(3 * n, x, y);
     kernels->softmax(3, n, x, y);
-    kernels->gather(3, n, x, order, y, n, &guard);
-    kernels->watch(n, one, &guard);
+    kernels->gather(3, n, x, order, y, n, &check);
+    kernels->check_finite(n, one, &check);
     kernels->column_sums(3, n, x, n, one);
-    kernels->sgd(n, one, x, y, &update, &guard, NULL);
-    kernels->sgd(n, one, x, y, &update, &guard, &summary);
+    kernels->sgd(n, one, x, y, &update, &check, NULL);
+    kernels->sgd(n, one, x, y, &update, &check, &summary);
     (void)kernels->square_norm(n, one);
     free(x), free(y), free(t), free(one);
     return 27;
@@ -134,7 +134,7 @@ static uint64_t predicted(const vg_net *net, const void *params, const void *x, 
     return found;
 }
 
-/* Two epochs of a net on twice a batch and three rows, and its predictions: what comes out, which
+/* Two epochs of a net on twice a batch and three rows, a gradient from outside, and predictions: what comes out, which
  * depends on neither threads nor pauses. */
 static uint64_t training(const setup *s) {
     const size_t rows = 2 * s->batch + 3, steps = (rows + s->batch - 1) / s->batch;
@@ -178,6 +178,16 @@ static uint64_t training(const setup *s) {
         do vg_train(&run);
         while (run.status == VG_PAUSED);
     }
+    void *const dz = reals(rows * s->sizes[s->n_layers]);
+    run.inspect_every = 0;
+    run.n_rows = s->batch;
+    run.dz = dz;
+    for (int mode = VG_GRADIENT; mode <= VG_APPLY; mode++) { /* a gradient from outside, applied */
+        run.mode = (vg_mode)mode;
+        run.step = 0, run.n_steps = 1;
+        vg_train(&run);
+    }
+    free(dz);
     uint64_t found = digest(0, run.params, net.n_params * item);
     found = digest(found, run.exponents,
                    run.n_records * s->n_layers * vg_exponent_bins(dtype) * sizeof(uint32_t));
@@ -314,9 +324,7 @@ static long all_at_once(double seconds) {
 /* ---- one kernel after another ---------------------------------------------------------------- */
 
 /* Near a multiple of `step`, or the least. */
-static int edge(size_t n, size_t step) {
-    return n == 1 || n % step <= 1 || n % step == step - 1;
-}
+static int edge(size_t n, size_t step) { return n == 1 || n % step <= 1 || n % step == step - 1; }
 
 /* Products around the edges of the tiles: each size of m, n and k up to two tiles and one more,
  * with each edge of the two others; and some for which A or B is copied. */

@@ -57,13 +57,13 @@ def test_all_time_is_some_phases(rng):
     _, spent = trained(net, X, y, epochs=20, batch=64, times=True)
     whole = spent.sum(axis=0)
     assert 0 < whole.sum() < _core.ticks() - first
-    there = {(0, "gather"), (0, "meeting"), (3, "loss")} | {(l, "backward") for l in (2, 3)}
+    there = {(0, "gather"), (0, "barrier"), (3, "loss")} | {(l, "backward") for l in (2, 3)}
     there |= {(l, phase) for l in (1, 2, 3) for phase in ("forward", "activation", "update")}
     found = {(l, _core.PHASES[i]) for l, i in zip(*np.nonzero(whole), strict=True)}
     assert found == there
 
 
-TOOK = {(0, "gather"): 0.5e-3, (1, "forward"): 2e-3, (1, "update"): 2.5e-3, (0, "meeting"): 1e-3}
+TOOK = {(0, "gather"): 0.5e-3, (1, "forward"): 2e-3, (1, "update"): 2.5e-3, (0, "barrier"): 1e-3}
 
 
 class Steps:

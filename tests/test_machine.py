@@ -28,7 +28,7 @@ def test_everything_is_measured(measured):
     by_threads += [of for level in measured.levels for of in (level.read, level.write)]
     values = [of[n] for of in by_threads for n in counts] + [level.latency for level in measured.levels]
     if measured.threads > 1:
-        values += [measured.exchange, measured.meeting, measured.waking]
+        values += [measured.exchange, measured.barrier, measured.waking]
     for value in values:
         assert 0 < value.low <= value.median <= value.high < np.inf
 
@@ -147,7 +147,7 @@ def test_a_team_that_another_call_has_is_told_of(insistent):
         thread.join()
         assert _core.fma_peak(2) > 0
         assert machine.exchange(2) > 0
-        assert _core.meeting_seconds(2) > 0
+        assert _core.barrier_seconds(2) > 0
         assert _core.waking_seconds(2) > 0
 
 

@@ -134,7 +134,7 @@ def shares(chosen):
 def test_a_run_finds_how_many_threads_pay(quickest, seconds):
     most = max(seconds)
     workspace = _core.Workspace(vg.MLP(SMALL, rng=0)._core, 64, most)
-    chosen = _core.pace(workspace, seconds.get, 10.0)
+    chosen = _core.tuner(workspace, seconds.get, 10.0)
     assert chosen[0] == (0, workspace.net.threads_for(64, most))
     share = shares(chosen)
     assert set(share) == set(seconds)
@@ -148,7 +148,7 @@ def test_a_run_notices_when_other_threads_pay():
         steps.append(n)
         return 100e-6 if n == 1 else 60e-6 if len(steps) < 50_000 else 200e-6
 
-    chosen = _core.pace(workspace, seconds, 10.0)
+    chosen = _core.tuner(workspace, seconds, 10.0)
     early, late = [c for c in chosen if 0.1 < c[0] < 2.5], [c for c in chosen if c[0] > 5]
     assert shares([(start - early[0][0], n) for start, n in early])[2] > 0.9
     assert shares([(start - late[0][0], n) for start, n in late])[1] > 0.9
@@ -156,8 +156,8 @@ def test_a_run_notices_when_other_threads_pay():
 
 def test_large_steps_are_not_tried_out():
     wide = vg.MLP([784, 2048, 2048, 10], rng=0)._core
-    assert _core.pace(_core.Workspace(wide, 512, 2), lambda n: 1.0, 1.0) is None
-    assert _core.pace(_core.Workspace(vg.MLP(SMALL, rng=0)._core, 64, 1), lambda n: 1.0, 1.0) is None
+    assert _core.tuner(_core.Workspace(wide, 512, 2), lambda n: 1.0, 1.0) is None
+    assert _core.tuner(_core.Workspace(vg.MLP(SMALL, rng=0)._core, 64, 1), lambda n: 1.0, 1.0) is None
 
 
 def test_same_bits_while_a_run_tries_numbers_of_threads(rng):
@@ -184,7 +184,7 @@ with vg.threads(2):
     loop = training.Loop(net, *net._batch(X, y), 1, 512, vg.SGD(0.01), 0)
 loop.use_optimizer()
 loop.make_room(1)
-assert _core.pace(_core.Workspace(net._core, 512, 2), lambda n: 1.0, 1.0) is None  # steps so large are not tried out
+assert _core.tuner(_core.Workspace(net._core, 512, 2), lambda n: 1.0, 1.0) is None  # steps so large are not tried out
 for turn in range(300):
     spent = np.zeros((2, len(net.sizes), len(_core.PHASES)))
     loop.run.set_times(spent)

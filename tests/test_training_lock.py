@@ -108,6 +108,7 @@ READS = {
     "predict": lambda net: net.predict(X),
     "evaluate": lambda net: np.array(net.evaluate(X, Y)[0]),
     "gradients": lambda net: net.gradients(X, Y).flat,
+    "backward": lambda net: net.backward(X, Y).flat,
     "sample_norms": lambda net: net.sample_norms(X, Y),
     "inspect": lambda net: report(net).records.view(np.float64),
     "inspect, histograms": lambda net: report(net, inspect="histograms").exponents,
@@ -142,6 +143,7 @@ def test_probabilities_that_are_predicted_meanwhile():
 CHANGES = {
     "fit": (lambda net: net.fit(X, Y), "trained"),
     "step": (lambda net: net.step(X, Y), "trained"),
+    "apply": (lambda net: net.apply(net.params), "trained"),
     "params": (lambda net: setattr(net, "params", net.params * 2), "changed"),
     "weights": (lambda net: net.weights.__setitem__(0, net.weights[0] * 2), "changed"),
     "biases": (lambda net: net.biases.__setitem__(0, net.biases[0] + 1), "changed"),
@@ -353,6 +355,8 @@ def test_arrays_that_another_thread_writes_meanwhile():
         "fit": lambda: net.fit(x, y, 1, 32, optimizer),
         "evaluate": lambda: net.evaluate(x, y),
         "gradients": lambda: net.gradients(x, y),
+        "backward": lambda: net.backward(x, x[:, :1].repeat(net.sizes[-1], axis=1)),
+        "apply": lambda: net.apply(net.params, optimizer),
         "inspect": lambda: net.inspect(x, y, try_remedies=False),
         "predict_proba": lambda: net.predict_proba(x),
     }

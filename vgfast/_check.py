@@ -197,7 +197,7 @@ def _read(name: str, value: Any) -> np.ndarray:
     return array
 
 
-def inputs(name: str, value: Any, n_columns: int, dtype: np.dtype) -> np.ndarray:
+def inputs(name: str, value: Any, n_columns: int, dtype: np.dtype, which: str = "inputs") -> np.ndarray:
     """X: (rows, n_columns), at least one row, contiguous, of the net's dtype, finite. It is the user's array if that
     is all this already, and is then read again while a net trains on it: whoever writes to it meanwhile has trained
     on what was written, be it finite or not."""
@@ -213,12 +213,45 @@ def inputs(name: str, value: Any, n_columns: int, dtype: np.dtype) -> np.ndarray
     if array.shape[1] != n_columns:
         hint = f"; use np.transpose({name}) if it has a sample a column" if array.shape[0] == n_columns else ""
         raise ValueError(
-            f"{name} must have {n_columns} columns, as many as the net has inputs; got {array.shape[1]} "
+            f"{name} must have {n_columns} columns, as many as the net has {which}; got {array.shape[1]} "
             f"(shape {array.shape}){hint}"
         )
     if array.shape[0] == 0:
         raise ValueError(f"{name} must have at least one row, got shape {array.shape}: there is no sample")
     return _arrays.converted(name, array, dtype, value)
+
+
+def output_gradient(value: Any, n_rows: int, n_outputs: int, dtype: np.dtype) -> np.ndarray:
+    """dz (rows, n_outputs), a row for each of X."""
+    dz = inputs("dz", value, n_outputs, dtype, "outputs")
+    if len(dz) != n_rows:
+        raise ValueError(f"dz must have a row for each of X, which has {n_rows}; got {len(dz)} (shape {dz.shape})")
+    return dz
+
+
+def gradients(value: Any, shapes: list[tuple[int, ...]], like: np.ndarray) -> np.ndarray:
+    """The flat gradient of parameters `like`, copied; of ``Gradients``, or itself. shapes: of the net's weights."""
+    flat = value.flat if isinstance(value, tuple) and hasattr(value, "flat") else value
+    if not isinstance(flat, np.ndarray):
+        raise TypeError(
+            f"gradients must be what gradients or backward returned, or a vector like net.params, got {told(value)}"
+        )
+    if flat.dtype != like.dtype:
+        raise TypeError(
+            f"gradients must be of {like.dtype}, as the net is, got {flat.dtype}; compute them with a net of that dtype"
+        )
+    own = shapes if flat is value else [w.shape for w in value.weights]
+    if flat.shape != like.shape or own != shapes:
+        got = f"weights of {own}" if own != shapes else f"shape {flat.shape}"
+        raise ValueError(
+            f"gradients must be of a net with weights of {shapes}, {like.size} parameters in all, got {got}; "
+            "compute them with such a net"
+        )
+    copied = flat.copy()
+    if not np.isfinite(copied).all():
+        place = int(np.argmin(np.isfinite(copied)))
+        raise ValueError(f"gradients must be finite, got {copied[place]} in entry {place}; leave that step out")
+    return copied
 
 
 def _mend_dimensions(name: str, array: np.ndarray, n_columns: int, plain: str) -> str:

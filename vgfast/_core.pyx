@@ -61,10 +61,10 @@ LOSSES = tuple(facts[0] for facts in loss_facts())
 DTYPES = in_order(dict(float32=c.VG_F32, float64=c.VG_F64))
 PHASES = in_order(dict(
     forward=c.VG_FORWARD, activation=c.VG_ACTIVATION, loss=c.VG_LOSS, backward=c.VG_BACKWARD, update=c.VG_UPDATE,
-    gather=c.VG_GATHER, meeting=c.VG_MEETING,
+    gather=c.VG_GATHER, barrier=c.VG_BARRIER,
 ))
-DONE, PAUSED, WARY, NON_FINITE = c.VG_DONE, c.VG_PAUSED, c.VG_WARY, c.VG_NON_FINITE
-TRAIN, GRADIENT, INSPECT = c.VG_TRAIN, c.VG_GRADIENT, c.VG_INSPECT
+DONE, PAUSED, NEEDS_GRADIENT, NON_FINITE = c.VG_DONE, c.VG_PAUSED, c.VG_NEEDS_GRADIENT, c.VG_NON_FINITE
+TRAIN, GRADIENT, APPLY, INSPECT = c.VG_TRAIN, c.VG_GRADIENT, c.VG_APPLY, c.VG_INSPECT
 THREADS_MOST = c.VG_THREADS_MOST
 FORWARD_ROWS = c.VG_FORWARD_ROWS
 HAS_THREADS = bool(c.vg_team_exists())
@@ -271,7 +271,7 @@ cdef class Net:
         """``forward`` into a new array, for so few rows that one thread is enough, and exactly as C takes them; None if
         they are more, or another thing, if they or the outputs are not finite, or if another thread trains the net."""
         cdef Py_buffer view
-        cdef double guard = 0
+        cdef double check = 0
         cdef unsigned long long version = lock.version
         if lock.writing:
             return None
@@ -287,20 +287,20 @@ cdef class Net:
         try:
             params_at = address(params, 0, 0)
             if fits and c.vg_threads_for(&self.net, rows, 2) == 1:
-                c.vg_kernels_of(self.net.dtype).watch(<size_t>(view.shape[0] * view.shape[1]), view.buf, &guard)
-                if guard - guard == 0:
+                c.vg_kernels_of(self.net.dtype).check_finite(<size_t>(view.shape[0] * view.shape[1]), view.buf, &check)
+                if check - check == 0:
                     z = np.empty((rows, n_l), np.float32 if small else np.float64)
                     z_at = address(z, 0, 1)
                     scratch = PyMem_RawMalloc(c.vg_forward_scratch(&self.net, 1) * view.itemsize)
             if scratch != NULL:
-                guard = 0
+                check = 0
                 with nogil:
                     c.vg_forward(&self.net, params_at, view.buf, rows, z_at, scratch, 1)
-                c.vg_kernels_of(self.net.dtype).watch(rows * n_l, z_at, &guard)
+                c.vg_kernels_of(self.net.dtype).check_finite(rows * n_l, z_at, &check)
         finally:
             PyMem_RawFree(scratch)
             PyBuffer_Release(&view)
-        return None if scratch == NULL or guard - guard != 0 or version != lock.version else z
+        return None if scratch == NULL or check - check != 0 or version != lock.version else z
 
 
 cdef class Workspace:
@@ -375,7 +375,7 @@ cdef class Run:
         return start
 
     def set_gradient(self, gradient):
-        """Memory for the whole gradient, when a status of WARY asks for it."""
+        """Memory for the whole gradient, when a status of NEEDS_GRADIENT asks for it."""
         cdef size_t n_bytes = self.run.net.n_params * c.vg_item_size(self.run.net.dtype)
         self.run.gradient = self.hold("gradient", gradient, n_bytes, 1)
 
@@ -386,8 +386,9 @@ cdef class Run:
         self.run.velocity = self.hold("velocity", velocity, n_bytes, 1)
         self.run.sgd = c.vg_sgd(lr, momentum, weight_decay, clip_norm, clip_value, nesterov)
 
-    def set_data(self, x, y, size_t batch_size):
-        """x (rows, n_0) of the net's dtype; y int32 labels (rows,), or targets (rows, n_L) like x."""
+    def set_data(self, x, y, size_t batch_size, bint given_deltas=False):
+        """x (rows, n_0) of the net's dtype; y int32 labels (rows,), or targets (rows, n_L) like x, or, so given,
+        delta_L instead of a loss."""
         cdef size_t item = c.vg_item_size(self.run.net.dtype), rows = x.shape[0]
         cdef size_t n_0 = self.run.net.layers[0].n_in
         cdef size_t n_l = self.run.net.layers[self.run.net.n_layers - 1].n_out
@@ -396,7 +397,10 @@ cdef class Run:
         self.run.x = self.hold("x", x, rows * n_0 * item, 0)
         self.run.labels = NULL
         self.run.targets = NULL
-        if y.ndim == 1:
+        self.run.dz = NULL
+        if given_deltas:
+            self.run.dz = self.hold("y", y, rows * n_l * item, 0)
+        elif y.ndim == 1:
             self.run.labels = <const int32_t *>self.hold("y", y, rows * 4, 0)
         else:
             self.run.targets = self.hold("y", y, rows * n_l * item, 0)
@@ -434,6 +438,14 @@ cdef class Run:
     def set_unblocked(self, bint unblocked):
         """Whether products are made without tiles; needs ``set_gradient``."""
         self.run.unblocked = unblocked
+
+    def apply(self):
+        """One update by the gradient, in the mode APPLY; the status."""
+        cdef c.vg_run *run = &self.run
+        if run.mode != c.VG_APPLY or run.gradient == NULL:
+            raise ValueError("a run that applies a gradient needs the mode APPLY and the gradient")
+        run.step, run.n_steps = 0, 1
+        return self.go()
 
     def let_go(self):
         """Of the data: after this, only ``step_on`` may be called."""
@@ -496,7 +508,7 @@ cdef class Run:
     @property
     def tried(self):
         """For tests: the steps that the tuner has booked in this trial for 1, 2, 4, ... threads."""
-        return tuple(self.run.pace.steps)
+        return tuple(self.run.tuner.steps)
 
     @property
     def steps_done(self):

@@ -21,10 +21,10 @@ cdef extern from "vgfast.h" nogil:
 
     const vg_activation_facts vg_activations[1]
     const vg_loss_facts vg_losses[1]
-    ctypedef enum vg_mode: VG_TRAIN, VG_GRADIENT, VG_INSPECT
+    ctypedef enum vg_mode: VG_TRAIN, VG_GRADIENT, VG_APPLY, VG_INSPECT
     ctypedef enum vg_phase:
-        VG_FORWARD, VG_ACTIVATION, VG_LOSS, VG_BACKWARD, VG_UPDATE, VG_GATHER, VG_MEETING, VG_PHASES
-    ctypedef enum vg_status: VG_DONE, VG_PAUSED, VG_WARY, VG_NON_FINITE
+        VG_FORWARD, VG_ACTIVATION, VG_LOSS, VG_BACKWARD, VG_UPDATE, VG_GATHER, VG_BARRIER, VG_PHASES
+    ctypedef enum vg_status: VG_DONE, VG_PAUSED, VG_NEEDS_GRADIENT, VG_NON_FINITE
 
     ctypedef struct vg_layer:
         size_t n_in, n_out, weights, biases, ld, column
@@ -51,7 +51,7 @@ cdef extern from "vgfast.h" nogil:
         double lr, momentum, weight_decay, clip_norm, clip_value
         int nesterov
 
-    ctypedef struct vg_pace:
+    ctypedef struct vg_tuner:
         int n_threads
         double until
         double steps[9]
@@ -61,10 +61,11 @@ cdef extern from "vgfast.h" nogil:
         const vg_workspace *workspace
         vg_mode mode
         int n_threads
-        vg_pace pace
+        vg_tuner tuner
         const void *x
         const int32_t *labels
         const void *targets
+        const void *dz
         const int64_t *order
         size_t n_rows, batch_size
         void *params
@@ -103,7 +104,7 @@ cdef extern from "vgfast.h" nogil:
     double vg_bandwidth(vg_access access, void *memory, size_t bytes, int n_threads)
     double vg_exchange_bandwidth(void *memory, size_t bytes, int n_threads)
     double vg_latency(void *memory, size_t bytes, uint32_t *order)
-    double vg_meeting_seconds(int n_threads)
+    double vg_barrier_seconds(int n_threads)
     double vg_waking_seconds(int n_threads)
     const char *vg_isa_available(int n)
     const char *vg_isa_name()
@@ -139,13 +140,13 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct vg_tools:
         void *scratch
-        double guard
+        double check
         double *ticks
         int unblocked
 
     ctypedef struct vg_kernels:
         size_t tile_rows, tile_cols, lanes
-        void (*watch)(size_t, const void *, double *) noexcept nogil
+        void (*check_finite)(size_t, const void *, double *) noexcept nogil
         void (*dense_forward)(size_t, size_t, size_t, const void *, size_t, const void *, const void *,
                               vg_activation, void *, size_t, void *, vg_tools *) noexcept nogil
         void (*dense_backward)(size_t, size_t, size_t, const void *, size_t, const void *,
@@ -162,8 +163,8 @@ cdef extern from "kernels.h" nogil:
         void (*softmax)(size_t, size_t, const void *, void *) noexcept nogil
         vg_norm (*square_norm)(size_t, const void *) noexcept nogil
 
-    int vg_pace_pays(const vg_workspace *workspace, int n_threads)
-    int vg_pace_threads(vg_pace *pace, const vg_run *run, double now)
-    void vg_pace_tell(vg_pace *pace, int most, double seconds, size_t steps)
+    int vg_tuner_pays(const vg_workspace *workspace, int n_threads)
+    int vg_tuner_threads(vg_tuner *tuner, const vg_run *run, double now)
+    void vg_tuner_record(vg_tuner *tuner, int most, double seconds, size_t steps)
     const vg_kernels *vg_kernels_of(vg_dtype dtype)
     double vg_norm_root(vg_norm a)

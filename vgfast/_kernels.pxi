@@ -40,14 +40,14 @@ cdef void *beyond(void *start, size_t n_bytes) noexcept nogil:
     return <char *>start + n_bytes if start != NULL else NULL
 
 
-def activate(str activation, z, y, slopes=None):
-    """y = phi(z) and slopes = phi'(z), for contiguous arrays; y or slopes may be None."""
+def activate(str activation, z, y, derivatives=None):
+    """y = phi(z) and derivatives = phi'(z), for contiguous arrays; y or derivatives may be None."""
     cdef const c.vg_kernels *k = kernels(z)
     cdef c.vg_activation phi = <c.vg_activation><int>ACTIVATIONS.index(activation)
     cdef size_t n = z.size, item = z.itemsize, i = 0, some
     cdef void *z_at = at(z)
     cdef void *y_at = at(y)
-    cdef void *slopes_at = at(slopes)
+    cdef void *slopes_at = at(derivatives)
     cdef c.vg_float_mode mode
     while i < n:
         some = min(n - i, <size_t>VALUES_AT_A_TIME)
@@ -84,7 +84,7 @@ def softmax(z, y):
 
 def loss(str name, z, y, losses, correct, dz):
     """Each row's loss, whether it is predicted rightly, and dz = d(mean loss)/dz (rows, n)."""
-    cdef double guard = 0
+    cdef double check = 0
     cdef const c.vg_kernels *k = kernels(z)
     cdef c.vg_loss kind = <c.vg_loss><int>LOSSES.index(name)
     cdef size_t rows = z.shape[0], n = z.shape[1], ld_z = ld(z)
@@ -98,22 +98,22 @@ def loss(str name, z, y, losses, correct, dz):
     cdef c.vg_float_mode mode
     with nogil:
         mode = c.vg_enter_float_mode()
-        k.loss(kind, rows, n, z_at, ld_z, labels, targets, NULL, <double>rows, losses_at, correct_at, dz_at, &guard)
+        k.loss(kind, rows, n, z_at, ld_z, labels, targets, NULL, <double>rows, losses_at, correct_at, dz_at, &check)
         c.vg_leave_float_mode(mode)
-    return guard
+    return check
 
 
-def dense_forward(str activation, x, weights, biases, y, scratch, slopes=None):
-    """y (rows, n_out) = phi(x W + b), and slopes = phi' with y's strides, if it is kept; returns the guard."""
+def dense_forward(str activation, x, weights, biases, y, scratch, derivatives=None):
+    """y (rows, n_out) = phi(x W + b), and derivatives = phi' with y's strides, if it is stored; returns the check."""
     cdef c.vg_tools tools = c.vg_tools(at(scratch), 0, NULL, 0)
     kernels(x).dense_forward(x.shape[0], x.shape[1], weights.shape[1], at(x), ld(x), at(weights), at(biases),
-                             <c.vg_activation><int>ACTIVATIONS.index(activation), at(y), ld(y), at(slopes),
+                             <c.vg_activation><int>ACTIVATIONS.index(activation), at(y), ld(y), at(derivatives),
                              &tools)
-    return tools.guard
+    return tools.check
 
 
 def dense_backward(str activation, dy, weights, source, dx, scratch):
-    """dx (rows, n_in) = (dy W^T) * phi', phi' told from source, the slopes of sigmoid and tanh and the outputs of the
+    """dx (rows, n_in) = (dy W^T) * phi', phi' from source: the stored derivatives of sigmoid and tanh, the outputs of the
     others; returns the norms of the rows of dy W^T."""
     cdef c.vg_tools tools = c.vg_tools(at(scratch), 0, NULL, 0)
     norms = np.full((dy.shape[0], 2), np.nan)
@@ -152,19 +152,19 @@ def square_norm(x):
 def sgd(gradient, params, velocity, double lr, double momentum, int nesterov, double decay,
         double clip_value, double scale):
     """One update of params and velocity, in place; returns the counts and norms that inspection takes."""
-    cdef double guard = 0
+    cdef double check = 0
     cdef c.vg_summary s
     memset(&s, 0, sizeof(s))
     cdef c.vg_update update = c.vg_update(lr, momentum, decay, clip_value, scale, nesterov, 0, 1, 0)
-    kernels(params).sgd(params.size, at(gradient), at(params), at(velocity), &update, &guard, &s)
+    kernels(params).sgd(params.size, at(gradient), at(params), at(velocity), &update, &check, &s)
     return {
         "gradient": c.vg_norm_root(s.gradient), "weight": c.vg_norm_root(s.weight),
         "step": c.vg_norm_root(s.step), "max_abs": s.max_abs, "zero": s.zero, "subnormal": s.subnormal,
-        "frozen": s.frozen, "stuck": s.stuck, "guard": guard,
+        "frozen": s.frozen, "stuck": s.stuck, "check": check,
     }
 
 
-def pace(Workspace workspace, seconds_of, double until):
+def tuner(Workspace workspace, seconds_of, double until):
     """(when, how many threads) of a run whose step on n threads takes seconds_of(n), where the number is found by
     trying; None where it is not."""
     cdef c.vg_run run
@@ -172,15 +172,15 @@ def pace(Workspace workspace, seconds_of, double until):
     cdef size_t steps
     memset(&run, 0, sizeof(run))
     run.net, run.workspace, run.n_threads = &workspace.net.net, &workspace.layout, workspace.layout.n_threads
-    if not c.vg_pace_pays(run.workspace, run.n_threads):
+    if not c.vg_tuner_pays(run.workspace, run.n_threads):
         return None
     chosen = []
     while now < until:
-        chosen.append((now, c.vg_pace_threads(&run.pace, &run, now)))
+        chosen.append((now, c.vg_tuner_threads(&run.tuner, &run, now)))
         took, steps = 0, 0
-        while now + took <= run.pace.until:
-            took += seconds_of(run.pace.n_threads)
+        while now + took <= run.tuner.until:
+            took += seconds_of(run.tuner.n_threads)
             steps += 1
-        c.vg_pace_tell(&run.pace, run.n_threads, took, steps)
+        c.vg_tuner_record(&run.tuner, run.n_threads, took, steps)
         now += took
     return chosen

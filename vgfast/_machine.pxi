@@ -67,11 +67,11 @@ def latency(memory, size_t n_bytes):
     return seconds
 
 
-def meeting_seconds(int n_threads):
-    """Of a meeting of threads that come at the same time."""
+def barrier_seconds(int n_threads):
+    """Of a barrier to which all threads come at the same time."""
     cdef double seconds
     with nogil:
-        seconds = c.vg_meeting_seconds(n_threads)
+        seconds = c.vg_barrier_seconds(n_threads)
     return seconds
 
 

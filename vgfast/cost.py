@@ -10,7 +10,7 @@ rounds. ``share`` is limit over measured, and ``bound`` what the limit is, or "o
 the time.
 
 In the measured time of a row, n threads count 1/n each: with the time in which they wait for each other, the row
-"meetings" (of one thread "rest"), the rows add up to the time of the step. Of an activation, some 10 ns for each tile
+"barriers" (of one thread "rest"), the rows add up to the time of the step. Of an activation, some 10 ns for each tile
 of the product before it are the timers' own.
 """
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 LONGEST = 2.0  # seconds of a step that is still measured, as predicted
 
 _PHASES = {"forward": "forward", "activation": "activation", "loss": "loss", "backward": "dX", "update": "dW + update"}
-_PHASES |= {"gather": "gather", "meeting": "meetings"}
+_PHASES |= {"gather": "gather", "barrier": "barriers"}
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class CostReport:
         return sum(row.seconds for row in self.rows)
 
     def share_of_step(self, layer: int) -> float:
-        """Of the rows' time, measured or else predicted, that a layer takes; layer 0 is the batch and the meetings."""
+        """Of the rows' time, measured or else predicted, that a layer takes; layer 0 is the batch and the barriers."""
         return sum(row.seconds for row in self.by_layer.get(layer, ())) / self.seconds
 
     @property
@@ -175,7 +175,7 @@ class CostReport:
         for row in self.rows:
             names = ("share", "rate", "bandwidth")
             more = {name: getattr(row, name) if row.measured else None for name in names}
-            if not row.bytes:  # meetings and the rest
+            if not row.bytes:  # barriers and the rest
                 more |= dict.fromkeys(("intensity", "rate", "bandwidth"))
             rows.append({**asdict(row), "shape": list(row.shape), **more, "bound": row.bound})
         return {
@@ -272,10 +272,10 @@ def _cost_rows(
     roofs: Roofs,
     home: Level,
     data: Level,
-    meeting: float,
+    barrier: float,
     took: dict[tuple[int, str], Measured],
 ) -> Iterator[CostRow]:
-    """``counted``, each beside what it must take and what it ``took``; at last, where threads meet, and what else
+    """``counted``, each beside what it must take and what it ``took``; at last, the barriers, and what else
     belongs to no phase: the loss is added up, a call begins and ends."""
     for row in counted:
         levels = (data, home) if row.phase == "gather" else (home,) * len(row.parts)
@@ -296,9 +296,9 @@ def _cost_rows(
             measured=took.get((row.layer, row.phase)),
         )
     alone = roofs.threads == 1
-    meetings = 0.0 if alone else 2 * meeting
-    rest = "rest" if alone else "meetings"
-    yield CostRow(0, rest, (roofs.threads,), 0, 0, 0, np.nan, meetings, "overhead", meetings, took.get((0, "meetings")))
+    barriers = 0.0 if alone else 2 * barrier
+    rest = "rest" if alone else "barriers"
+    yield CostRow(0, rest, (roofs.threads,), 0, 0, 0, np.nan, barriers, "overhead", barriers, took.get((0, "barriers")))
 
 
 def _why_not(n_bytes: int, seconds: float) -> str:
@@ -367,7 +367,7 @@ def of_sizes(
             product_peak=roofs.product,
             home=home.name,
             roofs=roofs.bandwidths(),
-            rows=tuple(_cost_rows(counted, activations, roofs, home, of_data, here.meeting.median, took)),
+            rows=tuple(_cost_rows(counted, activations, roofs, home, of_data, here.barrier.median, took)),
             step=times.step if times else None,
             timed=times.timed if times else None,
         )

@@ -57,7 +57,7 @@ WIDTH = 80
 
 
 class Gradients(NamedTuple):
-    """The whole gradient of the mean loss of one batch.
+    """The whole gradient of the mean loss of one batch, or of what ``backward`` was given.
 
     ``weights[l-1]`` (n_in, n_out) and ``biases[l-1]`` (n_out,) are views of ``flat`` (n_params,), which is
     ordered like ``net.params``; ``deltas[l-1]`` (rows, n_l) is dloss/dz_l.

@@ -74,7 +74,7 @@ class Level:
 class Machine:
     """The limits. ``fma[isa][dtype][threads]``, of multiply-adds, and ``product[dtype][threads]``, of a layer's product
     with near operands, are in operations a second, ``functions[dtype][name][threads]`` in values a second,
-    ``exchange``, of what threads write for and read of each other, in bytes a second, ``meeting`` and ``waking`` in
+    ``exchange``, of what threads write for and read of each other, in bytes a second, ``barrier`` and ``waking`` in
     seconds. ``sizes_from``: "the system", or "measured" where it does not tell the sizes of its caches. ``threads``: as
     many as may be used, but not more than there are processors. ``complete``: whether all of them took part each time,
     which they do not while another call has the team."""
@@ -87,7 +87,7 @@ class Machine:
     product: dict[str, dict[int, Measured]]
     functions: dict[str, dict[str, dict[int, Measured]]]
     exchange: Measured
-    meeting: Measured
+    barrier: Measured
     waking: Measured
     seconds: float
     when: str
@@ -220,7 +220,7 @@ def measure() -> Machine:
     memory = _core.aligned(max(n * size for n in counts for size in sets[n]), np.uint8)
     todo: dict[Any, Callable[[], float]] = {
         ("waking",): partial(_core.waking_seconds, threads),
-        ("meeting",): partial(_core.meeting_seconds, threads),
+        ("barrier",): partial(_core.barrier_seconds, threads),
         ("exchange",): partial(exchange, threads),
     }
     for i, size in enumerate(sets[1]):
@@ -248,7 +248,7 @@ def measure() -> Machine:
         product=_tree(found, "product"),
         functions=_tree(found, "functions"),
         exchange=found["exchange",],
-        meeting=found["meeting",],
+        barrier=found["barrier",],
         waking=found["waking",],
         seconds=time.perf_counter() - start,
         when=time.strftime("%Y-%m-%d %H:%M"),
@@ -308,7 +308,7 @@ def _from_dict(data: dict[str, Any]) -> Machine:
         for name in ("fma", "functions")
     }
     products = {dtype: _by_threads(of) for dtype, of in data["product"].items()}
-    singles = {name: Measured(**data[name]) for name in ("exchange", "meeting", "waking")}
+    singles = {name: Measured(**data[name]) for name in ("exchange", "barrier", "waking")}
     return Machine(**{**data, "levels": levels, "product": products, **trees, **singles})
 
 
@@ -427,10 +427,10 @@ def lines(machine: Machine) -> list[str]:
             text.append(f"  {about}{access:<6}" + "".join(_with_spread(by[n], 1e9).rjust(20) for n in counts))
         text.append(f"  {'':<16}a load that waits for the one before: {_with_spread(level.latency, 1e-9)} ns")
     if machine.threads > 1:
-        waking = _with_spread(machine.waking, 1e-6)
+        barrier, waking = (_with_spread(measured, 1e-6) for measured in (machine.barrier, machine.waking))
         text += [
             f"  {'written for, and read of, another thread':<41}{_with_spread(machine.exchange, 1e9):>21}",
             "",
-            f"{machine.threads} threads meet in {_with_spread(machine.meeting, 1e-6)} us; waking them: {waking} us.",
+            f"A barrier of {machine.threads} threads takes {barrier} us; waking them {waking} us.",
         ]
     return text

@@ -158,12 +158,56 @@ class MLP(Network):
         x, t = self._batch(X, y)
         return self._steadily(lambda net: net._gradients(x, t))
 
-    def _gradients(self, x: np.ndarray, t: np.ndarray) -> Gradients:
+    def _gradients(self, x: np.ndarray, t: np.ndarray, given_deltas: bool = False) -> Gradients:
         flat = _core.aligned(self.n_params, self._dtype)
-        workspace, losses, _ = self._one_batch(_core.GRADIENT, x, t, None, flat, None)
+        workspace, losses, _ = self._one_batch(_core.GRADIENT, x, t, None, flat, None, given_deltas=given_deltas)
         weights, biases = self._views(flat)
         deltas = [workspace.delta(l).copy() for l in range(1, len(self._sizes))]
-        return Gradients(float(losses[0]), weights, biases, deltas, flat)
+        return Gradients(np.nan if given_deltas else float(losses[0]), weights, biases, deltas, flat)
+
+    def backward(self, X: Any, dz: Any) -> Gradients:
+        """The gradient where the loss is not one of vgfast's: dz (rows, n_out) is its derivative by the outputs that
+        ``forward`` gives for X (rows, n_in), as ``outputs.backward(dz)`` takes it in PyTorch. Nothing is averaged over
+        the rows. Changes nothing in the net; ``loss`` of the result is NaN.
+
+        Errors: TypeError or ValueError for a dz of another shape, or not finite; ``DivergenceError``.
+
+        >>> import numpy as np, vgfast as vg
+        >>> X, y = np.eye(3), np.array([[1.0], [0.0], [2.0]])
+        >>> net = vg.MLP([3, 4, 1], loss="mse", rng=0)
+        >>> off = net.forward(X) - y
+        >>> by_huber = net.backward(X, np.clip(off, -1, 1) / len(X))
+        >>> net.apply(by_huber, vg.SGD(lr=0.1))
+        """
+        x = _check.inputs("X", X, self._sizes[0], self._dtype)
+        d = _check.output_gradient(dz, len(x), self._sizes[-1], self._dtype)
+        x, d = (a.copy() if np.may_share_memory(a, self._params) else a for a in (x, d))
+        return self._steadily(lambda net: net._gradients(x, d, given_deltas=True))
+
+    def apply(self, gradients: Gradients | np.ndarray, optimizer: SGD | None = None) -> None:
+        """One step of the optimizer with these gradients, whoever computed them: those of ``gradients`` or
+        ``backward``, or a vector (n_params,) that is ordered like ``params``, of the net's dtype.
+
+        ``net.apply(net.gradients(X, y), optimizer)`` does what ``net.step(X, y, optimizer)`` does, bit by bit.
+        Errors: TypeError or ValueError for gradients of another dtype or shape, or not finite; ``DivergenceError`` if
+        the update would not be finite; RuntimeError while another thread trains this net. The net is then as it was.
+        """
+        optimizer = checked_optimizer(optimizer, self._dtype)
+        flat = _check.gradients(gradients, [w.shape for w in self._weights], self._params)
+        try:
+            self._lock.own("trained")
+            workspace = _core.Workspace(self._core, 1, self._threads(1))
+            run = _core.Run(workspace, _core.APPLY, self._params, flat, self._lock)
+            velocity = optimizer.velocity(self, lambda: _core.aligned(self.n_params, self._dtype))
+            run.set_optimizer(*optimizer.checked(), velocity)
+            status = run.apply()
+        finally:
+            self._lock.disown()
+        if status == _core.NON_FINITE:
+            raise DivergenceError(
+                f"the update by these gradients would not be finite; lower lr (it is {optimizer.lr:g}); the parameters "
+                "are as they were"
+            )
 
     def sample_norms(self, X: Any, y: Any) -> np.ndarray:
         """(rows, L) float64: the norm of the gradient of each row's own loss by W_l and b_l.
@@ -273,6 +317,7 @@ class MLP(Network):
         flat: np.ndarray,
         velocity: Any,
         exponents: np.ndarray | None = None,
+        given_deltas: bool = False,
     ) -> tuple[_core.Workspace, np.ndarray, np.ndarray]:
         """Run one batch without an update; returns its memory, its loss and its records."""
         workspace = _core.Workspace(self._core, len(x), self._threads(len(x)))
@@ -280,10 +325,12 @@ class MLP(Network):
         records = np.zeros((1, len(self._sizes) - 1), RECORD)
         run = _core.Run(workspace, mode, self._params, flat)
         run.set_optimizer(*(optimizer or SGD()).checked(), velocity)
-        run.set_data(x, t, len(x))
+        run.set_data(x, t, len(x), given_deltas)
         run.set_epoch(None, losses, correct, 0)
         run.set_records(records, 0, exponents)
         if run.go() == _core.NON_FINITE:
+            if given_deltas:
+                raise DivergenceError("this dz leads to gradients that are not finite; make it smaller")
             raise self._divergence(x, t, 0, optimizer, "this batch has no finite gradient")
         return workspace, losses, records
 

@@ -147,14 +147,20 @@ class MLP:
         """One step; returns (loss, rows predicted rightly). Nothing changes if a value is not finite."""
         zs, activations = self._forward(x)
         loss, delta, correct = LOSSES[self.loss].of(zs[-1], t)
-        gradient, _, _ = self._chain(zs, activations, delta)
+        if not np.isfinite(loss):
+            raise DivergenceError("the next step would not be finite; lower lr")
+        self._apply(self._chain(zs, activations, delta)[0], optimizer)
+        return loss, float(correct.sum())
+
+    def _apply(self, gradient: np.ndarray, optimizer: SGD) -> None:
+        """One update; nothing changes if a value would not be finite."""
         velocity = self._velocity(optimizer).copy()
-        new = self.params - self.dtype.type(optimizer.lr) * self._step_of(gradient, optimizer, velocity)
-        if not (np.isfinite(loss) and np.isfinite(new).all()):
+        with np.errstate(over="ignore", invalid="ignore"):  # an error, below
+            new = self.params - self.dtype.type(optimizer.lr) * self._step_of(gradient, optimizer, velocity)
+        if not np.isfinite(new).all():
             raise DivergenceError("the next step would not be finite; lower lr")
         self._velocity(optimizer)[...] = velocity
         self.params[...] = new
-        return loss, float(correct.sum())
 
     # ---- the methods of vgfast.MLP -------------------------------------------------------------------
 
@@ -221,6 +227,16 @@ class MLP:
 
     def step(self, X: Any, y: Any, optimizer: SGD | None = None) -> float:
         return self._update(*self._batch(X, y), checked_optimizer(optimizer, self.dtype))[0]
+
+    def backward(self, X: Any, dz: Any) -> Gradients:
+        x = _check.inputs("X", X, self.sizes[0], self.dtype)
+        d = _check.output_gradient(dz, len(x), self.sizes[-1], self.dtype)
+        flat, deltas, _ = self._chain(*self._forward(x), d)
+        return Gradients(np.nan, *self._views(flat), deltas, flat)
+
+    def apply(self, gradients: Gradients | np.ndarray, optimizer: SGD | None = None) -> None:
+        optimizer = checked_optimizer(optimizer, self.dtype)
+        self._apply(_check.gradients(gradients, [w.shape for w in self.weights], self.params), optimizer)
 
     def gradients(self, X: Any, y: Any) -> Gradients:
         x, t = self._batch(X, y)

@@ -90,7 +90,7 @@ class _Steps:
             first = self.run.step
             status = self.run.go(seconds)
             steps += self.run.step - first
-            if status == _core.WARY:
+            if status == _core.NEEDS_GRADIENT:
                 self.run.set_gradient(_core.aligned(self.net.n_params, self.net.dtype))
             elif status == _core.NON_FINITE:
                 raise ValueError(

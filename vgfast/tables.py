@@ -354,7 +354,7 @@ def cost_text(report: CostReport) -> str:
         first, last = run[0], run[-1]
         share = sum(report.share_of_step(l) for l in run) / len(run)
         if first == 0:
-            what = "the batch, and where the threads meet" if report.threads > 1 else "the batch, and the rest"
+            what = "the batch, and where threads wait" if report.threads > 1 else "the batch, and the rest"
         else:
             layers = f"layer {first}" if first == last else f"layers {first} to {last}, each"
             what = f"{layers}: {report.sizes[first - 1]} -> {report.sizes[first]}, {kinds[first - 1]}"

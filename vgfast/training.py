@@ -143,7 +143,7 @@ class Loop:
         status = _core.PAUSED
         while status != _core.DONE:
             status = self.run.go(_SLICE)
-            if status == _core.WARY:
+            if status == _core.NEEDS_GRADIENT:
                 self.run.set_gradient(self.vector())
             elif status == _core.NON_FINITE:
                 raise self.divergence(epoch, order)

@@ -1,14 +1,14 @@
 /* dense.tmpl.h - the dense layer: y = phi(x W + b), dx = (dy W^T) * phi', dW = x^T dy. Each is
- * one matrix product whose tail finishes a tile while it is in the L1 cache. */
+ * one matrix product whose epilogue finishes a tile while it is in the L1 cache. */
 
 /* Rows of a shuffled batch lie anywhere in memory: while one is copied, the row is fetched whose
  * turn comes a page later. (10 rows of 784: 3.2 and 1.9 us.) */
 static void NAME(gather)(size_t rows, size_t n, const void *from, const int64_t *order, void *to,
-                         size_t ld, double *guard) {
+                         size_t ld, double *check) {
     enum { LINE = 64 / sizeof(real) };
-    const vec scale = NAME(guard_scale)(0);
+    const vec scale = NAME(check_scale)(0);
     const size_t ahead = 1 + 4096 / (n * sizeof(real));
-    vec trip = v_zero();
+    vec in_lanes = v_zero();
     for (size_t r = 0; r < rows; r++) {
         const size_t later = r + ahead < rows ? r + ahead : rows - 1;
         const real *const source = (const real *)from + (order ? (size_t)order[r] : r) * n;
@@ -19,17 +19,17 @@ static void NAME(gather)(size_t rows, size_t n, const void *from, const int64_t 
             __builtin_prefetch(next + j);
             for (size_t i = j; i < j + LINE; i += LANES) {
                 const vec x = v_load(source + i);
-                trip = NAME(watch)(trip, x, scale);
+                in_lanes = NAME(check_finite)(in_lanes, x, scale);
                 v_store(row + i, x);
             }
         }
         for (; j < n; j += LANES) {
             const vec x = v_load_n(source + j, n - j);
-            trip = NAME(watch)(trip, x, scale);
+            in_lanes = NAME(check_finite)(in_lanes, x, scale);
             v_store_n(row + j, x, n - j);
         }
     }
-    *guard += v_sum(trip);
+    *check += v_sum(in_lanes);
 }
 
 typedef struct {
@@ -37,38 +37,36 @@ typedef struct {
     vg_activation activation;
     real *y;
     size_t ldy;
-    real *slopes;
-    vec guard, scale;
+    real *derivatives;
+    vec check, scale;
 } NAME(forward_context);
 
 /* One vector of columns, of which n exist, down the rows of a tile. */
-static inline
-    __attribute__((always_inline)) void NAME(forward_column)(const vg_activation kind, const vg_derivative derivative,
-                                                             NAME(forward_context) *c, size_t rows,
-                                                             const size_t n, size_t at,
-                                                             const real *tile, const real *biases) {
+static inline __attribute__((always_inline)) void NAME(forward_column)(
+    const vg_activation kind, const vg_derivative form, NAME(forward_context) *c, size_t rows,
+    const size_t n, size_t at, const real *tile, const real *biases) {
     const vec bias = v_load_n(biases, n);
-    vec guard = c->guard;
+    vec check = c->check;
     for (size_t r = 0; r < rows; r++, at += c->ldy, tile += NR) {
-        vec slope = v_zero();
-        const vec a = NAME(phi)(kind, v_add(v_load(tile), bias), &slope);
-        guard = NAME(watch)(guard, a, c->scale);
+        vec derivative = v_zero();
+        const vec a = NAME(phi)(kind, v_add(v_load(tile), bias), &derivative);
+        check = NAME(check_finite)(check, a, c->scale);
         v_store_n(c->y + at, a, n);
-        if (derivative == VG_STORED && c->slopes) v_store_n(c->slopes + at, slope, n);
+        if (form == VG_STORED && c->derivatives) v_store_n(c->derivatives + at, derivative, n);
     }
-    c->guard = guard;
+    c->check = check;
 }
 
-#define FORWARD(kind, derivative)                                                                  \
+#define FORWARD(kind, form)                                                                        \
     for (size_t v = 0; v < cols; v += LANES) {                                                     \
         const size_t at = i * c->ldy + j + v;                                                      \
         if (cols - v >= LANES)                                                                     \
-            NAME(forward_column)(kind, derivative, c, rows, LANES, at, tile + v, c->biases + j + v);           \
+            NAME(forward_column)(kind, form, c, rows, LANES, at, tile + v, c->biases + j + v);     \
         else                                                                                       \
-            NAME(forward_column)(kind, derivative, c, rows, cols - v, at, tile + v, c->biases + j + v);        \
+            NAME(forward_column)(kind, form, c, rows, cols - v, at, tile + v, c->biases + j + v);  \
     }
-static void NAME(forward_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
-                               real *tile) {
+static void NAME(forward_epilogue)(void *context, size_t i, size_t j, size_t rows, size_t cols,
+                                   real *tile) {
     NAME(forward_context) *const c = context;
     BY_ACTIVATION(c->activation, FORWARD);
 }
@@ -76,22 +74,23 @@ static void NAME(forward_tail)(void *context, size_t i, size_t j, size_t rows, s
 
 static void NAME(dense_forward)(size_t rows, size_t n_in, size_t n_out, const void *x, size_t ldx,
                                 const void *weights, const void *biases, vg_activation activation,
-                                void *y, size_t ldy, void *slopes, vg_tools *tools) {
+                                void *y, size_t ldy, void *derivatives, vg_tools *tools) {
     NAME(forward_context) c = {
         .biases = biases,
         .activation = activation,
         .y = y,
         .ldy = ldy,
-        .slopes = slopes,
-        .guard = v_zero(),
-        .scale = NAME(guard_scale)(0),
+        .derivatives = derivatives,
+        .check = v_zero(),
+        .scale = NAME(check_scale)(0),
     };
-    NAME(gemm)(rows, n_out, n_in, x, ldx, 1, weights, n_out, 0, 0, tools, NAME(forward_tail), &c);
-    tools->guard += v_sum(c.guard);
+    NAME(gemm)(rows, n_out, n_in, x, ldx, 1, weights, n_out, 0, 0, tools, NAME(forward_epilogue),
+               &c);
+    tools->check += v_sum(c.check);
 }
 
 typedef struct {
-    vg_derivative derivative;
+    vg_derivative form;
     vec alpha;
     const real *source;
     size_t ld_source;
@@ -99,39 +98,39 @@ typedef struct {
     size_t lddx;
     vg_norm *norms;
     NAME(squares) squares;
-    vec guard, scale;
+    vec check, scale;
 } NAME(backward_context);
 
 static inline __attribute__((always_inline)) void NAME(backward_column)(
-    const vg_derivative derivative, NAME(backward_context) *c, size_t rows, const size_t n,
+    const vg_derivative form, NAME(backward_context) *c, size_t rows, const size_t n,
     const real *source, real *dx, const real *tile) {
     const vec alpha = c->alpha;
-    vec guard = c->guard;
+    vec check = c->check;
     for (size_t r = 0; r < rows; r++, source += c->ld_source, dx += c->lddx, tile += NR) {
-        const vec d = v_mul(v_load(tile), NAME(slope_of)(derivative, v_load_n(source, n), alpha));
-        guard = NAME(watch)(guard, d, c->scale);
+        const vec d = v_mul(v_load(tile), NAME(derivative_of)(form, v_load_n(source, n), alpha));
+        check = NAME(check_finite)(check, d, c->scale);
         v_store_n(dx, d, n);
     }
-    c->guard = guard;
+    c->check = check;
 }
 
-#define BACKWARD(derivative)                                                                       \
+#define BACKWARD(form)                                                                             \
     for (size_t v = 0; v < cols; v += LANES) {                                                     \
         const real *const source = c->source + i * c->ld_source + j + v;                           \
         real *const dx = c->dx + i * c->lddx + j + v;                                              \
         if (cols - v >= LANES)                                                                     \
-            NAME(backward_column)(derivative, c, rows, LANES, source, dx, tile + v);                     \
+            NAME(backward_column)(form, c, rows, LANES, source, dx, tile + v);                     \
         else                                                                                       \
-            NAME(backward_column)(derivative, c, rows, cols - v, source, dx, tile + v);                  \
+            NAME(backward_column)(form, c, rows, cols - v, source, dx, tile + v);                  \
     }
-static void NAME(backward_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
-                                real *tile) {
+static void NAME(backward_epilogue)(void *context, size_t i, size_t j, size_t rows, size_t cols,
+                                    real *tile) {
     NAME(backward_context) *const c = context;
     if (c->norms && cols == NR)
         NAME(add_to_rows)(&c->squares, rows, NR, tile, j == 0, c->norms + i);
     else if (c->norms)
         NAME(add_to_rows)(&c->squares, rows, cols, tile, j == 0, c->norms + i);
-    BY_DERIVATIVE(c->derivative, BACKWARD);
+    BY_DERIVATIVE(c->form, BACKWARD);
 }
 #undef BACKWARD
 
@@ -140,7 +139,7 @@ static void NAME(dense_backward)(size_t rows, size_t n_in, size_t n_out, const v
                                  const void *source, size_t ld_source, void *dx, size_t lddx,
                                  vg_tools *tools, vg_norm *norms) {
     NAME(backward_context) c = {
-        .derivative = vg_activations[activation].derivative,
+        .form = vg_activations[activation].derivative,
         .alpha = v_set((real)vg_activations[activation].alpha),
         .source = source,
         .ld_source = ld_source,
@@ -148,27 +147,27 @@ static void NAME(dense_backward)(size_t rows, size_t n_in, size_t n_out, const v
         .lddx = lddx,
         .norms = norms,
         .squares = NAME(no_squares)(),
-        .guard = v_zero(),
-        .scale = NAME(guard_scale)(0),
+        .check = v_zero(),
+        .scale = NAME(check_scale)(0),
     };
-    NAME(gemm)(rows, n_in, n_out, dy, lddy, 1, weights, n_out, 1, 0, tools, NAME(backward_tail),
+    NAME(gemm)(rows, n_in, n_out, dy, lddy, 1, weights, n_out, 1, 0, tools, NAME(backward_epilogue),
                &c);
-    tools->guard += v_sum(c.guard);
+    tools->check += v_sum(c.check);
 }
 
 typedef struct {
     real *weights, *velocity, *gradient; /* of row `first` */
     size_t n_out;
-    NAME(update_words) update;
-    vec guard;
-    NAME(summary_words) words;
+    NAME(update_vecs) update;
+    vec check;
+    NAME(summary_vecs) words;
     vg_summary *summaries; /* one for each VG_BLOCK_ROWS rows from `first` on */
     size_t panel;          /* the first column of the tiles that are counted */
     uint32_t *exponents;
 } NAME(update_context);
 
-static void NAME(gradient_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
-                                real *tile) {
+static void NAME(gradient_epilogue)(void *context, size_t i, size_t j, size_t rows, size_t cols,
+                                    real *tile) {
     const NAME(update_context) *const c = context;
     for (size_t r = 0; r < rows; r++)
         for (size_t v = 0; v < cols; v += LANES)
@@ -196,8 +195,8 @@ static inline
         v_store_n(weights, v_fnma(lr, v_load(tile), v_load_n(weights, n)), n);
 }
 
-static void NAME(plain_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
-                             real *tile) {
+static void NAME(plain_epilogue)(void *context, size_t i, size_t j, size_t rows, size_t cols,
+                                 real *tile) {
     const NAME(update_context) *const c = context;
     real *const weights = c->weights + i * c->n_out + j;
     NAME(fetch_next)(weights + rows * c->n_out, c->n_out);
@@ -208,29 +207,29 @@ static void NAME(plain_tail)(void *context, size_t i, size_t j, size_t rows, siz
             NAME(plain_column)(c, rows, cols - v, weights + v, tile + v);
 }
 
-static void NAME(update_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
-                              real *tile) {
+static void NAME(update_epilogue)(void *context, size_t i, size_t j, size_t rows, size_t cols,
+                                  real *tile) {
     NAME(update_context) *const c = context;
     for (size_t r = 0; r < rows; r++) {
         const size_t at = (i + r) * c->n_out + j;
-        c->guard = NAME(update)(cols, tile + r * NR, c->weights + at,
-                                c->velocity ? c->velocity + at : NULL, &c->update, c->guard);
+        c->check = NAME(update)(cols, tile + r * NR, c->weights + at,
+                                c->velocity ? c->velocity + at : NULL, &c->update, c->check);
     }
 }
 
-/* Tell what has been summed up when a block of rows begins, and the counts with a panel and now and
- * then: a row adds at most NV to a lane, which can count to 2^24. */
+/* Flush what has been summed up when a block of rows begins, and the counts with a panel and now
+ * and then: a row adds at most NV to a lane, which can count to 2^24. */
 enum { NAME(COUNTED_ROWS) = VG_BLOCK_ROWS << 12 };
-_Static_assert(NAME(COUNTED_ROWS) * NV < 1 << 24, "lanes of counts would overflow");
+_Static_assert(NAME(COUNTED_ROWS) *NV < 1 << 24, "lanes of counts would overflow");
 static void NAME(begin_block)(NAME(update_context) *c, size_t i, size_t j) {
-    if (j != c->panel || i % NAME(COUNTED_ROWS) == 0) NAME(tell_counts)(&c->words, c->summaries);
+    if (j != c->panel || i % NAME(COUNTED_ROWS) == 0) NAME(flush_counts)(&c->words, c->summaries);
     c->panel = j;
-    NAME(tell_norms)(&c->words, &c->summaries[i / VG_BLOCK_ROWS]);
+    NAME(flush_norms)(&c->words, &c->summaries[i / VG_BLOCK_ROWS]);
 }
 
 /* For whole tiles the compiler knows how many rows and columns there are. */
-static void NAME(inspected_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
-                                 real *tile) {
+static void NAME(inspected_epilogue)(void *context, size_t i, size_t j, size_t rows, size_t cols,
+                                     real *tile) {
     NAME(update_context) *const c = context;
     const size_t at = i * c->n_out + j;
     const NAME(patch) patch = {
@@ -243,9 +242,9 @@ static void NAME(inspected_tail)(void *context, size_t i, size_t j, size_t rows,
     if (i % VG_BLOCK_ROWS == 0) NAME(begin_block)(c, i, j);
     NAME(fetch_next)(patch.params + rows * c->n_out, c->n_out);
     if (rows == MR && cols == NR && c->words.plain && c->words.gradient.exponent == 0)
-        NAME(told_update)(&patch, &c->update, MR, NR, 1, &c->words);
+        NAME(recorded_update)(&patch, &c->update, MR, NR, 1, &c->words);
     else
-        c->guard = NAME(inspected_update)(&patch, &c->update, rows, cols, &c->words, c->guard);
+        c->check = NAME(inspected_update)(&patch, &c->update, rows, cols, &c->words, c->check);
     if (c->exponents) NAME(count_exponents)(rows, cols, tile, NR, c->exponents);
 }
 
@@ -259,26 +258,26 @@ static void NAME(weight_update)(size_t rows, size_t first, size_t last, size_t n
         .velocity = velocity ? (real *)velocity + skip : NULL,
         .gradient = gradient ? (real *)gradient + skip : NULL,
         .n_out = n_out,
-        .update = NAME(update_in_words)(update),
-        .guard = v_zero(),
+        .update = NAME(update_in_vecs)(update),
+        .check = v_zero(),
         .summaries = summaries,
         .exponents = exponents,
     };
     c.words = NAME(begin_summary)(summaries, NAME(just_plain)(&c.update));
     const size_t n_blocks = summaries ? (last - first + VG_BLOCK_ROWS - 1) / VG_BLOCK_ROWS : 0;
     for (size_t b = 0; b < n_blocks; b++) summaries[b] = (vg_summary){0};
-    NAME(tail) *const tail = gradient                      ? NAME(gradient_tail)
-                             : summaries                   ? NAME(inspected_tail)
-                             : NAME(just_plain)(&c.update) ? NAME(plain_tail)
-                                                           : NAME(update_tail);
+    NAME(epilogue) *const epilogue = gradient                      ? NAME(gradient_epilogue)
+                                     : summaries                   ? NAME(inspected_epilogue)
+                                     : NAME(just_plain)(&c.update) ? NAME(plain_epilogue)
+                                                                   : NAME(update_epilogue);
     NAME(gemm)(last - first, n_out, rows, (const real *)x + first, 1, ldx, dy, lddy, 0,
-               summaries != NULL, tools, tail, &c);
+               summaries != NULL, tools, epilogue, &c);
     if (summaries) {
-        NAME(tell_norms)(&c.words, NULL);
-        NAME(tell_counts)(&c.words, summaries);
+        NAME(flush_norms)(&c.words, NULL);
+        NAME(flush_counts)(&c.words, summaries);
     }
-    for (size_t b = 0; b < n_blocks; b++) NAME(tell_step)(&c.update, &summaries[b]);
-    tools->guard += v_sum(c.guard);
+    for (size_t b = 0; b < n_blocks; b++) NAME(flush_step)(&c.update, &summaries[b]);
+    tools->check += v_sum(c.check);
 }
 
 /* Of `vecs` vectors of columns, of whose last n exist. */

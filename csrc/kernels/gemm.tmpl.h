@@ -1,5 +1,5 @@
 /* gemm.tmpl.h - C = A B, one tile of MR x NR in registers at a time (of up to TALL rows where it
- * has less than NV vectors); a tail takes what is finished.
+ * has less than NV vectors); an epilogue takes what is finished.
  *
  * A is read through two strides, so the same text serves forward (A = a), dX (A = delta) and dW
  * (A = a transposed). B is read in place where its rows are near each other, else copied into a
@@ -111,20 +111,21 @@ static void NAME(pack_columns)(size_t rows, size_t k, const real *a, size_t a_co
 }
 
 /* What is done with tile (rows, cols; NR) of the product, whose first element is (i, j). */
-typedef void NAME(tail)(void *context, size_t i, size_t j, size_t rows, size_t cols, real *tile);
+typedef void NAME(epilogue)(void *context, size_t i, size_t j, size_t rows, size_t cols,
+                            real *tile);
 
-/* A tail that is timed: the wrapping costs nothing where nobody asks for it. */
+/* An epilogue that is timed: the wrapping costs nothing where nobody asks for it. */
 typedef struct {
-    NAME(tail) *tail;
+    NAME(epilogue) *epilogue;
     void *context;
     double *ticks;
 } NAME(timed_context);
 
-static void NAME(timed_tail)(void *context, size_t i, size_t j, size_t rows, size_t cols,
-                             real *tile) {
+static void NAME(timed_epilogue)(void *context, size_t i, size_t j, size_t rows, size_t cols,
+                                 real *tile) {
     const NAME(timed_context) *const c = context;
     const uint64_t start = vg_ticks();
-    c->tail(c->context, i, j, rows, cols, tile);
+    c->epilogue(c->context, i, j, rows, cols, tile);
     *c->ticks += (double)(vg_ticks() - start);
 }
 
@@ -160,18 +161,18 @@ static inline size_t NAME(panel_width)(size_t n, size_t vecs_most) {
  * 230 with every A packed too). Prefetching B eight rows ahead: 192 and 197, within the noise. The
  * next panel of B, in the loop of the micro-kernel: 226 and 212 (and 46 us instead of 43 on
  * 64-128-64-10); a part of it after each tile: 331 and 329 with AVX2 (and 64-(64 x 30)-10 takes two
- * threads 249 us instead of 228). Parts of 512 of a deep k, with A packed and the sums kept in C:
+ * threads 249 us instead of 228). Parts of 512 of a deep k, with A packed and the sums left in C:
  * 29 ms instead of 27.4 for 512 x 2048 x 2048. Other tiles, in a loop that has nothing else, with
  * AVX-512: 8 x 48, 14 x 32 and 6 x 64 198 GFLOP/s, 12 x 32 190, FMAs without loads 217. */
 static void NAME(gemm)(size_t m, size_t n, size_t k, const real *a, size_t a_row, size_t a_col,
                        const real *b, size_t ldb, int transposed, int aligned, vg_tools *tools,
-                       NAME(tail) *tail, void *context) {
+                       NAME(epilogue) *epilogue, void *context) {
     real *const tile = tools->scratch, *const panel = tile + VG_TILE_SIZE;
     const int blocked = !tools->unblocked;
     const int far_b = blocked && !transposed && m >= 4 * MR && NAME(crowded)(k, ldb);
     const int far_a = blocked && a_row == 1 && n > NR && NAME(crowded)(k, a_col);
-    NAME(timed_context) timed = {tail, context, tools->ticks};
-    if (tools->ticks) tail = NAME(timed_tail), context = &timed;
+    NAME(timed_context) timed = {epilogue, context, tools->ticks};
+    if (tools->ticks) epilogue = NAME(timed_epilogue), context = &timed;
     const int packed = transposed || far_b;
     real *const tiles = panel + (packed ? k * NR : 0);
     const size_t step = far_a ? vg_packed_rows(k, sizeof(real)) : m;
@@ -202,7 +203,7 @@ static void NAME(gemm)(size_t m, size_t n, size_t k, const real *a, size_t a_row
                     micro(k, whole, tiles + (i - start) * k, 1, MR, columns, ld, last, tile);
                 else
                     micro(k, whole, a + i * a_row, a_row, a_col, columns, ld, last, tile);
-                tail(context, i, j, rows, cols, tile);
+                epilogue(context, i, j, rows, cols, tile);
             }
         }
     }

@@ -13,7 +13,7 @@
 
 #include "gemm.tmpl.h"
 #include "math.tmpl.h"
-#include "guard.tmpl.h"
+#include "finite_check.tmpl.h"
 #include "activation.tmpl.h"
 #include "summary.tmpl.h"
 #include "sgd.tmpl.h"
@@ -32,7 +32,7 @@ const vg_kernels NAME(vg_kernels) = {
     .tile_rows = MR,
     .tile_cols = NR,
     .lanes = LANES,
-    .watch = NAME(watch_all),
+    .check_finite = NAME(check_all_finite),
     .gather = NAME(gather),
     .dense_forward = NAME(dense_forward),
     .dense_backward = NAME(dense_backward),

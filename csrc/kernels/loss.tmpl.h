@@ -82,7 +82,7 @@ static double NAME(cross_entropy_label)(size_t n, const real *z, size_t label, r
 /* So few classes that those of LANES rows stay in the L1 cache, or in registers. */
 enum { NAME(few) = 16 };
 
-/* log(1 + rest), 0 <= rest < few: 1 + rest = 2^k (1 + u) with k = 0, 1, 2, ... told by comparing;
+/* log(1 + rest), 0 <= rest < few: 1 + rest = 2^k (1 + u) with k = 0, 1, 2, ... found by comparing;
  * u = rest if k = 0, however small that is. */
 static inline vec NAME(log_of_sum)(vec rest) {
     const vec one = v_set(1), sum = v_add(one, rest);
@@ -99,7 +99,7 @@ static inline vec NAME(log_of_sum)(vec rest) {
  * 330 in log; so they take 210. */
 static vec NAME(cross_entropy_block)(size_t rows, size_t n, const real *z, size_t ld,
                                      const real *labels, real share, double *losses,
-                                     double *correct, real *dz, vec trip) {
+                                     double *correct, real *dz, vec check) {
     const vec one = v_set(1), zero = v_zero(), label = v_load(labels);
     vec class[NAME(few)];
     size_t from = 0;
@@ -133,7 +133,7 @@ static vec NAME(cross_entropy_block)(size_t rows, size_t n, const real *z, size_
     for (size_t j = 0; j < n; j += LANES) {
         v_transpose(class + j);
         for (size_t r = 0; r < rows; r++) {
-            trip = NAME(watch)(trip, class[j + r], NAME(guard_scale)(0));
+            check = NAME(check_finite)(check, class[j + r], NAME(check_scale)(0));
             v_store_n(dz + r * ld + j, class[j + r], n - j);
         }
     }
@@ -146,23 +146,23 @@ static vec NAME(cross_entropy_block)(size_t rows, size_t n, const real *z, size_
         losses[r] = (double)logs[r] + ((double)peaks[r] - (double)chosen[r]);
         correct[r] = best[r] == labels[r];
     }
-    return trip;
+    return check;
 }
 
-/* Rows in blocks; returns the guard. */
+/* Rows in blocks; returns the check. */
 static vec NAME(cross_entropy_blocks)(size_t rows, size_t n, const real *z, size_t ld,
                                       const int32_t *labels, const int64_t *order, real share,
                                       double *losses, double *correct, real *dz) {
-    vec trip = v_zero();
+    vec check = v_zero();
     for (size_t r = 0; r < rows; r += LANES) {
         const size_t part = rows - r < LANES ? rows - r : LANES;
         real of_rows[LANES] = {0};
         for (size_t i = 0; i < part; i++)
             of_rows[i] = (real)labels[order ? (size_t)order[r + i] : r + i];
-        trip = NAME(cross_entropy_block)(part, n, z + r * ld, ld, of_rows, share, losses + r,
-                                         correct + r, dz + r * ld, trip);
+        check = NAME(cross_entropy_block)(part, n, z + r * ld, ld, of_rows, share, losses + r,
+                                          correct + r, dz + r * ld, check);
     }
-    return trip;
+    return check;
 }
 
 static double NAME(cross_entropy)(size_t n, const real *z, const real *t, real share, real *dz,
@@ -185,8 +185,8 @@ static double NAME(binary_cross_entropy)(size_t n, const real *z, const real *t,
     int wrong = 0;
     for (size_t j = 0; j < n; j += LANES) {
         const vec x = v_load_n(z + j, n - j), target = v_load_n(t + j, n - j);
-        vec slope;
-        const vec e = NAME(exp_below)(v_sub(v_zero(), v_abs(x))), p = NAME(sigmoid)(x, &slope);
+        vec derivative;
+        const vec e = NAME(exp_below)(v_sub(v_zero(), v_abs(x))), p = NAME(sigmoid)(x, &derivative);
         v_store_n(dz + j, v_mul(v_sub(p, target), scale), n - j);
         const vec terms = v_add(v_fnma(x, target, v_max(v_zero(), x)), NAME(log1p)(v_min(one, e)));
         real each[LANES];
@@ -216,15 +216,15 @@ static double NAME(mse)(size_t n, const real *z, const real *t, real share, real
 
 static void NAME(loss)(vg_loss kind, size_t rows, size_t n, const void *outputs, size_t ld,
                        const int32_t *labels, const void *targets, const int64_t *order,
-                       double batch, double *losses, double *correct, void *deltas, double *guard) {
+                       double batch, double *losses, double *correct, void *deltas, double *check) {
     const real share = (real)(1 / batch);
-    const vec scale = NAME(guard_scale)(0);
+    const vec scale = NAME(check_scale)(0);
     if (kind == VG_CROSS_ENTROPY && !targets && n <= NAME(few)) {
-        *guard += v_sum(NAME(cross_entropy_blocks)(rows, n, outputs, ld, labels, order, share,
+        *check += v_sum(NAME(cross_entropy_blocks)(rows, n, outputs, ld, labels, order, share,
                                                    losses, correct, deltas));
         return;
     }
-    vec trip = v_zero();
+    vec in_lanes = v_zero();
     for (size_t r = 0; r < rows; r++) {
         const size_t sample = order ? (size_t)order[r] : r;
         const real *const z = (const real *)outputs + r * ld;
@@ -241,7 +241,7 @@ static void NAME(loss)(vg_loss kind, size_t rows, size_t n, const void *outputs,
             losses[r] =
                 NAME(cross_entropy_label)(n, z, (size_t)labels[sample], share, dz, correct + r);
         for (size_t j = 0; j < n; j += LANES)
-            trip = NAME(watch)(trip, v_load_n(dz + j, n - j), scale);
+            in_lanes = NAME(check_finite)(in_lanes, v_load_n(dz + j, n - j), scale);
     }
-    *guard += v_sum(trip);
+    *check += v_sum(in_lanes);
 }

@@ -67,7 +67,7 @@ static inline vec NAME(exp)(vec x) { return NAME(exp_below)(v_min(v_set(EXP_MOST
 
 /* tanh = (e - 1) / (e + 1), e = exp(2 |x|), as m / d with m = e - 1, d = m + 2: accurate near 0;
  * 1 - tanh^2 = 4 e / d^2 = 4 / d (1 - 1 / d): accurate in the tails, where tanh has become 1. */
-static inline vec NAME(tanh)(vec x, vec *slope) {
+static inline vec NAME(tanh)(vec x, vec *derivative) {
     vec n;
     const vec size = v_abs(x), one = v_set(1), most = v_set(TANH_MOST);
     const vec kept = v_min(most, size);
@@ -75,17 +75,17 @@ static inline vec NAME(tanh)(vec x, vec *slope) {
     const vec power = v_power(n);
     const vec m = v_fma(power, NAME(expm1_series)(r), v_sub(power, one)), d = v_add(m, v_set(2));
     const vec part = v_div(one, d), product = v_mul(v_mul(v_set(4), part), v_sub(one, part));
-    *slope = v_if_positive(v_sub(size, most), v_zero(), product);
+    *derivative = v_if_positive(v_sub(size, most), v_zero(), product);
     const vec quotient = v_mul(m, part); /* and its remainder: quicker than a second division */
     return v_copysign(v_fma(v_fnma(quotient, d, m), part, quotient), x);
 }
 
 /* 1 / (1 + e) right of 0 and e / (1 + e) left, e = exp(-|x|): accurate tails; and their product is
  * the derivative, where s (1 - s) would be 0 as soon as s is 1. */
-static inline vec NAME(sigmoid)(vec x, vec *slope) {
+static inline vec NAME(sigmoid)(vec x, vec *derivative) {
     const vec e = NAME(exp_below)(v_sub(v_zero(), v_abs(x)));
     const vec right = v_div(v_set(1), v_add(v_set(1), e)), left = v_mul(e, right);
-    *slope = v_mul(left, right);
+    *derivative = v_mul(left, right);
     return v_if_positive(x, right, left);
 }
 

@@ -1,7 +1,7 @@
 /* summary.tmpl.h - inspection's kernels: norms that cannot overflow or vanish, and counts.
  *
- * All is summed in the lanes of registers and told rarely: what a step tells of itself must not
- * cost more than a few per cent of it. Tallies are told before a lane has 2^24, and sums of squares
+ * All is summed in the lanes of registers and flushed rarely: inspecting a step must not cost more
+ * than a few per cent of it. Tallies are flushed before a lane has 2^24, and sums of squares
  * before roundings add up. */
 
 /* A sum of squares of x 2^-exponent, in lanes; scale = 2^-exponent does for x up to `enough`. */
@@ -23,8 +23,8 @@ enum { NAME(exponent_low) = -200, NAME(exponent_high) = 100, NAME(exponent_most)
 #define LEAST_SUM (ldexp(1, 2 * NAME(exponent_low)))
 #define MOST_SUM (ldexp(1, 2 * NAME(exponent_high)))
 
-/* Terms of one lane's sum before it is told, so that roundings in the type do not add up: those of
- * one panel of a block. */
+/* Terms of one lane's sum before it is flushed, so that roundings in the type do not add up: those
+ * of one panel of a block. */
 enum { NAME(terms_most) = VG_BLOCK_ROWS * NV };
 
 static inline NAME(squares) NAME(no_squares)(void) {
@@ -37,7 +37,7 @@ static inline vg_norm NAME(norm_of)(double sum, int exponent) {
 }
 
 /* Add the sum so far to `total`; begin anew. */
-static inline void NAME(tell)(NAME(squares) *s, vg_norm *total) {
+static inline void NAME(flush)(NAME(squares) *s, vg_norm *total) {
     vg_norm_add(total, NAME(norm_of)(v_sum(s->sum), s->exponent));
     s->sum = v_zero();
 }
@@ -58,7 +58,7 @@ static inline int NAME(fits)(NAME(squares) *s, vec sizes) {
 }
 
 /* Where the scale does not do, choose another. The sum so far goes with it, exactly or beside what
- * is so much larger that it vanishes: its bits do not tell where it began. */
+ * is so much larger that it vanishes: its bits do not show where it began. */
 static inline void NAME(prepare)(NAME(squares) *s, vec sizes) {
     if (NAME(fits)(s, sizes)) return;
     const int before = s->exponent;
@@ -125,14 +125,14 @@ static void NAME(add_tile)(NAME(squares) *s, size_t rows, size_t cols, const rea
     s->sum = v_add(sum, s->sum);
 }
 
-/* No more than terms_most of a lane before they are told. */
+/* No more than terms_most of a lane before they are flushed. */
 static void NAME(add_row)(NAME(squares) *s, size_t n, const real *x, vg_norm *total) {
     const size_t most = LANES * NAME(terms_most);
     for (size_t j = 0; j < n; j += most) {
         const size_t part = n - j < most ? n - j : most;
         NAME(prepare)(s, NAME(sizes_of)(part, x + j));
         s->sum = NAME(squares_of)(part, x + j, s->scale);
-        NAME(tell)(s, total);
+        NAME(flush)(s, total);
     }
 }
 
@@ -183,24 +183,24 @@ typedef struct {
     NAME(tallies) tallies;
     int plain;         /* so that zero gradients are all that is idle */
     vg_summary *block; /* where the norms belong */
-} NAME(summary_words);
+} NAME(summary_vecs);
 
-static NAME(summary_words) NAME(begin_summary)(vg_summary *block, int plain) {
+static NAME(summary_vecs) NAME(begin_summary)(vg_summary *block, int plain) {
     const NAME(squares) none = NAME(no_squares)();
-    return (NAME(summary_words)){none, none, none, NAME(no_tallies)(), plain, block};
+    return (NAME(summary_vecs)){none, none, none, NAME(no_tallies)(), plain, block};
 }
 
-/* Tell the sums of squares, and go on with the block `next`. */
-static inline void NAME(tell_norms)(NAME(summary_words) *s, vg_summary *next) {
-    NAME(tell)(&s->gradient, &s->block->gradient);
-    NAME(tell)(&s->weight, &s->block->weight);
-    NAME(tell)(&s->step, &s->block->step);
+/* Flush the sums of squares, and go on with the block `next`. */
+static inline void NAME(flush_norms)(NAME(summary_vecs) *s, vg_summary *next) {
+    NAME(flush)(&s->gradient, &s->block->gradient);
+    NAME(flush)(&s->weight, &s->block->weight);
+    NAME(flush)(&s->step, &s->block->step);
     s->block = next;
 }
 
 /* Counts are whole numbers, and any block's: in whatever order they are added, the bits are the
  * same. */
-static void NAME(tell_counts)(NAME(summary_words) *s, vg_summary *any) {
+static void NAME(flush_counts)(NAME(summary_vecs) *s, vg_summary *any) {
     const NAME(tallies) *const t = &s->tallies;
     const double zero = v_tallied(t->zero), frozen = v_tallied(t->frozen);
     any->zero += zero;
@@ -212,10 +212,10 @@ static void NAME(tell_counts)(NAME(summary_words) *s, vg_summary *any) {
     if (largest > any->max_abs) any->max_abs = largest;
 }
 
-/* Of `vecs` vectors of columns of slopes, told from source; of the last, n lanes exist. */
+/* Of `vecs` vectors of columns of derivatives, from source; of the last, n lanes exist. */
 static inline
-    __attribute__((always_inline)) void NAME(derivatives)(const vg_derivative derivative, vec alpha, vec least,
-                                                          size_t rows, const size_t vecs,
+    __attribute__((always_inline)) void NAME(derivatives)(const vg_derivative form, vec alpha,
+                                                          vec least, size_t rows, const size_t vecs,
                                                           const size_t n, const real *source,
                                                           size_t ld, vg_statistics *statistics) {
     vec sum[4], most[4], low[4];
@@ -224,7 +224,7 @@ static inline
     for (size_t r = 0; r < rows; r++, source += ld)
 #pragma GCC unroll 4
         for (size_t v = 0; v < vecs; v++) {
-            const vec d = NAME(slope_of)(derivative, v_load_n(source + v * LANES, n), alpha);
+            const vec d = NAME(derivative_of)(form, v_load_n(source + v * LANES, n), alpha);
             sum[v] = v_add(sum[v], d);
             most[v] = v_max(d, most[v]);
             low[v] = v_count(low[v], v_less(d, least));
@@ -239,11 +239,11 @@ static inline
 }
 
 /* Four vectors at a time: one alone means a page for each row. */
-#define DERIVATIVES(derivative)                                                                    \
+#define DERIVATIVES(form)                                                                          \
     for (; n - j >= 4 * LANES; j += 4 * LANES)                                                     \
-        NAME(derivatives)(derivative, alpha, least, rows, 4, LANES, source + j, ld_source, statistics);         \
+        NAME(derivatives)(form, alpha, least, rows, 4, LANES, source + j, ld_source, statistics);  \
     for (; j < n; j += LANES)                                                                      \
-        NAME(derivatives)(derivative, alpha, least, rows, 1, n - j, source + j, ld_source, statistics);
+        NAME(derivatives)(form, alpha, least, rows, 1, n - j, source + j, ld_source, statistics);
 
 /* The sum of the squares of n values, as many as may be. */
 static vg_norm NAME(norm_of_long_row)(NAME(squares) *s, size_t n, const real *x) {
@@ -271,10 +271,11 @@ static void NAME(sample_squares)(size_t rows, size_t n, const real *delta, size_
     }
 }
 
-static void NAME(statistics)(vg_activation activation, size_t rows, size_t n, const void *slopes,
-                             size_t ld_source, const void *deltas, size_t ld_delta, size_t n_in,
-                             const void *inputs, size_t ld_inputs, vg_statistics *statistics) {
-    const real *const source = slopes;
+static void NAME(statistics)(vg_activation activation, size_t rows, size_t n,
+                             const void *derivatives, size_t ld_source, const void *deltas,
+                             size_t ld_delta, size_t n_in, const void *inputs, size_t ld_inputs,
+                             vg_statistics *statistics) {
+    const real *const source = derivatives;
     const vg_activation_facts *const facts = &vg_activations[activation];
     const vec least = v_set((real)0.01 * (real)facts->largest), alpha = v_set((real)facts->alpha);
     *statistics = (vg_statistics){0};

@@ -1,4 +1,4 @@
-/* limits.c - what the machine can do at best: operations, bytes, and company. */
+/* limits.c - what the machine can do at best: operations, bytes, and barriers. */
 #define _GNU_SOURCE /* for nanosleep */
 #include "kernels.h"
 #include "team/team.h"
@@ -21,15 +21,15 @@ typedef struct {
 /* A thread's rate, once all are done; that of all together goes to the first. */
 static void tell_rate(call *c, int thread, int n_threads, double rate) {
     c->rates[thread] = rate;
-    vg_team_meet(n_threads);
+    vg_team_barrier(n_threads);
     if (thread > 0) return;
     c->n_threads = n_threads;
     for (int t = 1; t < n_threads; t++) c->rates[0] += c->rates[t];
 }
 
-/* The rate of what a thread does again and again. (No meeting before it: who waits for a thread that
- * has yet to wake up falls asleep, and may itself wake up on that one's processor; two threads then
- * did 1.1 threads' work.) */
+/* The rate of what a thread does again and again. (No barrier before it: who waits for a thread
+ * that has yet to wake up falls asleep, and may itself wake up on that one's processor; two threads
+ * then did 1.1 threads' work.) */
 typedef double turn(call *c, int thread);
 
 static void measure_rate(call *c, int thread, int n_threads, double long_enough, turn *turn) {
@@ -40,7 +40,7 @@ static void measure_rate(call *c, int thread, int n_threads, double long_enough,
     tell_rate(c, thread, n_threads, done / passed);
 }
 
-static double told(double value, int wanted, int n_threads) {
+static double rate_of(double value, int wanted, int n_threads) {
     return n_threads == wanted ? value : -value;
 }
 
@@ -59,7 +59,7 @@ double vg_fma_peak(const char *isa, vg_dtype dtype, int n_threads) {
     call c = {.kernels = vg_kernels_named(isa, dtype)};
     if (!c.kernels) return 0;
     vg_team_run(fma_task, &c, n_threads, VG_MEASURING);
-    return told(c.rates[0], n_threads, c.n_threads);
+    return rate_of(c.rates[0], n_threads, c.n_threads);
 }
 
 /* Of middle size; each thread's operands: x, W, b, y and scratch. */
@@ -89,17 +89,18 @@ static void product_task(void *context, int thread, int n_threads) {
 double vg_product_peak(vg_dtype dtype, void *memory, int n_threads) {
     call c = {.kernels = vg_kernels_of(dtype), .item = vg_item_size(dtype), .memory = memory};
     vg_team_run(product_task, &c, n_threads, VG_MEASURING);
-    return told(c.rates[0], n_threads, c.n_threads);
+    return rate_of(c.rates[0], n_threads, c.n_threads);
 }
 
 /* In and out of the L1 cache. */
 enum { FUNCTION_VALUES = 512 };
 
 static double function_turn(call *c, int thread) {
-    double z[FUNCTION_VALUES], y[FUNCTION_VALUES], slopes[FUNCTION_VALUES];
+    double z[FUNCTION_VALUES], y[FUNCTION_VALUES], derivatives[FUNCTION_VALUES];
     (void)thread;
     for (int i = 0; i < FUNCTION_VALUES; i++) z[i] = 0;
-    for (int i = 0; i < 20; i++) c->kernels->activate(c->activation, FUNCTION_VALUES, z, y, slopes);
+    for (int i = 0; i < 20; i++)
+        c->kernels->activate(c->activation, FUNCTION_VALUES, z, y, derivatives);
     return 20 * FUNCTION_VALUES;
 }
 static void function_task(void *context, int thread, int n_threads) {
@@ -109,7 +110,7 @@ static void function_task(void *context, int thread, int n_threads) {
 double vg_function_peak(vg_dtype dtype, vg_activation activation, int n_threads) {
     call c = {.kernels = vg_kernels_of(dtype), .activation = activation};
     vg_team_run(function_task, &c, n_threads, VG_MEASURING);
-    return told(c.rates[0], n_threads, c.n_threads);
+    return rate_of(c.rates[0], n_threads, c.n_threads);
 }
 
 enum { LINE = 64 };
@@ -137,7 +138,7 @@ static void memory_task(void *context, int thread, int n_threads) {
     measure_rate(c, thread, n_threads, SHORT, memory_turn);
 }
 
-/* By the widest instructions, or they set the pace in the nearest caches. */
+/* By the widest instructions, or they would be the limit in the nearest caches. */
 static call with_memory(void *memory, size_t bytes) {
     int widest = 0;
     while (vg_isa_available(widest + 1)) widest++;
@@ -149,7 +150,7 @@ double vg_bandwidth(vg_access access, void *memory, size_t bytes, int n_threads)
     call c = with_memory(memory, bytes);
     c.access = access;
     vg_team_run(memory_task, &c, n_threads, VG_MEASURING);
-    return told(c.rates[0], n_threads, c.n_threads);
+    return rate_of(c.rates[0], n_threads, c.n_threads);
 }
 
 /* Line by line down the columns of a matrix, as products read panels and write tiles. */
@@ -177,11 +178,11 @@ static void exchange_task(void *context, int thread, int n_threads) {
         const double start = vg_seconds();
         write_columns(mine, c->bytes, value);
         const double written = vg_seconds();
-        vg_team_meet(n_threads);
+        vg_team_barrier(n_threads);
         const double met = vg_seconds();
         value = read_columns(others, c->bytes);
         if (i >= 0) passed += vg_seconds() - met + written - start;
-        vg_team_meet(n_threads);
+        vg_team_barrier(n_threads);
     }
     tell_rate(c, thread, n_threads, 2 * EXCHANGES * (double)c->bytes / passed);
 }
@@ -189,7 +190,7 @@ static void exchange_task(void *context, int thread, int n_threads) {
 double vg_exchange_bandwidth(void *memory, size_t bytes, int n_threads) {
     call c = with_memory(memory, bytes);
     vg_team_run(exchange_task, &c, n_threads, VG_MEASURING);
-    return told(c.rates[0], n_threads, c.n_threads);
+    return rate_of(c.rates[0], n_threads, c.n_threads);
 }
 
 /* A ring through all lines of the memory in random order, so that nothing can be fetched ahead
@@ -222,39 +223,39 @@ double vg_latency(void *memory, size_t bytes, uint32_t *order) {
     return here ? passed / loads : 0; /* so that the walk cannot be left out */
 }
 
-/* ---- company --------------------------------------------------------------------------------- */
+/* ---- barriers -------------------------------------------------------------------------------- */
 
-enum { MEETINGS = 1000 };
+enum { BARRIERS = 1000 };
 
 typedef struct {
     double seconds;
     int n_threads; /* that took part */
-} company;
+} barrier_call;
 
 static void meeting_task(void *context, int thread, int n_threads) {
-    company *const c = context;
-    vg_team_meet(n_threads);
+    barrier_call *const c = context;
+    vg_team_barrier(n_threads);
     const double start = vg_seconds();
-    for (int i = 0; i < MEETINGS; i++) vg_team_meet(n_threads);
-    if (thread == 0) *c = (company){(vg_seconds() - start) / MEETINGS, n_threads};
+    for (int i = 0; i < BARRIERS; i++) vg_team_barrier(n_threads);
+    if (thread == 0) *c = (barrier_call){(vg_seconds() - start) / BARRIERS, n_threads};
 }
 
-double vg_meeting_seconds(int n_threads) {
-    company c;
+double vg_barrier_seconds(int n_threads) {
+    barrier_call c;
     vg_team_run(meeting_task, &c, n_threads, VG_MEASURING);
-    return told(c.seconds, n_threads, c.n_threads);
+    return rate_of(c.seconds, n_threads, c.n_threads);
 }
 
 static void no_task(void *context, int thread, int n_threads) {
-    if (thread == 0) ((company *)context)->n_threads = n_threads;
+    if (thread == 0) ((barrier_call *)context)->n_threads = n_threads;
 }
 
 double vg_waking_seconds(int n_threads) {
     const struct timespec rest = {0, 300000}; /* by then the workers sleep */
-    company c;
+    barrier_call c;
     vg_team_run(no_task, &c, n_threads, VG_MEASURING);
     nanosleep(&rest, NULL);
     const double start = vg_seconds();
     vg_team_run(no_task, &c, n_threads, VG_MEASURING);
-    return told(vg_seconds() - start, n_threads, c.n_threads);
+    return rate_of(vg_seconds() - start, n_threads, c.n_threads);
 }

@@ -4,14 +4,14 @@
 /* Elements in a cache line of 64 bytes of the smaller type: rows and pieces start at multiples of
  * it. */
 enum { LINE = 16 };
-/* Threads' guards lie a cache line apart, in doubles. */
-enum { GUARD_STRIDE = 8 };
+/* Threads' checks lie a cache line apart, in doubles. */
+enum { CHECK_STRIDE = 8 };
 
-/* No array may have more bytes than a signed offset can tell. */
+/* No array may have more bytes than a signed offset can hold. */
 static const size_t MOST = PTRDIFF_MAX / sizeof(double);
 
 /* total + a * b; *fits becomes 0 if that leaves the range. What is summed without it is bounded by
- * what is summed with it: slopes by columns, blocks by weights. */
+ * what is summed with it: derivatives by columns, blocks by weights. */
 static size_t add_product(size_t total, size_t a, size_t b, int *fits) {
     size_t product, sum;
     if (__builtin_mul_overflow(a, b, &product) || __builtin_add_overflow(total, product, &sum) ||
@@ -31,7 +31,7 @@ size_t vg_exponent_bins(vg_dtype dtype) { return dtype == VG_F32 ? VG_F32_BINS :
 
 int vg_net_lay_out(vg_net *net) {
     int fits = 1;
-    net->n_params = net->n_blocks = net->n_slopes = 0;
+    net->n_params = net->n_blocks = net->n_derivatives = 0;
     net->input_ld = net->n_columns = net->widest = round_up(net->layers[0].n_in, &fits);
     for (size_t l = 0; l < net->n_layers; l++) {
         vg_layer *const layer = &net->layers[l];
@@ -41,8 +41,8 @@ int vg_net_lay_out(vg_net *net) {
         layer->ld = round_up(layer->n_out, &fits);
         layer->column = net->n_columns;
         net->n_columns = add_product(net->n_columns, layer->ld, 1, &fits);
-        layer->slopes = net->n_slopes;
-        if (vg_stores_derivative(layer->activation)) net->n_slopes += layer->ld;
+        layer->derivatives = net->n_derivatives;
+        if (vg_stores_derivative(layer->activation)) net->n_derivatives += layer->ld;
         layer->block = net->n_blocks;
         net->n_blocks += (layer->n_in + VG_BLOCK_ROWS - 1) / VG_BLOCK_ROWS;
         if (layer->ld > net->widest) net->widest = layer->ld;
@@ -78,8 +78,8 @@ int vg_workspace_lay_out(const vg_net *net, size_t rows, int n_threads, vg_works
     w->n_threads = n_threads;
     w->flops = vg_step_flops(net, rows);
     w->deltas = add_product(0, rows, net->n_columns, &fits);
-    w->slopes = add_product(w->deltas, rows, net->n_columns - net->input_ld, &fits);
-    w->scratch = add_product(w->slopes, rows, net->n_slopes, &fits);
+    w->derivatives = add_product(w->deltas, rows, net->n_columns - net->input_ld, &fits);
+    w->scratch = add_product(w->derivatives, rows, net->n_derivatives, &fits);
     panel = add_product(panel, packed_size(net, rows, &fits), 1, &fits);
     w->per_thread = add_product(panel, VG_TILE_SIZE, 1, &fits);
     w->n_elements = add_product(w->scratch, w->per_thread, threads, &fits);
@@ -90,17 +90,17 @@ int vg_workspace_lay_out(const vg_net *net, size_t rows, int n_threads, vg_works
         add_product(w->row_norms, rows * net->n_layers, sizeof(vg_norm) / sizeof(double), &fits);
     w->statistics = add_product(w->summaries, net->n_blocks + net->n_layers,
                                 sizeof(vg_summary) / sizeof(double), &fits);
-    w->guards =
+    w->checks =
         add_product(w->statistics, net->n_layers, sizeof(vg_statistics) / sizeof(double), &fits);
-    w->tallies = add_product(w->guards, threads, GUARD_STRIDE, &fits);
+    w->tallies = add_product(w->checks, threads, CHECK_STRIDE, &fits);
     const size_t tables = VG_EXPONENT_TABLES * vg_exponent_bins(net->dtype);
     w->n_notes =
         add_product(w->tallies, threads, tables * sizeof(uint32_t) / sizeof(double), &fits);
     return fits ? 0 : -1;
 }
 
-size_t vg_guard_at(const vg_workspace *w, int thread) {
-    return w->guards + (size_t)thread * GUARD_STRIDE;
+size_t vg_check_at(const vg_workspace *w, int thread) {
+    return w->checks + (size_t)thread * CHECK_STRIDE;
 }
 
 size_t vg_forward_scratch(const vg_net *net, int n_threads) {

@@ -13,7 +13,7 @@ typedef struct {
 static void train(void *context, int thread, int n_threads) {
     train_call *const call = context;
     vg_run *const run = call->run;
-    crew c = {
+    thread_context c = {
         .run = run,
         .pause = &call->pause,
         .until = call->until,
@@ -43,17 +43,17 @@ static void train(void *context, int thread, int n_threads) {
 void vg_train(vg_run *run) {
     const int most = run->n_threads;
     const int trying =
-        run->mode == VG_TRAIN && !vg_team_insists() && vg_pace_pays(run->workspace, most);
+        run->mode == VG_TRAIN && !vg_team_insists() && vg_tuner_pays(run->workspace, most);
     const double end = run->seconds > 0 ? vg_seconds() + run->seconds : INFINITY;
     do {
         train_call call = {.run = run, .until = end};
         const double start = trying ? vg_seconds() : 0;
-        const int n_threads = trying ? vg_pace_threads(&run->pace, run, start) : most;
+        const int n_threads = trying ? vg_tuner_threads(&run->tuner, run, start) : most;
         const size_t first = run->step;
-        if (trying && run->pace.until < end) call.until = run->pace.until;
+        if (trying && run->tuner.until < end) call.until = run->tuner.until;
         const int ran = vg_team_run(train, &call, n_threads, VG_TRAINING);
         if (trying && ran == n_threads) /* what fewer took says nothing of so many */
-            vg_pace_tell(&run->pace, most, vg_seconds() - start, run->step - first);
+            vg_tuner_record(&run->tuner, most, vg_seconds() - start, run->step - first);
         if (call.until == end) return;
     } while (run->status == VG_PAUSED);
 }

@@ -1,4 +1,4 @@
-/* norms.c - sums of squares that cannot overflow, and summaries: added in the one order that the caller chooses. */
+/* norms.c - sums of squares that cannot overflow, and summaries of them. */
 #include "kernels.h"
 
 void vg_norm_add_unlike(vg_norm *a, vg_norm b) {

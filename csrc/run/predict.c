@@ -1,4 +1,4 @@
-/* predict.c - predictions: rows through all layers, with nothing kept for a way back. */
+/* predict.c - predictions: rows through all layers, with nothing stored for a way back. */
 #include "kernels.h"
 #include "team/team.h"
 
@@ -10,7 +10,7 @@ typedef struct {
 } forward_call;
 
 /* Thread t takes every n_threads-th piece of VG_FORWARD_ROWS rows through all layers. Of the hidden
- * activations only the last and the next are kept. */
+ * activations only the last and the next are in memory. */
 static void forward(void *context, int thread, int n_threads) {
     const forward_call *const call = context;
     const vg_net *const net = call->net;
@@ -19,7 +19,7 @@ static void forward(void *context, int thread, int n_threads) {
     const size_t buffer = VG_FORWARD_ROWS * net->widest * item;
     const size_t per_thread = 2 * buffer + (net->panel + VG_TILE_SIZE) * item;
     char *const buffers = (char *)call->scratch + (size_t)thread * per_thread;
-    /* Its guard is not looked at: a prediction may be infinite. */
+    /* Its check is not looked at: a prediction may be infinite. */
     vg_tools tools = {.scratch = buffers + 2 * buffer};
 
     const size_t stride = (size_t)n_threads * VG_FORWARD_ROWS;

@@ -4,8 +4,8 @@
 #include "run/thread_context.h"
 
 /* Whole numbers: in whatever order threads add them, the sum is the same. */
-void vg_tell_exponents(const crew *c, size_t l) {
-    uint32_t *const tables = told_exponents(c);
+void vg_record_exponents(const thread_context *c, size_t l) {
+    uint32_t *const tables = wanted_exponents(c);
     if (!tables) return;
     const vg_run *const run = c->run;
     const size_t bins = vg_exponent_bins(run->net->dtype);
@@ -21,20 +21,20 @@ void vg_tell_exponents(const crew *c, size_t l) {
     }
 }
 
-void vg_tell_layer(const crew *c, size_t l, const void *bias_gradient) {
+void vg_record_layer(const thread_context *c, size_t l, const void *bias_gradient) {
     const vg_net *const net = c->run->net;
     const vg_layer *const layer = &net->layers[l - 1];
     summary(c, net->n_blocks + l - 1)->gradient =
         c->kernels->square_norm(layer->n_out, bias_gradient);
     if (!c->inspected) return;
-    c->kernels->statistics(layer->activation, c->rows, layer->n_out, slope_source(c, l, 0),
+    c->kernels->statistics(layer->activation, c->rows, layer->n_out, derivative_source(c, l, 0),
                            layer->ld, delta(c, l, 0), layer->ld, layer->n_in, output(c, l - 1, 0),
                            ld_of(c, l - 1), statistics(c, l));
 }
 
 /* tr(Sigma) / |G|^2, both without bias, from the norm of the batch's gradient and the root mean
  * square of its samples' (McCandlish and others, "An empirical model of large-batch training", 2018,
- * appendix A). Where the batch cannot tell the gradient from noise, it is infinite. */
+ * appendix A). Where the batch cannot separate the gradient from noise, it is infinite. */
 static double noise_scale(double batch_norm, double sample_norm, double rows) {
     const double ratio = batch_norm / sample_norm, square = ratio * ratio;
     const double noise = square < 1 ? 1 - square : 0, signal = rows * square - 1;
@@ -43,7 +43,7 @@ static double noise_scale(double batch_norm, double sample_norm, double rows) {
 }
 
 /* The quantities of layer l, from what the passes have summed; blocks and rows in their order. */
-static void write_record(const crew *c, size_t l, vg_record *record) {
+static void write_record(const thread_context *c, size_t l, vg_record *record) {
     const vg_net *const net = c->run->net;
     const vg_layer *const layer = &net->layers[l - 1];
     const size_t end = l < net->n_layers ? net->layers[l].block : net->n_blocks;
@@ -85,7 +85,7 @@ static void write_record(const crew *c, size_t l, vg_record *record) {
     record->gain = record->delta_norm / next;
 }
 
-void vg_write_records(const crew *c) {
+void vg_write_records(const thread_context *c) {
     const vg_run *const run = c->run;
     const size_t n_layers = run->net->n_layers;
     for (size_t l = 1 + (size_t)c->thread; l <= n_layers; l += (size_t)c->n_threads)

@@ -1,4 +1,4 @@
-/* float_mode.h - the mode in which a thread computes: rounding to nearest, subnormals kept, no traps.
+/* float_mode.h - the mode in which a thread computes: rounding to nearest, subnormals, no traps.
  *
  * Each thread has a mode of its own and starts with that of its creator, so another library or the
  * user may have set any: flushing of subnormals, another rounding, traps. Work of the core begins

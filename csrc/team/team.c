@@ -1,7 +1,7 @@
 /* team.c - see team.h.
  *
  * Why not OpenMP: libgomp hangs after fork(), comes twice beside PyTorch, and gives false alarms
- * under TSan; two meetings a step and a sleeping team are all that is needed.
+ * under TSan; two barriers a step and a sleeping team are all that is needed.
  *
  * Who waits spins for about SPIN_NS and then sleeps: on a busy machine the partner may not be
  * running, and a spinning thread would keep it from running. */
@@ -26,7 +26,7 @@ int vg_team_run(vg_task *task, void *context, int wanted, vg_kind kind) {
 }
 void vg_team_insist(int insist) { (void)insist; }
 int vg_team_insists(void) { return 0; }
-void vg_team_meet(int n_threads) { (void)n_threads; }
+void vg_team_barrier(int n_threads) { (void)n_threads; }
 int vg_team_exists(void) { return 0; }
 
 #else
@@ -49,17 +49,17 @@ typedef struct {
 
 #define CLOSED_GATE {0, 0, PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER}
 
-/* What tasks of a kind have shown of late; see judge(). */
+/* What tasks of a kind have shown of late; see assess(). */
 typedef struct {
-    int n_threads;            /* that were watched */
+    int n_threads;            /* in them */
     long long wall, worked;   /* nanoseconds of their tasks, and of work in them by all together */
     int most;                 /* threads from now on, 0: no limit */
-    long long until, penance; /* when that ends, and how long it lasts */
+    long long until, backoff; /* when that ends, and how long it lasts */
 } record;
 
 static struct {
     pthread_mutex_t owner; /* held by the caller whose task runs */
-    gate work, meeting;
+    gate work, barrier;
     atomic_uint arrived;
     atomic_llong worked; /* in this task, by those who have done their part */
     int n_workers;
@@ -68,7 +68,7 @@ static struct {
     void *context;
     int forked, insists;
     record records[VG_MEASURING];
-} team = {.owner = PTHREAD_MUTEX_INITIALIZER, .work = CLOSED_GATE, .meeting = CLOSED_GATE};
+} team = {.owner = PTHREAD_MUTEX_INITIALIZER, .work = CLOSED_GATE, .barrier = CLOSED_GATE};
 
 static void relax(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -122,14 +122,14 @@ static void gate_open(gate *g, unsigned long long value) {
     pthread_mutex_unlock(&g->lock);
 }
 
-void vg_team_meet(int n_threads) {
+void vg_team_barrier(int n_threads) {
     if (n_threads == 1) return;
-    const unsigned long long seen = atomic_load_explicit(&team.meeting.value, memory_order_acquire);
+    const unsigned long long seen = atomic_load_explicit(&team.barrier.value, memory_order_acquire);
     if (atomic_fetch_add(&team.arrived, 1) + 1 == (unsigned)n_threads) {
         atomic_store(&team.arrived, 0);
-        gate_open(&team.meeting, seen + 1);
+        gate_open(&team.barrier, seen + 1);
     } else {
-        gate_wait(&team.meeting, seen);
+        gate_wait(&team.barrier, seen);
     }
 }
 
@@ -176,7 +176,7 @@ static void take_part(int thread, int n_threads) {
     const long long worked = clock_ns(CLOCK_THREAD_CPUTIME_ID) - start - spun;
     if (worked > 0) atomic_fetch_add(&team.worked, worked); /* it may have slept while it spun */
     vg_leave_float_mode(before);
-    vg_team_meet(n_threads);
+    vg_team_barrier(n_threads);
 }
 
 static void *work(void *argument) {
@@ -191,7 +191,7 @@ static void *work(void *argument) {
     return NULL;
 }
 
-/* Where another process keeps a processor busy, threads take turns on the others, and each meeting
+/* Where another process keeps a processor busy, threads take turns on the others, and each barrier
  * waits for the last: two threads on one free processor took 1.3 times as long as one. So who runs
  * a team looks at what it did: if n threads did the work of less than 5/8 n, the next tasks get
  * one less, for 4 times as long as it took to see that, and twice as long each time that it is so
@@ -199,20 +199,20 @@ static void *work(void *argument) {
  * then for some milliseconds cost a half of the speed of many fits. Watched for 1 ms, less than a
  * thread's turn on a processor, some teams looked well and 64-128-64-10 took 1.09 times as long as
  * on one thread; now 1.01.) */
-enum { WATCHED_NS = 10000000, PENANCE_MOST_NS = 1000000000 };
+enum { WATCHED_NS = 10000000, BACKOFF_MOST_NS = 1000000000 };
 
-static void judge(record *r, int n_threads, long long wall, long long worked) {
+static void assess(record *r, int n_threads, long long wall, long long worked) {
     if (r->n_threads != n_threads) r->wall = r->worked = 0;
     r->n_threads = n_threads;
     r->wall += wall;
     r->worked += worked;
     if (r->wall < WATCHED_NS) return;
     if ((double)r->worked >= 0.625 * n_threads * (double)r->wall) {
-        if (r->most == 0) r->penance = 0;
+        if (r->most == 0) r->backoff = 0;
     } else {
-        r->penance = r->penance > 0 ? 2 * r->penance : 4 * r->wall;
-        if (r->penance > PENANCE_MOST_NS) r->penance = PENANCE_MOST_NS;
-        r->until = now_ns() + r->penance;
+        r->backoff = r->backoff > 0 ? 2 * r->backoff : 4 * r->wall;
+        if (r->backoff > BACKOFF_MOST_NS) r->backoff = BACKOFF_MOST_NS;
+        r->until = now_ns() + r->backoff;
         r->most = n_threads - 1;
     }
     r->wall = r->worked = 0;
@@ -269,7 +269,7 @@ int vg_team_run(vg_task *task, void *context, int wanted, vg_kind kind) {
         const unsigned long long number = (atomic_load(&team.work.value) >> LOW) + 1;
         gate_open(&team.work, number << LOW | (unsigned)n_threads);
         take_part(0, n_threads);
-        if (r) judge(r, n_threads, now_ns() - start, atomic_load(&team.worked));
+        if (r) assess(r, n_threads, now_ns() - start, atomic_load(&team.worked));
     }
     pthread_mutex_unlock(&team.owner);
     return n_threads;

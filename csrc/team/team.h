@@ -1,4 +1,4 @@
-/* team.h - the team: workers that sleep between tasks, and a meeting that gives way. */
+/* team.h - the team: workers that sleep between tasks, and a barrier that gives way. */
 #ifndef VG_THREADS_H
 #define VG_THREADS_H
 
@@ -23,7 +23,7 @@ void vg_team_insist(int insist);
 int vg_team_insists(void);
 
 /* Within a task: wait until all n_threads of it are here. */
-void vg_team_meet(int n_threads);
+void vg_team_barrier(int n_threads);
 
 /* Whether the core was built with threads. Exported, as the mark by which threadpoolctl knows the
  * library among others of its file's name. */

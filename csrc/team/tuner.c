@@ -1,8 +1,8 @@
 /* tuner.c - how many threads a run of small steps takes: found by trying.
  *
- * Whether company pays depends on the net and on the machine: where threads share a cache, a step
- * of 784-30-10 took two of them 16 us and one 21; where they do not, they lose. So a run begins
- * with the number that pays anywhere, tries 1, 2, 4, ... threads for two short turns each, goes on
+ * Whether more threads pay depends on the net and on the machine: where threads share a cache, a
+ * step of 784-30-10 took two of them 16 us and one 21; where they do not, they lose. So a run
+ * begins with the number that pays anywhere, tries 1, 2, 4, ... threads for two short turns each, goes on
  * with what was quickest, and tries again after a rest that grows as long as the answer stays the
  * same. The bits do not depend on it. */
 #include "kernels.h"
@@ -21,9 +21,9 @@ static int threads_of(double flops, double each, int limit) {
     return n >= limit ? limit : n > 1 ? (int)n : 1;
 }
 
-/* A meeting of two threads costs some microseconds, in which one thread with AVX-512 does about 100
- * kFLOP each: below about a MFLOP a thread, company costs more than it brings. Where threads share
- * a cache, it can bring something from 30 kFLOP each on. */
+/* A barrier of two threads costs some microseconds, in which one thread with AVX-512 does about 100
+ * kFLOP each: below about a MFLOP a thread, a second one costs more than it brings. Where threads
+ * share a cache, it can bring something from 30 kFLOP each on. */
 int vg_threads_for(const vg_net *net, size_t rows, int limit) {
     return threads_of(vg_step_flops(net, rows), 1e6, limit);
 }
@@ -31,7 +31,7 @@ int vg_threads_to_try(const vg_net *net, size_t rows, int limit) {
     return threads_of(vg_step_flops(net, rows), 30e3, limit);
 }
 
-int vg_pace_pays(const vg_workspace *workspace, int n_threads) {
+int vg_tuner_pays(const vg_workspace *workspace, int n_threads) {
     return n_threads > 1 && workspace->flops < SMALL * n_threads;
 }
 
@@ -45,42 +45,43 @@ static int n_candidates(int most) {
 }
 
 /* The least number of threads that more would not beat. */
-static int best(const vg_pace *pace, int most) {
+static int best(const vg_tuner *tuner, int most) {
     int found = 0;
     for (int i = 1; i < n_candidates(most); i++)
-        if (pace->seconds[i] * pace->steps[found] < ENOUGH * pace->seconds[found] * pace->steps[i])
+        if (tuner->seconds[i] * tuner->steps[found] <
+            ENOUGH * tuner->seconds[found] * tuner->steps[i])
             found = i;
     return candidate(found, most);
 }
 
-static void rest(vg_pace *pace, int chosen, double now) {
-    pace->rest = chosen == pace->chosen ? 2 * pace->rest : REST_LEAST;
-    if (pace->rest > REST_MOST) pace->rest = REST_MOST;
-    pace->n_threads = pace->chosen = chosen;
-    pace->until = now + pace->rest;
-    pace->half = 0;
+static void rest(vg_tuner *tuner, int chosen, double now) {
+    tuner->rest = chosen == tuner->chosen ? 2 * tuner->rest : REST_LEAST;
+    if (tuner->rest > REST_MOST) tuner->rest = REST_MOST;
+    tuner->n_threads = tuner->chosen = chosen;
+    tuner->until = now + tuner->rest;
+    tuner->half = 0;
 }
 
-int vg_pace_threads(vg_pace *pace, const vg_run *run, double now) {
+int vg_tuner_threads(vg_tuner *tuner, const vg_run *run, double now) {
     const int most = run->n_threads, n = n_candidates(most);
-    if (now < pace->until) return pace->n_threads;
-    if (pace->chosen == 0) {
-        rest(pace, vg_threads_for(run->net, run->workspace->rows, most), now);
-    } else if (pace->half == 4 * n) {
-        rest(pace, best(pace, most), now);
+    if (now < tuner->until) return tuner->n_threads;
+    if (tuner->chosen == 0) {
+        rest(tuner, vg_threads_for(run->net, run->workspace->rows, most), now);
+    } else if (tuner->half == 4 * n) {
+        rest(tuner, best(tuner, most), now);
     } else {
-        const int i = pace->half / 2 % n;
-        if (pace->half < 2 * n) pace->seconds[i] = pace->steps[i] = 0;
-        pace->n_threads = candidate(i, most);
-        pace->until = now + HALF_TURN;
-        pace->half++;
+        const int i = tuner->half / 2 % n;
+        if (tuner->half < 2 * n) tuner->seconds[i] = tuner->steps[i] = 0;
+        tuner->n_threads = candidate(i, most);
+        tuner->until = now + HALF_TURN;
+        tuner->half++;
     }
-    return pace->n_threads;
+    return tuner->n_threads;
 }
 
-void vg_pace_tell(vg_pace *pace, int most, double seconds, size_t steps) {
-    if (pace->half % 2 == 1 || pace->half == 0) return;
-    const int i = (pace->half - 1) / 2 % n_candidates(most);
-    pace->seconds[i] += seconds;
-    pace->steps[i] += (double)steps;
+void vg_tuner_record(vg_tuner *tuner, int most, double seconds, size_t steps) {
+    if (tuner->half % 2 == 1 || tuner->half == 0) return;
+    const int i = (tuner->half - 1) / 2 % n_candidates(most);
+    tuner->seconds[i] += seconds;
+    tuner->steps[i] += (double)steps;
 }
