@@ -113,8 +113,8 @@ def dense_forward(str activation, x, weights, biases, y, scratch, derivatives=No
 
 
 def dense_backward(str activation, dy, weights, source, dx, scratch):
-    """dx (rows, n_in) = (dy W^T) * phi', phi' from source: the stored derivatives of sigmoid and tanh, the outputs of the
-    others; returns the norms of the rows of dy W^T."""
+    """dx (rows, n_in) = (dy W^T) * phi', phi' from source: the derivatives where they are stored, else the
+    outputs; returns the norms of the rows of dy W^T."""
     cdef c.vg_tools tools = c.vg_tools(at(scratch), 0, NULL, 0)
     norms = np.full((dy.shape[0], 2), np.nan)
     kernels(dy).dense_backward(dy.shape[0], weights.shape[0], weights.shape[1], at(dy), ld(dy), at(weights),

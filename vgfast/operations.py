@@ -5,7 +5,7 @@ numbers (so that a multiply-add is two), and a function exp, log or tanh:
 
     forward        z = a W           2 B m n operations; reads a and W
     activation     phi(z + b)        B n to add b, and phi's; reads b, writes the outputs, and phi' where it is
-                                     stored (sigmoid, tanh)
+                                     stored
                    d ∘ phi'          of hidden layers, on the way back; reads phi' or, of the ReLUs, the outputs,
                                      writes delta
     loss           and delta_L       of the last layer only

@@ -10,8 +10,8 @@ consequences: a dead or saturated layer also lets the signal vanish.
     many layers, the share of dead units is binomial with mean 1/2 and deviation 1 / (2 sqrt(n_l)), and this is four
     deviations above. Of a batch of less than 16 rows, which rarely used units may miss, it has to be 1.
 *saturated*
-    In some hidden layer of sigmoid or tanh, more than half of the entries have phi' below 1 % of its maximum: the
-    median unit passes on less than a hundredth of what it gets.
+    In some hidden layer whose activation squashes, as sigmoid and tanh do, more than half of the entries have phi'
+    below 1 % of its maximum: the median unit passes on less than a hundredth of what it gets.
 *vanishing*
     G < 1 / T. One learning rate serves all layers, so the signal that moves layer 1 in all T steps together is less
     than what moves layer L in a single one.
