@@ -431,6 +431,6 @@ def lines(machine: Machine) -> list[str]:
         text += [
             f"  {'written for, and read of, another thread':<41}{_with_spread(machine.exchange, 1e9):>21}",
             "",
-            f"A barrier of {machine.threads} threads takes {barrier} us; waking them {waking} us.",
+            f"{machine.threads} threads: {barrier} us for a barrier, {waking} us to wake up.",
         ]
     return text
