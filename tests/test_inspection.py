@@ -20,6 +20,7 @@ FORMULAS = {
         1,
         0,
     ),
+    "softsign": (lambda z: z / (1 + np.abs(z)), lambda z: 1 / (1 + np.abs(z)) ** 2, 1, 2),
 }
 
 

@@ -77,6 +77,19 @@ def test_derivatives(isa, dtype, name, rng):
     assert (slopes[tiny] <= 2 * np.finfo(dtype).smallest_normal).all()
 
 
+def test_softsign_and_its_derivative(isa, dtype, rng):
+    """To the range's ends: both are quotients of 1 + |z|, which cannot overflow where z is a number."""
+    x = (rng.normal(size=20_000) * 10.0 ** rng.uniform(-30, 37, 20_000)).astype(dtype)
+    wide = np.abs(x.astype(np.longdouble)) + 1
+    slopes = np.empty_like(x)
+    got = np.empty_like(x)
+    _core.activate("softsign", x, got, slopes)
+    assert ulps(got, x / wide).max() <= ULPS
+    assert (
+        ulps(slopes, 1 / wide**2).max() <= 5
+    )  # roundings of the sum and of the quotient, each twice, and of the square
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 10, 16, 17, 33, 1000])
 @pytest.mark.parametrize("width", [0.1, 3.0, 60.0, 500.0])
 def test_softmax(isa, dtype, n, width, rng):

@@ -48,12 +48,22 @@ def leaky_relu_slope(z: np.ndarray) -> np.ndarray:
     return np.where(z > 0, z.dtype.type(1), z.dtype.type(_ALPHA["leaky_relu"]))
 
 
+def softsign(z: np.ndarray) -> np.ndarray:
+    """Bergstra, Desjardins, Lamblin, Bengio, "Quadratic polynomials learn better image features" (2009)."""
+    return z / (1 + np.abs(z))
+
+
+def softsign_slope(z: np.ndarray) -> np.ndarray:
+    return (1 / (1 + np.abs(z))) ** 2
+
+
 FORMULAS: dict[str, tuple[Function, Function]] = {
     "identity": (lambda z: z, np.ones_like),
     "sigmoid": (sigmoid, sigmoid_slope),
     "tanh": (np.tanh, tanh_slope),
     "relu": (lambda z: np.maximum(z, 0), lambda z: (z > 0).astype(z.dtype)),
     "leaky_relu": (leaky_relu, leaky_relu_slope),
+    "softsign": (softsign, softsign_slope),
 }
 
 

@@ -13,6 +13,11 @@ PHI(sigmoid) { return NAME(sigmoid)(z, derivative); }
 PHI(tanh) { return NAME(tanh)(z, derivative); }
 PHI(relu) { return v_max(v_zero(), z); } /* in this order a NaN gets through */
 PHI(leaky_relu) { return v_if_positive(z, z, v_mul(z, alpha)); }
+PHI(softsign) { /* z / (1 + |z|), and 1 / (1 + |z|)^2 */
+    const vec size = v_add(v_set(1), v_abs(z)), part = v_div(v_set(1), size);
+    *derivative = v_mul(part, part);
+    return v_div(z, size);
+}
 
 #define CASE(w, symbol, name, alpha, ...)                                                          \
     case VG_##symbol: return NAME(phi_##name)(z, v_set((real)(alpha)), derivative);
