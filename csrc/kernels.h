@@ -88,6 +88,32 @@ typedef struct {
     int exact;  /* check for non-finite values only, not for huge ones */
 } vg_update;
 
+/* Rows of numbers, ld apart. Kernels read or write as many rows and columns as there are. */
+typedef struct {
+    void *p;
+    size_t rows, cols, ld;
+} vg_matrix;
+
+/* What the rows of a batch should be: row i of it is sample order[i], or i without an order. */
+typedef struct {
+    const int32_t *labels; /* or NULL, where there are targets */
+    const void *targets;
+    const int64_t *order;
+    double batch; /* rows of the whole batch */
+} vg_targets;
+
+/* One layer's, each (n_in, n_out). */
+typedef struct {
+    void *weights, *velocity; /* velocity may be NULL */
+    void *gradient;           /* unless NULL, the gradient is written there, and nothing applied */
+} vg_parameters;
+
+/* Where an inspected update is recorded, both NULL without inspection. */
+typedef struct {
+    vg_summary *summaries; /* one for each VG_BLOCK_ROWS rows */
+    uint32_t *exponents;   /* tables to count in; may be NULL */
+} vg_recording;
+
 /* What a thread brings along for products. */
 typedef struct {
     void *scratch;
@@ -107,27 +133,22 @@ typedef struct {
     void (*gather)(size_t rows, size_t n, const void *from, const int64_t *order, void *to,
                    size_t ld, double *check);
 
-    /* y (rows, n_out; ldy) = phi(x W + b), x (rows, n_in; ldx); derivatives (rows, n_out; ldy),
-     * unless NULL: phi', if vg_stores_derivative */
-    void (*dense_forward)(size_t rows, size_t n_in, size_t n_out, const void *x, size_t ldx,
-                          const void *weights, const void *biases, vg_activation activation,
-                          void *y, size_t ldy, void *derivatives, vg_tools *tools);
+    /* y (rows, n_out) = phi(x W + b), x (rows, n_in); derivatives (rows, n_out; ld of y), unless
+     * NULL: phi', if vg_stores_derivative */
+    void (*dense_forward)(vg_matrix x, const void *weights, const void *biases,
+                          vg_activation activation, vg_matrix y, void *derivatives,
+                          vg_tools *tools);
 
-    /* dx (rows, n_in; lddx) = (dy W^T) * phi', dy (rows, n_out; lddy), phi' from source
-     * (rows, n_in; ld_source): the derivatives if they are stored, else the outputs.
-     * norms, unless NULL: the sums of squares of the rows of dy W^T. */
-    void (*dense_backward)(size_t rows, size_t n_in, size_t n_out, const void *dy, size_t lddy,
-                           const void *weights, vg_activation activation, const void *source,
-                           size_t ld_source, void *dx, size_t lddx, vg_tools *tools,
-                           vg_norm *norms);
+    /* dx (rows, n_in) = (dy W^T) * phi', dy (rows, n_out), phi' from source (rows, n_in): the
+     * derivatives if they are stored, else the outputs. norms, unless NULL: the sums of squares of
+     * the rows of dy W^T. */
+    void (*dense_backward)(vg_matrix dy, const void *weights, vg_activation activation,
+                           vg_matrix source, vg_matrix dx, vg_tools *tools, vg_norm *norms);
 
-    /* Rows [first, last) of dW = x^T dy: written to gradient (n_in, n_out) if that is not NULL,
-     * else applied to weights and velocity (n_in, n_out). summaries: NULL, or what to fill, one for
-     * each VG_BLOCK_ROWS rows. exponents: NULL, or tables to count in, with summaries only. */
-    void (*weight_update)(size_t rows, size_t first, size_t last, size_t n_out, const void *x,
-                          size_t ldx, const void *dy, size_t lddy, void *weights, void *velocity,
-                          void *gradient, const vg_update *update, vg_tools *tools,
-                          vg_summary *summaries, uint32_t *exponents);
+    /* Rows [first, last) of dW = x^T dy, of x (rows, n_in) and dy (rows, n_out). */
+    void (*weight_update)(vg_matrix x, vg_matrix dy, size_t first, size_t last,
+                          vg_parameters parameters, const vg_update *update, vg_tools *tools,
+                          vg_recording recording);
 
     /* sums (n) = the column sums of dy (rows, n; ld) */
     void (*column_sums)(size_t rows, size_t n, const void *dy, size_t ld, void *sums);
@@ -136,12 +157,10 @@ typedef struct {
     void (*sgd)(size_t n, const void *gradient, void *params, void *velocity,
                 const vg_update *update, double *check, vg_summary *summary);
 
-    /* Loss of each row of z (rows, n; ld), whether its prediction is right (1 or 0), and
-     * dz (rows, n; ld) = dloss/dz divided by batch. Sample i is labels[order[i]] or row order[i] of
-     * targets. */
-    void (*loss)(vg_loss loss, size_t rows, size_t n, const void *z, size_t ld,
-                 const int32_t *labels, const void *targets, const int64_t *order, double batch,
-                 double *losses, double *correct, void *dz, double *check);
+    /* Loss of each row of z (rows, n), whether its prediction is right (1 or 0), and
+     * dz (rows, n; ld of z) = dloss/dz divided by the rows of the batch. */
+    void (*loss)(vg_loss loss, vg_matrix z, vg_targets targets, double *losses, double *correct,
+                 void *dz, double *check);
 
     /* tables (VG_EXPONENT_TABLES, bins) += the exponents of x (rows, n; ld) */
     void (*count_exponents)(size_t rows, size_t n, const void *x, size_t ld, uint32_t *tables);
@@ -160,10 +179,9 @@ typedef struct {
     void (*write_loop)(size_t n, void *x);
 
     vg_norm (*square_norm)(size_t n, const void *x);
-    /* source as for dense_backward; delta (rows, n; ld_delta); a (rows, n_in; ld_a): the inputs */
-    void (*statistics)(vg_activation activation, size_t rows, size_t n, const void *source,
-                       size_t ld_source, const void *delta, size_t ld_delta, size_t n_in,
-                       const void *a, size_t ld_a, vg_statistics *statistics);
+    /* source and delta (rows, n), as for dense_backward; inputs (rows, n_in) */
+    void (*statistics)(vg_activation activation, vg_matrix source, vg_matrix delta,
+                       vg_matrix inputs, vg_statistics *statistics);
 } vg_kernels;
 
 extern const vg_kernels vg_kernels_f32_scalar, vg_kernels_f64_scalar;

@@ -54,10 +54,14 @@ static long products(size_t m, size_t n, size_t k, int unblocked) {
     uint32_t *tables = calloc(VG_EXPONENT_TABLES * vg_exponent_bins(dtype), sizeof(uint32_t));
     vg_update update = {
         .lr = 0.1, .momentum = 0.9, .decay = 0.1, .clip_value = 1, .scale = 1, .commit = 1};
-    kernels->dense_forward(m, k, n, a, k, b, bias, VG_SIGMOID, c, n, x, &tools);
-    kernels->dense_backward(m, n, k, a, k, bt, VG_TANH, x, n, c, n, &tools, norms);
-    kernels->weight_update(k, 0, m, n, at, m, b, n, c, v, NULL, &update, &tools, summaries, tables);
-    kernels->weight_update(k, 0, m, n, at, m, b, n, NULL, NULL, c, &update, &tools, NULL, NULL);
+    const vg_matrix of_a = {a, m, k, k}, of_at = {at, k, m, m}, of_b = {b, k, n, n};
+    const vg_matrix of_c = {c, m, n, n}, of_x = {x, m, n, n};
+    kernels->dense_forward(of_a, b, bias, VG_SIGMOID, of_c, x, &tools);
+    kernels->dense_backward(of_a, bt, VG_TANH, of_x, of_c, &tools, norms);
+    kernels->weight_update(of_at, of_b, 0, m, (vg_parameters){c, v, NULL}, &update, &tools,
+                           (vg_recording){summaries, tables});
+    kernels->weight_update(of_at, of_b, 0, m, (vg_parameters){.gradient = c}, &update, &tools,
+                           (vg_recording){NULL, NULL});
     free(a), free(at), free(b), free(bt), free(c), free(bias), free(x), free(v), free(scratch),
         free(norms), free(summaries), free(tables);
     return 4;
@@ -72,13 +76,16 @@ static long vectors(size_t n) {
     vg_update update = {.lr = 0.1, .clip_value = INFINITY, .scale = 1, .commit = 1};
     vg_summary summary = {0};
     vg_statistics statistics;
+    const vg_matrix of_x = {x, 3, n, n}, of_y = {y, 3, n, n}, of_t = {t, 3, n, n};
     for (int i = 0; i < VG_N_ACTIVATIONS; i++) {
         kernels->activate((vg_activation)i, 3 * n, x, y, t);
-        kernels->statistics((vg_activation)i, 3, n, y, n, t, n, n, x, n, &statistics);
+        kernels->statistics((vg_activation)i, of_y, of_t, of_x, &statistics);
     }
     for (int i = VG_CROSS_ENTROPY; i <= VG_MSE; i++)
-        kernels->loss((vg_loss)i, 3, n, x, n, NULL, t, order, 3, losses, correct, y, &check);
-    kernels->loss(VG_CROSS_ENTROPY, 3, n, x, n, labels, NULL, NULL, 3, losses, correct, y, &check);
+        kernels->loss((vg_loss)i, of_x, (vg_targets){.targets = t, .order = order, .batch = 3},
+                      losses, correct, y, &check);
+    kernels->loss(VG_CROSS_ENTROPY, of_x, (vg_targets){.labels = labels, .batch = 3}, losses,
+                  correct, y, &check);
     kernels->exponential(3 * n, x, y);
     kernels->softmax(3, n, x, y);
     kernels->gather(3, n, x, order, y, n, &check);

@@ -144,20 +144,37 @@ cdef extern from "kernels.h" nogil:
         double *ticks
         int unblocked
 
+    ctypedef struct vg_matrix:
+        void *p
+        size_t rows, cols, ld
+
+    ctypedef struct vg_targets:
+        const int32_t *labels
+        const void *targets
+        const int64_t *order
+        double batch
+
+    ctypedef struct vg_parameters:
+        void *weights
+        void *velocity
+        void *gradient
+
+    ctypedef struct vg_recording:
+        vg_summary *summaries
+        uint32_t *exponents
+
     ctypedef struct vg_kernels:
         size_t tile_rows, tile_cols, lanes
         void (*check_finite)(size_t, const void *, double *) noexcept nogil
-        void (*dense_forward)(size_t, size_t, size_t, const void *, size_t, const void *, const void *,
-                              vg_activation, void *, size_t, void *, vg_tools *) noexcept nogil
-        void (*dense_backward)(size_t, size_t, size_t, const void *, size_t, const void *,
-                               vg_activation, const void *, size_t, void *, size_t, vg_tools *, vg_norm *) noexcept nogil
-        void (*weight_update)(size_t, size_t, size_t, size_t, const void *, size_t, const void *,
-                              size_t, void *, void *, void *, const vg_update *, vg_tools *, vg_summary *,
-                              uint32_t *) noexcept nogil
+        void (*dense_forward)(vg_matrix, const void *, const void *, vg_activation, vg_matrix, void *,
+                              vg_tools *) noexcept nogil
+        void (*dense_backward)(vg_matrix, const void *, vg_activation, vg_matrix, vg_matrix, vg_tools *,
+                               vg_norm *) noexcept nogil
+        void (*weight_update)(vg_matrix, vg_matrix, size_t, size_t, vg_parameters, const vg_update *, vg_tools *,
+                              vg_recording) noexcept nogil
         void (*column_sums)(size_t, size_t, const void *, size_t, void *) noexcept nogil
         void (*sgd)(size_t, const void *, void *, void *, const vg_update *, double *, vg_summary *) noexcept nogil
-        void (*loss)(vg_loss, size_t, size_t, const void *, size_t, const int32_t *, const void *,
-                     const int64_t *, double, double *, double *, void *, double *) noexcept nogil
+        void (*loss)(vg_loss, vg_matrix, vg_targets, double *, double *, void *, double *) noexcept nogil
         void (*exponential)(size_t, const void *, void *) noexcept nogil
         void (*activate)(vg_activation, size_t, const void *, void *, void *) noexcept nogil
         void (*softmax)(size_t, size_t, const void *, void *) noexcept nogil

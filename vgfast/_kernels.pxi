@@ -12,8 +12,12 @@ cdef void *at(object array) except? NULL:
     return view.buf
 
 
-cdef size_t ld(matrix):
-    return matrix.strides[0] // matrix.itemsize
+cdef size_t ld(array):
+    return array.strides[0] // array.itemsize
+
+
+cdef c.vg_matrix matrix(object array):
+    return c.vg_matrix(at(array), array.shape[0], array.shape[1], ld(array))
 
 
 cdef const c.vg_kernels *kernels(array):
@@ -87,18 +91,20 @@ def loss(str name, z, y, losses, correct, dz):
     cdef double check = 0
     cdef const c.vg_kernels *k = kernels(z)
     cdef c.vg_loss kind = <c.vg_loss><int>LOSSES.index(name)
-    cdef size_t rows = z.shape[0], n = z.shape[1], ld_z = ld(z)
-    cdef void *z_at = at(z)
+    cdef c.vg_matrix outputs = matrix(z)
     cdef void *y_at = at(y)
-    cdef const int32_t *labels = <const int32_t *>y_at if y.ndim == 1 else NULL
-    cdef const void *targets = NULL if y.ndim == 1 else y_at
+    cdef c.vg_targets targets = c.vg_targets(NULL, NULL, NULL, <double>outputs.rows)
+    if y.ndim == 1:
+        targets.labels = <const int32_t *>y_at
+    else:
+        targets.targets = y_at
     cdef double *losses_at = <double *>at(losses)
     cdef double *correct_at = <double *>at(correct)
     cdef void *dz_at = at(dz)
     cdef c.vg_float_mode mode
     with nogil:
         mode = c.vg_enter_float_mode()
-        k.loss(kind, rows, n, z_at, ld_z, labels, targets, NULL, <double>rows, losses_at, correct_at, dz_at, &check)
+        k.loss(kind, outputs, targets, losses_at, correct_at, dz_at, &check)
         c.vg_leave_float_mode(mode)
     return check
 
@@ -106,9 +112,8 @@ def loss(str name, z, y, losses, correct, dz):
 def dense_forward(str activation, x, weights, biases, y, scratch, derivatives=None):
     """y (rows, n_out) = phi(x W + b), and derivatives = phi' with y's strides, if it is stored; returns the check."""
     cdef c.vg_tools tools = c.vg_tools(at(scratch), 0, NULL, 0)
-    kernels(x).dense_forward(x.shape[0], x.shape[1], weights.shape[1], at(x), ld(x), at(weights), at(biases),
-                             <c.vg_activation><int>ACTIVATIONS.index(activation), at(y), ld(y), at(derivatives),
-                             &tools)
+    kernels(x).dense_forward(matrix(x), at(weights), at(biases), <c.vg_activation><int>ACTIVATIONS.index(activation),
+                             matrix(y), at(derivatives), &tools)
     return tools.check
 
 
@@ -117,9 +122,8 @@ def dense_backward(str activation, dy, weights, source, dx, scratch):
     outputs; returns the norms of the rows of dy W^T."""
     cdef c.vg_tools tools = c.vg_tools(at(scratch), 0, NULL, 0)
     norms = np.full((dy.shape[0], 2), np.nan)
-    kernels(dy).dense_backward(dy.shape[0], weights.shape[0], weights.shape[1], at(dy), ld(dy), at(weights),
-                               <c.vg_activation><int>ACTIVATIONS.index(activation), at(source), ld(source), at(dx),
-                               ld(dx), &tools, <c.vg_norm *>at(norms))
+    kernels(dy).dense_backward(matrix(dy), at(weights), <c.vg_activation><int>ACTIVATIONS.index(activation),
+                               matrix(source), matrix(dx), &tools, <c.vg_norm *>at(norms))
     return np.ldexp(np.sqrt(norms[:, 0]), norms[:, 1].astype(int))
 
 
@@ -127,16 +131,16 @@ def weight_gradient(x, dy, gradient, scratch, size_t first, size_t last):
     """Rows [first, last) of gradient (n_in, n_out) = x^T dy."""
     cdef c.vg_tools tools = c.vg_tools(at(scratch), 0, NULL, 0)
     cdef c.vg_update update = c.vg_update(0, 0, 0, INFINITY, 1, 0, 1, 1, 0)
-    kernels(x).weight_update(x.shape[0], first, last, dy.shape[1], at(x), ld(x), at(dy), ld(dy), NULL, NULL,
-                             at(gradient), &update, &tools, NULL, NULL)
+    kernels(x).weight_update(matrix(x), matrix(dy), first, last, c.vg_parameters(NULL, NULL, at(gradient)), &update,
+                             &tools, c.vg_recording(NULL, NULL))
 
 
 def weight_update(x, dy, weights, double lr, scratch, size_t first, size_t last):
     """weights -= lr x^T dy, in rows [first, last)."""
     cdef c.vg_tools tools = c.vg_tools(at(scratch), 0, NULL, 0)
     cdef c.vg_update update = c.vg_update(lr, 0, 0, INFINITY, 1, 0, 1, 1, 0)
-    kernels(x).weight_update(x.shape[0], first, last, dy.shape[1], at(x), ld(x), at(dy), ld(dy),
-                             at(weights), NULL, NULL, &update, &tools, NULL, NULL)
+    kernels(x).weight_update(matrix(x), matrix(dy), first, last, c.vg_parameters(at(weights), NULL, NULL), &update,
+                             &tools, c.vg_recording(NULL, NULL))
 
 
 def column_sums(dy, sums):

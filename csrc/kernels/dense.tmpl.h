@@ -72,20 +72,20 @@ static void NAME(forward_epilogue)(void *context, size_t i, size_t j, size_t row
 }
 #undef FORWARD
 
-static void NAME(dense_forward)(size_t rows, size_t n_in, size_t n_out, const void *x, size_t ldx,
-                                const void *weights, const void *biases, vg_activation activation,
-                                void *y, size_t ldy, void *derivatives, vg_tools *tools) {
+static void NAME(dense_forward)(vg_matrix x, const void *weights, const void *biases,
+                                vg_activation activation, vg_matrix y, void *derivatives,
+                                vg_tools *tools) {
     NAME(forward_context) c = {
         .biases = biases,
         .activation = activation,
-        .y = y,
-        .ldy = ldy,
+        .y = y.p,
+        .ldy = y.ld,
         .derivatives = derivatives,
         .check = v_zero(),
         .scale = NAME(check_scale)(0),
     };
-    NAME(gemm)(rows, n_out, n_in, x, ldx, 1, weights, n_out, 0, 0, tools, NAME(forward_epilogue),
-               &c);
+    const NAME(operands) ab = {.a = x.p, .a_row = x.ld, .a_col = 1, .b = weights, .ldb = y.cols};
+    NAME(gemm)(x.rows, y.cols, x.cols, &ab, tools, NAME(forward_epilogue), &c);
     tools->check += v_sum(c.check);
 }
 
@@ -134,24 +134,23 @@ static void NAME(backward_epilogue)(void *context, size_t i, size_t j, size_t ro
 }
 #undef BACKWARD
 
-static void NAME(dense_backward)(size_t rows, size_t n_in, size_t n_out, const void *dy,
-                                 size_t lddy, const void *weights, vg_activation activation,
-                                 const void *source, size_t ld_source, void *dx, size_t lddx,
-                                 vg_tools *tools, vg_norm *norms) {
+static void NAME(dense_backward)(vg_matrix dy, const void *weights, vg_activation activation,
+                                 vg_matrix source, vg_matrix dx, vg_tools *tools, vg_norm *norms) {
     NAME(backward_context) c = {
         .form = vg_activations[activation].derivative,
         .alpha = v_set((real)vg_activations[activation].alpha),
-        .source = source,
-        .ld_source = ld_source,
-        .dx = dx,
-        .lddx = lddx,
+        .source = source.p,
+        .ld_source = source.ld,
+        .dx = dx.p,
+        .lddx = dx.ld,
         .norms = norms,
         .squares = NAME(no_squares)(),
         .check = v_zero(),
         .scale = NAME(check_scale)(0),
     };
-    NAME(gemm)(rows, n_in, n_out, dy, lddy, 1, weights, n_out, 1, 0, tools, NAME(backward_epilogue),
-               &c);
+    const NAME(operands) ab = {
+        .a = dy.p, .a_row = dy.ld, .a_col = 1, .b = weights, .ldb = dy.cols, .transposed = 1};
+    NAME(gemm)(dy.rows, dx.cols, dy.cols, &ab, tools, NAME(backward_epilogue), &c);
     tools->check += v_sum(c.check);
 }
 
@@ -248,20 +247,22 @@ static void NAME(inspected_epilogue)(void *context, size_t i, size_t j, size_t r
     if (c->exponents) NAME(count_exponents)(rows, cols, tile, NR, c->exponents);
 }
 
-static void NAME(weight_update)(size_t rows, size_t first, size_t last, size_t n_out, const void *x,
-                                size_t ldx, const void *dy, size_t lddy, void *weights,
-                                void *velocity, void *gradient, const vg_update *update,
-                                vg_tools *tools, vg_summary *summaries, uint32_t *exponents) {
-    const size_t skip = first * n_out;
+static void NAME(weight_update)(vg_matrix x, vg_matrix dy, size_t first, size_t last,
+                                vg_parameters parameters, const vg_update *update, vg_tools *tools,
+                                vg_recording recording) {
+    real *const weights = parameters.weights, *const velocity = parameters.velocity;
+    real *const gradient = parameters.gradient;
+    vg_summary *const summaries = recording.summaries;
+    const size_t skip = first * dy.cols;
     NAME(update_context) c = {
-        .weights = weights ? (real *)weights + skip : NULL,
-        .velocity = velocity ? (real *)velocity + skip : NULL,
-        .gradient = gradient ? (real *)gradient + skip : NULL,
-        .n_out = n_out,
+        .weights = weights ? weights + skip : NULL,
+        .velocity = velocity ? velocity + skip : NULL,
+        .gradient = gradient ? gradient + skip : NULL,
+        .n_out = dy.cols,
         .update = NAME(update_in_vecs)(update),
         .check = v_zero(),
         .summaries = summaries,
-        .exponents = exponents,
+        .exponents = recording.exponents,
     };
     c.words = NAME(begin_summary)(summaries, NAME(just_plain)(&c.update));
     const size_t n_blocks = summaries ? (last - first + VG_BLOCK_ROWS - 1) / VG_BLOCK_ROWS : 0;
@@ -270,8 +271,15 @@ static void NAME(weight_update)(size_t rows, size_t first, size_t last, size_t n
                                      : summaries                   ? NAME(inspected_epilogue)
                                      : NAME(just_plain)(&c.update) ? NAME(plain_epilogue)
                                                                    : NAME(update_epilogue);
-    NAME(gemm)(last - first, n_out, rows, (const real *)x + first, 1, ldx, dy, lddy, 0,
-               summaries != NULL, tools, epilogue, &c);
+    const NAME(operands) ab = {
+        .a = (const real *)x.p + first,
+        .a_row = 1,
+        .a_col = x.ld,
+        .b = dy.p,
+        .ldb = dy.ld,
+        .aligned = summaries != NULL,
+    };
+    NAME(gemm)(last - first, dy.cols, x.rows, &ab, tools, epilogue, &c);
     if (summaries) {
         NAME(flush_norms)(&c.words, NULL);
         NAME(flush_counts)(&c.words, summaries);

@@ -150,7 +150,16 @@ static inline size_t NAME(panel_width)(size_t n, size_t vecs_most) {
 /* A (m, k) at a[r * a_row + p * a_col]; B (k, n) at b[p * ldb + j], transposed b[j * ldb + p].
  * aligned: tiles start at multiples of MR rows; else the rows are cut evenly into tiles, because
  * short ones wait for their FMAs, and of less than NV vectors those may have TALL rows: ten rows
- * then take 784 x 30 weights through once instead of twice (3.1 and 5.4 us).
+ * then take 784 x 30 weights through once instead of twice (3.1 and 5.4 us). */
+typedef struct {
+    const real *a;
+    size_t a_row, a_col;
+    const real *b;
+    size_t ldb;
+    int transposed, aligned;
+} NAME(operands);
+
+/* C = A B, by tiles that the epilogue takes.
  *
  * Rows that lie half a page apart crowd into a few sets of the L1 cache and need a page each: they
  * are copied, if the copy is read more than once. Of a transposed A, so many columns that their
@@ -164,9 +173,11 @@ static inline size_t NAME(panel_width)(size_t n, size_t vecs_most) {
  * threads 249 us instead of 228). Parts of 512 of a deep k, with A packed and the sums left in C:
  * 29 ms instead of 27.4 for 512 x 2048 x 2048. Other tiles, in a loop that has nothing else, with
  * AVX-512: 8 x 48, 14 x 32 and 6 x 64 198 GFLOP/s, 12 x 32 190, FMAs without loads 217. */
-static void NAME(gemm)(size_t m, size_t n, size_t k, const real *a, size_t a_row, size_t a_col,
-                       const real *b, size_t ldb, int transposed, int aligned, vg_tools *tools,
+static void NAME(gemm)(size_t m, size_t n, size_t k, const NAME(operands) *ab, vg_tools *tools,
                        NAME(epilogue) *epilogue, void *context) {
+    const real *const a = ab->a, *const b = ab->b;
+    const size_t a_row = ab->a_row, a_col = ab->a_col, ldb = ab->ldb;
+    const int transposed = ab->transposed, aligned = ab->aligned;
     real *const tile = tools->scratch, *const panel = tile + VG_TILE_SIZE;
     const int blocked = !tools->unblocked;
     const int far_b = blocked && !transposed && m >= 4 * MR && NAME(crowded)(k, ldb);

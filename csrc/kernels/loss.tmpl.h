@@ -214,20 +214,23 @@ static double NAME(mse)(size_t n, const real *z, const real *t, real share, real
     return loss / (double)n;
 }
 
-static void NAME(loss)(vg_loss kind, size_t rows, size_t n, const void *outputs, size_t ld,
-                       const int32_t *labels, const void *targets, const int64_t *order,
-                       double batch, double *losses, double *correct, void *deltas, double *check) {
-    const real share = (real)(1 / batch);
+static void NAME(loss)(vg_loss kind, vg_matrix outputs, vg_targets wanted, double *losses,
+                       double *correct, void *deltas, double *check) {
+    const size_t rows = outputs.rows, n = outputs.cols, ld = outputs.ld;
+    const int32_t *const labels = wanted.labels;
+    const void *const targets = wanted.targets;
+    const int64_t *const order = wanted.order;
+    const real share = (real)(1 / wanted.batch);
     const vec scale = NAME(check_scale)(0);
     if (kind == VG_CROSS_ENTROPY && !targets && n <= NAME(few)) {
-        *check += v_sum(NAME(cross_entropy_blocks)(rows, n, outputs, ld, labels, order, share,
+        *check += v_sum(NAME(cross_entropy_blocks)(rows, n, outputs.p, ld, labels, order, share,
                                                    losses, correct, deltas));
         return;
     }
     vec in_lanes = v_zero();
     for (size_t r = 0; r < rows; r++) {
         const size_t sample = order ? (size_t)order[r] : r;
-        const real *const z = (const real *)outputs + r * ld;
+        const real *const z = (const real *)outputs.p + r * ld;
         const real *const t = targets ? (const real *)targets + sample * n : NULL;
         real *const dz = (real *)deltas + r * ld;
         correct[r] = 0;

@@ -257,13 +257,12 @@ static vg_norm NAME(norm_of_long_row)(NAME(squares) *s, size_t n, const real *x)
 /* delta: the sum of the squares of delta. samples: that of |delta_i|^2 (|a_i|^2 + 1) over the rows,
  * which are the squared norms of what each adds to dW and db (Goodfellow, "Efficient per-example
  * gradient computations", 2015). */
-static void NAME(sample_squares)(size_t rows, size_t n, const real *delta, size_t ld_delta,
-                                 size_t n_in, const real *a, size_t ld_a,
-                                 vg_statistics *statistics) {
+static void NAME(sample_squares)(vg_matrix deltas, vg_matrix inputs, vg_statistics *statistics) {
     NAME(squares) of_delta = NAME(no_squares)(), of_a = NAME(no_squares)();
-    for (size_t r = 0; r < rows; r++, delta += ld_delta, a += ld_a) {
-        const vg_norm d = NAME(norm_of_long_row)(&of_delta, n, delta);
-        vg_norm input = NAME(norm_of_long_row)(&of_a, n_in, a);
+    const real *delta = deltas.p, *a = inputs.p;
+    for (size_t r = 0; r < deltas.rows; r++, delta += deltas.ld, a += inputs.ld) {
+        const vg_norm d = NAME(norm_of_long_row)(&of_delta, deltas.cols, delta);
+        vg_norm input = NAME(norm_of_long_row)(&of_a, inputs.cols, a);
         vg_norm_add(&input, (vg_norm){1, 0});
         vg_norm_add(&statistics->delta, d);
         vg_norm_add(&statistics->samples,
@@ -271,17 +270,16 @@ static void NAME(sample_squares)(size_t rows, size_t n, const real *delta, size_
     }
 }
 
-static void NAME(statistics)(vg_activation activation, size_t rows, size_t n,
-                             const void *derivatives, size_t ld_source, const void *deltas,
-                             size_t ld_delta, size_t n_in, const void *inputs, size_t ld_inputs,
-                             vg_statistics *statistics) {
-    const real *const source = derivatives;
+static void NAME(statistics)(vg_activation activation, vg_matrix sources, vg_matrix deltas,
+                             vg_matrix inputs, vg_statistics *statistics) {
+    const real *const source = sources.p;
+    const size_t rows = sources.rows, n = sources.cols, ld_source = sources.ld;
     const vg_activation_facts *const facts = &vg_activations[activation];
     const vec least = v_set((real)0.01 * (real)facts->largest), alpha = v_set((real)facts->alpha);
     *statistics = (vg_statistics){0};
     size_t j = 0;
     BY_DERIVATIVE(facts->derivative, DERIVATIVES);
-    NAME(sample_squares)(rows, n, deltas, ld_delta, n_in, inputs, ld_inputs, statistics);
+    NAME(sample_squares)(deltas, inputs, statistics);
 }
 #undef DERIVATIVES
 #undef LEAST_SUM

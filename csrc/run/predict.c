@@ -26,19 +26,19 @@ static void forward(void *context, int thread, int n_threads) {
     for (size_t from = (size_t)thread * VG_FORWARD_ROWS; from < call->n_rows; from += stride) {
         const size_t left = call->n_rows - from,
                      rows = left < VG_FORWARD_ROWS ? left : VG_FORWARD_ROWS;
-        const void *x = (const char *)call->x + from * net->layers[0].n_in * item;
-        size_t ldx = net->layers[0].n_in;
+        const char *const params = call->params;
+        vg_matrix x = {(char *)(uintptr_t)call->x + from * net->layers[0].n_in * item, rows,
+                       net->layers[0].n_in, net->layers[0].n_in};
         for (size_t l = 1; l <= n_layers; l++) {
             const vg_layer *const layer = &net->layers[l - 1];
-            const char *const params = call->params;
-            void *const y = l < n_layers ? buffers + (l % 2) * buffer
-                                         : (char *)call->z + from * layer->n_out * item;
-            const size_t ldy = l < n_layers ? layer->ld : layer->n_out;
-            kernels->dense_forward(rows, layer->n_in, layer->n_out, x, ldx,
-                                   params + layer->weights * item, params + layer->biases * item,
-                                   layer->activation, y, ldy, NULL, &tools);
+            vg_matrix y = {buffers + (l % 2) * buffer, rows, layer->n_out, layer->ld};
+            if (l == n_layers) {
+                y.p = (char *)call->z + from * layer->n_out * item;
+                y.ld = layer->n_out;
+            }
+            kernels->dense_forward(x, params + layer->weights * item, params + layer->biases * item,
+                                   layer->activation, y, NULL, &tools);
             x = y;
-            ldx = ldy;
         }
     }
 }

@@ -27,9 +27,9 @@ void vg_record_layer(const thread_context *c, size_t l, const void *bias_gradien
     summary(c, net->n_blocks + l - 1)->gradient =
         c->kernels->square_norm(layer->n_out, bias_gradient);
     if (!c->inspected) return;
-    c->kernels->statistics(layer->activation, c->rows, layer->n_out, derivative_source(c, l, 0),
-                           layer->ld, delta(c, l, 0), layer->ld, layer->n_in, output(c, l - 1, 0),
-                           ld_of(c, l - 1), statistics(c, l));
+    c->kernels->statistics(layer->activation, derivative_sources(c, l, 0, c->rows),
+                           deltas(c, l, 0, c->rows), outputs(c, l - 1, 0, c->rows),
+                           statistics(c, l));
 }
 
 /* tr(Sigma) / |G|^2, both without bias, from the norm of the batch's gradient and the root mean

@@ -86,32 +86,34 @@ static void rows_forward_and_back(thread_context *c) {
 
     for (size_t l = 1; l <= n_layers; l++) {
         const vg_layer *const layer = &net->layers[l - 1];
-        c->kernels->dense_forward(rows, layer->n_in, layer->n_out, output(c, l - 1, from),
-                                  ld_of(c, l - 1), at(c, run->params, layer->weights),
+        c->kernels->dense_forward(outputs(c, l - 1, from, rows), at(c, run->params, layer->weights),
                                   at(c, run->params, layer->biases), layer->activation,
-                                  output(c, l, from), layer->ld, stored_derivative(c, l, from),
+                                  outputs(c, l, from, rows), stored_derivative(c, l, from),
                                   &c->tools);
         lap_of_product(c, l, VG_FORWARD, l);
     }
 
-    const vg_layer *const last = &net->layers[n_layers - 1];
-    if (run->dz)
+    if (run->dz) {
         take_given_deltas(c, from, rows);
-    else
-        c->kernels->loss(net->loss, rows, last->n_out, output(c, n_layers, from), last->ld,
-                         run->labels ? run->labels + skip : NULL,
-                         at(c, run->targets, skip * last->n_out), order, (double)c->rows,
-                         run->notes + from, run->notes + run->workspace->row_correct + from,
-                         delta(c, n_layers, from), &c->tools.check);
+    } else {
+        const vg_targets targets = {
+            .labels = run->labels ? run->labels + skip : NULL,
+            .targets = at(c, run->targets, skip * width_of(c, n_layers)),
+            .order = order,
+            .batch = (double)c->rows,
+        };
+        c->kernels->loss(net->loss, outputs(c, n_layers, from, rows), targets, run->notes + from,
+                         run->notes + run->workspace->row_correct + from, delta(c, n_layers, from),
+                         &c->tools.check);
+    }
     lap(c, n_layers, VG_LOSS);
 
     for (size_t l = n_layers; l > 1; l--) {
-        const vg_layer *const layer = &net->layers[l - 1];
-        c->kernels->dense_backward(rows, layer->n_in, layer->n_out, delta(c, l, from), layer->ld,
-                                   at(c, run->params, layer->weights),
-                                   net->layers[l - 2].activation, derivative_source(c, l - 1, from),
-                                   ld_of(c, l - 1), delta(c, l - 1, from), ld_of(c, l - 1),
-                                   &c->tools, c->inspected ? row_norms(c, l - 1) + from : NULL);
+        c->kernels->dense_backward(
+            deltas(c, l, from, rows), at(c, run->params, net->layers[l - 1].weights),
+            net->layers[l - 2].activation, derivative_sources(c, l - 1, from, rows),
+            deltas(c, l - 1, from, rows), &c->tools,
+            c->inspected ? row_norms(c, l - 1) + from : NULL);
         lap_of_product(c, l, VG_BACKWARD, l - 1);
     }
 }
@@ -219,11 +221,13 @@ static void fused_visit(thread_context *c, size_t l, size_t first, size_t last, 
                         const vg_update *update) {
     const vg_run *const run = c->run;
     const vg_layer *const layer = &run->net->layers[l - 1];
-    vg_summary *const s = wanted_summary(c, block, update);
-    c->kernels->weight_update(
-        c->rows, first, last, layer->n_out, output(c, l - 1, 0), ld_of(c, l - 1), delta(c, l, 0),
-        layer->ld, at(c, run->params, layer->weights), at(c, run->velocity, layer->weights), NULL,
-        update, &c->tools, s, wanted_exponents(c));
+    const vg_parameters parameters = {
+        .weights = at(c, run->params, layer->weights),
+        .velocity = at(c, run->velocity, layer->weights),
+    };
+    const vg_recording recording = {wanted_summary(c, block, update), wanted_exponents(c)};
+    c->kernels->weight_update(outputs(c, l - 1, 0, c->rows), deltas(c, l, 0, c->rows), first, last,
+                              parameters, update, &c->tools, recording);
     vg_record_exponents(c, l);
     if (first > 0) return;
     bias_gradient(c, l, c->tools.scratch);
@@ -237,9 +241,9 @@ static void gradient_visit(thread_context *c, size_t l, size_t first, size_t las
     const vg_layer *const layer = &run->net->layers[l - 1];
     void *const dw = at(c, run->gradient, layer->weights);
     void *const db = at(c, run->gradient, layer->biases);
-    c->kernels->weight_update(c->rows, first, last, layer->n_out, output(c, l - 1, 0),
-                              ld_of(c, l - 1), delta(c, l, 0), layer->ld, NULL, NULL, dw, update,
-                              &c->tools, NULL, NULL);
+    c->kernels->weight_update(outputs(c, l - 1, 0, c->rows), deltas(c, l, 0, c->rows), first, last,
+                              (vg_parameters){.gradient = dw}, update, &c->tools,
+                              (vg_recording){NULL, NULL});
     summary(c, block)->gradient =
         c->kernels->square_norm((last - first) * layer->n_out, at(c, dw, first * layer->n_out));
     if (first > 0) return;

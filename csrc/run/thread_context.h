@@ -45,12 +45,26 @@ static inline void *stored_derivative(const thread_context *c, size_t l, size_t 
     if (!vg_stores_derivative(layer->activation)) return NULL;
     return at(c, c->run->memory, w->derivatives + layer->derivatives * w->rows + row * layer->ld);
 }
-static inline const void *derivative_source(const thread_context *c, size_t l, size_t row) {
-    const void *const derivatives = stored_derivative(c, l, row);
+static inline void *derivative_source(const thread_context *c, size_t l, size_t row) {
+    void *const derivatives = stored_derivative(c, l, row);
     return derivatives ? derivatives : output(c, l, row);
 }
 static inline size_t ld_of(const thread_context *c, size_t l) {
     return l ? c->run->net->layers[l - 1].ld : c->run->net->input_ld;
+}
+/* The same as matrices of so many rows, from `row` on. */
+static inline size_t width_of(const thread_context *c, size_t l) {
+    return l ? c->run->net->layers[l - 1].n_out : c->run->net->layers[0].n_in;
+}
+static inline vg_matrix outputs(const thread_context *c, size_t l, size_t row, size_t rows) {
+    return (vg_matrix){output(c, l, row), rows, width_of(c, l), ld_of(c, l)};
+}
+static inline vg_matrix deltas(const thread_context *c, size_t l, size_t row, size_t rows) {
+    return (vg_matrix){delta(c, l, row), rows, width_of(c, l), ld_of(c, l)};
+}
+static inline vg_matrix derivative_sources(const thread_context *c, size_t l, size_t row,
+                                           size_t rows) {
+    return (vg_matrix){derivative_source(c, l, row), rows, width_of(c, l), ld_of(c, l)};
 }
 /* Of delta_{l+1} W_{l+1}^T. */
 static inline vg_norm *row_norms(const thread_context *c, size_t l) {

@@ -1,0 +1,159 @@
+"""Two builds of vgfast side by side: whether a change made it slower.
+
+    python benchmarks/compare_builds.py COMMIT [--to HEAD] [--rounds 9] [--workloads tiny,mnist]
+
+Each of the two commits is built in an environment of its own, in a temporary folder. Then both train the workloads of
+``vgfast bench`` in turn, and do single calls; what is printed are the medians of the rounds' ratios, new over old, and
+their quartiles. Which of the two comes first changes from round to round.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import quantiles
+
+ROOT = Path(__file__).resolve().parent.parent
+SECONDS = 0.3  # of a build in a round, about
+CALLS = ("a step of tiny", "predict_proba of one row of tiny")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("commit", nargs="?", help="the old one")
+    parser.add_argument("--to", default="HEAD", help="the new one")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--workloads", help="names with commas; all without")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        return work()
+    if arguments.commit is None:
+        parser.error("the old commit is missing")
+    with tempfile.TemporaryDirectory() as folder:
+        builds = [
+            build(commit, Path(folder) / name) for name, commit in (("old", arguments.commit), ("new", arguments.to))
+        ]
+        compare(builds, problems(arguments.workloads), arguments.rounds)
+
+
+def problems(names):
+    """{what: how a worker is asked for it}"""
+    from vgfast.bench import INSPECTION, WORKLOADS
+
+    chosen = [name for name in WORKLOADS if name != INSPECTION] if names is None else names.split(",")
+    found = {}
+    for name in chosen:
+        problem = WORKLOADS[name]
+        found[name] = {
+            "sizes": problem.sizes,
+            "activation": problem.activation,
+            "batch": problem.batch,
+            "rows": problem.rows,
+        }
+    if names is None:
+        found |= {what: {**found["tiny"], "call": what} for what in CALLS}
+    return found
+
+
+def build(commit, folder):
+    """The interpreter of a new environment with this commit installed."""
+    source, environment = folder / "source", folder / "environment"
+    source.mkdir(parents=True)
+    archive = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True).stdout
+    subprocess.run(["tar", "-x", "-C", str(source)], input=archive, check=True)
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+    interpreter = environment / "bin" / "python"
+    subprocess.run([str(interpreter), "-m", "pip", "install", "-q", str(source)], check=True)
+    print(f"built {commit}", flush=True)
+    return str(interpreter)
+
+
+class Worker:
+    """A process of one build, which is asked line by line."""
+
+    def __init__(self, interpreter):
+        command = [interpreter, __file__, "--worker"]
+        folder = Path(interpreter).parent  # no vgfast lies there
+        self.process = subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, **question):
+        self.process.stdin.write(json.dumps(question) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+
+def compare(builds, asked, rounds):
+    workers = [Worker(interpreter) for interpreter in builds]
+    print(f"{'':<34}{'old, us':>10}{'new, us':>10}  new / old (quartiles)")
+    for what, problem in asked.items():
+        counts = [worker.ask(prepare=problem) for worker in workers]
+        took = [[], []]
+        for round_ in range(rounds):
+            for i in (0, 1) if round_ % 2 == 0 else (1, 0):
+                took[i].append(workers[i].ask(repeat=max(counts)))
+        ratios = sorted(new / old for old, new in zip(*took, strict=True))
+        low, middle, high = quantiles(ratios, n=4) if rounds > 1 else ratios * 3
+        old, new = (1e6 * sorted(seconds)[rounds // 2] for seconds in took)
+        print(f"{what:<34}{old:>10.4g}{new:>10.4g}  {middle:.3f} ({low:.3f}-{high:.3f})", flush=True)
+    for worker in workers:
+        worker.process.stdin.close()
+        worker.process.wait()
+
+
+# ---- in a process of one build, by public names alone ---------------------------------------------------
+
+
+def work():
+    run = None
+    for line in sys.stdin:
+        question = json.loads(line)
+        if "prepare" in question:
+            run, answer = prepared(**question["prepare"])
+        else:
+            start = time.perf_counter()
+            steps = run(question["repeat"])
+            answer = (time.perf_counter() - start) / steps
+        print(json.dumps(answer), flush=True)
+
+
+def prepared(sizes, activation, batch, rows, call=None):
+    """(do it so many times, which tells the number of steps; how many times last about ``SECONDS``)"""
+    import numpy as np
+
+    import vgfast as vg
+
+    rng = np.random.default_rng(0)
+    X, y = rng.random((rows, sizes[0]), dtype=np.float32), rng.integers(0, sizes[-1], rows)
+    net, optimizer = vg.MLP(sizes, activation, rng=0), vg.SGD(lr=0.01)
+
+    def epochs(n):
+        net.fit(X, y, n, batch, optimizer)
+        return n * -(-rows // batch)
+
+    def steps(n):
+        for _ in range(n):
+            net.step(X[:batch], y[:batch], optimizer)
+        return n
+
+    def rows_alone(n):
+        for _ in range(n):
+            net.predict_proba(X[:1])
+        return n
+
+    run = {None: epochs, CALLS[0]: steps, CALLS[1]: rows_alone}[call]
+    n = 1
+    while True:
+        start = time.perf_counter()
+        run(n)
+        took = time.perf_counter() - start
+        if took > SECONDS / 4:
+            return run, max(1, round(n * SECONDS / took))
+        n *= 2
+
+
+if __name__ == "__main__":
+    main()
