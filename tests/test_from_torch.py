@@ -17,8 +17,8 @@ from vgfast.losses import softmax
 
 LOSSES = ["labels", "probabilities", "binary_cross_entropy", "mse"]
 # Largest |phi'| and |phi''| (of the ReLUs, the step of phi' at 0), from the closed forms of sigmoid and tanh.
-SLOPES = {"identity": 1, "sigmoid": 1 / 4, "tanh": 1, "relu": 1, "leaky_relu": 1}
-CURVES = {"identity": 0, "sigmoid": 3**-1.5 / 2, "tanh": 4 * 3**-1.5, "relu": 1, "leaky_relu": 0.99}
+SLOPES = {"identity": 1, "sigmoid": 1 / 4, "tanh": 1, "relu": 1, "leaky_relu": 1, "softsign": 1}
+CURVES = {"identity": 0, "sigmoid": 3**-1.5 / 2, "tanh": 4 * 3**-1.5, "relu": 1, "leaky_relu": 0.99, "softsign": 2}
 
 
 @pytest.fixture
@@ -80,7 +80,13 @@ class Case:
 def module_of(torch, net, without_bias):
     """(a Sequential that computes what the net does, its Linears)."""
     nn = torch.nn
-    kinds = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "leaky_relu": nn.LeakyReLU}
+    kinds = {
+        "relu": nn.ReLU,
+        "sigmoid": nn.Sigmoid,
+        "tanh": nn.Tanh,
+        "leaky_relu": nn.LeakyReLU,
+        "softsign": nn.Softsign,
+    }
     layers, linears = [], []
     for l, (weights, biases) in enumerate(zip(net.weights, net.biases, strict=True)):
         linear = nn.Linear(*weights.shape, bias=not without_bias[l], dtype=getattr(torch, net.dtype.name))

@@ -206,6 +206,7 @@ def activations(torch: Any, names: Sequence[str]) -> list[Callable[[Any], Any]]:
         "tanh": torch.tanh,
         "relu": torch.relu,
         "leaky_relu": torch.nn.functional.leaky_relu,
+        "softsign": torch.nn.functional.softsign,
         "log_softmax": lambda z: torch.log_softmax(z, 1),
     }
     return [known[name] for name in names]

@@ -35,9 +35,9 @@ def inspect_torch(
     """What a step on this batch would do to each layer of a torch module: the report of ``MLP.inspect``.
 
     module: of float32 or float64 Linear layers, one after another, with Sigmoid, Tanh, ReLU, LeakyReLU with its slope
-        of 0.01, or nothing between. Identity, Flatten and a Dropout that is switched off may stand there too. It is a
-        ``torch.nn.Sequential``, or any module whose ``forward`` calls such layers: they are read in the order in
-        which they are called, each Linear once, and those that are not called are left out.
+        of 0.01, Softsign, or nothing between. Identity, Flatten and a Dropout that is switched off may stand there
+        too. It is a ``torch.nn.Sequential``, or any module whose ``forward`` calls such layers: they are read in the
+        order in which they are called, each Linear once, and those that are not called are left out.
     X: (rows, n_in), or what the module itself flattens to that. y: as for ``vg.MLP``. Both NumPy or torch.
     loss: the name of one of ``vg.MLP``, or what is trained with: CrossEntropyLoss, NLLLoss after a LogSoftmax,
         BCEWithLogitsLoss or MSELoss, with default options, and y of the shape of the outputs.

@@ -7,13 +7,16 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from vgfast.activations import CATALOG
 from vgfast.autograd import Call, Layer, Run, first_line
 
 # torch's names of what can be read, and ours of the activations. Identity is no layer: it may stand anywhere.
-_ACTIVATIONS = {"Sigmoid": "sigmoid", "Tanh": "tanh", "ReLU": "relu", "LeakyReLU": "leaky_relu"}
+_ACTIVATIONS = {"Sigmoid": "sigmoid", "Tanh": "tanh", "ReLU": "relu", "LeakyReLU": "leaky_relu", "Softsign": "softsign"}
 _ENDINGS = ("Softmax", "LogSoftmax")
 _LAYERS = ("Linear", *_ACTIVATIONS, "Identity", "Flatten", "Dropout", *_ENDINGS)
-_KNOWN = "Linear, Sigmoid, Tanh, ReLU, LeakyReLU(0.01), Identity, Flatten, LogSoftmax at the end, and Dropout in eval()"
+_LEAK = CATALOG["leaky_relu"].alpha
+_KNOWN = f"Linear, Sigmoid, Tanh, ReLU, LeakyReLU({_LEAK:g}), Softsign, Identity, Flatten, LogSoftmax at the end, and "
+_KNOWN += "Dropout in eval()"
 
 # ---- what can be read, before the module is run -------------------------------------------------------------
 
@@ -179,9 +182,9 @@ def _unknown(layer: Layer) -> NoReturn:
 def _activation(layer: Layer) -> str:
     if layer.kind in _ENDINGS:
         _unknown(layer)
-    slope = getattr(layer.torch, "negative_slope", 0.01)
-    if slope != 0.01:
-        raise ValueError(f"the {layer} has a slope of {slope:g}, and vgfast's leaky_relu has 0.01; use that")
+    slope = getattr(layer.torch, "negative_slope", _LEAK)
+    if slope != _LEAK:
+        raise ValueError(f"the {layer} has a slope of {slope:g}, and vgfast's leaky_relu has {_LEAK:g}; use that")
     return _ACTIVATIONS[layer.kind]
 
 
