@@ -97,7 +97,7 @@ RUNGS = (
         "avx512",
     ),
     Rung(
-        "+ blocking and fused tails",
+        "+ blocking and fused epilogues",
         "Blocked",
         "A tile of the product stays in registers: a dozen sums that need not wait for each other, and what is loaded "
         "is used several times. What lies far apart is copied first. A finished tile gets its bias and activation, or "
@@ -109,13 +109,13 @@ RUNGS = (
         "+ the whole run in C",
         "WholeRun",
         "One call for many steps: rows are gathered, and steps follow each other, without the interpreter.",
-        "csrc/run/step.c",
+        "csrc/run/epoch.c",
         2e-11,
     ),
     Rung(
         "+ threads",
         "WholeRun",
-        "Each thread takes rows of the batch forward and back, then blocks of the weights; they meet twice a step.",
+        "Each thread takes rows of the batch forward and back, then blocks of the weights, with a barrier after each.",
         "csrc/team/team.c",
         1e-11,
         threads=True,
