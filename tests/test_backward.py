@@ -166,9 +166,29 @@ def test_a_dz_that_does_not_fit(batch, kind, dz, error, words):
     assert net.params.tobytes() == before.tobytes()
 
 
-def test_a_dz_whose_gradients_overflow(batch):
-    with pytest.raises(vg.DivergenceError, match="this dz leads to gradients that are not finite; make it smaller"):
-        vg.MLP(SIZES, rng=0).backward(100 * batch[0], np.full((64, 5), 3e38))
+@pytest.mark.parametrize("kind", [vg.MLP, reference.MLP])
+def test_a_dz_whose_gradients_overflow(batch, strict, kind):
+    net = kind(SIZES, rng=0)
+    with pytest.raises(
+        vg.DivergenceError, match="this dz leads to gradients that are not finite; make it, or X, smaller"
+    ):
+        net.backward(100 * batch[0], np.full((64, 5), 3e38))
+
+
+def test_what_else_is_at_fault_is_named(batch):
+    """Not dz, nor lr."""
+    X, dz = batch[0], np.ones((64, 5))
+    net = vg.MLP(SIZES, rng=0)
+    gradients = net.backward(X, dz)
+    with pytest.raises(vg.DivergenceError, match=r"row \d+ of X, whose largest value"):
+        net.backward(np.full_like(X, 3e38), dz)
+    with pytest.raises(vg.DivergenceError, match=r"or weight_decay \(it is 1e\+38\)"):
+        net.apply(gradients, vg.SGD(1e3, weight_decay=1e38))
+    net.params[3] = np.nan
+    with pytest.raises(vg.DivergenceError, match="parameters hold NaN or infinity"):
+        net.backward(X, dz)
+    with pytest.raises(vg.DivergenceError, match="parameters already hold NaN or infinity, so no update is finite"):
+        net.apply(gradients)
 
 
 @pytest.mark.parametrize("kind", [vg.MLP, reference.MLP])
@@ -197,6 +217,9 @@ def test_gradients_that_do_not_fit(batch, kind):
         (net.params[:-1], ValueError, "got shape"),
         ([1.0, 2.0], TypeError, "gradients must be what gradients or backward returned"),
         (None, TypeError, "gradients must be what gradients or backward returned"),
+        (net.gradients(X, y)._replace(weights=None), ValueError, "compute them with such a net"),
+        (net.gradients(X, y)._replace(flat=None), TypeError, "gradients must be what gradients or backward returned"),
+        (np.ma.array(net.params, mask=net.params > 0), ValueError, "gradients"),
     ]
     for given, error, words in cases:
         with pytest.raises(error, match=words):

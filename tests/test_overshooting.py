@@ -70,6 +70,27 @@ def test_a_velocity_that_carries_the_loss_up_for_a_while_is_no_fault(momentum, l
     assert {word == "overshooting" for word in words} == {losses[-1] > losses[0]} == {length > 0.7}
 
 
+@pytest.mark.parametrize("seed", [0, 1, 3])
+def test_a_velocity_that_one_wild_batch_has_left_is_no_excuse(seed):
+    """Its energy is far above any loss of these data, which rises by a factor."""
+    rng = np.random.default_rng(seed)
+    X, y = rng.normal(size=(64, 4)), rng.integers(0, 3, 64)
+    net, optimizer = vg.MLP([4, 8, 3], rng=seed), vg.SGD(0.01, 0.9)
+    net.step(300 * X, y, optimizer)
+    x, t = net._batch(X, y)
+    outcome = trials.outcome(trials.Case(net, x, t, optimizer))
+    assert outcome.after > 2 * outcome.before + 1
+    assert net.inspect(X, y, optimizer, try_remedies=False).verdict == "overshooting"
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+def test_a_rate_of_a_narrow_type_is_a_number(classes, strict, kind):
+    X, y = classes
+    net, optimizer = vg.MLP(SIZES, rng=0), vg.SGD(kind(0.5), momentum=0.9)
+    optimizer.velocity(net, lambda: np.empty(net.n_params, np.float32))[...] = 1e4 if kind is np.float16 else 1e18
+    net.inspect(X, y, optimizer, try_remedies=False)
+
+
 @pytest.mark.parametrize("momentum", [0.9, 0.99])
 def test_a_slow_training_with_a_velocity_is_healthy(momentum):
     X = np.random.default_rng(0).normal(size=(64, 4))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast import _core
+from vgfast import _core, training
 
 N = 512
 RNG = np.random.default_rng(5)
@@ -232,6 +232,28 @@ def test_a_child_of_a_fork_shuffles_though_another_thread_did(kind):
             os._exit(1)
     thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_who_holds_a_generators_lock_can_fork(monkeypatch):
+    """While a thread that waits for that lock to shuffle has the one that a fork waits for."""
+    monkeypatch.setattr(training, "_PATIENCE", 0.1)
+    rng = np.random.default_rng(0)
+    net = vg.MLP([2, 2], loss="mse", rng=rng)
+    thread = threading.Thread(target=net.fit, args=(X[:, :2], Y[:, :2], 2))
+    with rng.bit_generator.lock:
+        thread.start()
+        while training._shuffling.acquire(blocking=False):
+            training._shuffling.release()
+            time.sleep(0)
+        child = os.fork()
+        if child == 0:
+            vg.MLP([2, 2], loss="mse", rng=1).fit(X[:, :2], Y[:, :2], 1)
+            os._exit(7)
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert net.fit(X[:, :2], Y[:, :2], 1)
 
 
 def test_who_waits_for_a_step_is_not_left_waiting_by_ctrl_c(ctrl_c):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.random  # NumPy imports it when first asked; a fork meanwhile would leave a child waiting for that
 
 from vgfast import _arrays, _targets
 from vgfast._arrays import told as told
@@ -42,7 +43,7 @@ _ELSEWHERE: dict[str, dict[str, str | None]] = {
         "lrelu": "leaky_relu",
         **dict.fromkeys(("selu", "elu", "celu", "gelu", "silu", "swish", "mish", "softmax", "logsoftmax", "softmin")),
         **dict.fromkeys(("relu2", "relu6", "prelu", "rrelu", "crelu", "srelu", "frelu", "squaredrelu", "softplus")),
-        **dict.fromkeys(("softsign", "logsigmoid", "hardsigmoid", "hardtanh", "hardswish", "tanhshrink", "maxout")),
+        **dict.fromkeys(("logsigmoid", "hardsigmoid", "hardtanh", "hardswish", "tanhshrink", "maxout")),
         **dict.fromkeys(("scaledtanh", "lecuntanh", "glu", "reglu", "geglu", "swiglu", "exponential", "sin", "sine")),
         **dict.fromkeys(("pelu", "atan", "arctan", "tanhexp")),
     },
@@ -231,23 +232,26 @@ def output_gradient(value: Any, n_rows: int, n_outputs: int, dtype: np.dtype) ->
 
 def gradients(value: Any, shapes: list[tuple[int, ...]], like: np.ndarray) -> np.ndarray:
     """The flat gradient of parameters `like`, copied; of ``Gradients``, or itself. shapes: of the net's weights."""
-    flat = value.flat if isinstance(value, tuple) and hasattr(value, "flat") else value
+    flat, own = value, shapes
+    if isinstance(value, tuple):
+        flat, weights = getattr(value, "flat", None), getattr(value, "weights", None)
+        own = [getattr(w, "shape", ()) for w in weights] if isinstance(weights, list) else []
     if not isinstance(flat, np.ndarray):
         raise TypeError(
             f"gradients must be what gradients or backward returned, or a vector like net.params, got {told(value)}"
         )
+    flat = _read("gradients", flat)
     if flat.dtype != like.dtype:
         raise TypeError(
             f"gradients must be of {like.dtype}, as the net is, got {flat.dtype}; compute them with a net of that dtype"
         )
-    own = shapes if flat is value else [w.shape for w in value.weights]
     if flat.shape != like.shape or own != shapes:
         got = f"weights of {own}" if own != shapes else f"shape {flat.shape}"
         raise ValueError(
             f"gradients must be of a net with weights of {shapes}, {like.size} parameters in all, got {got}; "
             "compute them with such a net"
         )
-    copied = flat.copy()
+    copied = np.array(flat, subok=False)
     if not np.isfinite(copied).all():
         place = int(np.argmin(np.isfinite(copied)))
         raise ValueError(f"gradients must be finite, got {copied[place]} in entry {place}; leave that step out")

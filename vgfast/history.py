@@ -49,6 +49,19 @@ class DivergenceError(ArithmeticError):
         self.history: History | None = None
 
 
+def unapplied(params: np.ndarray, optimizer: Any) -> DivergenceError:
+    """The error of a gradient whose update of these parameters would not be finite."""
+    if not np.isfinite(params).all():
+        return DivergenceError(
+            "the parameters already hold NaN or infinity, so no update is finite; assign finite ones"
+        )
+    decay = f" or weight_decay (it is {optimizer.weight_decay:g})" if optimizer.weight_decay else ""
+    return DivergenceError(
+        f"the update by these gradients would not be finite; lower lr (it is {optimizer.lr:g}){decay}; the parameters "
+        "are as they were"
+    )
+
+
 class History:
     """The course of one ``fit``. ``print`` shows what the inspected steps come to, layer by layer.
 

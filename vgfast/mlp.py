@@ -9,7 +9,7 @@ import numpy as np
 
 from vgfast import _check, _core, config
 from vgfast.gradients import GradientReport, Gradients, reported, sample_norms
-from vgfast.history import INSPECTIONS, RECORD, DivergenceError, History, histograms
+from vgfast.history import INSPECTIONS, RECORD, DivergenceError, History, histograms, unapplied
 from vgfast.losses import LOSSES
 from vgfast.network import Network
 from vgfast.sgd import SGD, checked_optimizer
@@ -179,8 +179,9 @@ class MLP(Network):
         >>> by_huber = net.backward(X, np.clip(off, -1, 1) / len(X))
         >>> net.apply(by_huber, vg.SGD(lr=0.1))
         """
-        x = _check.inputs("X", X, self._sizes[0], self._dtype)
-        d = _check.output_gradient(dz, len(x), self._sizes[-1], self._dtype)
+        with _core.standard_arithmetic():
+            x = _check.inputs("X", X, self._sizes[0], self._dtype)
+            d = _check.output_gradient(dz, len(x), self._sizes[-1], self._dtype)
         x, d = (a.copy() if np.may_share_memory(a, self._params) else a for a in (x, d))
         return self._steadily(lambda net: net._gradients(x, d, given_deltas=True))
 
@@ -204,10 +205,7 @@ class MLP(Network):
         finally:
             self._lock.disown()
         if status == _core.NON_FINITE:
-            raise DivergenceError(
-                f"the update by these gradients would not be finite; lower lr (it is {optimizer.lr:g}); the parameters "
-                "are as they were"
-            )
+            raise unapplied(self._params, optimizer)
 
     def sample_norms(self, X: Any, y: Any) -> np.ndarray:
         """(rows, L) float64: the norm of the gradient of each row's own loss by W_l and b_l.
@@ -330,7 +328,8 @@ class MLP(Network):
         run.set_records(records, 0, exponents)
         if run.go() == _core.NON_FINITE:
             if given_deltas:
-                raise DivergenceError("this dz leads to gradients that are not finite; make it smaller")
+                self._forward(x)  # whose own error says more, if it is not dz
+                raise DivergenceError("this dz leads to gradients that are not finite; make it, or X, smaller")
             raise self._divergence(x, t, 0, optimizer, "this batch has no finite gradient")
         return workspace, losses, records
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from vgfast import trials
+from vgfast.losses import LOSSES
 from vgfast.trials import STEPS, Case, Cure, Outcome
 from vgfast.verdict import Verdict, longest_step
 
@@ -49,10 +50,15 @@ def found(
 
 def _failed(case: Case, outcome: Outcome) -> bool:
     """Whether a layer is lost, or the loss is not below what it was together with the energy of motion, lr ‖v‖² / 2.
-    As long as steps are short, momentum turns one into the other, and less than all of it."""
-    velocity = case.net._velocities.found(case.optimizer) if case.optimizer.momentum > 0 else None
+    Momentum turns one into the other, and less than all of it. More than the loss of outputs of 0 cannot have come from
+    steps like these, but from a batch of another kind, and is no excuse."""
+    lr, momentum, *_ = case.optimizer.checked()
+    velocity = case.net._velocities.found(case.optimizer) if momentum > 0 else None
     speed = 0.0 if velocity is None else float(np.linalg.norm(velocity.astype(np.float64)))
-    return bool(outcome.ill) or not outcome.after < outcome.before + case.optimizer.lr * speed * speed / 2
+    with np.errstate(over="ignore"):
+        at_zero = LOSSES[case.net.loss].of(np.zeros((len(case.t), case.net.sizes[-1])), case.t)[0]
+    energy = min(lr * speed * speed / 2, at_zero)
+    return bool(outcome.ill) or not outcome.after < outcome.before + energy
 
 
 def _cures(case: Case, polyak: float, all_cures: bool) -> list[tuple[Cure, Outcome]]:

@@ -31,7 +31,7 @@ from vgfast import _check, mlp
 from vgfast import init as init_module
 from vgfast.activations import CATALOG, sigmoid
 from vgfast.gradients import GradientReport, Gradients, reported, sample_norms
-from vgfast.history import INSPECTIONS, RECORD, DivergenceError, History, histograms
+from vgfast.history import INSPECTIONS, RECORD, DivergenceError, History, histograms, unapplied
 from vgfast.init import Init
 from vgfast.losses import LOSSES, softmax
 from vgfast.remedies import with_velocity
@@ -158,7 +158,7 @@ class MLP:
         with np.errstate(over="ignore", invalid="ignore"):  # an error, below
             new = self.params - self.dtype.type(optimizer.lr) * self._step_of(gradient, optimizer, velocity)
         if not np.isfinite(new).all():
-            raise DivergenceError("the next step would not be finite; lower lr")
+            raise unapplied(self.params, optimizer)
         self._velocity(optimizer)[...] = velocity
         self.params[...] = new
 
@@ -231,7 +231,10 @@ class MLP:
     def backward(self, X: Any, dz: Any) -> Gradients:
         x = _check.inputs("X", X, self.sizes[0], self.dtype)
         d = _check.output_gradient(dz, len(x), self.sizes[-1], self.dtype)
-        flat, deltas, _ = self._chain(*self._forward(x), d)
+        with np.errstate(over="ignore", invalid="ignore"):  # an error, below
+            flat, deltas, _ = self._chain(*self._forward(x), d)
+        if not np.isfinite(flat).all():
+            raise DivergenceError("this dz leads to gradients that are not finite; make it, or X, smaller")
         return Gradients(np.nan, *self._views(flat), deltas, flat)
 
     def apply(self, gradients: Gradients | np.ndarray, optimizer: SGD | None = None) -> None:

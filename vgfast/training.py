@@ -21,12 +21,28 @@ _SLICE = 0.03
 _RECENT = 4096
 
 # Held while rows are shuffled, and during a fork: a generator has a lock, and a child would wait for ever for one that
-# a thread had which it does not have.
+# a thread had which it does not have. A fork waits for so many seconds at most: who forks may hold a generator's lock.
 _shuffling = threading.RLock()
+_PATIENCE = 2.0
+_forking = threading.local()
+
+
+def _before_fork() -> None:
+    _forking.waited = _shuffling.acquire(timeout=_PATIENCE)
+
+
+def _after_fork_in_parent() -> None:
+    if _forking.waited:
+        _shuffling.release()
+
+
+def _after_fork_in_child() -> None:
+    global _shuffling
+    _shuffling = threading.RLock()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_shuffling.acquire, after_in_parent=_shuffling.release, after_in_child=_shuffling.release
-    )
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 def shuffled(rows: int, rng: np.random.Generator) -> np.ndarray:

@@ -29,7 +29,8 @@ consequences: a dead or saturated layer also lets the signal vanish.
     layer ‖step‖ / ‖W‖, less what decay has in it, is 1 - momentum or more, as not much is then left of the weights of
     which the gradient was taken. The trial: 20 such steps on this batch, on a copy of the net; it fails if the loss
     does not fall below what it was (and lr ‖v‖² / 2, the energy of a velocity v from earlier steps, which can carry it
-    up for a while), or something is not finite, or a hidden layer is left dead or saturated.
+    up for a while; at most the loss of outputs of 0), or something is not finite, or a hidden layer is left dead or
+    saturated.
     Of a training, whose steps cannot be tried again: some layer's mean ‖step‖ / ‖W‖ is 1 or more.
 *frozen*
     In some layer more than half of the weights whose gradient is not 0 keep their bits, because their update is under

@@ -1,7 +1,7 @@
 /* thread_context.h - what one thread knows during a run of steps, and where in memory things of
  * layer l are: shared by step.c, which takes the steps, and records.c, which records them. */
-#ifndef VG_CREW_H
-#define VG_CREW_H
+#ifndef VG_THREAD_CONTEXT_H
+#define VG_THREAD_CONTEXT_H
 
 #include "kernels.h"
 

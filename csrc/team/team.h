@@ -1,6 +1,6 @@
 /* team.h - the team: workers that sleep between tasks, and a barrier that gives way. */
-#ifndef VG_THREADS_H
-#define VG_THREADS_H
+#ifndef VG_TEAM_H
+#define VG_TEAM_H
 
 /* The most threads that a team can have. */
 enum { VG_THREADS_MOST = 256 };
