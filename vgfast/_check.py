@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.random  # NumPy imports it when first asked; a fork meanwhile would leave a child waiting for that
 
 from vgfast import _arrays, _targets
 from vgfast._arrays import told as told
