@@ -11,7 +11,8 @@ import subprocess
 
 import pytest
 
-from vgfast import _core, machine
+from vgfast import _core
+from vgfast.cost import limits
 
 # A dozen chains of FMAs, unrolled by hand. The compiler's vectors, its contraction, nothing of ours.
 HAND_UNROLLED = """
@@ -72,7 +73,7 @@ def test_peak(benchmark, tell, tmp_path, dtype, real):
 @pytest.mark.benchmark(group="vgfast info")
 def test_info(benchmark, tell):
     """Some two seconds; bandwidths that fall, but by their noise; vectors that are worth their width."""
-    found = benchmark.pedantic(machine.measure, rounds=3 if benchmark.enabled else 1)
+    found = benchmark.pedantic(limits.measure, rounds=3 if benchmark.enabled else 1)
     fma = {isa: {dtype: of[1].median for dtype, of in types.items()} for isa, types in found.fma.items()}
     widest = fma[_core.isas()[-1]]
     tell(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast.history import RECORD, History
+from vgfast.training.history import RECORD, History
 
 
 @pytest.mark.benchmark(group="import vgfast, beyond NumPy")

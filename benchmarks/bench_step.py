@@ -1,4 +1,4 @@
-"""Whole training steps, small nets to large ones, beside the same net in NumPy (that of vgfast.tuned), on the
+"""Whole training steps, small nets to large ones, beside the same net in NumPy (that of vgfast.bench.tuned), on the
 threads that each of them chooses. One round is one epoch; ``extra_info`` has the microseconds of a step.
 ``vgfast bench`` compares more libraries, in turn.
 
@@ -7,10 +7,10 @@ threads that each of them chooses. One round is one epoch; ``extra_info`` has th
 
 import pytest
 
-from vgfast import peers, tuned
-from vgfast.bench import CALLS, WORKLOADS
+from vgfast.bench import competitors, tuned
+from vgfast.bench.comparison import CALLS, WORKLOADS
 
-BY = {"vgfast": peers.VGFast, "numpy": tuned.NumPy}
+BY = {"vgfast": competitors.VGFast, "numpy": tuned.NumPy}
 
 
 def ready(by, workload):

@@ -42,7 +42,7 @@ def main():
 
 def problems(names):
     """{what: how a worker is asked for it}"""
-    from vgfast.bench import INSPECTION, WORKLOADS
+    from vgfast.bench.comparison import INSPECTION, WORKLOADS
 
     chosen = [name for name in WORKLOADS if name != INSPECTION] if names is None else names.split(",")
     found = {}

@@ -111,7 +111,7 @@ size_t vg_forward_scratch(const vg_net *net, int n_threads);
 int vg_threads_for(const vg_net *net, size_t rows, int limit);
 int vg_threads_to_try(const vg_net *net, size_t rows, int limit);
 
-/* ---- inspection: what one step knows about one layer (defined in gradients.py) --------------- */
+/* ---- inspection: what one step knows about one layer (see vgfast/inspection) ------------------ */
 
 typedef struct {
     double grad_norm, bias_grad_norm, weight_norm, delta_norm, speed;

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 import vgfast as vg
-from vgfast import _files, idx
+from vgfast.datasets import idx
+from vgfast.model import files
 
 HUGE = [0, -1, 1, 2**31 - 1, 2**31, 2**32, 2**53, 2**63 - 1, 2**63, 2**64, 10**18, 10**30, 10**400]
 # Of what is allocated: per byte of the file, where a JSON header of empty lists is what takes most; and besides.
@@ -158,7 +159,7 @@ def forged(data, r):
         told[i] = other[i]
     text = json.dumps(r.choice((told, told, told, told[:3], [*told, 1], {"0": told})))
     tensors = {name: tensor(entry, rest) for name, entry in header.items() if name != "__metadata__"}
-    header["__metadata__"] = {"vgfast": text, "sha256": _files._digest(text, tensors)}
+    header["__metadata__"] = {"vgfast": text, "sha256": files._digest(text, tensors)}
     return packed(json.dumps(header).encode(), rest)
 
 

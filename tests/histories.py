@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vgfast.history import RECORD, History
+from vgfast.training.history import RECORD, History
 
 NORMS = ("grad_norm", "bias_grad_norm", "weight_norm", "delta_norm", "speed", "update_ratio", "max_abs")
 

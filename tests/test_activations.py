@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from vgfast import _core, activations, losses
-from vgfast.activations import CATALOG
+from vgfast import _core, activations
+from vgfast.model import losses
+from vgfast.model.activations import CATALOG
 
 Z = np.concatenate([-np.geomspace(700, 1e-6, 4000), np.geomspace(1e-6, 700, 4000)])
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast import config, theory, trace
+from vgfast import config
+from vgfast.inspection import mean_field, paths
 
 pd = pytest.importorskip("pandas")
 
@@ -114,25 +115,25 @@ ARGUMENTS = {
         lambda: NET.copy().fit(X, Y, inspect_every=10).to_pandas(),
     ),
     "quantities": (
-        lambda: vg.log.Log(print, "gain"),
+        lambda: vg.Log(print, "gain"),
         "such as ['grad_norm', 'gain']",
-        lambda: vg.log.Log(print, ["grad_norm", "gain"]),
+        lambda: vg.Log(print, ["grad_norm", "gain"]),
     ),
-    "send": (lambda: vg.log.Log(3), "a function of (values, step)", lambda: vg.log.Log(lambda values, step: None)),
+    "send": (lambda: vg.Log(3), "a function of (values, step)", lambda: vg.Log(lambda values, step: None)),
     "one width": (
-        lambda: theory.relu_moment_ratio(30),
+        lambda: mean_field.relu_moment_ratio(30),
         "for one number use [30]",
-        lambda: theory.relu_moment_ratio([30]),
+        lambda: mean_field.relu_moment_ratio([30]),
     ),
     "moments": (
-        lambda: theory.predict_from_moments([3, 3, 3], "relu", [0.1], [0, 0], [1]),
+        lambda: mean_field.predict_from_moments([3, 3, 3], "relu", [0.1], [0, 0], [1]),
         "weight_squares must have 2 numbers, one a layer",
-        lambda: theory.predict_from_moments([3, 3, 3], "relu", [0.1, 0.1], [0, 0], [1]),
+        lambda: mean_field.predict_from_moments([3, 3, 3], "relu", [0.1, 0.1], [0, 0], [1]),
     ),
     "theory of NaN": (
-        lambda: theory.predict(with_nan(), X),
+        lambda: mean_field.predict(with_nan(), X),
         "assign finite values",
-        lambda: theory.predict(mended_of(with_nan()), X),
+        lambda: mean_field.predict(mended_of(with_nan()), X),
     ),
     "trace of NaN": (
         lambda: with_nan().trace(1, 0, 0, X[0], 1),
@@ -166,8 +167,8 @@ ARGUMENTS = {
     ),
     "paths": (
         lambda: NET.trace(1, 0, 0, X[0], 1, 10**6),
-        f"paths must be from 1 to {trace.MOST_PATHS}",
-        lambda: NET.trace(1, 0, 0, X[0], 1, trace.MOST_PATHS),
+        f"paths must be from 1 to {paths.MOST_PATHS}",
+        lambda: NET.trace(1, 0, 0, X[0], 1, paths.MOST_PATHS),
     ),
 }
 
@@ -216,7 +217,7 @@ def test_a_net_that_another_thread_trains():
 
 
 def test_files_that_cannot_be_written(tmp_path):
-    from vgfast import plots
+    from vgfast.show import plots
 
     with pytest.raises(OSError, match="choose another path"):
         DONE.to_jsonl(tmp_path / "none" / "log.jsonl")

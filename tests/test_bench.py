@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from vgfast import bench, bench_inspection, bench_tables, children, cli, peers, tuned
+from vgfast import cli
+from vgfast.bench import comparison, competitors, inspection, tables, tuned, workers
 
 
 def run(*arguments, path=None, **kwargs):
@@ -28,16 +29,18 @@ def run(*arguments, path=None, **kwargs):
 
 
 def test_flops():
-    mflop = [round(bench.WORKLOADS[name].flops / 1e6, 3) for name in ("tiny", "nielsen", "digits", "deep", "mnist")]
+    mflop = [
+        round(comparison.WORKLOADS[name].flops / 1e6, 3) for name in ("tiny", "nielsen", "digits", "deep", "mnist")
+    ]
     assert mflop == [0.067, 0.959, 5.489, 23.454, 128.909]
-    for problem in bench.WORKLOADS.values():
+    for problem in comparison.WORKLOADS.values():
         assert problem.rows % problem.batch == 0
 
 
 @pytest.mark.parametrize("activation", tuned._TUNED)
 def test_the_tuned_numpy_trains_as_the_textbook(activation):
-    problem = peers.Problem((5, 8, 7, 3), activation, 8, 64)
-    fast, textbook = tuned.NumPy(problem), peers.Textbook(problem)
+    problem = competitors.Problem((5, 8, 7, 3), activation, 8, 64)
+    fast, textbook = tuned.NumPy(problem), competitors.Textbook(problem)
     for peer in (fast, textbook):
         peer.rewind()
         peer.train(2)
@@ -53,9 +56,9 @@ def test_the_tuned_numpy_trains_as_the_textbook(activation):
 
 def test_scikit_learn_trains_as_the_textbook():
     pytest.importorskip("sklearn")
-    problem = peers.Problem((5, 8, 7, 3), "tanh", 8, 64)
-    assert peers.ScikitLearn(problem).loss(2)["loss"] == pytest.approx(
-        peers.Textbook(problem).loss(2)["loss"], rel=1e-6
+    problem = competitors.Problem((5, 8, 7, 3), "tanh", 8, 64)
+    assert competitors.ScikitLearn(problem).loss(2)["loss"] == pytest.approx(
+        competitors.Textbook(problem).loss(2)["loss"], rel=1e-6
     )
 
 
@@ -95,12 +98,12 @@ def test_a_library_that_is_not_installed(tmp_path):
     assert max(len(line) for line in lines if str(tmp_path) not in line) <= 80
     heading = next(line for line in lines if "step, us" in line)
     assert "torch" not in heading
-    assert str(tmp_path / bench.PICTURE) in done.stdout
+    assert str(tmp_path / comparison.PICTURE) in done.stdout
 
 
 BROKEN = """
 import os, signal, time
-from vgfast.tuned import NumPy
+from vgfast.bench.tuned import NumPy
 
 class Raises(NumPy):
     def train(self, epochs):
@@ -147,7 +150,7 @@ def patience(tmp_path, monkeypatch):
         mark.unlink()
         return [], [], []
 
-    monkeypatch.setattr(children, "select", SimpleNamespace(select=wait))
+    monkeypatch.setattr(workers, "select", SimpleNamespace(select=wait))
 
 
 def test_broken_peers_do_not_spoil_the_rest(tmp_path, monkeypatch, patience):
@@ -155,9 +158,9 @@ def test_broken_peers_do_not_spoil_the_rest(tmp_path, monkeypatch, patience):
     monkeypatch.syspath_prepend(tmp_path)
     names = ("Raises", "Dies", "DiesLater", "Hangs", "Idle", "Infinite")
     for name in names:
-        monkeypatch.setitem(peers.PEERS, name.lower(), peers.Entry(f"broken:{name}", "numpy", "numpy"))
-    settings = bench.settings(",".join(map(str.lower, names)) + ",numpy", "tiny", None, None, True)
-    result = bench.measure(**settings)
+        monkeypatch.setitem(competitors.PEERS, name.lower(), competitors.Entry(f"broken:{name}", "numpy", "numpy"))
+    settings = comparison.settings(",".join(map(str.lower, names)) + ",numpy", "tiny", None, None, True)
+    result = comparison.measure(**settings)
     tiny = result["workloads"]["tiny"]
     reasons = {name: (found["status"], found.get("reason")) for name, found in tiny["peers"].items()}
     assert reasons["raises"] == ("failed", "RuntimeError: out of luck")
@@ -171,7 +174,7 @@ def test_broken_peers_do_not_spoil_the_rest(tmp_path, monkeypatch, patience):
     json.dumps(result, allow_nan=False)
 
     text = io.StringIO()
-    bench_tables.show(result, bench_tables.Steps(Console(file=text, width=80)))
+    tables.show(result, tables.Steps(Console(file=text, width=80)))
     said = " ".join(text.getvalue().split())
     assert "tiny, dies: failed: killed by SIGKILL" in said
     assert "tiny, idle: disagrees: its loss is " in said
@@ -180,14 +183,14 @@ def test_broken_peers_do_not_spoil_the_rest(tmp_path, monkeypatch, patience):
 def test_a_failed_peer_starts_again(tmp_path, monkeypatch):
     (tmp_path / "broken.py").write_text(BROKEN)
     monkeypatch.syspath_prepend(tmp_path)
-    with children.Children(1) as there:
+    with workers.Children(1) as there:
         processes = []
         for _ in range(2):
-            there.ask("broken:Dies", problem=bench.WORKLOADS["tiny"])
+            there.ask("broken:Dies", problem=comparison.WORKLOADS["tiny"])
             processes.append(there.alive["broken:Dies"].process)
-            with pytest.raises(children.Failed, match="SIGKILL"):
+            with pytest.raises(workers.Failed, match="SIGKILL"):
                 there.ask("broken:Dies", do="loss", epochs=1)
-        there.ask("broken:Idle", problem=bench.WORKLOADS["tiny"])
+        there.ask("broken:Idle", problem=comparison.WORKLOADS["tiny"])
         processes.append(there.alive["broken:Idle"].process)
     assert len({process.pid for process in processes}) == 3
     assert all(process.returncode == -signal.SIGKILL for process in processes)
@@ -195,20 +198,20 @@ def test_a_failed_peer_starts_again(tmp_path, monkeypatch):
 
 def test_the_tables_fit_into_80_columns(tmp_path):
     names = ("processors", "step", "one_thread", "inspection", "share_of_peak", "step_call", "predict_call")
-    found = {"status": "ok", "off": 1e-5, **{name: bench.summary([0.2345]) for name in names}}
-    of = {"flops": 1e10, "fastest_other": "sklearn", "ratio": 12.34, "peers": dict.fromkeys(peers.PEERS, found)}
+    found = {"status": "ok", "off": 1e-5, **{name: comparison.summary([0.2345]) for name in names}}
+    of = {"flops": 1e10, "fastest_other": "sklearn", "ratio": 12.34, "peers": dict.fromkeys(competitors.PEERS, found)}
     result = {
-        "machine": bench.machine(16),
-        "versions": bench.versions(["vgfast", "numpy"]),
+        "machine": comparison.machine(16),
+        "versions": comparison.versions(["vgfast", "numpy"]),
         "rounds": 7,
         "missing": {},
         "partial": True,
         "left_out": ["memory"],
-        "workloads": dict.fromkeys(bench.WORKLOADS, of),
+        "workloads": dict.fromkeys(comparison.WORKLOADS, of),
         "memory": {"bytes": 10**9, "needed": 10**9},
     }
     text = io.StringIO()
-    bench_tables.show(result, bench_tables.Steps(Console(file=text, width=80)))
+    tables.show(result, tables.Steps(Console(file=text, width=80)))
     assert max(map(len, text.getvalue().splitlines())) <= 80
     assert "…" not in text.getvalue()
     assert text.getvalue().count("234,500*") == 7
@@ -217,7 +220,7 @@ def test_the_tables_fit_into_80_columns(tmp_path):
 
 def test_what_inspection_costs(monkeypatch, capsys):
     """For programs and for readers, on a net that is quick."""
-    monkeypatch.setitem(bench.WORKLOADS, "funnel", peers.Problem((8, 16, 12, 3), "relu", 8, 64))
+    monkeypatch.setitem(comparison.WORKLOADS, "funnel", competitors.Problem((8, 16, 12, 3), "relu", 8, 64))
     monkeypatch.setenv("COLUMNS", "80")
     asked = ["bench", "--inspection", "--quick", "--rounds", "2", "--threads", "1"]
     assert cli.main([*asked, "--json"]) == 0
@@ -230,8 +233,8 @@ def test_what_inspection_costs(monkeypatch, capsys):
     assert data["cockpit"]["published"]["NormTest"]["ratio"] == 12.7
 
     assert cli.main(asked) == 0
-    wide = {"step": bench.summary([5.4321]), "ratio": bench.summary([99])}
-    bench_inspection.show({**data, "vgfast": {name: wide for name in data["vgfast"]}}, Console(width=80))
+    wide = {"step": comparison.summary([5.4321]), "ratio": comparison.summary([99])}
+    inspection.show({**data, "vgfast": {name: wide for name in data["vgfast"]}}, Console(width=80))
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 80
     assert said.count("Inspecting every step of 8-16-12-3, batch 8") == 2
@@ -287,7 +290,7 @@ def test_no_process_stays_behind(number, status, tmp_path, ctrl_c):
     def at_work():
         for n in with_mark(mark):
             with suppress(OSError):
-                if b"children.serve" in Path(f"/proc/{n}/cmdline").read_bytes():
+                if b"workers.serve" in Path(f"/proc/{n}/cmdline").read_bytes():
                     return True
         return False
 
@@ -313,7 +316,7 @@ def test_rows_are_there_as_soon_as_they_are_measured(tmp_path, ctrl_c):
     assert errors == "vgfast: interrupted\n"
     assert "vgfast alone" in rest
     assert "Ended before its end; what is above is complete. Left out: big, memory." in " ".join(rest.split())
-    assert (tmp_path / bench.PICTURE).read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / comparison.PICTURE).read_bytes().startswith(b"\x89PNG")
     wait_for(lambda: not with_mark(f"MARK={tmp_path}".encode()))
 
 
@@ -321,7 +324,7 @@ def test_rows_are_there_as_soon_as_they_are_measured(tmp_path, ctrl_c):
 def quick_nets(monkeypatch):
     """Workloads that are done at once."""
     for name in ("tiny", "digits", "mnist", "funnel"):
-        monkeypatch.setitem(bench.WORKLOADS, name, peers.Problem((8, 16, 12, 3), "relu", 8, 64))
+        monkeypatch.setitem(comparison.WORKLOADS, name, competitors.Problem((8, 16, 12, 3), "relu", 8, 64))
 
 
 QUICK = ["bench", "--quick", "--rounds", "1", "--threads", "1"]
@@ -337,14 +340,14 @@ def run_here(monkeypatch, capsys, tmp_path, *arguments):
 
 def stops(monkeypatch, error, workload="mnist"):
     """The round of a workload fails."""
-    whole = bench.Entrant.round
+    whole = comparison.Entrant.round
 
     def round(self):
         if self.workload == workload:
             raise error
         whole(self)
 
-    monkeypatch.setattr(bench.Entrant, "round", round)
+    monkeypatch.setattr(comparison.Entrant, "round", round)
 
 
 def test_what_was_measured_before_an_interruption_is_told(quick_nets, monkeypatch, capsys, tmp_path):
@@ -366,14 +369,14 @@ def test_what_was_measured_before_an_interruption_is_told(quick_nets, monkeypatc
 
 
 def test_a_textbook_that_fails_takes_no_row_with_it(quick_nets, monkeypatch, capsys, tmp_path):
-    whole = bench._compare
+    whole = comparison._compare
 
     def compare(children_, workload, *rest):
         if workload == "mnist":
-            raise children.Failed("killed by SIGKILL")
+            raise workers.Failed("killed by SIGKILL")
         return whole(children_, workload, *rest)
 
-    monkeypatch.setattr(bench, "_compare", compare)
+    monkeypatch.setattr(comparison, "_compare", compare)
     with pytest.raises(SystemExit, match=r"the textbook, .*, failed: killed by SIGKILL"):
         run_here(monkeypatch, capsys, tmp_path, *THREE)
     assert "Left out: mnist." in " ".join(capsys.readouterr().out.split())
@@ -395,7 +398,7 @@ class Clock:
 )
 def test_minutes_that_are_over_end_it_with_what_there_is(quick_nets, monkeypatch, capsys, tmp_path, looks, rows):
     """On each net vgfast warms up and has one turn; before both, the clock is looked at."""
-    monkeypatch.setattr(bench, "monotonic", Clock(looks))
+    monkeypatch.setattr(comparison, "monotonic", Clock(looks))
     status, out, err = run_here(monkeypatch, capsys, tmp_path, *THREE, "--minutes", "2", "--json")
     data = json.loads(out)
     assert (status, err) == (0, "")
@@ -410,11 +413,11 @@ def test_minutes_that_are_over_end_it_with_what_there_is(quick_nets, monkeypatch
 )
 def test_too_few_minutes(quick_nets, monkeypatch, capsys, tmp_path, asked, what):
     """What is advised helps."""
-    monkeypatch.setattr(bench, "monotonic", Clock(2))
+    monkeypatch.setattr(comparison, "monotonic", Clock(2))
     status, out, err = run_here(monkeypatch, capsys, tmp_path, *QUICK, *asked, "--minutes", "0.001")
     assert (status, out) == (1, "")
     assert err.startswith(f"vgfast: in 0.001 minutes {what} be measured; give it more --minutes, or leave the ")
-    monkeypatch.setattr(bench, "monotonic", Clock(99))
+    monkeypatch.setattr(comparison, "monotonic", Clock(99))
     assert run_here(monkeypatch, capsys, tmp_path, *QUICK, *asked, "--minutes", "5")[0] == 0
 
 
@@ -426,11 +429,11 @@ def test_minutes_that_are_none(capsys, minutes):
 
 def test_inspection_ends_with_whole_rounds(quick_nets, monkeypatch, capsys, tmp_path):
     asked = [*QUICK[:2], "--rounds", "3", "--threads", "1", "--inspection"]
-    monkeypatch.setattr(bench, "monotonic", Clock(1 + 1 + 3 + 2))
+    monkeypatch.setattr(comparison, "monotonic", Clock(1 + 1 + 3 + 2))
     status, out, _ = run_here(monkeypatch, capsys, tmp_path, *asked, "--minutes", "1", "--json")
     data = json.loads(out)
     assert (status, data["partial"], data["rounds"], data["left_out"]) == (0, True, 1, 2)
-    monkeypatch.setattr(bench, "monotonic", Clock(1 + 1 + 3 + 2))
+    monkeypatch.setattr(comparison, "monotonic", Clock(1 + 1 + 3 + 2))
     status, out, _ = run_here(monkeypatch, capsys, tmp_path, *asked, "--minutes", "1")
     assert status == 0
     assert "Ended before its end: 1 of 3 rounds." in out
@@ -441,7 +444,7 @@ def test_inspection_that_is_interrupted(quick_nets, monkeypatch, capsys, tmp_pat
         raise KeyboardInterrupt
 
     looks = [0.0] * (1 + 1 + 3 + 2)
-    monkeypatch.setattr(bench, "monotonic", lambda: looks.pop() if looks else interrupted())
+    monkeypatch.setattr(comparison, "monotonic", lambda: looks.pop() if looks else interrupted())
     status, out, err = run_here(monkeypatch, capsys, tmp_path, *QUICK[:2], "--rounds", "3", "--inspection", "--json")
     data = json.loads(out)
     assert (status, err) == (130, "vgfast: interrupted\n")
@@ -450,8 +453,8 @@ def test_inspection_that_is_interrupted(quick_nets, monkeypatch, capsys, tmp_pat
 
 def test_advice_to_leave_an_option_out_helps():
     with pytest.raises(ValueError, match="leave out --peers numpy"):
-        bench_inspection.settings("numpy", None, 1, 1, True)
-    assert bench_inspection.settings(None, None, 1, 1, True)["rounds"] == 1
+        inspection.settings("numpy", None, 1, 1, True)
+    assert inspection.settings(None, None, 1, 1, True)["rounds"] == 1
 
 
 def test_unknown_names(capsys):
@@ -476,7 +479,7 @@ def test_threads_of_a_peer_are_those_asked_for(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     monkeypatch.setenv("VGFAST_ISA", "scalar")
-    environment = children.environment(2)
+    environment = workers.environment(2)
     for name in ("VGFAST_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC"):
         assert environment[name] == "2"
     assert "OMP_WAIT_POLICY" not in environment

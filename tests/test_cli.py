@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-from vgfast import cli, demo, machine
+from vgfast import cli
+from vgfast.cost import limits
+from vgfast.lessons import demo
 
 
 def vgfast(*arguments, cwd="/", **kwargs):
@@ -120,14 +122,14 @@ def test_help_with_a_worked_example(command):
 
 def test_info_measures_again(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(machine, "_known", {})
-    monkeypatch.setattr(machine, "ROUNDS", 1)
+    monkeypatch.setattr(limits, "_known", {})
+    monkeypatch.setattr(limits, "ROUNDS", 1)
     assert cli.main(["info"]) == 0
     told = capsys.readouterr().out
     assert max(map(len, told.splitlines())) <= 80
     (file,) = (tmp_path / "vgfast").iterdir()
     first = file.read_bytes()
-    machine._known.clear()
+    limits._known.clear()
     assert cli.main(["info"]) == 0
     assert capsys.readouterr().out == told
     assert cli.main(["info", "--refresh"]) == 0

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast import _core, cost, machine, operations, stopwatch, training
-from vgfast.roofline import Roofs
+from vgfast import _core
+from vgfast.cost import counts, limits, timers
+from vgfast.cost import report as cost
+from vgfast.cost.roofline import Roofs
+from vgfast.training import fit
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +23,7 @@ def report():
 
 def trained(net, X, y, epochs=2, batch=16, times=False, unblocked=False):
     """The losses; the net is changed."""
-    loop = training.Loop(net, *net._batch(X, y), epochs, batch, vg.SGD(lr=0.1), 0)
+    loop = fit.Loop(net, *net._batch(X, y), epochs, batch, vg.SGD(lr=0.1), 0)
     spent = np.zeros((vg.get_num_threads(), len(net.sizes), len(_core.PHASES)))
     if times:
         loop.run.set_times(spent)
@@ -104,17 +107,17 @@ def clockwork(monkeypatch):
     core = {name: getattr(_core, name) for name in dir(_core)}
     core |= {"Run": Steps, "ticks": lambda: int(1e9 * Steps.now)}
     core |= {name: lambda n, dtype: 1e9 for name in ("fma_peak", "product_peak")}
-    monkeypatch.setattr(stopwatch, "_core", SimpleNamespace(**core))
-    monkeypatch.setattr(stopwatch, "time", SimpleNamespace(perf_counter=lambda: Steps.now))
-    monkeypatch.setattr(stopwatch, "exchange", lambda n: 1e9)
-    here = machine.limits()
-    monkeypatch.setattr(machine, "limits", lambda: here)  # for any number of threads
+    monkeypatch.setattr(timers, "_core", SimpleNamespace(**core))
+    monkeypatch.setattr(timers, "time", SimpleNamespace(perf_counter=lambda: Steps.now))
+    monkeypatch.setattr(timers, "exchange", lambda n: 1e9)
+    here = limits.limits()
+    monkeypatch.setattr(limits, "limits", lambda: here)  # for any number of threads
 
 
 @pytest.mark.parametrize("steps", [2, 64])
 def test_rows_add_up_to_the_step(steps, clockwork, monkeypatch):
     """And drawing the order of the rows is no part of it, be it for many steps or for two."""
-    monkeypatch.setattr(stopwatch, "n_batches", lambda of_one: steps)
+    monkeypatch.setattr(timers, "n_batches", lambda of_one: steps)
     with vg.threads(2):
         found = vg.MLP([60, 50], rng=0).cost(10)
     assert found.threads == 2
@@ -126,11 +129,11 @@ def test_rows_add_up_to_the_step(steps, clockwork, monkeypatch):
 def test_what_threads_exchange_takes_time():
     """In forward every thread needs all of W, of which others have changed their shares; in dX it takes lines for the
     deltas of the layer below from all others; of dW + update, each does a share."""
-    counted = operations.rows_of([20, 30, 5], ["relu"], "cross_entropy", 8, 4)
+    counted = counts.rows_of([20, 30, 5], ["relu"], "cross_entropy", 8, 4)
     forward, dx, update = (
         next(row for row in counted if row.phase == phase) for phase in ("forward", "dX", "dW + update")
     )
-    here = machine.limits()
+    here = limits.limits()
     moved = (
         (forward, lambda n: (n - 1) * 4 * 600),
         (dx, lambda n: (n - 1) * 4 * 8 * 30),
@@ -184,7 +187,7 @@ def test_other_losses_and_float64(loss):
 
 
 def test_static_measures_no_step(monkeypatch):
-    monkeypatch.setattr(cost.stopwatch, "time_steps", None)
+    monkeypatch.setattr(cost.timers, "time_steps", None)
     net = vg.MLP([784, 256, 128, 10], rng=0)
     found = net.cost(128, measure=False)
     assert found.step is None
@@ -202,7 +205,7 @@ def test_nets_that_are_too_large_to_measure(monkeypatch, sizes, why):
     """They are told of by their sizes alone, with the reason."""
     if why == "a step would":
         monkeypatch.setattr(cost, "LONGEST", 1e-6)
-    monkeypatch.setattr(cost.stopwatch, "time_steps", None)
+    monkeypatch.setattr(cost.timers, "time_steps", None)
     found = cost.of_sizes(sizes, batch_size=100)
     assert found.step is None
     assert why in found.note

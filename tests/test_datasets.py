@@ -14,7 +14,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from vgfast import datasets, idx
+from vgfast import datasets
+from vgfast.datasets import idx
 
 IMAGES, LABELS = bytes((0, 0, 8, 3)), bytes((0, 0, 8, 1))
 SIZES = st.lists(st.integers(1, 6), min_size=1, max_size=4)

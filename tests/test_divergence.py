@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast import divergence, trials
+from vgfast.inspection import divergence, trials
 
 X = np.random.default_rng(0).normal(size=(400, 10))
 LABELS = (X[:, 0] > 0).astype(int)

@@ -13,7 +13,8 @@ import pytest
 from model_files import plain, tensors, the_same, told
 
 import vgfast as vg
-from vgfast import _files, reference
+from vgfast import reference
+from vgfast.model import files
 
 # ---- open files ---------------------------------------------------------------------------------------------
 
@@ -179,7 +180,7 @@ def test_a_file_of_a_net_that_is_not_finite(net, path, monkeypatch):
     net.weights[1][0] = np.nan
     path.write_bytes(plain(tensors(net)))
     assert told(ValueError, vg.MLP.load, path, activation="tanh", loss="mse") == f"{path} {words}"
-    monkeypatch.setattr(_files, "_check_finite", lambda *_: None)
+    monkeypatch.setattr(files, "_check_finite", lambda *_: None)
     net.save(path)
     assert told(ValueError, vg.MLP.load, path) == f"{path} {words}"
 

@@ -12,8 +12,8 @@ import pytest
 
 import vgfast as vg
 from vgfast import _core, activations
-from vgfast.losses import LOSSES as LOSS_FACTS
-from vgfast.losses import softmax
+from vgfast.model.losses import LOSSES as LOSS_FACTS
+from vgfast.model.losses import softmax
 
 LOSSES = ["labels", "probabilities", "binary_cross_entropy", "mse"]
 # Largest |phi'| and |phi''| (of the ReLUs, the step of phi' at 0), from the closed forms of sigmoid and tanh.

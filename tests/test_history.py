@@ -13,9 +13,11 @@ import pytest
 from histories import ODD, made_up, spread
 
 import vgfast as vg
-from vgfast import gradients, log, tables
-from vgfast.history import RECORD, History, medians
-from vgfast.log import Log
+from vgfast.inspection import report
+from vgfast.show import tables
+from vgfast.training import log
+from vgfast.training.history import RECORD, History, medians
+from vgfast.training.log import Log
 
 # ---- plain data ----------------------------------------------------------------------------------
 
@@ -187,7 +189,7 @@ def test_html_of_a_history_is_small_and_plain(size, strict):
     tags = Tags(text)
     assert set(tags.names) <= {"table", "thead", "tbody", "tr", "th", "td", "p"}
     assert set(tags.attributes) <= {"style"}
-    mean = gradients.over_time(history.gradients)
+    mean = report.over_time(history.gradients)
     shown = min(size[1], 40)
     assert tags.names.count("tr") == 1 + shown
     for cell in tables.mean_rows(mean)[-1]:
@@ -225,7 +227,7 @@ def test_html_shows_the_course_as_colours():
 def test_text_of_a_history(size, strict):
     history = made_up(*size)
     text = str(history)
-    assert max(map(len, text.splitlines())) <= gradients.WIDTH
+    assert max(map(len, text.splitlines())) <= report.WIDTH
     assert text.isascii()
     assert f"{size[0]} step" in text
     assert "\n" not in repr(history)
@@ -235,7 +237,7 @@ def test_text_of_a_history(size, strict):
 
 def test_text_is_the_mean_over_time(trained):
     line = str(trained).splitlines()[-2].split()
-    mean = gradients.over_time(trained.gradients)[1]
+    mean = report.over_time(trained.gradients)[1]
     assert line[1] == f"{mean['grad_norm']:.2e}"
     assert [float(word) for word in (line[2], line[4], line[6])] == [
         pytest.approx(mean[name], rel=5e-3) for name in ("weight_gain", "activation_gain", "gain")
@@ -254,7 +256,7 @@ def test_text_with_histograms(size, bins, strict):
     before = str(made_up(*size))
     lines = str(spread(made_up(*size), bins)).splitlines()
     assert lines[: before.count("\n") + 1] == before.splitlines()
-    assert max(map(len, lines)) <= gradients.WIDTH
+    assert max(map(len, lines)) <= report.WIDTH
     assert [l for l in range(1, size[1] + 1) if any(line.startswith(f"layer {l}: ") for line in lines)] == list(
         range(1, size[1] + 1)
     )

@@ -11,7 +11,8 @@ import fuzz_files
 import numpy as np
 import pytest
 
-from vgfast import datasets, idx
+from vgfast import datasets
+from vgfast.datasets import idx
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast import _check, _core, init, theory
+from vgfast import _check, _core, init
+from vgfast.inspection import mean_field
 
 pd = pytest.importorskip("pandas")
 
@@ -109,7 +110,7 @@ def test_no_default_refuses_small_data(loss, rows):
     assert str(net.inspect(x, y))
     assert str(net.trace(1, 0, 0, x[0], y[0]))
     assert net.check_gradient(1, 0, 0, x, y).agrees
-    assert len(theory.predict(net, x)) == 2
+    assert len(mean_field.predict(net, x)) == 2
 
 
 # ---- probabilities ----------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from vgfast import _core
-from vgfast.activations import CATALOG
-from vgfast.losses import LOSSES
+from vgfast.model.activations import CATALOG
+from vgfast.model.losses import LOSSES
 
 # NaNs that nobody computes
 GUARD = {"float32": np.uint32(0x7FF5A5A5), "float64": np.uint64(0x7FF5A5A5A5A5A5A5)}

@@ -9,8 +9,9 @@ import pytest
 from test_cli import vgfast
 
 import vgfast as vg
-from vgfast import _core, cli, ladder, rungs
-from vgfast.peers import LR, Problem
+from vgfast import _core, cli
+from vgfast.bench import ladder, rungs
+from vgfast.bench.competitors import LR, Problem
 
 SMALL = ["ladder", "--sizes", "12", "16", "8", "4", "--batch", "16"]
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast import _core, machine
+from vgfast import _core
+from vgfast.cost import limits
 
 
 @pytest.fixture(scope="module")
 def measured():
-    return machine.measure()
+    return limits.measure()
 
 
 def test_everything_is_measured(measured):
@@ -24,7 +25,7 @@ def test_everything_is_measured(measured):
     assert [level.name for level in measured.levels][-1] == "memory"
     by_threads = [measured.fma[isa][dtype] for isa in isas for dtype in _core.DTYPES]
     by_threads += [measured.product[dtype] for dtype in _core.DTYPES]
-    by_threads += [measured.functions[dtype][name] for dtype in _core.DTYPES for name in machine.FUNCTIONS]
+    by_threads += [measured.functions[dtype][name] for dtype in _core.DTYPES for name in limits.FUNCTIONS]
     by_threads += [of for level in measured.levels for of in (level.read, level.write)]
     values = [of[n] for of in by_threads for n in counts] + [level.latency for level in measured.levels]
     if measured.threads > 1:
@@ -34,25 +35,25 @@ def test_everything_is_measured(measured):
 
 
 def test_lines_fit_and_say_what_is_there(measured):
-    text = machine.lines(measured)
+    text = limits.lines(measured)
     assert max(map(len, text)) <= 80
     for word in (*_core.isas(), "float64", "sigmoid", "memory", "GB/s"):
         assert any(word in line for line in text)
 
 
 def test_there_and_back(measured):
-    assert machine._from_dict(json.loads(json.dumps(measured.to_dict()))) == measured
+    assert limits._from_dict(json.loads(json.dumps(measured.to_dict()))) == measured
 
 
 def test_caches_that_cannot_be_read_are_measured(monkeypatch):
     """By what loads take: here of a machine with two caches, of 32 KiB and 1 MiB."""
-    monkeypatch.setattr(machine, "caches_of_system", lambda: [])
-    monkeypatch.setattr(machine, "ROUNDS", 1)
+    monkeypatch.setattr(limits, "caches_of_system", lambda: [])
+    monkeypatch.setattr(limits, "ROUNDS", 1)
     monkeypatch.setattr(_core, "latency", lambda memory, n: 1e-9 if n <= 32 << 10 else 5e-9 if n <= 1 << 20 else 80e-9)
-    found = machine.measure()
+    found = limits.measure()
     assert found.sizes_from == "measured"
     assert [level.size for level in found.levels] == [32 << 10, 1 << 20, None]
-    assert any("told from the latencies" in line for line in machine.lines(found))
+    assert any("told from the latencies" in line for line in limits.lines(found))
 
 
 def test_caches_that_can_be_read(tmp_path):
@@ -61,10 +62,10 @@ def test_caches_that_can_be_read(tmp_path):
         (tmp_path / f"index{i}").mkdir()
         for name, value in zip(("type", "level", "size", "shared_cpu_list"), values, strict=True):
             (tmp_path / f"index{i}" / name).write_text(f"{value}\n")
-    assert machine.caches_of_system(tmp_path) == [(48 << 10, 1), (1 << 20, 4)]
+    assert limits.caches_of_system(tmp_path) == [(48 << 10, 1), (1 << 20, 4)]
     (tmp_path / "index2" / "size").write_text("some\n")
-    assert machine.caches_of_system(tmp_path) == []
-    assert machine.caches_of_system(tmp_path / "none") == []
+    assert limits.caches_of_system(tmp_path) == []
+    assert limits.caches_of_system(tmp_path / "none") == []
 
 
 def test_kept_until_the_machine_starts_again(monkeypatch, tmp_path, measured):
@@ -74,18 +75,18 @@ def test_kept_until_the_machine_starts_again(monkeypatch, tmp_path, measured):
         calls.append(1)
         return measured
 
-    monkeypatch.setattr(machine, "measure", measure)
-    monkeypatch.setattr(machine, "_known", {})
-    monkeypatch.setattr(machine, "_boot", lambda: "one")
+    monkeypatch.setattr(limits, "measure", measure)
+    monkeypatch.setattr(limits, "_known", {})
+    monkeypatch.setattr(limits, "_boot", lambda: "one")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert machine.limits() == measured
+    assert limits.limits() == measured
     (file,) = (tmp_path / "vgfast").iterdir()
     assert json.loads(file.read_text())["boot"] == "one"
-    for changed in (lambda: None, lambda: machine._known.clear()):
+    for changed in (lambda: None, lambda: limits._known.clear()):
         changed()
-        assert machine.limits() == measured
+        assert limits.limits() == measured
         assert len(calls) == 1
-    machine.limits(refresh=True)
+    limits.limits(refresh=True)
     assert len(calls) == 2
     whole = json.loads(file.read_text())
     spoilt = [
@@ -100,18 +101,18 @@ def test_kept_until_the_machine_starts_again(monkeypatch, tmp_path, measured):
         "[" * 10**5,
         *map(json.dumps, spoilt),
     ):
-        machine._known.clear()
+        limits._known.clear()
         file.write_text(text)
         before = len(calls)
-        assert machine.limits() == measured
+        assert limits.limits() == measured
         assert len(calls) == before + 1
-    machine._known.clear()
-    monkeypatch.setattr(machine, "_boot", lambda: "two")
+    limits._known.clear()
+    monkeypatch.setattr(limits, "_boot", lambda: "two")
     before = len(calls)
-    machine.limits()
+    limits.limits()
     assert len(calls) == before + 1
     with vg.threads(vg.get_num_threads() + 1):  # of other threads, other limits
-        machine.limits()
+        limits.limits()
     assert len(calls) == before + 2
 
 
@@ -119,16 +120,16 @@ def test_what_is_not_complete_is_not_kept(monkeypatch, tmp_path, measured):
     """As in a forked process, which has one thread, or while another call has the team."""
     real, calls = _core.fma_peak, []
     monkeypatch.setattr(_core, "fma_peak", lambda n, *rest: -real(n, *rest) if n > 1 else real(n, *rest))
-    monkeypatch.setattr(machine, "_known", {})
-    monkeypatch.setattr(machine, "ROUNDS", 1)
+    monkeypatch.setattr(limits, "_known", {})
+    monkeypatch.setattr(limits, "ROUNDS", 1)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(machine.config, "n_processors", lambda: 2)
+    monkeypatch.setattr(limits.config, "n_processors", lambda: 2)
     with vg.threads(2):
-        found = machine.limits()
+        found = limits.limits()
         assert not found.complete
         assert found.fma[_core.isa()]["float32"][2].median > 0
-        assert any("not kept" in line for line in machine.lines(found))
-        calls.append(machine._known)
+        assert any("not kept" in line for line in limits.lines(found))
+        calls.append(limits._known)
     assert calls == [{}]
     assert list(tmp_path.iterdir()) == []
 
@@ -146,7 +147,7 @@ def test_a_team_that_another_call_has_is_told_of(insistent):
         stop.set()
         thread.join()
         assert _core.fma_peak(2) > 0
-        assert machine.exchange(2) > 0
+        assert limits.exchange(2) > 0
         assert _core.barrier_seconds(2) > 0
         assert _core.waking_seconds(2) > 0
 
@@ -154,30 +155,30 @@ def test_a_team_that_another_call_has_is_told_of(insistent):
 @pytest.mark.parametrize("boot", ["one", None])
 def test_where_nothing_can_be_kept(monkeypatch, tmp_path, measured, boot):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(machine, "measure", lambda: measured)
-    monkeypatch.setattr(machine, "_known", {})
-    monkeypatch.setattr(machine, "_boot", lambda: boot)
+    monkeypatch.setattr(limits, "measure", lambda: measured)
+    monkeypatch.setattr(limits, "_known", {})
+    monkeypatch.setattr(limits, "_boot", lambda: boot)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert machine.limits() == measured
+    assert limits.limits() == measured
 
 
 def test_more_threads_than_processors(monkeypatch):
     """Threads that take turns do no more than there are processors: as many are measured."""
-    monkeypatch.setattr(machine, "ROUNDS", 1)
-    monkeypatch.setattr(machine.config, "n_processors", lambda: 2)
+    monkeypatch.setattr(limits, "ROUNDS", 1)
+    monkeypatch.setattr(limits.config, "n_processors", lambda: 2)
     with vg.threads(3):
-        found = machine.measure()
+        found = limits.measure()
     assert found.threads == 2
     assert sorted(found.levels[0].read) == sorted({1, found.threads})
 
 
 def test_without_a_home(monkeypatch, measured):
-    monkeypatch.setattr(machine, "measure", lambda: measured)
-    monkeypatch.setattr(machine, "_known", {})
+    monkeypatch.setattr(limits, "measure", lambda: measured)
+    monkeypatch.setattr(limits, "_known", {})
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
 
     def home():
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(machine.Path, "home", home)
-    assert machine.limits() == measured
+    monkeypatch.setattr(limits.Path, "home", home)
+    assert limits.limits() == measured

@@ -243,7 +243,7 @@ def test_any_net_trains_like_the_textbook(sizes, rows, data):
 @pytest.mark.parametrize("activation", _core.ACTIVATIONS)
 def test_every_activation_is_known_on_every_floor(activation):
     """Whoever adds one is told of the place that is missing (see csrc/README.md)."""
-    from vgfast import loops
+    from vgfast.bench import loops
 
     X, y = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32), np.arange(20) % 3
     net, plain = (kind([4, 5, 5, 3], activation, rng=0) for kind in (vg.MLP, reference.MLP))

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast import loops, operations
-from vgfast.operations import rows_of
+from vgfast.bench import loops
+from vgfast.cost import counts
+from vgfast.cost.counts import rows_of
 
 
 class Counter:
@@ -236,4 +237,4 @@ def test_the_large_counts_are_the_products(rng):
     rows = rows_of(sizes, ["relu"] * 2, "cross_entropy", B, 4)
     products = sum((4 if l == 0 else 6) * B * m * n for l, (m, n) in enumerate(pairwise(sizes)))
     assert products < sum(row.flops for row in rows) < 1.01 * products
-    assert operations.working_set(sizes, ["relu"] * 2, B, 4) > 4 * vg.MLP(sizes, rng=rng).n_params
+    assert counts.working_set(sizes, ["relu"] * 2, B, 4) > 4 * vg.MLP(sizes, rng=rng).n_params

@@ -16,9 +16,12 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast import bench, cli, demo, ladder, lessons, peers, plots, spelling
+from vgfast import cli, lessons
+from vgfast.bench import comparison, competitors, ladder
 from vgfast.cli import results
-from vgfast.spelling import spelled
+from vgfast.lessons import demo
+from vgfast.show import plots, spelling
+from vgfast.show.spelling import spelled
 
 COMMANDS = ("demo", "info", "bench", "cost", "ladder", "lesson", "reproduce")
 
@@ -32,10 +35,10 @@ def quick(monkeypatch, tmp_path):
     monkeypatch.setattr(ladder, "RUNGS", ladder.RUNGS[2:4])
     monkeypatch.setattr(ladder, "_climb", lambda *_: {"off": 1e-7, "off_change": 1e-6, "rounds": [1e-3, 2e-3]})
     names = ("processors", "step", "one_thread", "inspection", "share_of_peak", "step_call", "predict_call")
-    found = {"status": "ok", "off": 1e-5, **{name: bench.summary([0.2345]) for name in names}}
+    found = {"status": "ok", "off": 1e-5, **{name: comparison.summary([0.2345]) for name in names}}
     of = {"flops": 10**9, "fastest_other": "numpy", "ratio": 1.0, "peers": {"vgfast": found, "numpy": found}}
-    monkeypatch.setattr(bench, "_compare", lambda *_: of)
-    monkeypatch.setitem(bench.WORKLOADS, "funnel", peers.Problem((8, 16, 12, 3), "relu", 8, 64))
+    monkeypatch.setattr(comparison, "_compare", lambda *_: of)
+    monkeypatch.setitem(comparison.WORKLOADS, "funnel", competitors.Problem((8, 16, 12, 3), "relu", 8, 64))
 
 
 BENCH = ("bench", "--quick", "--rounds", "1", "--workloads", "tiny", "--peers", "vgfast")
@@ -439,7 +442,7 @@ def test_smaller_sizes_or_batches_are_climbed(monkeypatch):
 
 def test_peers_that_are_said_to_be_installed_are():
     with pytest.raises(ValueError, match="unknown peer") as said:
-        bench.settings("nosuch", None, 1, 1, True)
+        comparison.settings("nosuch", None, 1, 1, True)
     names = str(said.value).partition("installed is ")[2]
-    assert bench.settings(names, None, 1, 1, True)["peers"] == names.split(", ")
+    assert comparison.settings(names, None, 1, 1, True)["peers"] == names.split(", ")
     assert np.isin(["vgfast", "numpy"], names.split(", ")).all()

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast import gradients, overshooting, reference, trials, verdict
+from vgfast import reference
+from vgfast.inspection import overshooting, report, trials, verdict
 
 SIZES = [10, 30, 30, 2]
 
@@ -295,7 +296,7 @@ def test_a_training_is_called_by_its_mean_steps(classes):
     """Where the net that made the steps is gone; weights that began at 0 prove nothing."""
     X, y = classes
     history = vg.MLP(SIZES, "tanh", rng=0).fit(X, y, 2, 40, vg.SGD(1e-2), inspect_every=1)
-    mean = gradients.over_time(history.gradients)
+    mean = report.over_time(history.gradients)
     args = (tuple(SIZES), ("tanh", "tanh"), 20, 40)
     assert verdict.judge(mean, *args).word == "healthy"
     mean["update_ratio"][1] = 1.5
@@ -323,7 +324,7 @@ def test_healthy_inspections_try_nothing(classes, monkeypatch):
 
 
 def test_the_bounds_are_those_that_are_written_down():
-    """In ``vgfast.verdict``; the trials go by them."""
+    """In ``vgfast.inspection.verdict``; the trials go by them."""
     assert trials.polyak_steps(2.0, 10.0, 0.5) == 25
     assert trials.polyak_steps(2.0, 10.0, 0.5, 4.0) == 10
     assert trials.polyak_steps(2.0, 10.0, 0.5, 40.0) == 25

@@ -16,8 +16,20 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast import cli, datasets, early_stopping, published, telling
-from vgfast.published import Row, d2l, glorot, he_depth, nielsen_depth, nielsen_speed, relu_width, selu, tanh_critical
+from vgfast import cli, datasets, published
+from vgfast.published import (
+    Row,
+    d2l,
+    glorot,
+    he_depth,
+    nielsen_depth,
+    nielsen_speed,
+    patience,
+    relu_width,
+    selu,
+    tanh_critical,
+)
+from vgfast.show import telling
 
 pytestmark = pytest.mark.slow  # trains nets, for some seconds in all
 
@@ -307,5 +319,5 @@ def test_a_folder_that_is_none_is_refused_before_anything_is_done(name, tmp_path
 def test_what_is_trained_is_below_what_is_published():
     """``early_stopping`` has its rows from where tables are, not from those that use it."""
     assert published.Row is telling.Row
-    for file in (early_stopping, telling, datasets):
+    for file in (patience, telling, datasets):
         assert "published import" not in inspect.getsource(file)

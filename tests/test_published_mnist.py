@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast import early_stopping, published
-from vgfast.early_stopping import Settings
-from vgfast.published import softmax_regression, tanh_mlp
+from vgfast import published
+from vgfast.published import patience, softmax_regression, tanh_mlp
+from vgfast.published.patience import Settings
 
 pytestmark = pytest.mark.slow  # trains nets, for some seconds in all
 
@@ -148,14 +148,14 @@ def bound(plain, steps, lr):
 @pytest.mark.parametrize("case", COURSES)
 def test_the_net_of_tanhs_goes_the_published_way(case, folders):
     side, hidden, settings, epochs, stops, least, most = COURSES[case]
-    data = early_stopping.mnist(folders[side], settings)
+    data = patience.mnist(folders[side], settings)
     plain = Plain(side**2, hidden)
     wanted, extended = one_by_one(plain, folders[side], settings)
     fast = tanh_mlp.net(side**2, hidden=hidden)
     textbook = vg.reference.MLP(fast.sizes, "tanh", dtype="float64")
     textbook.params[...] = fast.params
     for net in (fast, textbook):
-        found = early_stopping.train(net, data, settings)
+        found = patience.train(net, data, settings)
         assert found.pop("seconds_per_epoch") > 0
         assert found == wanted  # the same errors, to the bit: no image is so near the border of two classes
         assert far_from(net, plain) <= bound(plain, found["iterations"], settings.lr)
@@ -229,7 +229,7 @@ def test_softmax_regression_ends_in_the_published_epoch(epochs, holds):
 def test_epochs_are_counted_as_published(folders):
     """Those begun: patience ends the last one after its first iterations, one more than an epoch's end."""
     settings = OFTEN._replace(patience=45, increase=1)
-    found = early_stopping.measure(lambda n, dtype: tanh_mlp.net(n, dtype, 30), folders[8], settings)
+    found = patience.measure(lambda n, dtype: tanh_mlp.net(n, dtype, 30), folders[8], settings)
     assert (found["iterations"], found["epochs"], found["dtype"]) == (46, 3, "float64")
 
 

@@ -14,7 +14,7 @@ import pytest
 from model_files import the_same, told
 
 import vgfast as vg
-from vgfast import _replace
+from vgfast.files import replace
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # forks, beside the core's threads
 
@@ -278,7 +278,7 @@ def _stem(path):
     """How the names of this target's part-files begin."""
     names = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_replace, "_remove_left", lambda folder, stem: names.append(stem))
+        patch.setattr(replace, "_remove_left", lambda folder, stem: names.append(stem))
         vg.MLP([2, 2]).save(path)
     path.unlink()
     return names[0]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast import _core, reference, theory
-from vgfast.activations import CATALOG
+from vgfast import _core, reference
+from vgfast.inspection import mean_field as theory
+from vgfast.model.activations import CATALOG
 
 NAN = float("nan")
 DATA = np.random.default_rng(0).normal(size=(64, 300))

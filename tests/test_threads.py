@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast import _core, training
+from vgfast import _core
+from vgfast.training import fit
 
 
 def digest(net):
@@ -89,7 +90,7 @@ def test_the_gil_is_free_during_steps(rng):
     """Another thread runs while steps are in C. It cannot run before or after: nobody is asked to give the GIL up."""
     X, y = rng.random((1024, 64), dtype=np.float32), rng.integers(0, 10, 1024)
     net, gate, ran = vg.MLP([64, 128, 10], rng=0), threading.Lock(), threading.Event()
-    loop = training.Loop(net, *net._batch(X, y), 1, 64, vg.SGD(0.01), 0)
+    loop = fit.Loop(net, *net._batch(X, y), 1, 64, vg.SGD(0.01), 0)
     loop.use_optimizer()
     loop.make_room(loop.total)
     other = threading.Thread(target=lambda: (gate.acquire(), ran.set()))
@@ -175,13 +176,14 @@ ONE_PROCESSOR = """
 import os
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 import numpy as np, vgfast as vg
-from vgfast import _core, training
+from vgfast import _core
+from vgfast.training.fit import Loop
 
 rng = np.random.default_rng(0)
 X, y = rng.random((512, 128), dtype=np.float32), rng.integers(0, 10, 512)
 net = vg.MLP([128, 256, 128, 10], rng=0)
 with vg.threads(2):
-    loop = training.Loop(net, *net._batch(X, y), 1, 512, vg.SGD(0.01), 0)
+    loop = Loop(net, *net._batch(X, y), 1, 512, vg.SGD(0.01), 0)
 loop.use_optimizer()
 loop.make_room(1)
 assert _core.tuner(_core.Workspace(net._core, 512, 2), lambda n: 1.0, 1.0) is None  # steps so large are not tried out
@@ -227,7 +229,7 @@ def test_no_time_is_booked_for_threads_that_did_not_run(rng):
         child = os.fork()
         if child == 0:
             try:
-                loop = training.Loop(net, X, y.astype(np.int32), 3000, 64, vg.SGD(), 0)
+                loop = fit.Loop(net, X, y.astype(np.int32), 3000, 64, vg.SGD(), 0)
                 for epoch in range(3000):
                     loop.train_epoch(epoch, None, None)
                     one, two = loop.run.tried[:2]

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast import _core, activations, gradient_check, reference, trace
+from vgfast import _core, activations, reference
+from vgfast.inspection import finite_differences, paths
 
 SIZES = [3, 4, 3, 5, 2]
 EPS = np.finfo(np.float64).eps
@@ -29,7 +30,7 @@ def sample(loss, seed=1, n_in=3, n_out=2):
 
 def every_path(net, layer, i, j, x, y):
     """{units from layer l-1 to L: contribution}, by the formula, one path at a time."""
-    plain = trace.float64_copy(net)
+    plain = paths.float64_copy(net)
     zs, outputs = plain._forward(np.array([x], np.float64))
     delta = plain.gradients([x], np.array([y])).deltas[-1][0]
     slopes = [activations.CATALOG[kind].slope(z[0]) for kind, z in zip(net.activations, zs, strict=False)]
@@ -84,7 +85,7 @@ def test_the_strongest_of_matrices_of_any_shape(k, rng):
             for step, (u, v) in zip(steps, itertools.pairwise((start, *way)), strict=True):
                 value *= abs(step[u, v])
             every[way] = value
-        found = trace._strongest(steps, start, ends, k)
+        found = paths._strongest(steps, start, ends, k)
         best = sorted((v for v in every.values() if v > 0), reverse=True)[:k]
         assert len(set(found)) == len(found)
         np.testing.assert_allclose([every[way] for way in found], best, rtol=1e-13)
@@ -93,7 +94,7 @@ def test_the_strongest_of_matrices_of_any_shape(k, rng):
 def test_the_signal_layer_by_layer():
     net, (x, y) = make("tanh"), sample("cross_entropy")
     found = net.trace(1, 0, 2, x, y)
-    zs, _ = trace.float64_copy(net)._forward(x[None])
+    zs, _ = paths.float64_copy(net)._forward(x[None])
     signed = sizes = np.eye(4)[2]
     norms = []
     for k, part in enumerate(found.partial, 1):
@@ -153,12 +154,12 @@ def test_the_gradient_is_the_nets_but_for_its_rounding(isa, dtype, activation, d
     """As far apart as random roundings of the net's type, operation by operation, take the textbook."""
     X, y = digits[0][:3], digits[1][:3]
     net = make(activation, dtype=dtype, sizes=[64, 30, 30, 10])
-    plain = trace.float64_copy(net)
+    plain = paths.float64_copy(net)
     for row, (layer, i, j) in enumerate([(1, 20, 3), (2, 7, 29), (3, 11, 9)]):
         found = net.trace(layer, i, j, X[row], y[row])
         entry = net.gradients(X[[row]], y[[row]]).weights[layer - 1][i, j]
         data = X[[row]].astype(np.float64), y[[row]].astype(np.int32)
-        rounding = gradient_check._entry_rounding(plain, *data, (layer, i, j), net.dtype)
+        rounding = finite_differences._entry_rounding(plain, *data, (layer, i, j), net.dtype)
         assert abs(found.gradient - entry) <= rounding
         assert rounding <= 1000 * np.finfo(dtype).eps * abs(entry)
 
@@ -176,8 +177,8 @@ def test_products_that_leave_the_range_of_float64():
     assert 0 <= found.cancellation < 1e-300
     assert "about 2e+799 paths. Of their absolute sum, over 1e308" in " ".join(str(found).split())
     steps = [np.full((3, 3), 1e-150)] * 5
-    assert trace._strongest(steps, 0, np.ones(3), 2) == [(0, 0, 0, 0, 0), (0, 0, 0, 0, 1)]
-    parts, total, exponent = trace._forwards(1, 0, steps, [np.ones(3)] * 6)
+    assert paths._strongest(steps, 0, np.ones(3), 2) == [(0, 0, 0, 0, 0), (0, 0, 0, 0, 1)]
+    parts, total, exponent = paths._forwards(1, 0, steps, [np.ones(3)] * 6)
     assert parts[-1].norm == 0
     assert parts[-1].gain == pytest.approx(3e-150)
     assert parts[-1].cancellation == pytest.approx(1)
@@ -197,7 +198,7 @@ def test_what_lets_nothing_pass():
     assert "none passes layer 1" in str(found)
     assert found.to_dict()["cancellation"] is None
     net.biases[0] = [100.0] * 4
-    y = trace.float64_copy(net)._forward(x[None])[0][-1]
+    y = paths.float64_copy(net)._forward(x[None])[0][-1]
     assert "All are 0, as dloss/dz_4 is." in " ".join(str(net.trace(1, 1, 0, x, y)).split())
 
 
@@ -226,7 +227,7 @@ def test_ways_to_give_the_sample():
     np.testing.assert_array_equal(net.params, before)
     plain = reference.MLP(SIZES, "tanh", dtype="float64", init="zeros")
     plain.params[...] = net.params
-    assert trace.follow(plain, 1, 1, 1, x, 1).gradient == want.gradient
+    assert paths.follow(plain, 1, 1, 1, x, 1).gradient == want.gradient
 
 
 NAN = float("nan")
@@ -300,7 +301,7 @@ def test_back_propagation_agrees_with_finite_differences(dtype, activation, loss
     for seed, (layer, i, j) in enumerate([(1, 0, 1), (2, 3, 2), (3, 1, 4), (4, 4, 0)]):
         net = make(activation, loss, dtype, seed=seed)
         found = net.check_gradient(layer, i, j, X, y)
-        plain = trace.float64_copy(net)
+        plain = paths.float64_copy(net)
         x, t = net._batch(X, y)
         exact = plain.gradients(x, t).weights[layer - 1][i, j]
         assert found.agrees, str(found)
@@ -374,11 +375,11 @@ def test_extrapolation_takes_away_three_powers(powers):
     """Of a series whose terms shrink, so that each level is better than the one before."""
     h = 4.0 ** -np.arange(powers + 1)
     slopes = 1 + sum(0.01**m * h ** (2 * m + 2) for m in range(powers))
-    value, error, step = gradient_check._extrapolated(slopes, h, np.full(len(h), 1e-16))
+    value, error, step = finite_differences._extrapolated(slopes, h, np.full(len(h), 1e-16))
     assert abs(value - 1) < 1e-14 < error
     assert step == h[-1]
     more = np.append(np.inf, slopes), np.append(1e9, h), np.full(len(h) + 1, 1e-16)  # a step that overflowed
-    assert gradient_check._extrapolated(*more) == (value, error, step)
+    assert finite_differences._extrapolated(*more) == (value, error, step)
 
 
 def test_a_kink_further_on_and_one_that_the_weight_does_not_move():
@@ -413,7 +414,7 @@ def test_the_errors_hold_in_a_net_that_fits(dtype, loss, rows):
         net.weights[3] *= 10 if loss != "mse" else 1
         y = net.predict(X) + (1e-6 if loss == "mse" else 0)
         found = net.check_gradient(2, 1, 1, X, y)
-        exact = trace.float64_copy(net).gradients(*net._batch(X, y)).weights[1][1, 1]
+        exact = paths.float64_copy(net).gradients(*net._batch(X, y)).weights[1][1, 1]
         assert found.agrees, str(found)
         assert abs(found.numeric - exact) <= found.error
         assert abs(found.analytic - exact) <= found.rounding

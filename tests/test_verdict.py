@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast import reference, remedies, verdict
+from vgfast import reference
+from vgfast.inspection import remedies, verdict
 
 STEPS = 1000
 

@@ -9,12 +9,12 @@ except ImportError as error:
         "vgfast's compiled core is not beside its Python files, as in a checkout that was not installed; "
         "run pip install -e . there, or start Python in another folder"
     ) from error
-from vgfast import activations, init
 from vgfast.config import get_num_threads, set_num_threads, show_config, threads
-from vgfast.gradients import GradientReport
-from vgfast.history import DivergenceError, History
+from vgfast.inspection.report import GradientReport
 from vgfast.mlp import MLP
-from vgfast.sgd import SGD
+from vgfast.model import activations, init
+from vgfast.training.history import DivergenceError, History
+from vgfast.training.optimizers import SGD
 
 __version__ = "0.1.0"
 
@@ -42,11 +42,11 @@ def __getattr__(name: str):
 
         return importlib.import_module("vgfast.reference")
     if name == "Log":
-        from vgfast.log import Log
+        from vgfast.training.log import Log
 
         return Log
     if name == "inspect_torch":  # itself imports torch only when it is called
-        from vgfast.from_torch import inspect_torch
+        from vgfast.interop.from_torch import inspect_torch
 
         return inspect_torch
     raise AttributeError(f"module 'vgfast' has no attribute {name!r}")

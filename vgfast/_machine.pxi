@@ -1,4 +1,4 @@
-# What the machine can do at best, one measurement a call, of n_threads together; see csrc/limits/limits.c and machine.py.
+# What the machine can do at best, one measurement a call, of n_threads together; see csrc/limits/limits.c and cost/limits.py.
 
 
 cdef c.vg_dtype kind_of(dtype):

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from vgfast import _check, _core, config
-from vgfast.gradients import GradientReport, Gradients, reported, sample_norms
-from vgfast.history import INSPECTIONS, RECORD, DivergenceError, History, histograms, unapplied
-from vgfast.losses import LOSSES
+from vgfast.inspection.report import GradientReport, Gradients, reported, sample_norms
+from vgfast.model.losses import LOSSES
 from vgfast.network import Network
-from vgfast.sgd import SGD, checked_optimizer
-from vgfast.training import Loop, Stepper, shuffled, wants_to_stop
+from vgfast.training.fit import Loop, Stepper, shuffled, wants_to_stop
+from vgfast.training.history import INSPECTIONS, RECORD, DivergenceError, History, histograms, unapplied
+from vgfast.training.optimizers import SGD, checked_optimizer
 
 if TYPE_CHECKING:
-    from vgfast.cost import CostReport
-    from vgfast.gradient_check import GradientCheck
-    from vgfast.trace import Trace
+    from vgfast.cost.report import CostReport
+    from vgfast.inspection.finite_differences import GradientCheck
+    from vgfast.inspection.paths import Trace
 
 # About what plain C without vectors does in 30 ms: 8 GFLOP/s were measured.
 _SLICE_FLOPS = 240_000_000
@@ -271,7 +271,8 @@ class MLP(Network):
         Errors: TypeError or ValueError for a weight that there is not or more than one sample; ``DivergenceError`` for
         parameters, outputs or deltas that are not finite.
         """
-        from vgfast import trace  # here and below: the textbook does it; only read when asked for
+        # Here and below: the textbook does it; only read when asked for.
+        from vgfast.inspection import paths as trace
 
         return self._steadily(lambda net: trace.follow(net, layer, i, j, x, y, paths))
 
@@ -281,9 +282,9 @@ class MLP(Network):
         Entries are numbered as by ``trace``. The differences are those of a float64 copy of the net, and cost about
         100 forward passes in NumPy. See ``GradientCheck``. Errors: as of ``trace``.
         """
-        from vgfast import gradient_check
+        from vgfast.inspection import finite_differences
 
-        return self._steadily(lambda net: gradient_check.check(net, layer, i, j, X, y))
+        return self._steadily(lambda net: finite_differences.check(net, layer, i, j, X, y))
 
     def cost(self, batch_size: int = 32, measure: bool = True) -> CostReport:
         """What each layer and phase of a training step on batch_size rows costs, and must cost on this machine.
@@ -298,7 +299,7 @@ class MLP(Network):
         >>> cost.rows[1].phase, cost.rows[1].flops
         ('forward', 470400)
         """
-        from vgfast import cost
+        from vgfast.cost import report as cost
 
         try:
             self._lock.own("timed")
@@ -348,7 +349,7 @@ class MLP(Network):
         self, x: np.ndarray, t: np.ndarray, step: int, optimizer: SGD | None, what: str, batch_size: int | None = None
     ) -> DivergenceError:
         """The error for the last of these batches, after `step` good steps: which layer, and what to do."""
-        from vgfast import divergence  # only needed here
+        from vgfast.inspection import divergence  # only needed here
 
         return divergence.diagnosed(self, x, t, step, optimizer, what, batch_size or len(x))
 

@@ -11,12 +11,12 @@ from typing import Any, BinaryIO, Self, TypeVar
 import numpy as np
 
 from vgfast import _check, _core
-from vgfast import init as init_module
-from vgfast.history import History
-from vgfast.init import Init
-from vgfast.pieces import Pieces
-from vgfast.sgd import Velocities, _Tag
-from vgfast.training import Stepper
+from vgfast.model import init as init_module
+from vgfast.model.init import Init
+from vgfast.model.parameters import Pieces
+from vgfast.training.fit import Stepper
+from vgfast.training.history import History
+from vgfast.training.optimizers import Velocities, _Tag
 
 _Result = TypeVar("_Result")
 
@@ -208,10 +208,10 @@ class Network:
         between: ``0.weight`` (n_out, n_in), ``0.bias``, ``2.weight``, ... Errors: ``DivergenceError`` for parameters
         that are not finite, before anything is written; OSError, the old file being as it was.
         """
-        from vgfast import _files
+        from vgfast.model import files
 
         still = self._lock.between_steps(self._still)
-        _files.save(path, still._description(), list(still._weights), list(still._biases))
+        files.save(path, still._description(), list(still._weights), list(still._biases))
 
     @classmethod
     def load(
@@ -235,9 +235,9 @@ class Network:
         >>> vg.MLP.load(io.BytesIO(file.getvalue()))
         MLP([4, 8, 3], 'relu', loss='cross_entropy', dtype='float32')
         """
-        from vgfast import _files
+        from vgfast.model import files
 
-        description, params = _files.load(path, activation, loss)
+        description, params = files.load(path, activation, loss)
         return cls._restore(description, params, rng, {})
 
 

@@ -28,15 +28,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vgfast import _check, mlp
-from vgfast import init as init_module
-from vgfast.activations import CATALOG, sigmoid
-from vgfast.gradients import GradientReport, Gradients, reported, sample_norms
-from vgfast.history import INSPECTIONS, RECORD, DivergenceError, History, histograms, unapplied
-from vgfast.init import Init
-from vgfast.losses import LOSSES, softmax
-from vgfast.remedies import with_velocity
-from vgfast.sgd import SGD, Velocities, checked_optimizer
-from vgfast.training import shuffled
+from vgfast.inspection.remedies import with_velocity
+from vgfast.inspection.report import GradientReport, Gradients, reported, sample_norms
+from vgfast.model import init as init_module
+from vgfast.model.activations import CATALOG, sigmoid
+from vgfast.model.init import Init
+from vgfast.model.losses import LOSSES, softmax
+from vgfast.training.fit import shuffled
+from vgfast.training.history import INSPECTIONS, RECORD, DivergenceError, History, histograms, unapplied
+from vgfast.training.optimizers import SGD, Velocities, checked_optimizer
 
 # ---- the network ----------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-/* sgd.tmpl.h - stochastic gradient descent on n neighbouring parameters (defined in sgd.py).
+/* sgd.tmpl.h - stochastic gradient descent on n neighbouring parameters (see vgfast/training/optimizers.py).
  *
  * One text for both ways that an update is reached: from registers in the epilogue of the dW
  * product, and from a gradient in memory. The arithmetic is the same, so are the bits. */

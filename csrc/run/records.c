@@ -1,4 +1,4 @@
-/* records.c - a step's record: the quantities of gradients.py, from what the passes have summed. */
+/* records.c - a step's record: the quantities of vgfast/inspection, from what the passes have summed. */
 #include <stdatomic.h>
 
 #include "run/thread_context.h"

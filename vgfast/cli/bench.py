@@ -45,7 +45,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     need("benchmark", ("rich", "matplotlib"), "bench")
-    from vgfast.children import Failed
+    from vgfast.bench.workers import Failed
 
     try:
         (_inspection if arguments.inspection else _steps)(arguments)
@@ -59,24 +59,25 @@ def _asked(arguments: argparse.Namespace) -> tuple[Any, ...]:
 
 
 def _steps(arguments: argparse.Namespace) -> None:
-    from vgfast import bench, bench_tables, plots
-    from vgfast.progress import Bar
+    from vgfast.bench import comparison, tables
+    from vgfast.show import plots
+    from vgfast.show.progress import Bar
 
-    settings = bench.settings(*_asked(arguments))
+    settings = comparison.settings(*_asked(arguments))
     plots.check_folder(arguments.out)
     so_far: dict[str, Any] = {}
-    steps, out = bench_tables.Steps(console()), arguments.out
+    steps, out = tables.Steps(console()), arguments.out
 
     def give() -> None:
         deliver(
             so_far,
-            lambda: bench_tables.show(so_far, steps),
+            lambda: tables.show(so_far, steps),
             arguments,
-            lambda: bench.save_picture(so_far, out),
+            lambda: comparison.save_picture(so_far, out),
             "Time over vgfast's, by workload",
         )
 
-    with given(so_far, give), Bar(console(stderr=True), bench.turns(settings), arguments.json) as bar:
+    with given(so_far, give), Bar(console(stderr=True), comparison.turns(settings), arguments.json) as bar:
 
         def each(found: dict[str, Any]) -> None:
             so_far.update(found, picture=None)
@@ -84,18 +85,18 @@ def _steps(arguments: argparse.Namespace) -> None:
                 with bar.aside():
                     steps.show(found)
 
-        so_far.update(bench.measure(**settings, progress=bar.turn, each=each))
+        so_far.update(comparison.measure(**settings, progress=bar.turn, each=each))
 
 
 def _inspection(arguments: argparse.Namespace) -> None:
-    from vgfast import bench_inspection
-    from vgfast.progress import Bar
+    from vgfast.bench import inspection
+    from vgfast.show.progress import Bar
 
-    settings = bench_inspection.settings(*_asked(arguments))
+    settings = inspection.settings(*_asked(arguments))
     so_far: dict[str, Any] = {}
 
     def give() -> None:
-        deliver(so_far, lambda: bench_inspection.show(so_far, console()), arguments)
+        deliver(so_far, lambda: inspection.show(so_far, console()), arguments)
 
-    with given(so_far, give), Bar(console(stderr=True), bench_inspection.turns(settings), arguments.json) as bar:
-        so_far.update(bench_inspection.measure(**settings, progress=bar.turn, each=so_far.update))
+    with given(so_far, give), Bar(console(stderr=True), inspection.turns(settings), arguments.json) as bar:
+        so_far.update(inspection.measure(**settings, progress=bar.turn, each=so_far.update))

@@ -48,7 +48,8 @@ too large to build: vgfast cost 1000000 1000000 10 --static""",
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from vgfast import config, cost
+    from vgfast import config
+    from vgfast.cost import report as cost
 
     check_picture(arguments.out, "cost")
     threads = config.get_num_threads() if arguments.threads is None else arguments.threads

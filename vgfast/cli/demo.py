@@ -27,7 +27,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     need("demo", ("sklearn", "rich", "matplotlib"), "demo")
-    from vgfast import demo, plots
+    from vgfast.lessons import demo
+    from vgfast.show import plots
 
     plots.check_folder(arguments.out)
     result = demo.run() if arguments.json else demo.watched_run(console(stderr=True))

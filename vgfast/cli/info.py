@@ -23,7 +23,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from vgfast import config, machine
+    from vgfast import config
+    from vgfast.cost import limits as machine
 
     limits = machine.limits(arguments.refresh)
 

@@ -41,7 +41,7 @@ example: vgfast ladder --sizes 64 128 64 10 --batch 64 --out /tmp
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from vgfast import ladder
+    from vgfast.bench import ladder
 
     problem = ladder.settings(arguments.sizes, arguments.batch)
     check_picture(arguments.out, "the ladder")

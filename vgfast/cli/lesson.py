@@ -40,8 +40,8 @@ def run(arguments: argparse.Namespace) -> None:
         return list_titles({name: lessons.module(name).TITLE for name in lessons.NAMES}, arguments)
     lessons.module(arguments.name)
     need("lesson", ("rich", "matplotlib", *lessons.NEEDS[arguments.name]), "lessons")
-    from vgfast import plots
-    from vgfast.log import plain
+    from vgfast.show import plots
+    from vgfast.training.log import plain
 
     plots.check_folder(arguments.out)
     out, picture = console(), lessons.picture_of(arguments.name, arguments.out)

@@ -19,7 +19,7 @@ from vgfast.cli import streams
 
 def need(command: str, modules: Sequence[str], extra: str) -> None:
     """Import the modules, or end with what to install."""
-    from vgfast.history import PACKAGES
+    from vgfast.training.history import PACKAGES
 
     for module in modules:
         try:
@@ -37,7 +37,7 @@ def check_picture(folder: Path | None, command: str) -> None:
     """Before the work is done, that its picture can be."""
     if folder is not None:
         need(f"picture of {command}", ("matplotlib",), "demo")
-        from vgfast import plots
+        from vgfast.show import plots
 
         plots.check_folder(folder)
 
@@ -90,7 +90,7 @@ def _draw(data: dict[str, Any], save: Callable[[], Path]) -> BaseException | Non
 
 def _keep(data: dict[str, Any], command: str, folder: Path) -> str:
     """Where the numbers are now, in words."""
-    from vgfast.log import plain
+    from vgfast.training.log import plain
 
     for place in (folder, Path(tempfile.gettempdir())):
         with suppress(OSError):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from vgfast import spelling
+from vgfast.show import spelling
 
 
 class Unprinted(OSError):

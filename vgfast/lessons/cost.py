@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import vgfast as vg
-from vgfast import ladder
+from vgfast.bench import ladder
 from vgfast.lessons import BLUE, ORANGE, Seen, Table
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import vgfast as vg
-from vgfast import datasets, theory
+from vgfast import datasets
+from vgfast.inspection import mean_field
 from vgfast.lessons import BLUE, GREEN, ORANGE, Seen, Table
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def measure(quick: bool = False, activation: str = "sigmoid", init: Any = NIELSE
         shares = [[frozen(X, y, depth, dtype, seed, activation, init) for seed in seeds] for depth in depths]
         means = np.mean(shares, axis=1).tolist()
         found[dtype] = {"depths": list(depths), "shares": means, "half": crossing(list(depths), means)}
-    gain = theory.gain("sigmoid", 1, 1)
+    gain = mean_field.gain("sigmoid", 1, 1)
     return {"activation": activation, "seeds": len(seeds), "formats": found, "a_bit": math.log(2) / abs(math.log(gain))}
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import vgfast as vg
-from vgfast import datasets, theory
+from vgfast import datasets
+from vgfast.inspection import mean_field
 from vgfast.lessons import BLUE, ORANGE, Seen, Table
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def measure(quick: bool = False, activation: str = "sigmoid", init: Any = NIELSE
                     "verdicts": [report.verdict for report in reports],
                 }
             )
-    wide = theory.gain("sigmoid", 1, 1)
+    wide = mean_field.gain("sigmoid", 1, 1)
     return {"activation": activation, "nets": found, "wide": wide}
 
 

@@ -27,9 +27,10 @@ from typing import Any
 
 import numpy as np
 
-from vgfast import datasets, idx
-from vgfast.log import plain
-from vgfast.telling import Row, Table, show_table, show_text
+from vgfast import datasets
+from vgfast.datasets import idx
+from vgfast.show.telling import Row, Table, show_table, show_text
+from vgfast.training.log import plain
 
 NAMES = (
     "nielsen-speed",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import vgfast as vg
-from vgfast.init import Init
+from vgfast.model.init import Init
 from vgfast.published import Row, enclosed
 
 TITLE = "what is left of the gradient's variance per layer: a third, or with normalized weights all"

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 import vgfast as vg
-from vgfast import datasets, theory
-from vgfast.init import Init
+from vgfast import datasets
+from vgfast.inspection import mean_field
+from vgfast.model.init import Init
 from vgfast.published import Row, enclosed, training_images
 
 TITLE = "how fast the hidden layers of three nets learn before training: the early ones slower"
@@ -65,7 +66,7 @@ def measure(quick: bool = False, folder: Path | None = None, rule: Init = NIELSE
                 "per_layer": np.percentile(per_layer, [5, 50, 95]),
             }
         )
-    return {"nets": nets, "theory": 1 / theory.gain("sigmoid", 1, 1)}
+    return {"nets": nets, "theory": 1 / mean_field.gain("sigmoid", 1, 1)}
 
 
 def rows(found: dict[str, Any]) -> list[Row]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import vgfast as vg
-from vgfast import theory
+from vgfast.inspection import mean_field
 from vgfast.published import Row, around
 
 TITLE = "ReLU nets of one shape: the narrower, the more unequal their gradients"
@@ -85,7 +85,7 @@ def measure(quick: bool = False, folder: Path | None = None, activation: str = "
     for widths, most in DRAWS.items():
         draws = most // 4 if quick else most
         found = squares(widths, draws, activation, rng)
-        square, formula = found[:, 0] / found[:, -1], theory.relu_moment_ratio(widths)
+        square, formula = found[:, 0] / found[:, -1], mean_field.relu_moment_ratio(widths)
         shapes.append(
             {
                 "widths": list(widths),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import vgfast as vg
-from vgfast import theory
+from vgfast.inspection import mean_field
 from vgfast.published import Row, around, near
 
 TITLE = "SELU keeps mean 0 and variance 1, and comes back to them"
@@ -85,7 +85,7 @@ def measure(
     ends = [deep(rng, square_sum, alpha, depth) for _ in range(nets)]
     slope = [slopes(rng, square_sum, alpha) for _ in range(5 * nets)]
     solved_alpha, solved_scale = solved()
-    jacobian = theory.selu_jacobian()
+    jacobian = mean_field.selu_jacobian()
     return {
         "alpha": solved_alpha,
         "scale": solved_scale,

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import vgfast as vg
-from vgfast import early_stopping
-from vgfast.early_stopping import Settings, Validation
-from vgfast.published import Row
+from vgfast.published import Row, patience
+from vgfast.published.patience import Settings, Validation
 
 TITLE = "softmax regression on MNIST: 7.489583 % test error in 74 epochs"
 
@@ -42,10 +41,10 @@ def measure(
 ) -> dict[str, Any]:
     if quick:
         settings = settings._replace(dtype="float32")
-    return early_stopping.measure(net, folder, settings, tell)
+    return patience.measure(net, folder, settings, tell)
 
 
 def rows(found: dict[str, Any]) -> list[Row]:
-    errors = early_stopping.rows(found["best"], (VALID, TEST), IMAGES, WITHIN)
+    errors = patience.rows(found["best"], (VALID, TEST), IMAGES, WITHIN)
     epochs = found["epochs"]
     return [*errors, Row("epochs begun", f"{EPOCHS}", f"{epochs}", epochs == EPOCHS)]

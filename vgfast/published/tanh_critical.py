@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 
 import vgfast as vg
-from vgfast import theory
+from vgfast.inspection import mean_field
 from vgfast.published import Row
 
 TITLE = "tanh: the variance of the weights at which gradients neither vanish nor explode"
 
 SOURCE = """Schoenholz, Gilmer, Ganguli, Sohl-Dickstein, "Deep information propagation" (2017), arXiv 1611.01232: with
 biases of variance 0.05, the weights' critical variance times n is 1.76. For the other five we know of no printed
-number: where it says "computed", it is vgfast.theory's."""
+number: where it says "computed", it is vgfast.inspection.mean_field's."""
 
-ABOUT = """Each critical variance is found twice: by vgfast.theory, and by another quadrature (Gauss-Hermite, 200 nodes)
-with another search. Then nets of six layers of 500 tanh units are drawn with that variance, and inspected: gain² is how
-much of the gradient's square a layer passes on, and must be 1. It has ± 4 standard errors over draws, and 0.01 for what
-500 units are short of infinitely many (5 / n, as of Hanin's moments); a gain must also lie in its predicted band."""
+ABOUT = """Each critical variance is found twice: by vgfast.inspection.mean_field, and by another quadrature
+(Gauss-Hermite, 200 nodes) with another search. Then nets of six layers of 500 tanh units are drawn with that variance,
+and inspected: gain² is how much of the gradient's square a layer passes on, and must be 1. It has ± 4 standard errors
+over draws, and 0.01 for what 500 units are short of infinitely many (5 / n, as of Hanin's moments); a gain must also
+lie in its predicted band."""
 
 FILES = False
 
@@ -74,12 +75,12 @@ def measured(sw2: float, sb2: float, q: float, nets: int, rng: np.random.Generat
 def measure(
     quick: bool = False, folder: Path | None = None, activation: str = "tanh", factor: float = 1.0, seed: int = 0
 ) -> dict[str, Any]:
-    """activation: whose critical line vgfast.theory is asked for; factor: of the variance of the nets' weights."""
+    """activation: whose critical line mean_field is asked for; factor: of the variance of the nets' weights."""
     rng = np.random.default_rng(seed)
     lines = []
     for sb2 in BIASES:
-        sw2 = theory.critical_variance(activation, sb2)
-        q = theory.fixed_point("tanh", sw2, sb2)
+        sw2 = mean_field.critical_variance(activation, sb2)
+        q = mean_field.fixed_point("tanh", sw2, sb2)
         nets = measured(factor * sw2, sb2, max(q, sb2), 6 if quick else 20, rng)
         lines.append({"sb2": sb2, "sw2": sw2, "another": another(np.tanh, lambda z: 1 / np.cosh(z) ** 2, sb2), **nets})
     return {"lines": lines}

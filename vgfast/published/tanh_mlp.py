@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 import vgfast as vg
-from vgfast import early_stopping
-from vgfast.early_stopping import Settings, Validation
-from vgfast.published import Row
+from vgfast.published import Row, patience
+from vgfast.published.patience import Settings, Validation
 
 TITLE = "784-500-10 with tanh on MNIST: 1.65 % test error, after hours"
 
@@ -54,7 +53,7 @@ def measure(
 ) -> dict[str, Any]:
     if quick:
         settings = settings._replace(max_epochs=min(QUICK_EPOCHS, settings.max_epochs))
-    found = early_stopping.measure(net, folder, settings, tell)
+    found = patience.measure(net, folder, settings, tell)
     return {**found, "cut_short": quick and not found["out_of_patience"]}
 
 
@@ -62,7 +61,7 @@ def rows(found: dict[str, Any]) -> list[Row]:
     best, epochs, short = found["best"], found["epochs"], found["cut_short"]
     least, most = EPOCHS
     return [
-        *early_stopping.rows(best, (VALID, TEST), IMAGES, WITHIN, f"{epochs} epochs" if short else ""),
+        *patience.rows(best, (VALID, TEST), IMAGES, WITHIN, f"{epochs} epochs" if short else ""),
         Row("best at iteration", f"{BEST:,}", f"{best['iterations']:,}", None),
         as_good(found),
         Row("epochs", "about 1,000", f"{epochs:,}", None if short else least <= epochs <= most),

@@ -1,0 +1,339 @@
+"""Every sentence that a user is told about an argument: what it is, what was got, why not, how to mend it."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vgfast._check import arrays
+from vgfast._check import targets as _targets
+from vgfast._check.arrays import told as told
+
+# More elements than this in one array are refused: such an array is mostly a mistake of broadcasting
+# (zero strides), and converting it would ask for gigabytes.
+MOST_ELEMENTS = 2**31 - 1
+
+
+# What other libraries call what vgfast has; None: what it has not, and may take for a typing error of what looks alike.
+# Keys without case and punctuation.
+_ELSEWHERE: dict[str, dict[str, str | None]] = {
+    "loss": {
+        **dict.fromkeys(("categoricalcrossentropy", "sparsecategoricalcrossentropy"), "cross_entropy"),
+        **dict.fromkeys(("softmaxcrossentropy", "softcrossentropy", "crossentropyloss"), "cross_entropy"),
+        **dict.fromkeys(("logloss", "nll", "nllloss", "negativeloglikelihood", "ce", "xent"), "cross_entropy"),
+        **dict.fromkeys(("bce", "bceloss", "bcewithlogits", "bcewithlogitsloss"), "binary_cross_entropy"),
+        **dict.fromkeys(("binarylogloss", "sigmoidcrossentropy", "binarycrossentropyloss"), "binary_cross_entropy"),
+        **dict.fromkeys(("meansquarederror", "squarederror", "squaredloss", "mseloss", "l2", "l2loss"), "mse"),
+        **dict.fromkeys(("mae", "meanabsoluteerror", "l1", "l1loss", "rmse", "msle", "mape", "smape", "mbe", "sse")),
+        **dict.fromkeys(
+            ("huber", "smoothl1", "hinge", "logcosh", "kldivergence", "poisson", "focal", "focalcrossentropy")
+        ),
+        **dict.fromkeys(("binaryfocalcrossentropy", "categoricalfocalcrossentropy", "smoothcrossentropy", "cosine")),
+        **dict.fromkeys(("weightedcrossentropy", "weightedbinarycrossentropy", "balancedbinarycrossentropy")),
+    },
+    "activation": {
+        **dict.fromkeys(("linear", "none"), "identity"),
+        **dict.fromkeys(("logistic", "expit", "logsig"), "sigmoid"),
+        **dict.fromkeys(("tansig", "hyperbolictangent"), "tanh"),
+        **dict.fromkeys(("rectifier", "rectifiedlinear"), "relu"),
+        "lrelu": "leaky_relu",
+        **dict.fromkeys(("selu", "elu", "celu", "gelu", "silu", "swish", "mish", "softmax", "logsoftmax", "softmin")),
+        **dict.fromkeys(("relu2", "relu6", "prelu", "rrelu", "crelu", "srelu", "frelu", "squaredrelu", "softplus")),
+        **dict.fromkeys(("logsigmoid", "hardsigmoid", "hardtanh", "hardswish", "tanhshrink", "maxout")),
+        **dict.fromkeys(("scaledtanh", "lecuntanh", "glu", "reglu", "geglu", "swiglu", "exponential", "sin", "sine")),
+        **dict.fromkeys(("pelu", "atan", "arctan", "tanhexp")),
+    },
+    "init": {
+        "xavieruniform": "glorot_uniform",
+        "xaviernormal": "glorot_normal",
+        "kaiminguniform": "he_uniform",
+        "kaimingnormal": "he_normal",
+        **dict.fromkeys(("gaussian", "randomnormal"), "normal"),
+        **dict.fromkeys(("uniform", "randomuniform", "truncatednormal", "truncnormal", "variancescaling")),
+        **dict.fromkeys(("ones", "constant", "orthogonal", "sparse", "lsuv", "identity", "eye", "dirac")),
+    },
+    "dtype": {
+        **dict.fromkeys(("fp32", "f32", "torchfloat", "torchfloat32"), "float32"),
+        **dict.fromkeys(("fp64", "f64", "torchdouble", "torchfloat64"), "float64"),
+        **dict.fromkeys(("float16", "bfloat16", "float80", "float96", "float128", "float256", "half")),
+    },
+}
+
+
+def integer(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """A whole number from least to most; not a bool, not a float."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+        number = _number_of(value)
+        fits = number is not None and number == int(number) and least <= number <= (math.inf if most is None else most)
+        hint = f"; use {int(number)}" if number is not None and fits else ""
+        raise TypeError(f"{name} must be a whole number, got {told(value)} ({type(value).__name__}){hint}")
+    value = int(value)
+    if value < least or (most is not None and value > most):
+        span = f"at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name} must be {span}, got {value}")
+    return value
+
+
+def _number_of(value: Any) -> float | None:
+    """The finite number that something else, such as '0.1' or an array of one, stands for."""
+    if isinstance(value, bool | np.bool_) or getattr(value, "ndim", None):  # NumPy takes [3] for 3
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def real(name: str, value: Any, least: float, *, above: bool = False, below: float = math.inf) -> float:
+    """A finite number that is at least (or above) `least` and less than `below`."""
+
+    def fits(number: float) -> bool:
+        return math.isfinite(number) and number >= least and not (above and number == least) and number < below
+
+    if isinstance(value, bool | np.bool_ | str) or not isinstance(value, numbers.Real):
+        meant = _number_of(value)
+        hint = f"; use {meant!r}" if meant is not None and fits(meant) else ""
+        raise TypeError(f"{name} must be a number, got {told(value)} ({type(value).__name__}){hint}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not fits(number):
+        span = f"{'above' if above else 'at least'} {least:g}"
+        span += f" and below {below:g}" if below < math.inf else " and finite"
+        raise ValueError(f"{name} must be {span}, got {number!r}")
+    return number
+
+
+def choice(name: str, value: Any, options: Sequence[str]) -> str:
+    """One of the options, which the error lists, after the one that is meant by what looks or means the same."""
+    if isinstance(value, str) and value in options:
+        return value
+    there = f"there is {', '.join(options)}"
+    if not isinstance(value, str):
+        raise ValueError(f"unknown {name} {told(value)}; {there}")
+    spelled, elsewhere = _plain(value), _ELSEWHERE.get(name, {})
+    meant = {_plain(option): option for option in options}.get(spelled) or elsewhere.get(spelled)
+    if meant is None and spelled in elsewhere:
+        raise ValueError(f"vgfast has no {name} {value!r}; {there}")
+    if meant not in options:
+        import difflib  # costs a millisecond, and is needed only here
+
+        near = [option for option in options if sorted(option) == sorted(value.lower())]  # letters exchanged
+        near += [option for option in options if len(value) > 2 and option.startswith(value.lower())]  # cut short
+        near += difflib.get_close_matches(value.lower(), options, 1, 0.75)  # one letter in four
+        meant = near[0] if near else None
+    hint = f"did you mean {meant!r}? " if meant else ""
+    raise ValueError(f"unknown {name} {told(value)}; {hint}{there}")
+
+
+def _plain(name: str) -> str:
+    """The name without case and punctuation.
+
+    >>> _plain("Cross-Entropy")
+    'crossentropy'
+    """
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def generator(value: Any) -> np.random.Generator:
+    """rng: a Generator as it is, or a new one from a seed or from nothing."""
+    legacy = value is np.random or isinstance(value, np.random.RandomState)
+    if not legacy and not isinstance(value, bool | np.bool_ | float | np.floating):
+        try:
+            return np.random.default_rng(value)
+        except (TypeError, ValueError):
+            pass
+    hint = "; use np.random.default_rng(seed)" if legacy else ""
+    kind = ValueError if isinstance(value, numbers.Integral) and not isinstance(value, bool) else TypeError
+    raise kind(
+        f"rng must be None, a seed (a whole number, at least 0), or a numpy.random.Generator, got {told(value)} "
+        f"({type(value).__name__}){hint}"
+    )
+
+
+def sizes(value: Any) -> tuple[int, ...]:
+    """[n_in, hidden..., n_out], each at least 1."""
+    if isinstance(value, set | frozenset | dict):
+        raise TypeError(f"sizes must be in order, such as [64, 30, 10], got a {type(value).__name__}: {told(value)}")
+    try:
+        items = list(value)
+    except TypeError:
+        raise TypeError(f"sizes must be a list such as [64, 30, 10], got {told(value)}") from None
+    if isinstance(value, str | bytes) or len(items) < 2:
+        raise ValueError(
+            f"sizes must hold at least two numbers, inputs and outputs, such as [64, 30, 10]; got {told(value)}"
+        )
+    return tuple(integer(f"sizes[{i}], a number of units,", item, 1, MOST_ELEMENTS) for i, item in enumerate(items))
+
+
+def activations(value: Any, n_hidden: int, options: Sequence[str]) -> tuple[str, ...]:
+    """One name for all hidden layers, or one a hidden layer."""
+    if isinstance(value, str):
+        return (choice("activation", value, options),) * n_hidden
+    try:
+        names = list(value)
+    except TypeError:
+        raise TypeError(f"activation must be a name or a list of names, got {told(value)}") from None
+    if len(names) != n_hidden:
+        raise ValueError(
+            f"activation must be one name, or one for each of the {n_hidden} hidden layers; got {len(names)}"
+        )
+    return tuple(choice("activation", name, options) for name in names)
+
+
+def _read(name: str, value: Any) -> np.ndarray:
+    """The value as an array, unless it is absurdly large."""
+    array = arrays.read(name, value)
+    if array.size > MOST_ELEMENTS:
+        raise ValueError(
+            f"{name} has {array.size} elements, shape {array.shape}, and one array may have fewer than 2**31; "
+            f"if that is not a mistake of broadcasting, train on parts of it"
+        )
+    return array
+
+
+def inputs(name: str, value: Any, n_columns: int, dtype: np.dtype, which: str = "inputs") -> np.ndarray:
+    """X: (rows, n_columns), at least one row, contiguous, of the net's dtype, finite. It is the user's array if that
+    is all this already, and is then read again while a net trains on it: whoever writes to it meanwhile has trained
+    on what was written, be it finite or not."""
+    array = _read(name, value)
+    if array.dtype.kind not in "fiub" or hasattr(value, "iloc"):
+        _refuse_categories(name, value)
+        array = arrays.real_numbers(name, array, value)
+    if array.ndim != 2:
+        raise ValueError(
+            f"{name} must be a matrix (samples, {n_columns}), got {array.ndim} dimension(s), shape {array.shape}"
+            f"{_mend_dimensions(name, array, n_columns, arrays.named(name, value))}"
+        )
+    if array.shape[1] != n_columns:
+        hint = f"; use np.transpose({name}) if it has a sample a column" if array.shape[0] == n_columns else ""
+        raise ValueError(
+            f"{name} must have {n_columns} columns, as many as the net has {which}; got {array.shape[1]} "
+            f"(shape {array.shape}){hint}"
+        )
+    if array.shape[0] == 0:
+        raise ValueError(f"{name} must have at least one row, got shape {array.shape}: there is no sample")
+    return arrays.converted(name, array, dtype, value)
+
+
+def output_gradient(value: Any, n_rows: int, n_outputs: int, dtype: np.dtype) -> np.ndarray:
+    """dz (rows, n_outputs), a row for each of X."""
+    dz = inputs("dz", value, n_outputs, dtype, "outputs")
+    if len(dz) != n_rows:
+        raise ValueError(f"dz must have a row for each of X, which has {n_rows}; got {len(dz)} (shape {dz.shape})")
+    return dz
+
+
+def gradients(value: Any, shapes: list[tuple[int, ...]], like: np.ndarray) -> np.ndarray:
+    """The flat gradient of parameters `like`, copied; of ``Gradients``, or itself. shapes: of the net's weights."""
+    flat, own = value, shapes
+    if isinstance(value, tuple):
+        flat, weights = getattr(value, "flat", None), getattr(value, "weights", None)
+        own = [getattr(w, "shape", ()) for w in weights] if isinstance(weights, list) else []
+    if not isinstance(flat, np.ndarray):
+        raise TypeError(
+            f"gradients must be what gradients or backward returned, or a vector like net.params, got {told(value)}"
+        )
+    flat = _read("gradients", flat)
+    if flat.dtype != like.dtype:
+        raise TypeError(
+            f"gradients must be of {like.dtype}, as the net is, got {flat.dtype}; compute them with a net of that dtype"
+        )
+    if flat.shape != like.shape or own != shapes:
+        got = f"weights of {own}" if own != shapes else f"shape {flat.shape}"
+        raise ValueError(
+            f"gradients must be of a net with weights of {shapes}, {like.size} parameters in all, got {got}; "
+            "compute them with such a net"
+        )
+    copied = np.array(flat, subok=False)
+    if not np.isfinite(copied).all():
+        place = int(np.argmin(np.isfinite(copied)))
+        raise ValueError(f"gradients must be finite, got {copied[place]} in entry {place}; leave that step out")
+    return copied
+
+
+def _mend_dimensions(name: str, array: np.ndarray, n_columns: int, plain: str) -> str:
+    if array.ndim == 1 and len(array) == n_columns:
+        return f"; for one sample use np.reshape({plain}, (1, -1))"
+    if array.ndim == 1 and n_columns == 1:
+        return f"; for samples of one number use np.reshape({plain}, (-1, 1))"
+    if array.ndim > 2 and math.prod(array.shape[1:]) == n_columns:
+        return f"; use np.reshape({plain}, (len({name}), -1))"
+    if array.ndim > 2 and math.prod(array.shape[2:]) == n_columns and array.shape[0] == 1:
+        return f"; use {name}[0]"
+    return ""
+
+
+def _refuse_categories(name: str, value: Any) -> None:
+    """Categories of a DataFrame are not quantities, even where they are called 0, 1, 2."""
+    if hasattr(value, "iloc") and hasattr(value, "columns"):
+        labels = map(arrays.plain_label, value.columns)
+        found = [label for label, kind in zip(labels, value.dtypes, strict=True) if str(kind) == "category"]
+        if found:
+            raise TypeError(
+                f"{name} must hold real numbers, got categories in column {found[0]!r}; {arrays.encoding(name, found)}"
+            )
+
+
+def targets(name: str, value: Any, n_rows: int, n_outputs: int, loss: str, dtype: np.dtype) -> np.ndarray:
+    """y for this loss: int32 labels (rows,), a copy; or (rows, n_outputs) of the net's dtype, which is the user's
+    array if it fits, as for ``inputs``."""
+    return _targets.checked(name, value, _read(name, value), n_rows, n_outputs, loss, dtype)
+
+
+def assigned(name: str, value: Any, target: np.ndarray) -> None:
+    """Copy value into target, if it has the shape; what is checked is the copy."""
+    array = arrays.real_numbers(name, _read(name, value), value)
+    if array.shape != target.shape:
+        raise ValueError(f"{name} has shape {target.shape}, got {array.shape}; give an array of that shape")
+    target[...] = arrays.converted(name, np.array(array), target.dtype, value)
+
+
+def dtype(value: Any, options: Sequence[str]) -> np.dtype:
+    """A NumPy dtype or its name, of those that there are."""
+    try:
+        name = str(value) if value is None else np.dtype(value).name
+    except (TypeError, ValueError, SyntaxError):
+        name = str(value)
+    return np.dtype(choice("dtype", name if name in options or not isinstance(value, str) else value, options))
+
+
+def pair(data: Any) -> tuple[Any, Any]:
+    """validation_data: (X, y)."""
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        length = f" of {len(data)}" if isinstance(data, tuple | list) else ""
+        raise TypeError(f"validation_data must be a pair (X, y), got a {type(data).__name__}{length}")
+    return data[0], data[1]
+
+
+def outputs(n_outputs: int, loss: str) -> None:
+    """A softmax of one output is always 1."""
+    if loss == "cross_entropy" and n_outputs == 1:
+        raise ValueError(
+            "cross_entropy needs at least two outputs, one a class, got sizes[-1] = 1; "
+            "for yes or no use loss='binary_cross_entropy'"
+        )
+
+
+def functions(name: str, value: Any) -> tuple[Any, ...]:
+    """A sequence of things that can be called."""
+    try:
+        items = tuple(value)
+    except TypeError:
+        hint = f"; put it in a list, {name}=[...]" if callable(value) else ""
+        raise TypeError(f"{name} must be a list of functions, got {told(value)}{hint}") from None
+    for item in items:
+        if not callable(item):
+            raise TypeError(f"{name} must hold functions, got {told(item)}")
+    return items
+
+
+def batch_size(value: Any, n_rows: int) -> int:
+    """A whole number from 1 on, clipped to the rows that there are: the default fits any data."""
+    return min(integer("batch_size", value, 1), n_rows)

@@ -1,0 +1,1 @@
+"""A training step beside that of other libraries, and beside itself."""

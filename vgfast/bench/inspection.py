@@ -1,0 +1,206 @@
+"""``vgfast bench --inspection``: what it costs to look at every step.
+
+What the reader should see: on a dense net of middle size, that inspecting each step adds a few percent to it, beside
+what the best-known tool for this, Cockpit for PyTorch, published for the same net and batch.
+
+One process trains in each way in turn, round after round. A ratio is that of two times of the same round; shown are
+medians and quartiles of the rounds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, NamedTuple
+
+from vgfast import _core
+from vgfast.bench import comparison, tables
+from vgfast.bench.competitors import PEERS
+from vgfast.bench.workers import Children
+
+ROUNDS = 21  # of ``bench`` there are 7: here a few percent are to be told apart
+
+
+class Way(NamedTuple):
+    """A way of training: its name for programs and for readers, and the arguments of ``fit``."""
+
+    name: str
+    title: str
+    settings: dict[str, Any]
+
+
+PLAIN = Way("none", "no inspection", {})
+WAYS = (
+    PLAIN,
+    Way("scalars", "scalars", {"inspect_every": 1}),
+    Way("histograms", "scalars and exponent histograms", {"inspect_every": 1, "inspect": "histograms"}),
+)
+
+
+class Published(NamedTuple):
+    """A quantity of Cockpit, computed at every step: seconds a step, and that over those without."""
+
+    title: str
+    step: float
+    ratio: float
+
+
+# Medians over ten seeds of the raw results in github.com/fsschneider/cockpit-experiments (commit a9eaf3d,
+# experiments/01_benchmark), for the mnist_mlp of DeepOBS, which is funnel, on a CPU.
+COCKPIT = (
+    Published("no inspection", 11.5e-3, 1.0),
+    Published("GradNorm", 11.9e-3, 1.03),
+    Published("NormTest", 146e-3, 12.7),
+    Published("GradHist1d", 498e-3, 43.0),
+    Published("economy", 734e-3, 64.0),
+)
+SOURCE = "fsschneider/cockpit-experiments"
+ITS_PROCESSOR = "Intel Core i7-8700K"
+
+SCALARS = (
+    f"scalars: {len(_core.QUANTITIES)} quantities of each layer, such as the norms of gradient, deltas and weights, "
+    "gains, how far the weights move, shares of frozen weights and of saturated and dead units, and from the norm of "
+    "each sample's gradient the noise scale, which is what the norm test needs. exponent histograms: of the entries "
+    "of the batch's gradient, by layer."
+)
+NOT_ALIKE = (
+    f"Cockpit: on another machine ({ITS_PROCESSOR}), so that only ratios compare; medians of the results in {SOURCE}. "
+    "Its GradHist1d counts the entries of each sample's gradient, which are 128 times as many as vgfast counts; "
+    "economy is these three, Alpha, Distance, InnerTest, OrthoTest, UpdateSize and the loss."
+)
+
+
+# ---- measuring ---------------------------------------------------------------------------------------
+
+
+def settings(
+    peers: str | None,
+    workloads: str | None,
+    threads: int | None,
+    rounds: int | None,
+    quick: bool,
+    minutes: float | None = None,
+) -> dict[str, Any]:
+    """What ``measure`` takes, from a command line; ValueError for what it cannot take."""
+    for option, value in (("--peers", peers), ("--workloads", workloads)):
+        if value is not None:
+            raise ValueError(f"--inspection times vgfast alone, on {comparison.INSPECTION}; leave out {option} {value}")
+    if rounds is None and not quick:
+        rounds = ROUNDS
+    taken = comparison.settings(None, None, threads, rounds, quick, minutes)
+    return {name: taken[name] for name in ("threads", "rounds", "seconds", "minutes")}
+
+
+def turns(settings: dict[str, Any]) -> int:
+    """How often ``measure`` tells of its progress."""
+    return 1 + settings["rounds"] * len(WAYS)
+
+
+def measure(
+    threads: int,
+    rounds: int,
+    seconds: float,
+    minutes: float = math.inf,
+    progress: Callable[[str], Any] = lambda turn: None,
+    each: Callable[[dict[str, Any]], Any] = lambda found: None,
+) -> dict[str, Any]:
+    """Everything, as plain data; ``progress`` is told whose turn it is, and ``each`` what there is after each round.
+
+    After so many minutes it is "partial", of fewer "rounds"; ValueError if there is none.
+    """
+    problem = comparison.WORKLOADS[comparison.INSPECTION]
+    times: dict[str, list[float]] = {way.name: [] for way in WAYS}
+    processors: list[float] = []
+    found: dict[str, Any] = {}
+    turn = comparison.timed(progress, minutes)
+    with suppress(comparison.OutOfTime), Children(threads) as children:
+        ask = partial(children.ask, PEERS["vgfast"].where)
+        turn("vgfast warms up")
+        ask(problem=problem)
+        ask(do="time", epochs=1)
+        epochs = max(1, round(seconds / ask(do="time", epochs=1)["seconds"]))
+        for number in range(1, rounds + 1):
+            first = number % len(WAYS)  # so that none always follows the same one
+            for way in WAYS[first:] + WAYS[:first]:
+                turn(f"round {number} of {rounds}, {way.title}")
+                told = ask(do="time", epochs=epochs, **way.settings)
+                times[way.name].append(told["seconds"] / (epochs * problem.steps))
+                processors.append(told["processors"])
+            found = {**_result(threads, times, processors), "partial": number < rounds, "left_out": rounds - number}
+            each(found)
+    if not found:
+        raise comparison.too_short(minutes, "not one round could be measured")
+    return found
+
+
+def _result(threads: int, times: dict[str, list[float]], processors: list[float]) -> dict[str, Any]:
+    """Of whole rounds."""
+    problem = comparison.WORKLOADS[comparison.INSPECTION]
+    return {
+        "machine": comparison.machine(threads),
+        "versions": comparison.versions(["vgfast", "numpy"]),
+        "rounds": len(times[PLAIN.name]),
+        "processors": comparison.summary(processors),
+        "sizes": list(problem.sizes),
+        "activation": problem.activation,
+        "batch": problem.batch,
+        "dtype": "float32",
+        "vgfast": {way.name: _against(times[way.name], times[PLAIN.name]) for way in WAYS},
+        "cockpit": {
+            "processor": ITS_PROCESSOR,
+            "source": SOURCE,
+            "published": {row.title: {"step": row.step, "ratio": row.ratio} for row in COCKPIT},
+        },
+    }
+
+
+def _against(times: list[float], plain: list[float]) -> dict[str, Any]:
+    ratios = [time / other for time, other in zip(times, plain, strict=True)]
+    return {"step": comparison.summary(times), "ratio": comparison.summary(ratios)}
+
+
+# ---- showing -----------------------------------------------------------------------------------------
+
+
+def _milliseconds(seconds: float) -> str:
+    """Three digits, or all that are before the point."""
+    ms = seconds * 1e3
+    return f"{ms:.2f}" if ms < 9.995 else f"{ms:.1f}" if ms < 99.95 else f"{ms:,.0f}"
+
+
+def _ratio(ratio: float) -> str:
+    """To a percent; without what the published figures do not tell, from 10 on."""
+    return f"{ratio:.2f}" if ratio < 9.995 else f"{ratio:.1f}" if ratio < 19.95 else f"{ratio:.0f}"
+
+
+def show(result: dict[str, Any], console: Any) -> None:
+    """The machine, the net, vgfast's rows, Cockpit's, and what each of them computes."""
+    tables.show_machine(result, console)
+    sizes = "-".join(map(str, result["sizes"]))
+    console.print()
+    headings = ("ms a step", "quartiles", "x over no\ninspection", "quartiles")
+    table = tables.new_table(f"Inspecting every step of {sizes}, batch {result['batch']}", "vgfast", *headings)
+    for way in WAYS:
+        found = result["vgfast"][way.name]
+        cells = [_milliseconds(found["step"]["median"]), "-".join(map(_milliseconds, found["step"]["quartiles"]))]
+        if way is not PLAIN:
+            cells += [_ratio(found["ratio"]["median"]), "-".join(map(_ratio, found["ratio"]["quartiles"]))]
+        table.add_row(way.title, *cells)
+    table.add_section()
+    table.add_row("Cockpit, as published")
+    for row in COCKPIT:
+        table.add_row(row.title, _milliseconds(row.step), "", "" if row.ratio == 1 else _ratio(row.ratio))
+    console.print(table)
+    console.print(
+        f"{result['activation'].replace('relu', 'ReLU')}, {result['dtype']}, plain SGD; medians of "
+        f"{comparison.count(result['rounds'], 'round')} in turn, ratios of times in the same round; on "
+        f"{result['processors']['median']:.1f} processors at a time",
+        highlight=False,
+    )
+    for line in (SCALARS, NOT_ALIKE):
+        console.print(line, highlight=False)
+    if result["partial"]:
+        asked = result["rounds"] + result["left_out"]
+        console.print(f"Ended before its end: {result['rounds']} of {asked} rounds.", highlight=False)

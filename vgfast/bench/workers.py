@@ -1,0 +1,166 @@
+"""A process for each peer, and both ends of its pipe: lines of JSON, a question and its answer."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import queue
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from typing import Any
+
+from vgfast.bench.competitors import Peer, Problem
+
+LIMIT = 300.0  # seconds for any answer; torch.compile takes 27 for thirty layers
+
+# ---- the peer's end ----------------------------------------------------------------------------------
+
+
+def serve(where: str) -> None:
+    """Be the process of the peer at "module:class": answer each line of input with one of output."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints is no answer
+    requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            requests.put(json.loads(line))
+        os._exit(0)  # whoever asked is gone: even work that hangs ends here
+
+    threading.Thread(target=listen, daemon=True).start()
+    peer: Any = None
+    while True:
+        request = requests.get()
+        answer: dict[str, Any] = {}
+        try:
+            if "problem" in request:
+                peer = None  # the memory of the last one first
+                peer = _peer(where, request["problem"])
+            else:
+                answer = getattr(peer, request.pop("do"))(**request)
+        except ModuleNotFoundError as error:
+            answer = {"missing": error.name, "failed": _one_line(error)}
+        except Exception as error:
+            answer = {"failed": _one_line(error)}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+def _peer(where: str, problem: list[Any]) -> Peer:
+    module, name = where.split(":")
+    sizes, *rest = problem
+    return getattr(importlib.import_module(module), name)(Problem(tuple(sizes), *rest))
+
+
+def _one_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+# ---- the other end -----------------------------------------------------------------------------------
+
+
+class Failed(Exception):
+    """Why a peer gave no answer, in one line; ``missing`` is the module that it did not find, if that is why."""
+
+    def __init__(self, reason: str, missing: str | None = None) -> None:
+        super().__init__(reason)
+        self.missing = missing
+
+
+def environment(threads: int) -> dict[str, str]:
+    """The variables of this process, but so many threads for every library, and its own way of waiting for each."""
+    others = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "GOTO_", "BLIS_", "VECLIB_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
+    limits = ("VGFAST_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    # NPROC is what XLA heeds: under OMP_NUM_THREADS=1 or xla_cpu_multi_thread_eigen=false a product of matrices kept
+    # 1.97 processors busy, under NPROC=1 1.00.
+    kept |= dict.fromkeys((*limits, "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NPROC"), str(threads))
+    return kept | {"JAX_PLATFORMS": "cpu", "TORCHINDUCTOR_COMPILE_THREADS": "1"}  # that one starts no more processes
+
+
+_CODE = "import sys; sys.path[:] = sys.argv[2:]; from vgfast.bench import workers; workers.serve(sys.argv[1])"
+
+
+class Child:
+    """A peer's process, which is stopped unless it is asked: threads that spin for work would slow the others down."""
+
+    def __init__(self, where: str, threads: int) -> None:
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _CODE, where, *sys.path],
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            env=environment(threads),
+            process_group=0,  # Ctrl-C goes to the asking process, which ends the child and all that this has started
+        )
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """The answer; ``Failed`` if there is none."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        line = b""
+        with suppress(BrokenPipeError):  # it has ended already
+            self._signal(signal.SIGCONT)
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")
+            if not select.select([self.process.stdout], [], [], LIMIT)[0]:
+                raise Failed(f"no answer within {LIMIT:g} seconds")
+            line = self.process.stdout.readline()
+            self._signal(signal.SIGSTOP)
+        if not line.endswith(b"\n"):
+            raise Failed(self._last_words())
+        answer = json.loads(line)
+        if "failed" in answer:
+            raise Failed(answer["failed"], answer.get("missing"))
+        return answer
+
+    def _signal(self, number: int) -> None:
+        os.killpg(self.process.pid, number)
+
+    def _last_words(self) -> str:
+        status = self.process.wait()
+        if status < 0:
+            return f"killed by {signal.Signals(-status).name}"
+        self.errors.seek(0)
+        lines = self.errors.read().decode(errors="replace").strip().splitlines()
+        return f"ended with status {status}{': ' + lines[-1] if lines else ''}"
+
+    def close(self) -> None:
+        with suppress(ProcessLookupError):  # it has ended and was waited for
+            self._signal(signal.SIGKILL)
+        self.process.wait()
+        for file in (self.process.stdin, self.process.stdout, self.errors):
+            assert file is not None
+            file.close()
+
+
+class Children:
+    """The processes of the peers, each started when it is first asked, and again after it failed."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.alive: dict[str, Child] = {}
+
+    def __enter__(self) -> Children:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self.alive:
+            self.alive.popitem()[1].close()
+
+    def ask(self, where: str, **request: Any) -> dict[str, Any]:
+        """Ask the peer at "module:class"; ``Failed`` if it has no answer, and then its process has ended."""
+        if where not in self.alive:
+            self.alive[where] = Child(where, self.threads)
+        try:
+            return self.alive[where].ask(**request)
+        except Failed:
+            self.alive.pop(where).close()
+            raise

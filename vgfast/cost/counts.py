@@ -1,0 +1,145 @@
+"""What one training step does, layer by layer and phase by phase: operations and bytes, from the sizes alone.
+
+For B rows and a layer of m inputs and n outputs, with plain SGD, an operation being +, -, x, / or a comparison of two
+numbers (so that a multiply-add is two), and a function exp, log or tanh:
+
+    forward        z = a W           2 B m n operations; reads a and W
+    activation     phi(z + b)        B n to add b, and phi's; reads b, writes the outputs, and phi' where it is
+                                     stored
+                   d ∘ phi'          of hidden layers, on the way back; reads phi' or, of the ReLUs, the outputs,
+                                     writes delta
+    loss           and delta_L       of the last layer only
+    dX             delta Wᵀ          2 B m n, which layer 1 does not need; reads delta and W
+    dW + update    W -= lr aᵀ delta  2 B m n and 2 m n; B n and 2 n for b; reads a, delta, W, b, writes W, b
+
+The bytes are the least: every number read once and written once in its phase, where all that is in between stays in
+registers and the nearest cache. So do z and d, tile by tile, until their activation writes them.
+
+Of threads, each takes rows of the batch forward and back, and then a share of the weights. So threads exchange W, which
+each has changed a share of, in forward, and a and delta in dW; and what is written again is taken from those that have
+read it: W in its update, and in dX the delta of the layer below.
+
+``vgfast.bench.loops`` does the same step number by number, which is how the counts are checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from vgfast.model.activations import CATALOG
+from vgfast.model.losses import LOSSES
+
+# To multiply by phi', which is compared for where it is not stored.
+_BACK = {"one": 0, "step": 2, "leak": 2, "stored": 1}
+# In vg_run: labels are int32, the order of the rows int64, losses float64.
+_LABEL, _SAMPLE, _LOSS = 4, 8, 8
+
+
+@dataclass(frozen=True)
+class Part:
+    """Work that is done as one: FLOPs, functions, and the least bytes; ``exchanged``: those that one thread needs
+    and, of n, others had (n - 1)/n of; ``exchanged_by_all``: that every thread needs."""
+
+    flops: int = 0
+    functions: int = 0
+    read: int = 0
+    written: int = 0
+    exchanged: int = 0
+    exchanged_by_all: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One phase of one layer; ``layer`` 0 is the batch itself. ``parts``: what is done one after the other."""
+
+    layer: int
+    phase: str
+    shape: tuple[int, ...]
+    parts: tuple[Part, ...]
+
+    @property
+    def flops(self) -> int:
+        return sum(part.flops for part in self.parts)
+
+    @property
+    def functions(self) -> int:
+        return sum(part.functions for part in self.parts)
+
+    @property
+    def read(self) -> int:
+        return sum(part.read for part in self.parts)
+
+    @property
+    def written(self) -> int:
+        return sum(part.written for part in self.parts)
+
+
+def _loss(name: str, B: int, n: int, item: int) -> Part:
+    """The rows' losses and delta_L."""
+    of = LOSSES[name]
+    targets = B * _LABEL if name == "cross_entropy" else B * n * item
+    return Part(
+        B * (n * of.operations + of.row_operations),
+        B * (n * of.functions + of.row_functions),
+        read=B * n * item + targets,
+        written=B * n * item + B * _LOSS,
+    )
+
+
+def _layer(l: int, m: int, n: int, activation: str, B: int, item: int, last: bool, loss: str) -> list[Row]:
+    product = 2 * B * m * n
+    phi = CATALOG[activation]
+    out = B * n * item
+    stored = out if phi.stored else 0
+    activate = [Part(B * n * (1 + phi.operations), B * n * phi.functions, read=n * item, written=out + stored)]
+    if not last:
+        back = _BACK[phi.derivative]
+        activate.append(Part(B * n * back, read=out if back else 0, written=out))
+    rows = [
+        Row(l, "forward", (B, m, n), (Part(product, read=(B * m + m * n) * item, exchanged_by_all=m * n * item),)),
+        Row(l, "activation", (B, n), tuple(activate)),
+    ]
+    if last:
+        rows.append(Row(l, "loss", (B, n), (_loss(loss, B, n, item),)))
+    if l > 1:
+        # Its tail writes B x m deltas, which is counted as activation, but the stores hold up the product.
+        rows.append(
+            Row(l, "dX", (B, n, m), (Part(product, read=(B * n + m * n) * item, exchanged_by_all=B * m * item),))
+        )
+    values, params = (B * m + B * n) * item, (m * n + n) * item
+    gradient = Part(product + B * n, read=values, exchanged=values)
+    update = Part(2 * (m * n + n), read=params, written=params, exchanged=2 * params)
+    return [*rows, Row(l, "dW + update", (m, B, n), (gradient, update))]
+
+
+def rows_of(sizes: Sequence[int], activations: Sequence[str], loss: str, B: int, item: int) -> list[Row]:
+    """The rows of a step on B rows, item bytes a number; activations: of the hidden layers. cross_entropy is that of
+    labels.
+
+    >>> forward = rows_of([784, 30, 10], ["sigmoid"], "cross_entropy", 10, 4)[1]
+    >>> forward.phase, forward.shape, forward.flops, forward.read, forward.written
+    ('forward', (10, 784, 30), 470400, 125440, 0)
+    """
+    x = B * sizes[0] * item
+    rows = [Row(0, "gather", (B, sizes[0]), (Part(read=x + B * _SAMPLE), Part(written=x)))]
+    kinds = (*activations, "identity")
+    for l, ((m, n), activation) in enumerate(zip(pairwise(sizes), kinds, strict=True), 1):
+        rows += _layer(l, m, n, activation, B, item, l == len(kinds), loss)
+    return rows
+
+
+def n_params(sizes: Sequence[int]) -> int:
+    """Weights and biases."""
+    return sum(m * n + n for m, n in pairwise(sizes))
+
+
+def working_set(sizes: Sequence[int], activations: Sequence[str], B: int, item: int) -> int:
+    """Bytes that a step comes back to: parameters, the batch, outputs, stored derivatives and deltas.
+
+    >>> working_set([784, 30, 10], ["sigmoid"], 10, 4)
+    131200
+    """
+    stored = sum(n for n, activation in zip(sizes[1:], activations, strict=False) if CATALOG[activation].stored)
+    return item * (n_params(sizes) + B * (sizes[0] + 2 * sum(sizes[1:]) + stored))

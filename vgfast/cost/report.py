@@ -1,0 +1,387 @@
+"""What a training step costs, layer by layer and phase by phase, beside what it must cost on this machine.
+
+Each row is one phase of one layer, as ``vgfast.cost.counts`` counts it. ``limit`` is what it must take by the roofline:
+the longest of its operations at the peak of multiply-adds, its exps and tanhs at the rate of the activations, and its
+bytes at the bandwidth of the nearest cache that holds all that the step comes back to (of dW + update, first for the
+gradient, then for its update, as one follows the other). ``predicted`` is the same at the peak of a product, which the
+kernel reaches where its operands are near, with what threads exchange (see ``roofline``). What is measured is
+told by timers within the step, which are off at other times; the rates of a prediction are measured in the same
+rounds. ``share`` is limit over measured, and ``bound`` what the limit is, or "overhead" where it is less than half of
+the time.
+
+In the measured time of a row, n threads count 1/n each: with the time in which they wait for each other, the row
+"barriers" (of one thread "rest"), the rows add up to the time of the step. Of an activation, some 10 ns for each tile
+of the product before it are the timers' own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from itertools import groupby, pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vgfast import _check, _core, config
+from vgfast.cost import counts, limits, timers
+from vgfast.cost.limits import Level, Measured
+from vgfast.cost.roofline import Roofs
+from vgfast.show.tables import digits, duration
+from vgfast.training.history import needed
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from vgfast.inspection.report import GradientReport
+    from vgfast.mlp import MLP
+
+LONGEST = 2.0  # seconds of a step that is still measured, as predicted
+
+_PHASES = {"forward": "forward", "activation": "activation", "loss": "loss", "backward": "dX", "update": "dW + update"}
+_PHASES |= {"gather": "gather", "barrier": "barriers"}
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """One phase of one layer (0: of the batch). Times are in seconds; ``measured`` is None without measuring.
+
+    ``flops`` counts +, -, x, / and comparisons, ``functions`` exp, log and tanh; ``bytes`` are the least, ``intensity``
+    is flops over bytes; ``rate`` and ``bandwidth`` are flops and bytes over the measured time.
+    """
+
+    layer: int
+    phase: str
+    shape: tuple[int, ...]
+    flops: int
+    functions: int
+    bytes: int
+    intensity: float
+    limit: float
+    limit_by: str
+    predicted: float
+    measured: Measured | None
+
+    @property
+    def seconds(self) -> float:
+        """Measured, or else predicted."""
+        return self.measured.median if self.measured else self.predicted
+
+    @property
+    def share(self) -> float:
+        """Of the limit: its time over the measured one."""
+        return self.limit / self.measured.median if self.measured and self.measured.median > 0 else np.nan
+
+    @property
+    def rate(self) -> float:
+        return self.flops / self.measured.median if self.measured and self.measured.median > 0 else np.nan
+
+    @property
+    def bandwidth(self) -> float:
+        return self.bytes / self.measured.median if self.measured and self.measured.median > 0 else np.nan
+
+    @property
+    def bound(self) -> str:
+        """What bounds it: "compute", "functions", a cache's name, "memory" or "overhead"."""
+        return "overhead" if self.share < 0.5 else self.limit_by
+
+
+@dataclass(frozen=True)
+class CostReport:
+    """What ``net.cost`` tells: ``rows``; the whole ``step``, measured without timers, and ``timed``, with them (None
+    without measuring). ``peak`` and ``product_peak``: multiply-adds and products of as many threads, in operations a
+    second; ``home``: the nearest cache that holds what the step comes back to; ``roofs``: bytes a second that can be
+    read from each level.
+
+    ``str()`` is a table of 80 columns, ``to_dict()`` plain data, ``plot()`` the roofline, ``beside(report)`` joins it
+    with what a ``GradientReport`` says of learning. ``note`` says why nothing was measured, where that was asked for.
+    """
+
+    sizes: tuple[int, ...]
+    activations: tuple[str, ...]
+    batch_size: int
+    dtype: str
+    isa: str
+    threads: int
+    peak: float
+    product_peak: float
+    home: str
+    roofs: dict[str, float]
+    rows: tuple[CostRow, ...]
+    step: Measured | None = None
+    timed: Measured | None = None
+    note: str = ""
+
+    @property
+    def flops(self) -> int:
+        return sum(row.flops for row in self.rows)
+
+    @property
+    def bytes(self) -> int:
+        return sum(row.bytes for row in self.rows)
+
+    @property
+    def limit(self) -> float:
+        return sum(row.limit for row in self.rows)
+
+    @property
+    def predicted(self) -> float:
+        return sum(row.predicted for row in self.rows)
+
+    @property
+    def measured(self) -> float:
+        """Seconds of all rows together: with ``step``, what the timers see."""
+        return sum(row.measured.median for row in self.rows if row.measured) if self.step else np.nan
+
+    @cached_property
+    def by_layer(self) -> dict[int, tuple[CostRow, ...]]:
+        """The rows of each layer; of layer 0, which are the first and the last of all, too."""
+        by_layer: dict[int, tuple[CostRow, ...]] = {}
+        for layer, rows in groupby(self.rows, key=lambda row: row.layer):
+            by_layer[layer] = (*by_layer.get(layer, ()), *rows)
+        return by_layer
+
+    @cached_property
+    def seconds(self) -> float:
+        """Of all rows together, measured or else predicted."""
+        return sum(row.seconds for row in self.rows)
+
+    def share_of_step(self, layer: int) -> float:
+        """Of the rows' time, measured or else predicted, that a layer takes; layer 0 is the batch and the barriers."""
+        return sum(row.seconds for row in self.by_layer.get(layer, ())) / self.seconds
+
+    @property
+    def heading(self) -> str:
+        """Which net, how many rows, and what worked on them."""
+        sizes = "-".join(map(str, self.sizes)) if len(self.sizes) < 12 else f"{len(self.sizes) - 1} layers"
+        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
+        return f"One step of {sizes} on {self.batch_size} rows: {self.dtype}, {self.isa}, {threads}"
+
+    @property
+    def formula(self) -> str:
+        """How the step's operations come about, in words."""
+        shapes = list(pairwise(self.sizes))
+        products = sum((4 if l == 0 else 6) * self.batch_size * m * n for l, (m, n) in enumerate(shapes))
+        sums = ", ".join(f"{m} x {n}" for m, n in shapes[:4]) + (", ..." if len(shapes) > 4 else "")
+        return (
+            f"A product of {self.batch_size} rows with m x n weights is 2 x {self.batch_size} x m x n operations, a "
+            f"multiply-add being two: forward, for dW, and for dX, which layer 1 does not need. With m x n = {sums} "
+            f"that is {digits(products)}, {products / self.flops:.1%} of the step's {digits(self.flops)} operations."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON; what is not known is None."""
+        rows = []
+        for row in self.rows:
+            names = ("share", "rate", "bandwidth")
+            more = {name: getattr(row, name) if row.measured else None for name in names}
+            if not row.bytes:  # barriers and the rest
+                more |= dict.fromkeys(("intensity", "rate", "bandwidth"))
+            rows.append({**asdict(row), "shape": list(row.shape), **more, "bound": row.bound})
+        return {
+            "sizes": list(self.sizes),
+            "activations": list(self.activations),
+            "batch_size": self.batch_size,
+            "dtype": self.dtype,
+            "isa": self.isa,
+            "threads": self.threads,
+            "peak": self.peak,
+            "product_peak": self.product_peak,
+            "working_set_in": self.home,
+            "read_bandwidth": self.roofs,
+            "rows": rows,
+            "flops": self.flops,
+            "bytes": self.bytes,
+            "limit": self.limit,
+            "predicted": self.predicted,
+            "measured": self.measured if self.step else None,
+            "step": asdict(self.step) if self.step else None,
+            "step_with_timers": asdict(self.timed) if self.timed else None,
+            "formula": self.formula,
+            "note": self.note,
+        }
+
+    def plot(self) -> Figure:
+        """A matplotlib Figure, which belongs to no window: the roofline, with one dot a row. ImportError without
+        matplotlib."""
+        needed("matplotlib", "cost.plot", "'vgfast[demo]'")
+        from vgfast.show import plots
+
+        return plots.roofline(self)
+
+    def beside(self, report: GradientReport) -> LearningCost:
+        """Each layer's share of the step's time beside what the inspected step did to its weights.
+
+        ValueError for a report on a net of other sizes.
+        """
+        if tuple(report.sizes) != self.sizes:
+            raise ValueError(
+                f"the report must be on a net of these sizes, {list(self.sizes)}; got one on {list(report.sizes)}"
+            )
+        return LearningCost(
+            tuple(
+                LayerCost(l, self.share_of_step(l), float(record["frozen"]), float(record["update_ratio"]))
+                for l, record in enumerate(report.records, 1)
+            )
+        )
+
+    def __str__(self) -> str:
+        from vgfast.show import tables
+
+        return tables.cost_text(self)
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """``time``: the layer's share of the step's; ``frozen``: of its weights, those whose bits the step leaves as they
+    are; ``update_ratio``: the size of the step beside that of the weights."""
+
+    layer: int
+    time: float
+    frozen: float
+    update_ratio: float
+
+    def __str__(self) -> str:
+        return (
+            f"layer {self.layer}: {self.time:.0%} of the time, {self.frozen:.0%} of its weights unchanged, the step "
+            f"{'-' if np.isnan(self.update_ratio) else f'{self.update_ratio:.1e}'} of them"
+        )
+
+
+@dataclass(frozen=True)
+class LearningCost:
+    """Cost and learning, a row a layer; ``str()`` has a line of each."""
+
+    layers: tuple[LayerCost, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.layers))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON; what is not finite is None."""
+        layers = [asdict(layer) for layer in self.layers]
+        return {"layers": [{k: v if np.isfinite(v) else None for k, v in layer.items()} for layer in layers]}
+
+
+# ---- prediction ------------------------------------------------------------------------------------------
+
+
+def _cost_rows(
+    counted: Sequence[counts.Row],
+    activations: Sequence[str],
+    roofs: Roofs,
+    home: Level,
+    data: Level,
+    barrier: float,
+    took: dict[tuple[int, str], Measured],
+) -> Iterator[CostRow]:
+    """``counted``, each beside what it must take and what it ``took``; at last, the barriers, and what else
+    belongs to no phase: the loss is added up, a call begins and ends."""
+    for row in counted:
+        levels = (data, home) if row.phase == "gather" else (home,) * len(row.parts)
+        kind = activations[row.layer - 1] if 0 < row.layer <= len(activations) else "identity"
+        limit, bound_by = roofs.limit(row.parts, kind, levels)
+        n_bytes = row.read + row.written
+        yield CostRow(
+            layer=row.layer,
+            phase=row.phase,
+            shape=row.shape,
+            flops=row.flops,
+            functions=row.functions,
+            bytes=n_bytes,
+            intensity=row.flops / n_bytes,
+            limit=limit,
+            limit_by=bound_by,
+            predicted=roofs.predicted(row.parts, kind, levels),
+            measured=took.get((row.layer, row.phase)),
+        )
+    alone = roofs.threads == 1
+    barriers = 0.0 if alone else 2 * barrier
+    rest = "rest" if alone else "barriers"
+    yield CostRow(0, rest, (roofs.threads,), 0, 0, 0, np.nan, barriers, "overhead", barriers, took.get((0, "barriers")))
+
+
+def _why_not(n_bytes: int, seconds: float) -> str:
+    """What forbids to measure; "" if nothing does."""
+    note = limits.lack_of_memory(n_bytes)
+    if note:
+        return f"Not measured: {note}."
+    if seconds > LONGEST:
+        return f"Not measured: a step would take {duration(seconds)} at least; up to {duration(LONGEST)} are measured."
+    return ""
+
+
+def _threads_for(sizes: Sequence[int], activations: Sequence[str], loss: str, dtype: np.dtype, rows: int) -> int:
+    """As many as such a net would use; all for one that does not fit the address space."""
+    limit = config.get_num_threads()
+    kinds = [_core.ACTIVATIONS.index(name) for name in (*activations, "identity")]
+    try:
+        core = _core.Net(sizes, kinds, _core.LOSSES.index(loss), _core.DTYPES.index(dtype.name))
+    except (MemoryError, OverflowError):
+        return limit
+    return core.threads_for(rows, limit)
+
+
+def of_sizes(
+    sizes: Any,
+    activation: Any = "relu",
+    loss: str = "cross_entropy",
+    dtype: Any = "float32",
+    batch_size: int = 32,
+    measure: bool = True,
+    net: MLP | None = None,
+) -> CostReport:
+    """The cost of a step of a net that need not be there, built if it is to be measured; arguments as of ``vg.MLP`` and
+    ``net.cost``.
+
+    >>> from vgfast.cost import report
+    >>> huge = report.of_sizes([10**6, 10**6, 10], batch_size=10**5, measure=False)
+    >>> f"{huge.flops:.2e}"
+    '4.00e+17'
+    """
+    from vgfast import mlp
+
+    sizes = _check.sizes(sizes)
+    activations = _check.activations(activation, len(sizes) - 2, _core.ACTIVATIONS)
+    loss = _check.choice("loss", loss, _core.LOSSES)
+    _check.outputs(sizes[-1], loss)
+    kind = _check.dtype(dtype, _core.DTYPES)
+    B = _check.integer("batch_size", batch_size, 1, _check.MOST_ELEMENTS)
+    here, item = limits.limits(), kind.itemsize
+    counted = counts.rows_of(sizes, activations, loss, B, item)
+    comes_back = counts.working_set(sizes, activations, B, item)
+    of_batch = timers.batch_bytes(sizes, loss, B, item)
+    data = timers.n_batches(of_batch) * of_batch
+
+    def report(roofs: Roofs, times: timers.Times | None) -> CostReport:
+        home, of_data = roofs.home(comes_back), roofs.home(data)
+        took = {(l, _PHASES[phase]): m for (l, phase), m in times.phases.items()} if times else {}
+        return CostReport(
+            sizes=sizes,
+            activations=activations,
+            batch_size=B,
+            dtype=kind.name,
+            isa=here.isa,
+            threads=roofs.threads,
+            peak=roofs.peak,
+            product_peak=roofs.product,
+            home=home.name,
+            roofs=roofs.bandwidths(),
+            rows=tuple(_cost_rows(counted, activations, roofs, home, of_data, here.barrier.median, took)),
+            step=times.step if times else None,
+            timed=times.timed if times else None,
+        )
+
+    static = report(Roofs.of(here, kind.name, _threads_for(sizes, activations, loss, kind, B)), None)
+    if not measure:
+        return static
+    note = _why_not(timers.memory(sizes, loss, B, item), static.predicted)
+    if note:
+        return replace(static, note=note)
+    if net is None:
+        net = mlp.MLP(sizes, activations if activations else activation, loss, dtype=kind, rng=0)
+    times = timers.time_steps(net, B)
+    roofs = Roofs.of(here, kind.name, times.threads)
+    peak = max(times.peak.median, times.product.median)  # which is multiply-adds, too
+    return report(replace(roofs, peak=peak, product=times.product.median, exchange=times.exchange.median), times)

@@ -1,0 +1,141 @@
+"""Training steps, timed layer by layer and phase by phase, on a copy of a net's parameters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from vgfast import _core, config
+from vgfast.cost.counts import n_params
+from vgfast.cost.limits import Measured, exchange
+
+if TYPE_CHECKING:
+    from vgfast.mlp import MLP
+
+ROUNDS, ROUNDS_LEAST = 9, 3
+SECONDS = 0.02  # of steps in a round; one at the least
+_TOTAL = 6.0  # all rounds together, about, where steps are long
+# Batches that are taken in turn, so that each has to be fetched, as in training: so many, of so many bytes at the most.
+_BATCHES, _DATA = 64, 64 << 20
+_SEED = 0
+
+
+class Times(NamedTuple):
+    """Seconds of a step: without timers, with them, and of each (layer, phase); threads that took part; and of as many,
+    in the same rounds, the peaks of multiply-adds and of products, in operations a second, and the bytes a second that
+    they exchange."""
+
+    step: Measured
+    timed: Measured
+    phases: dict[tuple[int, str], Measured]
+    threads: int
+    peak: Measured
+    product: Measured
+    exchange: Measured
+
+
+def batch_bytes(sizes: Sequence[int], loss: str, batch_size: int, item: int) -> int:
+    """Of the rows of a batch, what they should come to, and their order."""
+    target = 4 if loss == "cross_entropy" else item * sizes[-1]
+    return batch_size * (item * sizes[0] + target + 8)
+
+
+def n_batches(of_one: int) -> int:
+    """How many batches of so many bytes are taken in turn."""
+    return max(2, min(_BATCHES, _DATA // of_one))
+
+
+def memory(sizes: Sequence[int], loss: str, batch_size: int, item: int) -> int:
+    """Bytes that ``time_steps`` takes, about: data, two copies of the parameters, and, by whole cache lines, outputs,
+    slopes and deltas."""
+    data = batch_bytes(sizes, loss, batch_size, item)
+    columns = sum(-(-n // 16) * 16 for n in sizes)
+    return n_batches(data) * data + item * (2 * n_params(sizes) + 3 * batch_size * columns)
+
+
+class _Steps:
+    """A run without end over random rows, whose lr is 0: the work of training, and no end of it."""
+
+    def __init__(self, net: MLP, batch_size: int) -> None:
+        self.rng = np.random.default_rng(_SEED)
+        self.net, self.n = net, n_batches(batch_bytes(net.sizes, net.loss, batch_size, net.dtype.itemsize))
+        self.rows, n_out = self.n * batch_size, net.sizes[-1]
+        x = self.rng.random((self.rows, net.sizes[0]), net.dtype.type)
+        if net.loss == "cross_entropy":
+            y = self.rng.integers(0, n_out, self.rows, np.int32)
+        else:
+            y = self.rng.random((self.rows, n_out), net.dtype.type)
+        n_threads = net._core.threads_to_try(batch_size, config.get_num_threads())
+        self.workspace = _core.Workspace(net._core, batch_size, n_threads)
+        params = _core.aligned(net.n_params, net.dtype)
+        params[...] = net.params
+        self.run = _core.Run(self.workspace, _core.TRAIN, params)
+        self.run.set_optimizer(0.0, 0.0, 0, 0.0, np.inf, np.inf, None)
+        self.run.set_data(x, y, batch_size)
+        self._begin()
+
+    def _begin(self) -> float:
+        """A new epoch; the seconds that it took to draw its order, which is no part of a step."""
+        start = time.perf_counter()
+        self.run.set_epoch(self.rng.permutation(self.rows), np.empty(self.n), np.empty(self.n), 0)
+        return time.perf_counter() - start
+
+    def take(self, seconds: float) -> tuple[float, int]:
+        """Steps for about so long: the seconds of one, and how many there were."""
+        start, beside, steps = time.perf_counter(), 0.0, 0
+        while steps == 0 or time.perf_counter() - start - beside < seconds:
+            first = self.run.step
+            status = self.run.go(seconds)
+            steps += self.run.step - first
+            if status == _core.NEEDS_GRADIENT:
+                self.run.set_gradient(_core.aligned(self.net.n_params, self.net.dtype))
+            elif status == _core.NON_FINITE:
+                raise ValueError(
+                    "cost cannot measure this net, whose step on random rows from 0 to 1 is not finite; start from "
+                    "smaller weights"
+                )
+            elif status == _core.DONE:
+                beside += self._begin()
+        return (time.perf_counter() - start - beside) / steps, steps
+
+
+def time_steps(net: MLP, batch_size: int) -> Times:
+    """Steps with and without timers and the peak in turn, in rounds: what slows the machine for a while slows all.
+
+    ValueError if the net's step is not finite.
+    """
+    steps = _Steps(net, batch_size)
+    once, _ = steps.take(SECONDS)  # memory is touched, and the number of threads found
+    rounds = max(ROUNDS_LEAST, min(ROUNDS, int(_TOTAL / (2 * max(once, SECONDS)))))
+    spent = np.zeros((rounds, steps.workspace.n_threads, len(net.sizes), len(_core.PHASES)))
+    plain: list[float] = []
+    timed: list[float] = []
+    peaks, products, exchanges, counts = [], [], [], []
+    first_tick, first_second = _core.ticks(), time.perf_counter()
+    for number, of_round in enumerate(spent):
+        # Who comes after the peaks finds colder caches: each in turn.
+        for on in (False, True) if number % 2 else (True, False):
+            steps.run.set_times(of_round if on else None)
+            seconds, count = steps.take(SECONDS)
+            (timed if on else plain).append(seconds)
+            if on:
+                counts.append(count)
+        busy = min(_threads(of_round), config.n_processors())
+        peaks.append(abs(_core.fma_peak(busy, net.dtype)))
+        products.append(abs(_core.product_peak(busy, net.dtype)))
+        exchanges.append(abs(exchange(busy)))
+    rate = (_core.ticks() - first_tick) / (time.perf_counter() - first_second)
+    each = spent.sum(axis=1) / (rate * np.array(counts)[:, None, None])
+    phases = {
+        (l, phase): Measured.of(each[:, l, i]) for l in range(len(net.sizes)) for i, phase in enumerate(_core.PHASES)
+    }
+    rates = map(Measured.of, (peaks, products, exchanges))
+    return Times(Measured.of(plain), Measured.of(timed), phases, _threads(spent.sum(axis=0)), *rates)
+
+
+def _threads(spent: np.ndarray) -> int:
+    """How many took part in steps: each of n counts 1/n of its time."""
+    return round(spent.sum() / spent[0].sum())

@@ -1,0 +1,39 @@
+"""Inspection: what one step knows about each layer, and what it means.
+
+For a batch of B rows, with delta_l = d(mean loss)/dz_l as a (B, n_l) matrix and phi' the derivative of layer
+l's activation at z_l (1 for the output layer, which is linear):
+
+``grad_norm`` ``bias_grad_norm`` ``weight_norm``
+    Frobenius or L2 norms of dW_l, db_l, W_l.
+``delta_norm``
+    Frobenius norm of delta_l.
+``speed``
+    L2 norm of db_l, the sum of delta_l over the batch: Nielsen's "speed of learning" (*Neural Networks and
+    Deep Learning*, chapter 5).
+``weight_gain``
+    ‖delta_{l+1} W_{l+1}ᵀ‖ / ‖delta_{l+1}‖: what the weights did to the signal on its way back to layer l.
+``activation_gain``
+    ‖(delta_{l+1} W_{l+1}ᵀ) ∘ phi'(z_l)‖ / ‖delta_{l+1} W_{l+1}ᵀ‖: what the activation did.
+``gain``
+    Their product, ‖delta_l‖ / ‖delta_{l+1}‖; the product over layers is ‖delta_1‖ / ‖delta_L‖. All three
+    gains are NaN for the output layer, where the signal starts.
+``mean_derivative`` ``saturated`` ``dead``
+    Mean of phi'; share of entries with phi' below 1 % of its maximum; share of units with phi' = 0 on every row.
+``update_ratio``
+    ‖W_new - W_old‖ / ‖W_old‖, computed as ‖lr * step‖ / ‖W_l‖ (for plain SGD, ‖lr dW_l‖ / ‖W_l‖).
+``frozen`` ``stuck``
+    Share of weights whose bits the update does not change, in the net's dtype (where 0 and -0 count as the same); and
+    of those among them whose gradient is not 0, so that they ought to have moved.
+    The rest of the frozen ones, ``frozen - stuck``, have a gradient of exactly 0.
+``zero`` ``subnormal`` ``max_abs``
+    Shares and largest of abs(dW_l).
+``predicted_gain`` ``predicted_low`` ``predicted_high``
+    In a report: what ``gain`` should be, and a 95 % band, by ``vgfast.inspection.mean_field``.
+``sample_norm`` ``noise_scale``
+    Root mean square, over the batch, of the norm of each sample's own gradient of W_l and b_l,
+    ‖g_i‖² = B² ‖delta_{l,i}‖² (‖a_{l-1,i}‖² + 1) (Goodfellow, "Efficient per-example gradient computations",
+    2015); and tr(Σ) / ‖G‖², the variance of those gradients over the squared norm of their expectation, both
+    estimated without bias from this batch (McCandlish and others, "An empirical model of large-batch training",
+    2018, appendix A): about the number of samples whose mean has as much signal as noise. Infinite where the
+    batch cannot tell the gradient from noise, NaN for one sample.
+"""

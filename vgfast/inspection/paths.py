@@ -1,0 +1,441 @@
+"""One weight's gradient, taken apart into the products of the chain rule.
+
+For one sample, the weight from unit i of layer l-1 to unit j of layer l reaches the loss along paths: one unit of
+each later layer, j = u_l, u_{l+1}, ..., u_L. Each path is worth a product, and the gradient is their sum:
+
+    dloss/dW_l[i,j] = sum over paths of
+        a_{l-1}[i] · phi'(z_l[u_l]) · W_{l+1}[u_l,u_{l+1}] · phi'(z_{l+1}[u_{l+1}]) · ... · dloss/dz_L[u_L]
+
+(Nielsen, *Neural Networks and Deep Learning*, chapter 5, has it for layers of one unit.) With the matrices
+M_k = diag(phi'(z_k)) W_{k+1} this is a_{l-1}[i] · (M_l M_{l+1} ... M_{L-1} dloss/dz_L)[j]; the same with absolute
+values sums the paths' sizes, however many there are. All of it in float64.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vgfast import _check, mlp, reference
+from vgfast.inspection.report import WIDTH
+from vgfast.model.activations import CATALOG
+from vgfast.model.losses import LOSSES
+from vgfast.training.history import DivergenceError
+from vgfast.training.log import plain
+
+# More paths than these are no longer read, and finding them takes memory by their square.
+MOST_PATHS = 100
+
+Net = mlp.MLP | reference.MLP
+
+
+class Factor(NamedTuple):
+    """One factor of the chain rule: its ``formula``, its ``value``, and the ``product`` of it and all before it."""
+
+    formula: str
+    value: float
+    product: float
+
+
+@dataclass(frozen=True)
+class Path:
+    """One path: its ``units``, one of each layer from l-1 (the input i) to L; its signed ``contribution`` to the
+    gradient; its ``share`` of the sum of absolute contributions of all paths; its ``factors``."""
+
+    units: tuple[int, ...]
+    contribution: float
+    share: float
+    factors: tuple[Factor, ...]
+
+
+class Partial(NamedTuple):
+    """How far the signal of z_l[j] has come at one ``layer`` k, from l to L.
+
+    ``norm``: L2 norm of dz_k/dz_l[j]. ``gain``: by which factor it grew from layer k-1 (NaN for layer l).
+    ``cancellation``: abs of the signed sum of the paths from z_l[j] to a unit of layer k, over the sum of their
+    absolute values, both summed over its units: 1 where all paths agree, near 0 where they cancel; NaN if all are 0.
+    ``delta_norm``: L2 norm of dloss/dz_k, the signal that comes the other way.
+    """
+
+    layer: int
+    norm: float
+    gain: float
+    cancellation: float
+    delta_norm: float
+
+
+@dataclass(frozen=True)
+class Trace:
+    """dloss/dW_layer[i, j] for one sample as the sum over paths of products. ``str()`` shows it.
+
+    ``gradient`` = ``activation`` · ``delta`` = a_{layer-1}[i] · dloss/dz_layer[j]. ``n_paths`` lead there;
+    ``absolute`` is the sum of their absolute contributions, and ``cancellation`` = abs(gradient) / absolute (NaN if
+    all are 0). ``paths``: the strongest of those that are not 0, strongest first. ``partial``: a ``Partial`` a layer.
+    ``factors``: the product, factor by factor from the weight to the loss, where there is one path; else ().
+
+    A chain of neurons at z = 0, where sigmoid' = 1/4. Each step takes the signal times sigmoid'(z) w:
+
+    >>> import numpy as np, vgfast as vg
+    >>> net = vg.MLP([1, 1, 1, 1, 1], "sigmoid", "mse", init="zeros", dtype="float64")
+    >>> for w, b, l in [(1.0, -1.0, 1), (1.0, -0.5, 2), (4 / 3, -2 / 3, 3), (1.0, -0.5, 4)]:
+    ...     net.weights[l - 1], net.biases[l - 1] = [[w]], [b]
+    >>> trace = net.trace(1, 0, 0, [1.0], -0.5)  # y so that dloss/dz_4 = 2 (z_4 - y) = 1
+    >>> [part.norm for part in trace.partial] == [1, 1 / 4, 1 / 12, 1 / 48]
+    True
+    >>> print(trace)
+    dloss/dW_1[0,0] = 0.0208333 = 1/48, from the weight to the loss:
+    factor             value              product so far
+    a_0[0]             1                  1
+    phi'(z_1[0])       0.25 = 1/4         0.25 = 1/4
+    W_2[0,0]           1                  0.25 = 1/4
+    phi'(z_2[0])       0.25 = 1/4         0.0625 = 1/16
+    W_3[0,0]           1.33333 = 4/3      0.0833333 = 1/12
+    phi'(z_3[0])       0.25 = 1/4         0.0208333 = 1/48
+    W_4[0,0]           1                  0.0208333 = 1/48
+    dloss/dz_4[0]      1                  0.0208333 = 1/48
+    a_0 is x, phi is sigmoid.
+    """
+
+    layer: int
+    i: int
+    j: int
+    gradient: float
+    activation: float
+    delta: float
+    n_paths: int
+    absolute: float
+    cancellation: float
+    factors: tuple[Factor, ...]
+    paths: tuple[Path, ...]
+    partial: tuple[Partial, ...]
+    activations: tuple[str, ...]
+    eps: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain data; what is not finite is None."""
+        found = asdict(self)
+        found["activations"], found["factors"] = list(self.activations), _records(self.factors)
+        found["partial"] = _records(self.partial)
+        found["paths"] = [
+            {**asdict(path), "units": list(path.units), "factors": _records(path.factors)} for path in self.paths
+        ]
+        return plain(found)
+
+    def __str__(self) -> str:
+        name = f"dloss/dW_{self.layer}[{self.i},{self.j}]"
+        if self.factors:
+            head = f"{name} = {_number(self.gradient, len(self.factors) * self.eps)}, from the weight to the loss:"
+            return "\n".join([head, *self._factor_table(), *textwrap.wrap(self._legend(), WIDTH)])
+        head = (
+            f"{name} = {self.gradient:.6g} = a_{self.layer - 1}[{self.i}] x dloss/dz_{self.layer}[{self.j}] = "
+            f"{self.activation:.6g} x {self.delta:.6g}, the sum over {_count(self.n_paths)} paths. {self._verdict()}"
+        )
+        return "\n".join([*textwrap.wrap(head, WIDTH), *self._path_table(), *self._partial_table()])
+
+    def _verdict(self) -> str:
+        """How much of the paths cancels; or what lets none pass."""
+        size = f"{self.absolute:.3g}" if math.isfinite(self.absolute) else "over 1e308"
+        if self.cancellation > 1 - len(self.partial) * 1e-15:
+            return f"Their absolute sum is {size}: none of it cancels."
+        if not math.isnan(self.cancellation):
+            return f"Of their absolute sum, {size}, {_share(self.cancellation)} is left: the rest cancels."
+        if self.activation == 0:
+            return f"All are 0, as a_{self.layer - 1}[{self.i}] is."
+        stop = next((part.layer for part in self.partial if part.norm == 0), 0)
+        return (
+            f"All are 0: none passes layer {stop - 1}."
+            if stop
+            else f"All are 0, as dloss/dz_{self.partial[-1].layer} is."
+        )
+
+    def _legend(self) -> str:
+        kinds = self.activations[self.layer - 1 :]
+        what = ["a_0 is x"] if self.layer == 1 else []
+        if len(set(kinds)) == 1:
+            what.append(f"phi is {kinds[0]}")
+        elif kinds:
+            what.append(", ".join(f"phi of layer {l} is {kind}" for l, kind in enumerate(kinds, self.layer)))
+        return ", ".join(what) + "." if what else ""
+
+    def _factor_table(self) -> list[str]:
+        rows = [("factor", "value", "product so far")]
+        for n, factor in enumerate(self.factors, 1):
+            rows.append((factor.formula, _number(factor.value, self.eps), _number(factor.product, n * self.eps)))
+        return [f"{formula:<19}{value:<19}{product}" for formula, value, product in rows]
+
+    def _path_table(self) -> list[str]:
+        if not self.paths:
+            return []
+        n = len(self.paths)
+        total = _share(math.fsum(path.share for path in self.paths))
+        text = "The strongest path" if n == 1 else f"The {n} strongest paths"
+        layers = range(self.layer - 1, self.partial[-1].layer + 1)
+        named = ", ".join(map(str, layers)) if len(layers) < 5 else f"{layers[0]}, {layers[1]}, ..., {layers[-1]}"
+        lines = [f"{text}, {total} of the absolute sum:", f"contribution   share  units of layers {named}"]
+        for path in self.paths:
+            start = f"{path.contribution:>12.3e}  {_share(path.share):>6}  "
+            way = " > ".join(map(str, path.units))
+            lines += textwrap.wrap(way, WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
+        return lines
+
+    def _partial_table(self) -> list[str]:
+        rows = [("layer", f"|dz/dz_{self.layer}[{self.j}]|", "gain", "not cancelled", "|dloss/dz|")]
+        for part in self.partial:
+            gain = "-" if math.isnan(part.gain) else f"{part.gain:.3g}"
+            left = _share(part.cancellation)
+            rows.append((str(part.layer), f"{part.norm:.3e}", gain, left, f"{part.delta_norm:.3e}"))
+        widths = [max(len(row[c]) for row in rows) for c in range(5)]
+        lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+        return [f"The signal of z_{self.layer}[{self.j}], layer by layer:", *lines]
+
+
+def _records(rows: Sequence[NamedTuple]) -> list[dict[str, Any]]:
+    return [row._asdict() for row in rows]
+
+
+def _number(value: float, error: float) -> str:
+    """Six digits, and the fraction of small numbers that it is but for rounding, a relative `error`.
+
+    >>> _number(0.25 / 3, 1e-15), _number(0.084, 1e-15), _number(2.0, 1e-15)
+    ('0.0833333 = 1/12', '0.084', '2')
+    """
+    near = Fraction(value).limit_denominator(64)
+    small = near.denominator > 1 and abs(near.numerator) <= 64
+    same = small and abs(value - float(near)) <= error * abs(value)
+    return f"{value:.6g} = {near}" if same else f"{value:.6g}"
+
+
+def _share(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.1%}" if value >= 0.001 or value == 0 else f"{value:.0e}"
+
+
+def _count(n: int) -> str:
+    """A number of any size, too large for a float perhaps.
+
+    >>> _count(9000), _count(30**400), _count(9_990_000_000)
+    ('9,000', 'about 7e+590', 'about 1e+10')
+    """
+    power = math.floor(math.log10(n))
+    digit = round(10 ** (math.log10(n) - power))
+    if digit == 10:
+        digit, power = 1, power + 1
+    return f"{n:,}" if power < 6 else f"about {digit}e+{power}"
+
+
+# ---- what is asked for --------------------------------------------------------------------------------------
+
+
+def checked_entry(net: Net, layer: Any, i: Any, j: Any) -> tuple[int, int, int]:
+    last = len(net.sizes) - 1
+    layer = _check.integer(f"layer, one of the net's {last} layers of weights,", layer, 1, last)
+    n_in, n_out = net.sizes[layer - 1], net.sizes[layer]
+    i = _check.integer(f"i, one of the {n_in} inputs of layer {layer} counted from 0,", i, 0, n_in - 1)
+    j = _check.integer(f"j, one of the {n_out} units of layer {layer} counted from 0,", j, 0, n_out - 1)
+    return layer, i, j
+
+
+def float64_copy(net: Net) -> reference.MLP:
+    """The textbook's net with the same parameters in float64."""
+    for l, (weights, biases) in enumerate(zip(net.weights, net.biases, strict=True), 1):
+        for name, array in (("weights", weights), ("biases", biases)):
+            if not np.isfinite(array).all():
+                what = "NaN" if np.isnan(array).any() else "infinity"
+                raise DivergenceError(
+                    f"layer {l}'s {name} hold {what}, so nothing has a derivative; assign finite ones", layer=l
+                )
+    plain = reference.MLP(net.sizes, net.activations, net.loss, "zeros", "float64")
+    plain.params[...] = net.params
+    return plain
+
+
+def _shape(name: str, value: Any) -> tuple[int, ...]:
+    try:
+        return tuple(np.shape(value))
+    except ValueError as error:
+        raise ValueError(f"{name} must be numbers in one row: {error}") from None
+
+
+def _one_sample(net: Net, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """x (1, n_0) and y as a batch of one row, in the net's dtype."""
+    n_in, n_out = net.sizes[0], net.sizes[-1]
+    shape = _shape("x", x)
+    if len(shape) == 2 and shape[0] != 1:
+        first = "x.iloc[0]" if hasattr(x, "iloc") else "x[0]"
+        raise ValueError(f"x must be one sample, whose paths are followed, got {shape[0]} rows; give {first} and y[0]")
+    if len(shape) != 2:
+        if shape != (n_in,):
+            raise ValueError(
+                f"x must hold {n_in} numbers, as many as the net has inputs, got shape {shape}; give one whole row of X"
+            )
+        x = np.asanyarray(x)[None]
+    shape = _shape("y", y)
+    if len(shape) and shape not in ((1,), (n_out,), (1, n_out)):
+        label = "a label or " if net.loss == "cross_entropy" else ""
+        raise ValueError(
+            f"y must be {label}a row of {n_out} targets, for one sample, got shape {shape}; give the y of that sample"
+        )
+    if shape == () or (shape == (n_out,) and n_out > 1):
+        y = np.asanyarray(y)[None]
+    sample = _check.inputs("x", x, n_in, net.dtype)
+    return sample, _check.targets("y", y, 1, n_out, net.loss, net.dtype)
+
+
+def float64_data(array: np.ndarray) -> np.ndarray:
+    """Labels as they are, numbers in float64."""
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+# ---- the trace ----------------------------------------------------------------------------------------------
+
+
+def follow(net: Net, layer: int, i: int, j: int, x: Any, y: Any, paths: int = 5) -> Trace:
+    """``net.trace``: see there."""
+    layer, i, j = checked_entry(net, layer, i, j)
+    n_strongest = _check.integer("paths", paths, 1, MOST_PATHS)
+    sample, target = _one_sample(net, x, y)
+    plain = float64_copy(net)
+    with np.errstate(all="ignore"):
+        zs, outputs = plain._forward(sample.astype(np.float64))
+        deltas = [LOSSES[plain.loss].of(zs[-1], float64_data(target))[1][0]]
+        # M_k (n_k, n_{k+1}) for k = layer..L-1: what the paths are multiplied with from z_k to z_{k+1}
+        steps: list[np.ndarray] = []
+        for k in range(len(zs) - 1, layer - 1, -1):
+            slope = CATALOG[plain.activations[k - 1]].slope(zs[k - 1][0])
+            steps.insert(0, slope[:, None] * plain.weights[k])
+            deltas.insert(0, (plain.weights[k] @ deltas[0]) * slope)
+    for k, signal in enumerate([*zs, *deltas]):
+        if not np.isfinite(signal).all():
+            l, what = (k + 1, "outputs") if k < len(zs) else (k - len(zs) + layer, "deltas")
+            raise DivergenceError(
+                f"this sample has no finite gradient: the {what} of layer {l} are not finite; scale x or start from "
+                f"smaller weights",
+                layer=l,
+            )
+    activation, delta = float(outputs[layer - 1][0, i]), float(deltas[0][j])
+    partial, total, exponent = _forwards(layer, j, steps, deltas)
+    chain = (i, j, *[0] * len(steps))
+    n_paths = math.prod(plain.sizes[layer + 1 :])
+    best = [chain] if n_paths == 1 else [(i, j, *way) for way in _strongest(steps, j, deltas[-1], n_strongest)]
+    scale = math.frexp(abs(activation) * total)
+    found = [_path(plain, layer, units, zs, activation, deltas[-1], (scale[0], scale[1] + exponent)) for units in best]
+    absolute = _power(scale[0], scale[1] + exponent)
+    left = math.frexp(activation * delta)
+    return Trace(
+        layer=layer,
+        i=i,
+        j=j,
+        gradient=activation * delta,
+        activation=activation,
+        delta=delta,
+        n_paths=n_paths,
+        absolute=absolute,
+        cancellation=_ratio(abs(left[0]), left[1], scale[0], scale[1] + exponent),
+        factors=found[0].factors if n_paths == 1 else (),
+        paths=tuple(path for path in found if path.contribution != 0),
+        partial=tuple(partial),
+        activations=plain.activations,
+        eps=float(np.finfo(net.dtype).eps),
+    )
+
+
+def _power(mantissa: float, exponent: int) -> float:
+    """mantissa · 2^exponent, rounded to 0 or infinity where it must be."""
+    with np.errstate(all="ignore"):
+        return float(np.ldexp(mantissa, exponent))
+
+
+def _ratio(a: float, a_exponent: int, b: float, b_exponent: int) -> float:
+    return _power(a / b, a_exponent - b_exponent) if b else math.nan
+
+
+def _rescaled(values: np.ndarray, exponent: int) -> tuple[np.ndarray, int]:
+    """The same values · 2^exponent, the largest between 1/2 and 1: products over hundreds of layers leave the range of
+    float64, their ratios do not."""
+    more = int(np.frexp(np.abs(values).max())[1])
+    return np.ldexp(values, -more), exponent + more
+
+
+def _forwards(
+    layer: int, j: int, steps: list[np.ndarray], deltas: list[np.ndarray]
+) -> tuple[list[Partial], float, int]:
+    """The signal of z_layer[j] at each layer, and the absolute sum of all paths from there as (m, e), m · 2^e."""
+    signed, up = np.eye(1, len(deltas[0]), j)[0], 0
+    sizes, sizes_up = signed, 0  # the same with absolute matrices
+    parts: list[Partial] = []
+    gain = math.nan
+    for k, delta in enumerate(deltas):
+        norm = float(np.linalg.norm(signed))
+        left = _ratio(float(np.abs(signed).sum()), up, float(sizes.sum()), sizes_up)
+        parts.append(Partial(layer + k, _power(norm, up), gain, left, reference._norm(delta)))
+        if k < len(steps):
+            before = up
+            signed, up = _rescaled(signed @ steps[k], up)
+            sizes, sizes_up = _rescaled(sizes @ np.abs(steps[k]), sizes_up)
+            gain = _ratio(float(np.linalg.norm(signed)), up, norm, before)
+    last, more = _rescaled(np.abs(deltas[-1]), sizes_up)
+    return parts, float(sizes @ last), more
+
+
+def _strongest(steps: list[np.ndarray], start: int, ends: np.ndarray, k: int) -> list[tuple[int, ...]]:
+    """The k paths from unit `start` with the largest abs(product), strongest first, those that are 0 left out; of each,
+    its unit in every layer after.
+
+    steps: M (n, m) from layer to layer; ends (n_L,): dloss/dz_L. Dynamic programming from the end: the k best ways on
+    from a unit are among the k best of the next units, as sizes multiply. The way of rank r through the next unit of
+    rank p (by its best way) is beaten by p ways through better units and by r through its own: p + r < k.
+
+    >>> M = np.array([[1.0, -2.0], [0.5, 0.0]])
+    >>> _strongest([M, M], 0, np.array([1.0, 1.0]), 3)
+    [(0, 1), (0, 0), (1, 0)]
+    """
+    scores = _rescaled(np.abs(ends)[:, None], 0)[0]  # (units, ways): of each unit, its best ways to the loss
+    choices: list[tuple[np.ndarray, np.ndarray]] = []  # of each layer (units, ways): the next unit, which of its ways
+    for l in range(len(steps) - 1, -1, -1):
+        size = np.abs(steps[l] if l else steps[l][[start]])
+        near = np.argsort(-size * scores[:, 0], axis=1, kind="stable")[:, :k]
+        p, r = np.indices((near.shape[1], scores.shape[1])).reshape(2, -1)
+        p, r = p[p + r < k], r[p + r < k]
+        ways = np.take_along_axis(size, near, axis=1)[:, p] * scores[near[:, p], r]
+        best = np.argsort(-ways, axis=1, kind="stable")[:, :k]
+        choices.insert(0, (np.take_along_axis(near[:, p], best, axis=1), r[best]))
+        scores = _rescaled(np.take_along_axis(ways, best, axis=1), 0)[0]
+    found = []
+    for way in range(int((scores[0] > 0).sum())):
+        units, unit = [], 0  # of the first matrix only the row of `start` was looked at
+        for after, rank in choices:
+            unit, way = int(after[unit, way]), int(rank[unit, way])
+            units.append(unit)
+        found.append(tuple(units))
+    return found
+
+
+def _path(
+    plain: reference.MLP,
+    layer: int,
+    units: tuple[int, ...],
+    zs: list[np.ndarray],
+    activation: float,
+    ends: np.ndarray,
+    absolute: tuple[float, int],
+) -> Path:
+    """The path through these units, factor by factor."""
+    named = [(f"a_{layer - 1}[{units[0]}]", activation)]
+    for k, (u, v) in enumerate(pairwise(units[1:]), layer):
+        slope = CATALOG[plain.activations[k - 1]].slope(zs[k - 1][0, u : u + 1])[0]
+        named += [(f"phi'(z_{k}[{u}])", float(slope)), (f"W_{k + 1}[{u},{v}]", float(plain.weights[k][u, v]))]
+    named.append((f"dloss/dz_{len(zs)}[{units[-1]}]", float(ends[units[-1]])))
+    factors, product = [], 1.0
+    mantissa, exponent = 1.0, 0  # the product again, which cannot underflow
+    for formula, value in named:
+        product *= value
+        factors.append(Factor(formula, value, product))
+        mantissa, more = math.frexp(mantissa * value)
+        exponent += more
+    return Path(units, product, _ratio(abs(mantissa), exponent, *absolute), tuple(factors))

@@ -1,0 +1,288 @@
+"""A few steps on a copy of the net: whether it trains on this batch, and what would make it train.
+
+A net *trains* if, after ``STEPS`` steps on the same batch, the loss is at least 2 % lower than before (at that pace a
+thousand steps would take all of it), and no hidden layer is left dead or saturated. Advice is what was tried so.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vgfast.inspection.remedies import made_like, twin, usual, with_velocity
+from vgfast.inspection.verdict import shut_layer
+from vgfast.training.history import DivergenceError
+from vgfast.training.optimizers import SGD
+
+# Steps of a trial, and the most rows of the batch, evenly spaced, that it takes.
+STEPS, ROWS = 20, 1024
+# What is left of the loss, at most, where a net trains.
+_LEFT = 0.98
+# Data are far from unit scale where some column's root mean square is above this.
+_FAR = 10.0
+# A row is an outlier where its largest value is above so many times the median row's.
+_OUTLIER = 100.0
+# Of the weights, at most, is what a step should take by decay: in a training of a thousand steps some of them is left.
+_DECAY = 1e-3
+# How many powers of ten a rate is lowered by, at most, once it is no longer plainly too large.
+_POWERS = 10
+
+
+class Case(NamedTuple):
+    """What a trial takes: a net (it is copied); rows, in batches of batch_size, or all at once; an optimizer."""
+
+    net: Any
+    x: np.ndarray
+    t: np.ndarray
+    optimizer: SGD
+    batch_size: int | None = None
+
+
+class Outcome(NamedTuple):
+    """The loss before and after; infinity if a step would have left something that is not finite. ``ill``: such as
+    "layer 2 dead", or ""."""
+
+    before: float
+    after: float
+    ill: str
+
+    @property
+    def trains(self) -> bool:
+        return self.after <= _LEFT * self.before and self.after < math.inf and not self.ill
+
+    @property
+    def fails(self) -> bool:
+        """The loss does not fall at all, or a layer is lost."""
+        return not self.after < self.before or bool(self.ill)
+
+
+class Cure(NamedTuple):
+    """What is at fault if this case trains; its name as a remedy; the same as advice."""
+
+    fault: str
+    name: str
+    advice: str
+    case: Case
+
+
+def _quiet(net: Any) -> Any:
+    """A twin whose divergence is not looked into: no advice is sought for a trial's end in turn."""
+    other = twin(net)
+    vars(other)["_divergence"] = lambda *_: DivergenceError("")
+    return other
+
+
+def gradient(case: Case) -> tuple[float, np.ndarray] | None:
+    """(loss, gradient (n_params,)) of the batch; None if that is not finite."""
+    with np.errstate(all="ignore"):
+        try:
+            found = _quiet(case.net).gradients(case.x, case.t)
+        except (ArithmeticError, ValueError):
+            return None
+    return (found.loss, found.flat) if math.isfinite(found.loss) and np.isfinite(found.flat).all() else None
+
+
+def outcome(case: Case, steps: int = STEPS) -> Outcome:
+    """What comes of so many steps, at least; the case is left as it was."""
+    every = -(-len(case.x) // ROWS) if case.batch_size is None else 1
+    x, t = case.x[::every], case.t[::every]
+    batch_size = min(case.batch_size or len(x), len(x))
+    epochs = -(-steps // -(-len(x) // batch_size))
+    net, before = _quiet(case.net), math.inf
+    with np.errstate(all="ignore"):
+        try:
+            before = net.evaluate(x, t).loss
+            optimizer = with_velocity(case.optimizer, case.net, net)
+            net.fit(x, t, epochs, batch_size, optimizer, shuffle=False)
+            after = net.evaluate(x, t).loss
+        except (ArithmeticError, ValueError):  # also a rate that is beyond the dtype
+            return Outcome(before, math.inf, "")
+        from vgfast import reference
+
+        layer, word = shut_layer(*reference.shut_shares(net, x), net.sizes, net.activations, len(x))
+    return Outcome(before, after if math.isfinite(after) else math.inf, f"layer {layer} {word}" if layer else "")
+
+
+def decay_limit(momentum: float, nesterov: bool) -> float:
+    """Weights that decay alone grow, instead, from this lr x weight_decay on: the stability of (Nesterov's) momentum on
+    a parabola. Without momentum each step multiplies them by 1 - lr weight_decay, and the limit is 2."""
+    return 2 * (1 + momentum) / (1 + 2 * momentum if nesterov else 1)
+
+
+def polyak_steps(loss: float, norm: float, lr: float, clip_norm: float = math.inf) -> float:
+    """lr ‖g‖ min(‖g‖, clip_norm) / loss: how many times the whole loss this step would take if the loss went on as its
+    gradient begins; lr in units of Polyak's step length, as no loss can fall below 0. NaN if there is no gradient."""
+    with np.errstate(all="ignore"):
+        return float(np.float64(lr) * norm * min(norm, clip_norm) / np.float64(loss))
+
+
+def polyak_of(case: Case) -> float:
+    """``polyak_steps`` of the next step; NaN where the gradient is not finite."""
+    found = gradient(case)
+    if found is None:
+        return math.nan
+    loss, flat = found
+    lr, _, _, _, clip_norm, _ = case.optimizer.checked()
+    largest = float(np.abs(flat).max())
+    norm = largest * float(np.linalg.norm(flat / largest)) if largest > 0 else 0.0
+    return polyak_steps(loss, norm, lr, clip_norm)
+
+
+def far_column(values: np.ndarray) -> int | None:
+    """The column of the largest root mean square, if that is far above unit scale."""
+    if values.ndim != 2:
+        return None  # labels
+    with np.errstate(over="ignore"):
+        squares = np.square(values, dtype=np.float64).mean(axis=0)
+    column = int(squares.argmax())
+    return column if squares[column] > _FAR**2 else None
+
+
+def _largest(name: str, values: np.ndarray) -> str:
+    """Such as "X, whose largest value is 3e+04 in column 2,"."""
+    size = np.abs(values)
+    where = f" in column {int(size.max(axis=0).argmax())}" if values.shape[1] > 1 else ""
+    return f"{name}, whose largest value is {float(size.max()):.2g}{where},"
+
+
+def _without_outliers(name: str, values: np.ndarray, fault: str, case: Case) -> Iterator[Cure]:
+    """A few rows left out, if without them the values are not far from unit scale."""
+    size = np.abs(values).max(axis=1).astype(np.float64)
+    limit = _OUTLIER * float(np.median(size))
+    keep = size <= limit
+    if limit > 0 and 0 < np.count_nonzero(~keep) <= len(keep) / 20 and far_column(values[keep]) is None:
+        rows = f"the rows of {name} with values above {limit:.2g}"
+        advice = f"leave out {rows} (the largest is {float(size.max()):.2g})"
+        yield Cure(fault, f"{rows} left out", advice, case._replace(x=case.x[keep], t=case.t[keep]))
+
+
+def data_cures(case: Case) -> Iterator[Cure]:
+    """Where inputs, or targets of mse, are far from unit scale: outliers left out; inputs, targets, or both scaled."""
+    net, x, t, _, _ = case
+    inputs = far_column(x) is not None
+    targets = net.loss == "mse" and far_column(t) is not None
+    to = "to mean 0 and variance 1"
+    large_x, large_y = (_largest(name, values) if far else "" for name, values, far in
+                        (("X", x, inputs), ("y", t, targets)))  # fmt: skip
+    if inputs:
+        yield from _without_outliers("X", x, "inputs", case)
+    if targets:
+        yield from _without_outliers("y", t, "targets", case)
+    if inputs:
+        yield Cure("inputs", f"inputs scaled {to}", f"scale {large_x} {to}", case._replace(x=usual(x)))
+    if targets:
+        yield Cure("targets", f"y scaled {to}", f"scale {large_y} {to}", case._replace(t=usual(t)))
+    if inputs and targets:
+        both = case._replace(x=usual(x), t=usual(t))
+        yield Cure("inputs and targets", f"X and y scaled {to}", f"scale {large_x} and {large_y} {to}", both)
+
+
+def _with(optimizer: SGD, net: Any, **settings: Any) -> SGD:
+    """A copy of the optimizer with these settings, and with the velocity of the net."""
+    result = with_velocity(optimizer, net, net)
+    vars(result).update(settings)
+    return result
+
+
+def lowered(case: Case, name: str, fault: str, too_large: float) -> Iterator[Cure]:
+    """lr or weight_decay divided by powers of ten, beginning where it is no longer `too_large` times too large."""
+    rate = float(getattr(case.optimizer, name))
+    first = max(1, math.ceil(math.log10(too_large))) if 1 < too_large < math.inf else 1
+    for power in range(first, first + _POWERS):
+        lower = float(f"{rate * 10.0**-power:.3g}")
+        if lower > 0:
+            optimizer = _with(case.optimizer, case.net, **{name: lower})
+            advice = f"lower {name} (it is {rate:g}) to {lower:g}"
+            yield Cure(fault, f"{name}={lower:g}", advice, case._replace(optimizer=optimizer))
+
+
+def calmed(case: Case) -> Iterator[Cure]:
+    """A lower momentum, which at its best averages a tenth of the steps."""
+    momentum = case.optimizer.momentum
+    if momentum > 0:
+        lower = 0.9 if momentum > 0.9 else 0.0
+        nesterov = case.optimizer.nesterov and lower > 0
+        optimizer = _with(case.optimizer, case.net, momentum=lower, nesterov=nesterov)
+        advice = f"lower momentum (it is {momentum:g}) to {lower:g}"
+        advice += " with nesterov=False" if case.optimizer.nesterov and not nesterov else ""
+        name = f"momentum={lower:g}" + (", nesterov=False" if case.optimizer.nesterov and not nesterov else "")
+        yield Cure("momentum", name, advice, case._replace(optimizer=optimizer))
+
+
+def clipped(case: Case) -> Iterator[Cure]:
+    """Gradients of norm 1 at most, if they are not yet, and if a step is then shorter than any layer's weights."""
+    lr, momentum, *_ = case.optimizer.checked()
+    with np.errstate(over="ignore"):
+        norms = [float(np.linalg.norm(w.astype(np.float64))) for w in case.net.weights if w.any()]
+    if case.optimizer.clip_norm is None and lr / (1 - momentum) < min(norms, default=0.0):
+        optimizer = _with(case.optimizer, case.net, clip_norm=1.0)
+        yield Cure("learning rate", "clip_norm=1.0", "set clip_norm=1.0", case._replace(optimizer=optimizer))
+
+
+def rate_cures(case: Case, polyak: float, steps: int = STEPS) -> list[tuple[Cure, Outcome]]:
+    """What trains, or, where nothing does, that with which the loss falls at all, causes first: a lower weight decay
+    (alone, if that is what makes weights grow), a lower learning rate, clipping."""
+    lr, momentum, nesterov, weight_decay, *_ = case.optimizer.checked()
+    decay = lr * weight_decay
+    grows = decay >= decay_limit(momentum, nesterov)
+    if grows:
+        found = first_that_trains(lowered(case, "weight_decay", "weight decay", decay / _DECAY), steps)
+        if found:
+            return [found]
+    ways = (lowered(case, "lr", "learning rate", max(polyak, decay if grows else 0)), clipped(case))
+    helped = [one for one in [best(way, steps) for way in ways] if one]
+    return [one for one in helped if one[1].trains] or helped
+
+
+def widened(case: Case) -> Iterator[Cure]:
+    """The same in float64, if it is not yet."""
+    net, x, t, optimizer, _ = case
+    if net.dtype == np.float32:
+        wide = made_like(net, init="zeros", dtype="float64")
+        wide.params[...] = net.params
+        exact = t if t.ndim == 1 else t.astype(np.float64)
+        other = Case(wide, x.astype(np.float64), exact, with_velocity(optimizer, net, wide), case.batch_size)
+        yield Cure("updates", "dtype='float64'", "use dtype='float64'", other)
+
+
+def scaled_anew(case: Case) -> Iterator[Cure]:
+    """With data on another scale training begins anew, from first weights that know no other."""
+    for cure in data_cures(case):
+        yield cure._replace(case=anew(cure.case))
+
+
+def scaled_with_a_rate(case: Case, steps: int = STEPS) -> tuple[Cure, Outcome] | None:
+    """All data that are far from unit scale scaled, and a lower rate beside, where only both make it train."""
+    for data in list(scaled_anew(case))[-1:]:
+        rates = rate_cures(data.case, polyak_of(data.case), steps)
+        for rate, after in rates[:1]:
+            if after.trains:
+                name, advice = f"{data.name}, with {rate.name}", f"{data.advice} and {rate.advice}"
+                return Cure(rate.fault, name, advice, rate.case), after
+    return None
+
+
+def anew(case: Case) -> Case:
+    """The case of a new net of the same sizes; the optimizer has no velocity for it."""
+    return case._replace(net=made_like(case.net), optimizer=copy.copy(case.optimizer))
+
+
+def best(cures: Iterable[Cure], steps: int = STEPS) -> tuple[Cure, Outcome] | None:
+    """The first with which the net trains; or else the first with which its loss falls at all."""
+    second = None
+    for cure in cures:
+        found = outcome(cure.case, steps)
+        if found.trains:
+            return cure, found
+        if second is None and not found.fails:
+            second = cure, found
+    return second
+
+
+def first_that_trains(cures: Iterable[Cure], steps: int = STEPS) -> tuple[Cure, Outcome] | None:
+    found = best(cures, steps)
+    return found if found and found[1].trains else None

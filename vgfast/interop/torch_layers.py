@@ -1,0 +1,203 @@
+"""The layers of a torch module: which it has, before it is run; which it called, in their order, afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from vgfast.interop.autograd import Call, Layer, Run, first_line
+from vgfast.model.activations import CATALOG
+
+# torch's names of what can be read, and ours of the activations. Identity is no layer: it may stand anywhere.
+_ACTIVATIONS = {"Sigmoid": "sigmoid", "Tanh": "tanh", "ReLU": "relu", "LeakyReLU": "leaky_relu", "Softsign": "softsign"}
+_ENDINGS = ("Softmax", "LogSoftmax")
+_LAYERS = ("Linear", *_ACTIVATIONS, "Identity", "Flatten", "Dropout", *_ENDINGS)
+_LEAK = CATALOG["leaky_relu"].alpha
+_KNOWN = f"Linear, Sigmoid, Tanh, ReLU, LeakyReLU({_LEAK:g}), Softsign, Identity, Flatten, LogSoftmax at the end, and "
+_KNOWN += "Dropout in eval()"
+
+# ---- what can be read, before the module is run -------------------------------------------------------------
+
+
+def kind_of(namespace: Any, it: Any, names: Sequence[str]) -> str:
+    """The name of the torch class that `it` is or runs as, its ``forward`` not replaced; "" if there is none."""
+    for name in names:
+        known = getattr(namespace, name)
+        if isinstance(it, known) and getattr(it.forward, "__func__", None) is known.forward:
+            return name
+    return ""
+
+
+def find_layers(nn: Any, module: Any, path: str = "") -> Iterator[Layer]:
+    """All that vgfast knows, or has no parts, or, if it is not the outermost, has parameters beside those of its parts;
+    the rest is gone through."""
+    kind = kind_of(nn, module, _LAYERS)
+    parts = {name: part for name, part in module._modules.items() if part is not None}
+    own = path and any(parameter is not None for parameter in module._parameters.values())
+    goes_through = kind_of(nn, module, ["Sequential"]) or (parts and not own)
+    if kind or not goes_through:
+        yield Layer(path, kind, module)
+        return
+    for name, part in parts.items():
+        yield from find_layers(nn, part, f"{path}.{name}" if path else name)
+
+
+def check_runnable(torch: Any, module: Any) -> None:
+    """Refuse what does not run as its layers do one after another, or would not stay as it was."""
+    parallel = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
+    for path, part in module.named_modules():
+        layer = Layer(path, "", part)
+        if isinstance(part, parallel):
+            raise ValueError(f"the {layer} runs copies of its module; inspect that, its .module")
+        if "_orig_mod" in part._modules:
+            raise ValueError(f"the {layer} is compiled, and its layers do not run one by one; inspect its ._orig_mod")
+        if getattr(part, "_compiled_call_impl", None) is not None:
+            raise ValueError(
+                f"the {layer} is compiled, and its layers do not run one by one; inspect copy.deepcopy(module), which "
+                f"is not"
+            )
+        if isinstance(part, torch.jit.ScriptModule):
+            raise ValueError(f"the {layer} is a script, which vgfast cannot read; inspect what it was made from")
+        if any(torch.nn.parameter.is_lazy(p) for p in part._parameters.values()):
+            raise ValueError(f"the {layer} is lazy, and has no parameters yet; run the module once: module(X)")
+    for name, parameter in module.named_parameters():
+        if parameter.is_meta:
+            raise TypeError(f"the parameter {name!r} is on the device 'meta', which has no numbers; load them first")
+        if parameter.is_inference():
+            raise ValueError(
+                f"the parameter {name!r} was made in inference mode, so it can have no gradient; "
+                f"inspect copy.deepcopy(module)"
+            )
+        if getattr(parameter, "_post_accumulate_grad_hooks", None):
+            raise ValueError(
+                f"the parameter {name!r} has a hook for when its gradient is accumulated, which may change it or train "
+                f"the module; inspect copy.deepcopy(module), which has no hooks on parameters"
+            )
+
+
+class Form(NamedTuple):
+    """What all Linear layers have in common, and the columns of the one that was assigned first."""
+
+    dtype: np.dtype
+    device: Any
+    n_in: int
+
+
+def check_linears(layers: list[Layer]) -> Form:
+    """Refuse layers without a Linear, of several dtypes, or that share a parameter."""
+    linears = [layer for layer in layers if layer.kind == "Linear"]
+    if not linears:
+        for layer in layers:
+            if not layer.kind:
+                _unknown(layer)
+        raise ValueError("the module has no Linear layer, so there is no gradient to inspect; give it one")
+    dtypes = {str(p.dtype) for layer in linears for p in layer.torch.parameters()}
+    if not dtypes <= {"torch.float32", "torch.float64"} or len(dtypes) > 1:
+        raise ValueError(
+            f"the module's parameters must be all float32 or all float64, got {' and '.join(sorted(dtypes))}; "
+            + ("vgfast has no complex nets" if "complex" in str(dtypes) else "inspect copy.deepcopy(module).float()")
+        )
+    seen: dict[int, Layer] = {}
+    for layer in {id(layer.torch): layer for layer in linears}.values():
+        for name, parameter in layer.torch._parameters.items():
+            if parameter is None or parameter.numel() == 0:
+                continue
+            other = seen.setdefault(parameter.data_ptr(), layer)
+            if other is not layer:
+                raise ValueError(f"the {layer} has the {name} of the {other}; vgfast shares none: give it its own")
+    first = linears[0].torch  # whose weight may be computed, and by that change: it is not asked for
+    dtype = np.dtype(dtypes.pop().removeprefix("torch."))
+    return Form(dtype, next(first.parameters()).device, first.in_features)
+
+
+# ---- the layers in the order in which they were run ---------------------------------------------------------
+
+
+class Chain(NamedTuple):
+    """The calls of Linears; what follows each, one of ``autograd.activations``; and the last such layer, if any."""
+
+    linears: list[Call]
+    activations: list[str]
+    ending: Layer | None
+
+
+def read_chain(name: str, ran: Run) -> Chain:
+    """The layers as this run of the module of this name called them."""
+    if all(call.layer.kind != "Linear" for call in ran.calls):
+        _raise_no_linear(name, ran)
+    linears: list[Call] = []
+    activations: list[str] = []
+    after = None  # what stands between the last Linear and here
+    for call in ran.calls:
+        layer = call.layer
+        if layer.kind == "Linear":
+            if any(layer.torch is other.layer.torch for other in linears):
+                raise ValueError(f"the {layer} is run twice, and vgfast shares no weights: give each place its own")
+            if set(layer.torch._parameters) != {"weight", "bias"} or vars(layer.torch).keys() & {"weight", "bias"}:
+                raise ValueError(
+                    f"the {layer} has no weight of its own to read: it is computed from others, as by weight_norm or "
+                    f"pruning; remove that"
+                )
+            if linears:
+                activations.append(_activation(after) if after else "identity")
+            linears.append(call)
+            after = None
+        elif layer.kind in _ACTIVATIONS or layer.kind in _ENDINGS:
+            if after or not linears:
+                place = f"is called right after the {after}" if after else "is called before any Linear layer"
+                raise ValueError(
+                    f"the {layer} {place}, and vgfast has one activation after a Linear; join or remove it"
+                )
+            after = layer
+        else:
+            _check_harmless(layer)
+    return Chain(linears, [*activations, "log_softmax" if after else "identity"], after)
+
+
+def _raise_no_linear(name: str, ran: Run) -> NoReturn:
+    for call in ran.calls:
+        if not call.layer.kind:
+            _unknown(call.layer)
+    if ran.error is not None:
+        raise_failed(name, ran.error)
+    raise ValueError(
+        f"the forward of {name} calls no Linear layer as self.layer(x), so vgfast cannot see how they are run; "
+        f"write it as an nn.Sequential"
+    )
+
+
+def raise_failed(name: str, error: Exception) -> NoReturn:
+    raise ValueError(
+        f"the forward of {name} fails on X: {first_line(error)}; inspect it on an X with which module(X) works"
+    ) from error
+
+
+def _unknown(layer: Layer) -> NoReturn:
+    place = " before the last Linear" if layer.kind in _ENDINGS else ""
+    raise ValueError(f"vgfast does not know the module's {layer}{place}; it knows {_KNOWN}")
+
+
+def _activation(layer: Layer) -> str:
+    if layer.kind in _ENDINGS:
+        _unknown(layer)
+    slope = getattr(layer.torch, "negative_slope", _LEAK)
+    if slope != _LEAK:
+        raise ValueError(f"the {layer} has a slope of {slope:g}, and vgfast's leaky_relu has {_LEAK:g}; use that")
+    return _ACTIVATIONS[layer.kind]
+
+
+def _check_harmless(layer: Layer) -> None:
+    """Layers that leave a matrix as it is; all others are refused."""
+    if layer.kind == "Dropout":
+        if layer.torch.training and layer.torch.p > 0:
+            raise ValueError(
+                f"the {layer} drops units at random while it is in training mode, and vgfast does not; "
+                f"call module.eval() first, or set its p to 0"
+            )
+    elif layer.kind == "Flatten":
+        if (layer.torch.start_dim, layer.torch.end_dim) != (1, -1):
+            raise ValueError(f"the {layer} must join all dimensions but the first, as torch.nn.Flatten() does")
+    elif layer.kind != "Identity":
+        _unknown(layer)

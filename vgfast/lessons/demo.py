@@ -1,0 +1,170 @@
+"""``vgfast demo``: a shallow, a deep and a cured net on handwritten digits, and where their gradients went.
+
+What the reader should see: the deep net learns nothing although its last layer's gradient is as large as the
+shallow net's; its gradient shrinks layer by layer, because sigmoid passes on at most a quarter of it, until
+the updates of the first layers are too small to change their weights. The same depth with ReLU and He's first
+weights learns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vgfast.inspection import remedies
+from vgfast.inspection import report as gradients
+from vgfast.mlp import MLP
+from vgfast.training.history import History
+from vgfast.training.optimizers import SGD
+
+EPOCHS = 100
+BATCH = 32
+INSPECT_EVERY = 10
+SEED = 0
+LEARNING_RATE = 0.05
+DEEP = (64, *[30] * 8, 10)
+
+# name, sizes, activation, init
+NETS = (
+    ("shallow", (64, 30, 10), "sigmoid", "lecun_normal"),
+    ("deep", DEEP, "sigmoid", "lecun_normal"),
+    ("cured", DEEP, "relu", "he_normal"),
+)
+PICTURE = "vanishing-gradient.png"
+
+
+def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """X_train (1347, 64), X_test (450, 64) from 0 to 1, y_train, y_test: scikit-learn's 8 x 8 digits."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    X, y = load_digits(return_X_y=True)
+    return tuple(train_test_split(X / 16, y, test_size=0.25, stratify=y, random_state=SEED))
+
+
+def run(progress: Callable[[str, int, int, History], Any] | None = None) -> dict[str, Any]:
+    """Train the three nets; plain data, with each net's ``History`` under "history"."""
+    X, X_test, y, y_test = digits()
+    nets = []
+    for name, sizes, activation, init in NETS:
+        net = MLP(sizes, activation, init=init, rng=SEED)
+
+        def report(done: int, total: int, history: History, name: str = name) -> None:
+            if progress is not None:
+                progress(name, done, total, history)
+
+        history = net.fit(
+            X,
+            y,
+            epochs=EPOCHS,
+            batch_size=BATCH,
+            optimizer=SGD(lr=LEARNING_RATE),
+            inspect_every=INSPECT_EVERY,
+            progress=report,
+        )
+        scores = net.evaluate(X_test, y_test)
+        mean = gradients.over_time(history.gradients)
+        steps = len(history.loss)
+        found = gradients.GradientReport(mean, scores.loss, net.sizes, net.activations, steps, BATCH)
+        if found.verdict != "healthy":
+            found.remedies = remedies.tried(net, *net._batch(X, y), SGD(lr=LEARNING_RATE), steps, found)
+        nets.append(
+            {
+                "name": name,
+                "sizes": list(sizes),
+                "activation": activation,
+                "init": init,
+                "steps": steps,
+                "seconds": sum(epoch["seconds"] for epoch in history.epochs),
+                "train_loss": history.epochs[-1]["loss"],
+                "test_loss": scores.loss,
+                "test_accuracy": scores.accuracy,
+                "verdict": found.verdict,
+                "explanation": found.explanation,
+                "remedies": found.remedies,
+                "layers": gradients.as_dicts(mean),
+                "history": history,
+            }
+        )
+    return {"data": "scikit-learn digits, 1347 to train and 450 to test", "nets": nets}
+
+
+def _depth(net: dict[str, Any]) -> str:
+    n = len(net["sizes"]) - 2
+    return f"{n} hidden layer{'s' if n > 1 else ''}"
+
+
+def save_picture(result: dict[str, Any], folder: Path) -> Path:
+    """The picture's path, absolute."""
+    from vgfast.show import plots
+
+    path = (folder / PICTURE).resolve()
+    panels = [
+        (
+            f"{net['name']}: {_depth(net)}, {net['activation']}",
+            f"test accuracy {net['test_accuracy']:.1%}",
+            net["history"],
+        )
+        for net in result["nets"]
+    ]
+    plots.gradient_maps(panels, path)
+    return path
+
+
+def as_json(result: dict[str, Any]) -> dict[str, Any]:
+    """The result without its arrays, and with room for the picture's path."""
+    nets = [{key: value for key, value in net.items() if key != "history"} for net in result["nets"]]
+    return {**result, "nets": nets, "picture": None}
+
+
+def watched_run(console: Any) -> dict[str, Any]:
+    """``run`` under a progress bar that shows loss and first-layer gradient, where the console is a terminal."""
+    if not console.is_interactive:
+        return run()
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description:>7}"),
+        BarColumn(bar_width=24),
+        TextColumn("step {task.completed:>4}/{task.total}"),
+        TextColumn("loss {task.fields[loss]:<6.3g} |dW1| {task.fields[gradient]:.1e}"),
+    )
+    with Progress(*columns, console=console) as bar:
+        tasks: dict[str, Any] = {}
+
+        def progress(name: str, done: int, total: int, history: History) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total, loss=np.nan, gradient=np.nan)
+            recent = float(history.loss[-45:].mean())
+            gradient = float(history.gradients["grad_norm"][-1, 0])
+            bar.update(tasks[name], completed=done, loss=recent, gradient=gradient)
+
+        return run(progress)
+
+
+def show(result: dict[str, Any], console: Any) -> None:
+    """Per net: accuracy, one row a layer, the verdict in one sentence."""
+    from rich.table import Table
+
+    for net in result["nets"]:
+        title = (
+            f"{net['name']}: {_depth(net)} of 30, {net['activation']}, {net['init']}: "
+            f"test accuracy {net['test_accuracy']:.1%}"
+        )
+        table = Table(title=title, title_justify="left", title_style="bold", expand=False)
+        for heading in ("layer", "gradient", "weight gain x activation gain = gain", "frozen", "dW = 0"):
+            table.add_column(heading, justify="right")
+        for l, layer in enumerate(net["layers"], 1):
+            gains = "the signal starts here"
+            if layer["gain"] is not None:
+                gains = "{weight_gain:.3f} x {activation_gain:.3f} = {gain:.3f}".format(**layer)
+            table.add_row(str(l), f"{layer['grad_norm']:.1e}", gains, f"{layer['frozen']:.1%}", f"{layer['zero']:.1%}")
+        console.print()
+        console.print(table)
+        console.print(f"{net['verdict']}: {net['explanation']}", highlight=False)
+    console.print()
+    console.print("frozen: weights whose bits a step leaves as they are; dW = 0: had no gradient")
+    console.print(f"Means over the {result['nets'][0]['steps']} steps of each net.")

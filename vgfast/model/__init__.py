@@ -1,0 +1,1 @@
+"""What a net is: its activations, loss, first weights, parameters, and file."""

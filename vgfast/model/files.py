@@ -1,0 +1,239 @@
+"""Model files: a net's description and parameters, with a checksum over both, as safetensors; and the files that others
+write of the same tensors, which tell neither activation nor loss."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import reprlib
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from vgfast import _check, _core
+from vgfast.files import foreign, replace, safetensors
+from vgfast.files.foreign import Misused, Other
+from vgfast.files.safetensors import Contents
+from vgfast.training.history import DivergenceError
+
+# (sizes, activations, loss, dtype)
+Description = tuple[tuple[int, ...], tuple[str, ...], str, str]
+
+_ASSIGN = "assign net.weights, each (n_in, n_out), and net.biases of a new vg.MLP"
+
+
+def _digest(text: str, tensors: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name}{tensors[name].shape}".encode() + np.ascontiguousarray(tensors[name]).tobytes())
+    return digest.hexdigest()
+
+
+def _names(n_layers: int) -> list[str]:
+    """Of the tensors, as torch.nn.Sequential has them where activations stand between the layers."""
+    return [f"{2 * l}.{kind}" for l in range(n_layers) for kind in ("weight", "bias")]
+
+
+# ---- saving ------------------------------------------------------------------------------------------
+
+
+def save(path: Any, description: Description, weights: list[np.ndarray], biases: list[np.ndarray]) -> None:
+    """To a path, or to a binary file that is open; ``DivergenceError`` if there is NaN or infinity."""
+    name = foreign.given_path(path, "write")
+    arrays: list[np.ndarray] = []
+    for l, (w, b) in enumerate(zip(weights, biases, strict=True), 1):
+        arrays += [np.array(w.T, order="C"), b.copy()]  # which nobody changes between checksum and file
+        _check_finite(l, "weights", arrays[-2])
+        _check_finite(l, "biases", arrays[-1])
+    tensors = dict(zip(_names(len(weights)), arrays, strict=True))
+    text = json.dumps(description)
+    pieces = safetensors.pack(tensors, {"vgfast": text, "sha256": _digest(text, tensors)})
+    if name is None:
+        _write(path, pieces)
+    else:
+        replace.write(name, pieces)
+
+
+def _check_finite(layer: int, kind: str, array: np.ndarray) -> None:
+    if not np.isfinite(array).all():
+        what = "NaN" if np.isnan(array).any() else "infinity"
+        raise DivergenceError(
+            f"the {kind} of layer {layer} hold {what}, so the net is not saved; assign finite ones, for example from a "
+            f"copy made before",
+            layer=layer,
+        )
+
+
+def _write(file: Any, pieces: Iterable[bytes]) -> None:
+    """Into a file that is open, which may take less than it is given."""
+    try:
+        file.write(b"")
+    except (TypeError, io.UnsupportedOperation) as error:
+        raise TypeError(f"the net needs a binary file open for writing ({error}); open it with mode 'wb'") from None
+    for piece in pieces:
+        while piece:
+            taken = file.write(piece)
+            if taken == 0:
+                raise OSError("the file takes no more bytes, so the net is not saved; save it to another")
+            piece = b"" if taken is None else piece[taken:]
+
+
+# ---- loading -----------------------------------------------------------------------------------------
+
+
+def load(path: Any, activation: Any, loss: Any) -> tuple[Description, np.ndarray]:
+    """(description, the flat parameters) of a path or an open binary file; ValueError if anything in the file is not as
+    it was saved. activation, loss: for a file that does not tell them, or None."""
+    name = foreign.given_path(path, "read")
+    if name is None:
+        return _told(path, foreign.file_name(path), activation, loss)
+    with foreign.opened(name, safetensors.WANTED) as file:
+        return _told(file, name, activation, loss)
+
+
+def _told(file: BinaryIO, name: str, activation: Any, loss: Any) -> tuple[Description, np.ndarray]:
+    """``_load``, with errors that are whole sentences."""
+    try:
+        return _load(file, activation, loss)
+    except io.UnsupportedOperation as error:
+        raise TypeError(f"{name} must be open for reading ({error}); open it with mode 'rb'") from None
+    except Other as error:
+        raise ValueError(f"{name} {error}") from None
+    except Misused as error:
+        raise TypeError(f"{name} {error}") from None
+    except ValueError as error:
+        raise ValueError(
+            f"{name} is not a whole model file: {error}; get the file again or save the net again"
+        ) from None
+
+
+def _load(file: BinaryIO, activation: Any, loss: Any) -> tuple[Description, np.ndarray]:
+    contents = _header(file)
+    own = "vgfast" in contents.metadata
+    description = (_described if own else _foreign_net)(contents, activation, loss)
+    safetensors.read_tensors(file, contents)
+    tensors = {name: contents.array(name) for name in contents.tensors}
+    if own and contents.metadata.get("sha256") != _digest(contents.metadata["vgfast"], tensors):
+        raise ValueError("its contents do not fit its checksum: it was altered after it was saved")
+    flat = np.concatenate([tensors[name].T.ravel() for name in _names(len(tensors) // 2)])
+    if not np.isfinite(flat).all():
+        raise Other("holds a net with NaN or infinity among its parameters, which is of no use; load an earlier one")
+    return description, flat.astype(description[3], copy=False)
+
+
+def _header(file: BinaryIO) -> Contents:
+    """ValueError if it is damaged, ``Other`` if it is not one of safetensors."""
+    data = bytearray()
+    safetensors.take(file, data, foreign.BEGINNING)
+    if not data:
+        if _position(file) > 0:
+            raise Other("is at its end, where there is nothing to read; go to where the net begins, as with seek(0)")
+        raise ValueError("it is empty")
+    try:
+        return safetensors.read_header(file, data)
+    except ValueError:
+        known = foreign.kind(bytes(data[: foreign.BEGINNING]))
+        if known is None:
+            raise
+        then = f" and {_ASSIGN}" if known.arrays else ""
+        raise Other(f"is {known.what}, not {safetensors.WANTED}; {known.how}{then}") from None
+
+
+def _position(file: BinaryIO) -> int:
+    """How far it has been read or written; 0 if it does not know."""
+    try:
+        return file.tell()
+    except (AttributeError, OSError):
+        return 0
+
+
+def _described(contents: Contents, activation: Any, loss: Any) -> Description:
+    """What ``save`` was given, each part checked as the constructor would, and that the tensors are such a net's."""
+    try:
+        sizes, names, own_loss, dtype = json.loads(contents.metadata["vgfast"])
+        sizes, activations = _check.sizes(sizes), tuple(names)
+        if not all(name in _core.ACTIVATIONS for name in activations) or len(activations) != len(sizes) - 2:
+            raise ValueError
+        if own_loss not in _core.LOSSES or dtype not in _core.DTYPES:
+            raise ValueError
+        _check.outputs(sizes[-1], own_loss)
+    except (TypeError, ValueError, RecursionError):
+        raise ValueError("its description of the net is not understood") from None
+    kind = {"float32": "F32", "float64": "F64"}[dtype]
+    wanted: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for l, (n_in, n_out) in enumerate(pairwise(sizes)):
+        wanted[f"{2 * l}.weight"], wanted[f"{2 * l}.bias"] = (kind, (n_out, n_in)), (kind, (n_out,))
+    if {name: tensor[:2] for name, tensor in contents.tensors.items()} != wanted:
+        raise ValueError("its tensors do not have the names, shapes and dtype of the net that it describes")
+    given = _arguments(sizes, activation, loss)
+    if given[0] not in (None, activations):
+        raise Other(f"says that its activations are {_shown(activations)}, got {activation!r}; leave out activation")
+    if given[1] not in (None, own_loss):
+        raise Other(f"says that its loss is {own_loss!r}, got {loss!r}; leave out loss")
+    return sizes, activations, own_loss, dtype
+
+
+def _arguments(sizes: tuple[int, ...], activation: Any, loss: Any) -> tuple[tuple[str, ...] | None, str | None]:
+    """What the caller says of a net of these sizes; None where that is nothing."""
+    try:
+        activations = None if activation is None else _check.activations(activation, len(sizes) - 2, _core.ACTIVATIONS)
+        if loss is not None:
+            _check.outputs(sizes[-1], _check.choice("loss", loss, _core.LOSSES))
+    except (TypeError, ValueError) as error:
+        kind = Misused if isinstance(error, TypeError) else Other
+        raise kind(f"has the weights of vg.MLP({_shown(sizes)}): {error}") from None
+    return activations, loss
+
+
+def _foreign_net(contents: Contents, activation: Any, loss: Any) -> Description:
+    """As the shapes tell, and the caller the rest."""
+    sizes = _sizes(contents)
+    activations, loss = _arguments(sizes, activation if len(sizes) > 2 else (), loss)
+    missing = ["activation='relu'"] if activations is None else []
+    missing += [f"loss='{'binary_' if sizes[-1] == 1 else ''}cross_entropy'"] if loss is None else []
+    if activations is None or loss is None:
+        raise Other(
+            f"is a safetensors file that vgfast did not write: it has the weights of vg.MLP({_shown(sizes)}), and does "
+            f"not tell the rest; name it, for example with vg.MLP.load(path, {', '.join(missing)})"
+        )
+    double = any(tensor.dtype == "F64" for tensor in contents.tensors.values())
+    return sizes, activations, loss, "float64" if double else "float32"
+
+
+def _sizes(contents: Contents) -> tuple[int, ...]:
+    """Of the net that these tensors are; ``Other`` if they are none."""
+    tensors, names = contents.tensors, _names(max(1, len(contents.tensors) // 2))
+    if set(tensors) != set(names):
+        raise Other(
+            f"is a safetensors file without the tensors of a net of vgfast's: it must have {_few(names)}, and has "
+            f"{_few(list(tensors)) or 'none'}; read it with safetensors and {_ASSIGN}"
+        )
+    unknown = next((name for name in names if tensors[name].dtype not in safetensors.DTYPES), None)
+    if unknown is not None:
+        raise Other(
+            f"has {unknown} in {reprlib.repr(tensors[unknown].dtype)}, of which no net can be made; save its tensors "
+            f"as one of {', '.join(safetensors.DTYPES)}"
+        )
+    sizes = list(tensors["0.weight"].shape[1:2])
+    for weight, bias in zip(names[::2], names[1::2], strict=True):
+        shape, n_out = tensors[weight].shape, tensors[weight].shape[:1]
+        if len(shape) != 2 or shape[1] != sizes[-1] or 0 in shape or tensors[bias].shape != n_out:
+            raise Other(
+                f"is a safetensors file without the tensors of a net of vgfast's: {weight} must be (n_out, n_in), n_in "
+                f"being n_out of the layer before, and {bias} (n_out,), and they are {_shown(shape)} and "
+                f"{_shown(tensors[bias].shape)}; read it with safetensors and {_ASSIGN}"
+            )
+        sizes += n_out
+    return tuple(sizes)
+
+
+def _few(names: list[str]) -> str:
+    """The first of them."""
+    return ", ".join(reprlib.repr(name)[1:-1] for name in names[:6]) + (", ..." if len(names) > 6 else "")
+
+
+def _shown(items: tuple[Any, ...]) -> str:
+    return reprlib.repr(list(items))

@@ -1,0 +1,68 @@
+"""The losses: what is known of each, from the core's catalog, and its formula in NumPy, of outputs z (rows, n) and
+targets t."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from vgfast import _core
+from vgfast.model.activations import sigmoid
+
+# ---- the formulas: (mean loss, d loss / d z, share of each row that is predicted rightly) ---------------
+
+
+def softmax(z: np.ndarray) -> np.ndarray:
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def cross_entropy(z: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    t = np.eye(z.shape[1], dtype=z.dtype)[y] if y.ndim == 1 else y
+    shifted = z - z.max(axis=1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    delta = (softmax(z) * t.sum(axis=1, keepdims=True) - t) / z.dtype.type(len(z))
+    return float(-(t * log_p).sum(axis=1).mean()), delta, z.argmax(axis=1) == t.argmax(axis=1)
+
+
+def binary_cross_entropy(z: np.ndarray, t: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    loss = np.maximum(z, 0) - z * t + np.log1p(np.exp(-np.abs(z)))
+    return float(loss.mean()), (sigmoid(z) - t) / z.dtype.type(z.size), ((z > 0) == (t > 0.5)).mean(axis=1)
+
+
+def mse(z: np.ndarray, t: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    return float(((z - t) ** 2).mean()), 2 * (z - t) / z.dtype.type(z.size), np.zeros(len(z))
+
+
+FORMULAS = {"cross_entropy": cross_entropy, "binary_cross_entropy": binary_cross_entropy, "mse": mse}
+
+
+# ---- what is known of them ------------------------------------------------------------------------------
+
+
+class Loss(NamedTuple):
+    """One line of the catalog, and its formula.
+
+    ``link``: what makes probabilities of the outputs, "softmax", "sigmoid" or, where nothing does, "linear".
+    ``operations`` and ``functions``: of the loss and its derivative, an output; with ``row_`` before, a row besides
+    (``vgfast.cost.counts``). ``of``: the formula.
+    """
+
+    name: str
+    link: str
+    operations: int
+    functions: int
+    row_operations: int
+    row_functions: int
+    of: Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray, np.ndarray]]
+
+    @property
+    def has_accuracy(self) -> bool:
+        """Whether outputs are predictions that are right or wrong, and have probabilities."""
+        return self.link != "linear"
+
+
+# Each has its formula: tests/test_activations.py names one that has not.
+LOSSES = {line[0]: Loss(*line, FORMULAS[line[0]]) for line in _core.loss_facts() if line[0] in FORMULAS}

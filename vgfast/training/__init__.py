@@ -1,0 +1,1 @@
+"""Training: the loop over epochs, its optimizer, its history, its log."""

@@ -1,0 +1,212 @@
+"""What training returns, and how it fails."""
+
+from __future__ import annotations
+
+import os
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vgfast import _core
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# One layer on one inspected step. The names are defined in vgfast.inspection.
+RECORD = np.dtype([(name, np.float64) for name in _core.QUANTITIES])
+
+
+# What inspection tells of a step.
+INSPECTIONS = ("scalars", "histograms")
+
+
+def histograms(n_records: int, net: Any) -> np.ndarray:
+    """(records, L, bins) of zeros, for the exponents of gradients in the net's dtype."""
+    return np.zeros((n_records, len(net.sizes) - 1, 1 << (8 if net.dtype == np.float32 else 11)), np.uint32)
+
+
+class DivergenceError(ArithmeticError):
+    """Training stopped because its next step would have left something that is not finite; or a net was asked for
+    outputs, a loss or a file, and those or its parameters are not finite.
+
+    ``step`` is the number of good steps taken before, counted from the start of the call; the parameters are
+    those after that many. ``layer`` is where it showed first (1..L). ``history``: of ``fit``, the ``History`` of
+    those steps, records included, which shows what led there; else None.
+
+    >>> import numpy as np, vgfast as vg
+    >>> try:
+    ...     vg.MLP([2, 2, 1], "relu", "mse", rng=0).fit(np.eye(2), [[1], [2]], 99, 2, vg.SGD(lr=1e6), inspect_every=1)
+    ... except vg.DivergenceError as error:
+    ...     len(error.history.gradients) == len(error.history.loss) == error.step
+    True
+    """
+
+    def __init__(self, message: str, step: int = 0, layer: int = 0) -> None:
+        super().__init__(message)
+        self.step = step
+        self.layer = layer
+        self.history: History | None = None
+
+
+def unapplied(params: np.ndarray, optimizer: Any) -> DivergenceError:
+    """The error of a gradient whose update of these parameters would not be finite."""
+    if not np.isfinite(params).all():
+        return DivergenceError(
+            "the parameters already hold NaN or infinity, so no update is finite; assign finite ones"
+        )
+    decay = f" or weight_decay (it is {optimizer.weight_decay:g})" if optimizer.weight_decay else ""
+    return DivergenceError(
+        f"the update by these gradients would not be finite; lower lr (it is {optimizer.lr:g}){decay}; the parameters "
+        "are as they were"
+    )
+
+
+class History:
+    """The course of one ``fit``. ``print`` shows what the inspected steps come to, layer by layer.
+
+    ``loss`` (steps,) float64: the mean loss of each batch before its update.
+    ``epochs``: one dict an epoch: ``loss`` and, unless the loss is mse, ``accuracy``, both over the batches
+    as they were trained on; ``val_loss`` and ``val_accuracy`` with validation data; ``seconds``.
+    ``gradients`` (records, layers), a structured array with one field a quantity (see ``GradientReport``);
+    ``steps`` (records,): which step of this call each record is of.
+    ``exponents`` (records, layers, bins) uint32 or None: with inspect="histograms", how many entries of dW_l have
+    each exponent. Bin k holds those from 2^(k - 127) to twice that (float64: 2^(k - 1023)), as by the exponent bits;
+    the first bin zeros and subnormals, the last what is not finite.
+
+    >>> import numpy as np, vgfast as vg
+    >>> X, y = np.eye(4), np.array([0, 1, 1, 0])
+    >>> h = vg.MLP([4, 8, 2], rng=0).fit(X, y, epochs=3, batch_size=2, inspect_every=2)
+    >>> h.loss.shape, h.gradients["grad_norm"].shape, h.steps.tolist()
+    ((6,), (3, 2), [0, 2, 4])
+    """
+
+    def __init__(self, loss: np.ndarray) -> None:
+        self.loss = loss
+        self.epochs: list[dict[str, Any]] = []
+        self.gradients = np.zeros((0, 0), RECORD)
+        self.steps = np.zeros(0, np.int64)
+        self.exponents: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{k}={v:.4g}" for k, v in self.epochs[-1].items()) if self.epochs else "none"
+        return f"History({len(self.loss)} steps, {len(self.epochs)} epochs, last: {last})"
+
+    def __str__(self) -> str:
+        from vgfast.show import tables  # here and below: imported when asked for, not with the package
+
+        return tables.history_text(self)
+
+    def _repr_html_(self) -> str:
+        from vgfast.show import tables
+
+        return tables.history_html(self)
+
+    def plot(self) -> Figure:
+        """A matplotlib Figure, which belongs to no window: save it with ``.savefig(path)``.
+
+        Over the steps: the loss of the batches, each layer's gradient norm, update ratio and share of frozen weights;
+        beside them the ledger: what weights and activation of each layer did to the signal on its way back.
+        More than 240 records are shown as 240 columns of medians (of shares, means). With histograms of exponents, also
+        how each layer's gradient entries, of all records together, spread over the powers of two.
+
+        Errors: ValueError without inspected steps; ImportError without matplotlib.
+        """
+        self._need_records("plot")
+        needed("matplotlib", "history.plot", "'vgfast[demo]'")
+        from vgfast.inspection import figures
+
+        return figures.of_history(self)
+
+    def to_pandas(self) -> Any:
+        """A DataFrame with one row an inspected step and layer: ``step``, ``layer`` (1..L), ``loss`` of the step's
+        batch, then the quantities of ``vgfast.inspection.report``; those without a value are NaN.
+
+        Errors: ValueError without inspected steps; ImportError without pandas.
+        """
+        self._need_records("to_pandas")
+        pd = needed("pandas", "history.to_pandas", "pandas")
+        n, n_layers = self.gradients.shape
+        keys = {
+            "step": np.repeat(self.steps, n_layers),
+            "layer": np.tile(np.arange(1, n_layers + 1), n),
+            "loss": np.repeat(self.loss[self.steps], n_layers),
+        }
+        names = self.gradients.dtype.names or ()
+        return pd.DataFrame({**keys, **{name: self.gradients[name].ravel() for name in names}})
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain data that JSON can hold: ``loss``, ``epochs``, ``steps``, and ``gradients``, by quantity
+        a list a record with a number a layer; NaN and infinity become None. ``exponents`` as nested lists, or None.
+
+        >>> import numpy as np, vgfast as vg
+        >>> h = vg.MLP([4, 8, 2], rng=0).fit(np.eye(4), [0, 1, 1, 0], epochs=2, batch_size=2, inspect_every=2)
+        >>> plain = h.to_dict()
+        >>> len(plain["loss"]), plain["steps"], len(plain["gradients"]["gain"]), plain["gradients"]["gain"][0][1]
+        (4, [0, 2], 2, None)
+        """
+        from vgfast.training.log import plain
+
+        names = self.gradients.dtype.names or ()
+        return {
+            "loss": plain(self.loss),
+            "epochs": [{key: plain(value) for key, value in epoch.items()} for epoch in self.epochs],
+            "steps": self.steps.tolist(),
+            "gradients": {name: plain(self.gradients[name]) for name in names},
+            "exponents": None if self.exponents is None else self.exponents.tolist(),
+        }
+
+    def to_jsonl(self, path: str | os.PathLike[str]) -> None:
+        """Write JSON lines, one an inspected step: ``{"step": 0, "loss": 2.3, "gradients/layer1.weight": 0.5, ...}``.
+
+        The names are those of ``vgfast.Log``; values that are NaN or infinite are null, so that every line has the same
+        names; ``exponents`` are not among them. Errors: ValueError without inspected steps; OSError where the file
+        cannot be written.
+        """
+        from vgfast.training import log
+
+        self._need_records("to_jsonl")
+        log.write_lines(self, path)
+
+    def _need_records(self, method: str) -> None:
+        if not len(self.steps):
+            how = "inspect_every=10" if self.exponents is None else "inspect_every=10, inspect='histograms'"
+            raise ValueError(
+                f"history.{method} is about inspected steps, and none of the {len(self.loss)} steps of this "
+                f"history was inspected; ask for them with fit(..., {how})"
+            )
+
+
+# What a package is called where it is installed, if it is imported by another name.
+PACKAGES = {"sklearn": "scikit-learn", "skimage": "scikit-image"}
+
+
+def needed(module: str, by: str, install: str) -> Any:
+    """The module, imported; or ImportError with what to install."""
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        name = (error.name or module).partition(".")[0]
+        package = PACKAGES.get(name, name)
+        raise ImportError(
+            f"{by} needs {package}, which is not installed; install it with: pip install {install}"
+        ) from None
+
+
+def medians(values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """(starts, medians) of values (records, layers): of at most `most` groups of neighbouring records, the first record
+    (groups,) and the medians (groups, layers). The median of a quantity is that of its logarithm too, and takes zeros
+    as they are. Not finite where NaN or infinity is in the middle.
+
+    >>> import numpy as np
+    >>> medians(np.array([[1.0], [4.0], [2.0], [0.0], [0.0], [5.0]]), 2)[1].tolist()
+    [[2.0], [0.0]]
+    """
+    edges = np.linspace(0, len(values), min(len(values), most) + 1).astype(np.int64)
+    if len(edges) == len(values) + 1:
+        return edges[:-1], values
+    with np.errstate(all="ignore"):
+        groups = [np.median(values[start:stop], axis=0) for start, stop in pairwise(edges)]
+    return edges[:-1], np.array(groups)
