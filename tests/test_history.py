@@ -1,8 +1,6 @@
 """What a history shows and hands on: text, tables, pictures, files, loggers; and of nets whose records are odd."""
 
-import doctest
 import html.parser
-import importlib
 import json
 import math
 import re
@@ -344,10 +342,3 @@ def test_what_is_not_installed_is_told(method, module, trained, small_problem, m
         words = rf"{name}.{method} needs {module}, which is not installed; install it with: pip install "
         with pytest.raises(ImportError, match=re.escape(words)):
             getattr(shown, method)()
-
-
-@pytest.mark.parametrize("name", ["history", "log", "tables", "portraits", "gradients"])
-def test_examples(name):
-    if name == "portraits":
-        pytest.importorskip("matplotlib")
-    assert doctest.testmod(importlib.import_module(f"vgfast.{name}")).failed == 0

@@ -14,7 +14,7 @@ import pytest
 import vgfast as vg
 from vgfast import _core, lessons, published
 from vgfast.lessons import chain, cost, frozen, vanishing
-from vgfast.training.log import plain
+from vgfast.show.data import plain
 
 needs_data = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("mlxtend", "skimage", "sklearn", "rich")),

@@ -1,11 +1,8 @@
 """The model as its users know it: shapes, views, predictions, files, copies; and how it takes its inputs."""
 
 import copy
-import doctest
-import importlib
 import json
 import pickle
-import pkgutil
 
 import numpy as np
 import pytest
@@ -14,16 +11,6 @@ from hypothesis import strategies as st
 
 import vgfast as vg
 from vgfast import _core, activations, reference
-
-MODULES = [
-    "vgfast",
-    *(f"vgfast.{m.name}" for m in pkgutil.iter_modules(vg.__path__) if m.name not in ("__main__", "_core")),
-]
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_examples_in_docstrings(name):
-    assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
 def test_parameters_are_live_views_of_one_vector(dtype):

@@ -1,6 +1,5 @@
 """Where the command's words go: streams that take little or nothing, and results that nothing takes away."""
 
-import doctest
 import errno
 import io
 import json
@@ -20,7 +19,7 @@ from vgfast import cli, lessons
 from vgfast.bench import comparison, competitors, ladder
 from vgfast.cli import results
 from vgfast.lessons import demo
-from vgfast.show import plots, spelling
+from vgfast.show import plots
 from vgfast.show.spelling import spelled
 
 COMMANDS = ("demo", "info", "bench", "cost", "ladder", "lesson", "reproduce")
@@ -125,10 +124,6 @@ def test_a_path_that_is_no_text(monkeypatch):
     assert "a\xffb" in out
     status, out, _ = run(monkeypatch, "cost", "3", "2", "--static", "--json", "--out", "a\udcffb")
     assert json.loads(out)["picture"].endswith("a\udcffb/cost.png")
-
-
-def test_the_examples_of_spelling():
-    assert doctest.testmod(spelling).failed == 0
 
 
 def test_the_streams_are_afterwards_as_they_were(monkeypatch):

@@ -9,14 +9,13 @@ except ImportError as error:
         "vgfast's compiled core is not beside its Python files, as in a checkout that was not installed; "
         "run pip install -e . there, or start Python in another folder"
     ) from error
+from vgfast._version import __version__ as __version__
 from vgfast.config import get_num_threads, set_num_threads, show_config, threads
 from vgfast.inspection.report import GradientReport
 from vgfast.mlp import MLP
 from vgfast.model import activations, init
 from vgfast.training.history import DivergenceError, History
 from vgfast.training.optimizers import SGD
-
-__version__ = "0.1.0"
 
 __all__ = [
     "MLP",

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from vgfast import _check, _core
+from vgfast._version import __version__
 
 # The most threads that a call may use; None: not asked for yet.
 _limit: int | None = None
@@ -198,8 +199,6 @@ def _register_with_threadpoolctl() -> None:
             set_num_threads(max(1, min(num_threads, _core.THREADS_MOST)))
 
         def get_version(self) -> str:
-            from vgfast import __version__
-
             return __version__
 
     register(Controller)
@@ -207,8 +206,6 @@ def _register_with_threadpoolctl() -> None:
 
 def describe() -> dict[str, object]:
     """What ``show_config`` prints, as data."""
-    from vgfast import __version__
-
     return {
         "vgfast": __version__,
         "instruction set": _core.isa(),

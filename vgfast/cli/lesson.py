@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     lessons.module(arguments.name)
     need("lesson", ("rich", "matplotlib", *lessons.NEEDS[arguments.name]), "lessons")
     from vgfast.show import plots
-    from vgfast.training.log import plain
+    from vgfast.show.data import plain
 
     plots.check_folder(arguments.out)
     out, picture = console(), lessons.picture_of(arguments.name, arguments.out)

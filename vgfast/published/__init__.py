@@ -29,8 +29,8 @@ import numpy as np
 
 from vgfast import datasets
 from vgfast.datasets import idx
+from vgfast.show.data import plain
 from vgfast.show.telling import Row, Table, show_table, show_text
-from vgfast.training.log import plain
 
 NAMES = (
     "nielsen-speed",

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vgfast import _core
+from vgfast._check import packages
+from vgfast.show.data import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -113,7 +115,7 @@ class History:
         Errors: ValueError without inspected steps; ImportError without matplotlib.
         """
         self._need_records("plot")
-        needed("matplotlib", "history.plot", "'vgfast[demo]'")
+        packages.require("matplotlib", "history.plot", "'vgfast[demo]'")
         from vgfast.inspection import figures
 
         return figures.of_history(self)
@@ -125,7 +127,7 @@ class History:
         Errors: ValueError without inspected steps; ImportError without pandas.
         """
         self._need_records("to_pandas")
-        pd = needed("pandas", "history.to_pandas", "pandas")
+        pd = packages.require("pandas", "history.to_pandas", "pandas")
         n, n_layers = self.gradients.shape
         keys = {
             "step": np.repeat(self.steps, n_layers),
@@ -145,8 +147,6 @@ class History:
         >>> len(plain["loss"]), plain["steps"], len(plain["gradients"]["gain"]), plain["gradients"]["gain"][0][1]
         (4, [0, 2], 2, None)
         """
-        from vgfast.training.log import plain
-
         names = self.gradients.dtype.names or ()
         return {
             "loss": plain(self.loss),
@@ -175,24 +175,6 @@ class History:
                 f"history.{method} is about inspected steps, and none of the {len(self.loss)} steps of this "
                 f"history was inspected; ask for them with fit(..., {how})"
             )
-
-
-# What a package is called where it is installed, if it is imported by another name.
-PACKAGES = {"sklearn": "scikit-learn", "skimage": "scikit-image"}
-
-
-def needed(module: str, by: str, install: str) -> Any:
-    """The module, imported; or ImportError with what to install."""
-    import importlib
-
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        name = (error.name or module).partition(".")[0]
-        package = PACKAGES.get(name, name)
-        raise ImportError(
-            f"{by} needs {package}, which is not installed; install it with: pip install {install}"
-        ) from None
 
 
 def medians(values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
