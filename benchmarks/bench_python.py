@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast.training.history import RECORD, History
+from vgfast.model.quantities import RECORD
+from vgfast.training.history import History
 
 
 @pytest.mark.benchmark(group="import vgfast, beyond NumPy")

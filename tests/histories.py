@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from vgfast.training.history import RECORD, History
+from vgfast.model.quantities import RECORD
+from vgfast.training.history import History
 
 NORMS = ("grad_norm", "bias_grad_norm", "weight_norm", "delta_norm", "speed", "update_ratio", "max_abs")
 

@@ -13,6 +13,7 @@ from vgfast import _core
 from vgfast.cost import counts, limits, timers
 from vgfast.cost import report as cost
 from vgfast.cost.roofline import Roofs
+from vgfast.model.architecture import Architecture
 from vgfast.training import fit
 
 
@@ -129,7 +130,7 @@ def test_rows_add_up_to_the_step(steps, clockwork, monkeypatch):
 def test_what_threads_exchange_takes_time():
     """In forward every thread needs all of W, of which others have changed their shares; in dX it takes lines for the
     deltas of the layer below from all others; of dW + update, each does a share."""
-    counted = counts.rows_of([20, 30, 5], ["relu"], "cross_entropy", 8, 4)
+    counted = counts.rows_of(Architecture.checked([20, 30, 5]), 8)
     forward, dx, update = (
         next(row for row in counted if row.phase == phase) for phase in ("forward", "dX", "dW + update")
     )

@@ -9,7 +9,7 @@ import pytest
 import vgfast as vg
 from vgfast import _core, reference
 from vgfast.inspection import report as inspection_report
-from vgfast.training.history import RECORD
+from vgfast.model.quantities import RECORD
 
 
 def problem(loss, rng, rows=6, n_in=4, n_out=3):

@@ -12,9 +12,10 @@ from histories import ODD, made_up, spread
 
 import vgfast as vg
 from vgfast.inspection import report
+from vgfast.model.quantities import RECORD
 from vgfast.show import tables
 from vgfast.training import log
-from vgfast.training.history import RECORD, History, medians
+from vgfast.training.history import History, medians
 from vgfast.training.log import Log
 
 # ---- plain data ----------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import vgfast as vg
 from vgfast.bench import loops
 from vgfast.cost import counts
 from vgfast.cost.counts import rows_of
+from vgfast.model.architecture import Architecture
 
 
 class Counter:
@@ -194,10 +195,11 @@ NETS = [
 ]
 
 
-@pytest.mark.parametrize("item", [4, 8])
 @pytest.mark.parametrize(("sizes", "activation", "loss", "rows"), NETS)
-def test_counts_are_those_of_a_step_in_python(monkeypatch, rng, sizes, activation, loss, rows, item):
+def test_counts_are_those_of_a_step_in_python(monkeypatch, rng, sizes, activation, loss, rows, dtype):
     net = vg.reference.MLP(sizes, activation, loss, rng=0)
+    described = Architecture.checked(sizes, activation, loss, dtype)
+    item = described.dtype.itemsize
     X = rng.normal(size=(rows + 2, sizes[0]))
     order = Vector(rng.permutation(rows + 2)[:rows].tolist(), item=8)
     if loss == "cross_entropy":
@@ -207,10 +209,7 @@ def test_counts_are_those_of_a_step_in_python(monkeypatch, rng, sizes, activatio
     weights, biases = [numbers(w) for w in net.weights], [Vector(map(Number, b)) for b in net.biases]
     kinds = (*net.activations, "identity")
     found = counted_step(monkeypatch, weights, biases, kinds, loss, numbers(X), y, order, item)
-    said = {
-        (r.layer, r.phase): [r.flops, r.functions, r.read, r.written]
-        for r in rows_of(sizes, net.activations, loss, rows, item)
-    }
+    said = {(r.layer, r.phase): [r.flops, r.functions, r.read, r.written] for r in rows_of(described, rows)}
     assert said == found
 
 
@@ -234,7 +233,8 @@ def test_the_loops_take_the_step_of_the_textbook(rng, sizes, activation, loss, r
 def test_the_large_counts_are_the_products(rng):
     """4 B m n for the first layer, 6 B m n for the others: what the benchmarks count."""
     sizes, B = [784, 2048, 2048, 10], 512
-    rows = rows_of(sizes, ["relu"] * 2, "cross_entropy", B, 4)
+    net = Architecture.checked(sizes)
+    rows = rows_of(net, B)
     products = sum((4 if l == 0 else 6) * B * m * n for l, (m, n) in enumerate(pairwise(sizes)))
     assert products < sum(row.flops for row in rows) < 1.01 * products
-    assert counts.working_set(sizes, ["relu"] * 2, B, 4) > 4 * vg.MLP(sizes, rng=rng).n_params
+    assert counts.working_set(net, B) > 4 * vg.MLP(sizes, rng=rng).n_params

@@ -6,7 +6,7 @@ from histories import made_up, spread
 
 import vgfast as vg
 from vgfast.inspection import report
-from vgfast.training.history import RECORD
+from vgfast.model.quantities import RECORD
 
 
 def drawn(figure):

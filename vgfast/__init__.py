@@ -14,7 +14,8 @@ from vgfast.config import get_num_threads, set_num_threads, show_config, threads
 from vgfast.inspection.report import GradientReport
 from vgfast.mlp import MLP
 from vgfast.model import activations, init
-from vgfast.training.history import DivergenceError, History
+from vgfast.model.errors import DivergenceError
+from vgfast.training.history import History
 from vgfast.training.optimizers import SGD
 
 __all__ = [

@@ -9,10 +9,12 @@ import numpy as np
 
 from vgfast import _check, _core, config
 from vgfast.inspection.report import GradientReport, Gradients, reported, sample_norms
+from vgfast.model.errors import DivergenceError, unapplied
 from vgfast.model.losses import LOSSES
+from vgfast.model.quantities import INSPECTIONS, RECORD, histograms
 from vgfast.network import Network
 from vgfast.training.fit import Loop, Stepper, shuffled, wants_to_stop
-from vgfast.training.history import INSPECTIONS, RECORD, DivergenceError, History, histograms, unapplied
+from vgfast.training.history import History
 from vgfast.training.optimizers import SGD, checked_optimizer
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ class MLP(Network):
         callbacks = _check.functions("callbacks", callbacks)
         if progress is not None and not callable(progress):
             raise TypeError(f"progress must be a function of (done, total, history), got {progress!r}")
-        optimizer = checked_optimizer(optimizer, self._dtype)
+        optimizer = checked_optimizer(optimizer, self.dtype)
         x, t = self._batch(X, y)
         batch_size = _check.batch_size(batch_size, len(x))
         _check.integer("epochs x steps of an epoch", epochs * -(-len(x) // batch_size), 1, _check.MOST_ELEMENTS)
@@ -138,7 +140,7 @@ class MLP(Network):
                 loss = self._stepper.step(X, y, optimizer)
                 if loss is not None:
                     return loss
-            return self._first_step(X, y, checked_optimizer(optimizer, self._dtype))
+            return self._first_step(X, y, checked_optimizer(optimizer, self.dtype))
         finally:
             self._lock.disown()
 
@@ -159,10 +161,10 @@ class MLP(Network):
         return self._steadily(lambda net: net._gradients(x, t))
 
     def _gradients(self, x: np.ndarray, t: np.ndarray, given_deltas: bool = False) -> Gradients:
-        flat = _core.aligned(self.n_params, self._dtype)
+        flat = _core.aligned(self.n_params, self.dtype)
         workspace, losses, _ = self._one_batch(_core.GRADIENT, x, t, None, flat, None, given_deltas=given_deltas)
-        weights, biases = self._views(flat)
-        deltas = [workspace.delta(l).copy() for l in range(1, len(self._sizes))]
+        weights, biases = self._architecture.views(flat)
+        deltas = [workspace.delta(l).copy() for l in range(1, len(self.sizes))]
         return Gradients(np.nan if given_deltas else float(losses[0]), weights, biases, deltas, flat)
 
     def backward(self, X: Any, dz: Any) -> Gradients:
@@ -180,8 +182,8 @@ class MLP(Network):
         >>> net.apply(by_huber, vg.SGD(lr=0.1))
         """
         with _core.standard_arithmetic():
-            x = _check.inputs("X", X, self._sizes[0], self._dtype)
-            d = _check.output_gradient(dz, len(x), self._sizes[-1], self._dtype)
+            x = self._architecture.inputs(X)
+            d = self._architecture.output_gradient(dz, len(x))
         x, d = (a.copy() if np.may_share_memory(a, self._params) else a for a in (x, d))
         return self._steadily(lambda net: net._gradients(x, d, given_deltas=True))
 
@@ -193,13 +195,13 @@ class MLP(Network):
         Errors: TypeError or ValueError for gradients of another dtype or shape, or not finite; ``DivergenceError`` if
         the update would not be finite; RuntimeError while another thread trains this net. The net is then as it was.
         """
-        optimizer = checked_optimizer(optimizer, self._dtype)
+        optimizer = checked_optimizer(optimizer, self.dtype)
         flat = _check.gradients(gradients, [w.shape for w in self._weights], self._params)
         try:
             self._lock.own("trained")
             workspace = _core.Workspace(self._core, 1, self._threads(1))
             run = _core.Run(workspace, _core.APPLY, self._params, flat, self._lock)
-            velocity = optimizer.velocity(self, lambda: _core.aligned(self.n_params, self._dtype))
+            velocity = optimizer.velocity(self, lambda: _core.aligned(self.n_params, self.dtype))
             run.set_optimizer(*optimizer.checked(), velocity)
             status = run.apply()
         finally:
@@ -217,9 +219,9 @@ class MLP(Network):
         return self._steadily(lambda net: net._sample_norms(x, t))
 
     def _sample_norms(self, x: np.ndarray, t: np.ndarray) -> np.ndarray:
-        flat = _core.aligned(self.n_params, self._dtype)
+        flat = _core.aligned(self.n_params, self.dtype)
         workspace, _, _ = self._one_batch(_core.GRADIENT, x, t, None, flat, None)
-        layers = range(1, len(self._sizes))
+        layers = range(1, len(self.sizes))
         return sample_norms([workspace.output(l - 1) for l in layers], [workspace.delta(l) for l in layers])
 
     def inspect(
@@ -239,10 +241,10 @@ class MLP(Network):
         inspect="histograms" also counts the exponents of gradients (``GradientReport.exponents``).
         """
         inspect = _check.choice("inspect", inspect, INSPECTIONS)
-        optimizer = checked_optimizer(optimizer, self._dtype)
+        optimizer = checked_optimizer(optimizer, self.dtype)
         steps = _check.integer("steps", steps, 1, _check.MOST_ELEMENTS)
         x, t = self._batch(X, y)
-        exponents = histograms(1, self) if inspect == "histograms" else None
+        exponents = histograms(1, self._architecture) if inspect == "histograms" else None
         report = self._steadily(lambda net: net._inspect(x, t, optimizer, steps, try_remedies, exponents))
         report.exponents = None if exponents is None else exponents[0]
         return report
@@ -256,8 +258,8 @@ class MLP(Network):
         try_remedies: bool,
         exponents: np.ndarray | None,
     ) -> GradientReport:
-        flat = _core.aligned(self.n_params, self._dtype)
-        velocity = optimizer.velocity_now(self, lambda: _core.aligned(self.n_params, self._dtype))
+        flat = _core.aligned(self.n_params, self.dtype)
+        velocity = optimizer.velocity_now(self, lambda: _core.aligned(self.n_params, self.dtype))
         if exponents is not None:
             exponents[...] = 0  # this may be the second attempt
         _, losses, records = self._one_batch(_core.INSPECT, x, t, optimizer, flat, velocity, exponents)
@@ -303,7 +305,7 @@ class MLP(Network):
 
         try:
             self._lock.own("timed")
-            return cost.of_sizes(self._sizes, self._activations, self._loss, self._dtype, batch_size, measure, net=self)
+            return cost.of_architecture(self._architecture, batch_size, measure, self._engine)
         finally:
             self._lock.disown()
 
@@ -321,7 +323,7 @@ class MLP(Network):
         """Run one batch without an update; returns its memory, its loss and its records."""
         workspace = _core.Workspace(self._core, len(x), self._threads(len(x)))
         losses, correct = np.empty(1), np.empty(1)
-        records = np.zeros((1, len(self._sizes) - 1), RECORD)
+        records = np.zeros((1, len(self.sizes) - 1), RECORD)
         run = _core.Run(workspace, mode, self._params, flat)
         run.set_optimizer(*(optimizer or SGD()).checked(), velocity)
         run.set_data(x, t, len(x), given_deltas)
@@ -337,8 +339,7 @@ class MLP(Network):
     def _batch(self, X: Any, y: Any, names: tuple[str, str] = ("X", "y")) -> tuple[np.ndarray, np.ndarray]:
         """X and y as C takes them, sharing no memory with the parameters, which change meanwhile."""
         with _core.standard_arithmetic():
-            x = _check.inputs(names[0], X, self._sizes[0], self._dtype)
-            t = _check.targets(names[1], y, len(x), self._sizes[-1], self._loss, self._dtype)
+            x, t = self._architecture.batch(X, y, names)
         x, t = (a.copy() if np.may_share_memory(a, self._params) else a for a in (x, t))
         return x, t
 
@@ -361,11 +362,11 @@ class MLP(Network):
         if z is not None:
             return z
         with _core.standard_arithmetic():
-            x = _check.inputs("X", X, self._sizes[0], self._dtype)
+            x = self._architecture.inputs(X)
         return self._steadily(lambda net: net._forward(x))
 
     def _forward(self, x: np.ndarray) -> np.ndarray:
-        z = np.empty((len(x), self._sizes[-1]), self._dtype)
+        z = np.empty((len(x), self.sizes[-1]), self.dtype)
         for rows in self._slices(len(x)):
             self._core.forward(self._params, x[rows], z[rows], self._threads(rows.stop - rows.start))
         if not np.isfinite(z).all():
@@ -381,7 +382,7 @@ class MLP(Network):
         row = int(np.argmin(np.isfinite(z).all(axis=1)))
         return DivergenceError(
             f"row {row} of X, whose largest value is {float(np.abs(x[row]).max()):.2g}, makes outputs that are too "
-            f"large for {self._dtype}; scale X down"
+            f"large for {self.dtype}; scale X down"
         )
 
     def _slices(self, n_rows: int) -> Iterator[slice]:
@@ -392,10 +393,10 @@ class MLP(Network):
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """(rows, n_out): softmax or sigmoid of ``forward``. ValueError for mse, which has no probabilities."""
-        if not LOSSES[self._loss].has_accuracy:
+        if not LOSSES[self.loss].has_accuracy:
             raise ValueError("a net with loss='mse' predicts values, not probabilities; use predict")
         z = self.forward(X)
-        if self._loss == "cross_entropy":
+        if self.loss == "cross_entropy":
             _core.softmax(z, z)
         else:
             _core.activate("sigmoid", z, z)
@@ -405,9 +406,9 @@ class MLP(Network):
         """Class labels (rows,) for cross_entropy; 0 or 1 (rows, n_out) for binary_cross_entropy; values
         (rows, n_out) for mse."""
         z = self.forward(X)
-        if self._loss == "cross_entropy":
+        if self.loss == "cross_entropy":
             return z.argmax(axis=1)
-        return (z > 0).astype(np.int64) if self._loss == "binary_cross_entropy" else z
+        return (z > 0).astype(np.int64) if self.loss == "binary_cross_entropy" else z
 
     def evaluate(self, X: Any, y: Any) -> Evaluation:
         """Mean loss and accuracy over all rows of X. ``DivergenceError`` if the loss is not finite."""
@@ -417,14 +418,14 @@ class MLP(Network):
         z = self._steadily(lambda net: net._forward(x))
         losses, correct = np.empty(len(x)), np.empty(len(x))
         for rows in self._slices(len(x)):
-            _core.loss(self._loss, z[rows], t[rows], losses[rows], correct[rows], np.empty_like(z[rows]))
+            _core.loss(self.loss, z[rows], t[rows], losses[rows], correct[rows], np.empty_like(z[rows]))
         with _core.standard_arithmetic():
             loss = float(losses.mean())
-            accuracy = float(correct.mean()) if LOSSES[self._loss].has_accuracy else None
+            accuracy = float(correct.mean()) if LOSSES[self.loss].has_accuracy else None
         if not np.isfinite(loss):
             row = int(np.argmin(np.isfinite(losses)))
             raise DivergenceError(
-                f"the loss of row {row} is too large for {self._dtype}: its outputs are as large as "
+                f"the loss of row {row} is too large for {self.dtype}: its outputs are as large as "
                 f"{float(np.abs(z[row]).max()):.2g}, and y as {float(np.abs(t[row]).max()):.2g}; scale X and y down"
             )
         return Evaluation(loss, accuracy)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any, BinaryIO, Self, TypeVar
 
 import numpy as np
 
 from vgfast import _check, _core
 from vgfast.model import init as init_module
+from vgfast.model.architecture import Architecture
+from vgfast.model.engine_c import CEngine
 from vgfast.model.init import Init
 from vgfast.model.parameters import Pieces
 from vgfast.training.fit import Stepper
@@ -33,63 +34,46 @@ class Network:
         dtype: Any = "float32",
         rng: Any = None,
     ) -> None:
-        self._sizes = _check.sizes(sizes)
-        n_hidden = len(self._sizes) - 2
-        self._activations = _check.activations(activation, n_hidden, _core.ACTIVATIONS)
-        self._loss = _check.choice("loss", loss, _core.LOSSES)
-        _check.outputs(self._sizes[-1], self._loss)
-        self._dtype = _check.dtype(dtype, _core.DTYPES)
+        self._architecture = Architecture.checked(sizes, activation, loss, dtype)
         self._rng = _check.generator(rng)
-        rules = [init_module.of_layer(init, name) for name in (*self._activations, "identity")]
+        rules = init_module.rules(init, self._architecture)
         self._build()
         with _core.standard_arithmetic():
-            for rule, weights, biases in zip(rules, self._weights, self._biases, strict=True):
-                rule.fill(weights, biases, self._rng)
+            init_module.fill(rules, self._engine.weights, self._engine.biases, self._rng)
 
     def _build(self) -> None:
         """The parameter vector, its views, and what C knows of the net."""
-        kinds = [_core.ACTIVATIONS.index(name) for name in (*self._activations, "identity")]
-        self._core = _core.Net(self._sizes, kinds, _core.LOSSES.index(self._loss), _core.DTYPES.index(self._dtype.name))
-        self._params = _core.aligned(self._core.n_params, self._dtype)
-        weights, biases = self._views(self._params)
+        self._engine = CEngine(self._architecture)
+        self._core, self._params = self._engine.core, self._engine.params
         self._lock = _core.TrainingLock()
-        self._weights = Pieces("weights", weights, self._lock.change)
-        self._biases = Pieces("biases", biases, self._lock.change)
+        self._weights = Pieces("weights", self._engine.weights, self._lock.change)
+        self._biases = Pieces("biases", self._engine.biases, self._lock.change)
         self._velocities = Velocities()
         self._history: History | None = None
         self._stepper: Stepper | None = None
         self._last_rows = 0  # of the last call of step
-
-    def _views(self, flat: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Weights and biases of each layer, as views of a vector that is ordered like ``params``."""
-        weights, biases = [], []
-        for l, (n_in, n_out) in enumerate(pairwise(self._sizes)):
-            w, b = self._core.weights[l], self._core.biases[l]
-            weights.append(flat[w:b].reshape(n_in, n_out))
-            biases.append(flat[b : b + n_out])
-        return weights, biases
 
     # ---- what it is ------------------------------------------------------------------------------
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """(n_in, hidden..., n_out)."""
-        return self._sizes
+        return self._architecture.sizes
 
     @property
     def activations(self) -> tuple[str, ...]:
         """One name a hidden layer."""
-        return self._activations
+        return self._architecture.activations
 
     @property
     def loss(self) -> str:
         """The name of the loss."""
-        return self._loss
+        return self._architecture.loss
 
     @property
     def dtype(self) -> np.dtype:
         """float32 or float64."""
-        return self._dtype
+        return self._architecture.dtype
 
     @property
     def n_params(self) -> int:
@@ -121,8 +105,9 @@ class Network:
         return self._history
 
     def __repr__(self) -> str:
-        kinds = self._activations[0] if len(set(self._activations)) == 1 else list(self._activations)
-        return f"MLP({list(self._sizes)}, {kinds!r}, loss={self._loss!r}, dtype='{self._dtype}')"
+        sizes, kinds, loss, dtype = self._architecture
+        shown = kinds[0] if len(set(kinds)) == 1 else list(kinds)
+        return f"MLP({list(sizes)}, {shown!r}, loss={loss!r}, dtype='{dtype}')"
 
     # ---- who may use it ---------------------------------------------------------------------------
 
@@ -144,7 +129,7 @@ class Network:
 
     def _still(self) -> Self:
         """A copy to read, with its velocities."""
-        net = self._restore(self._description(), self._params.copy(), self._rng, self._more())
+        net = self._restore(self._architecture, self._params.copy(), self._rng, self._more())
         net._velocities = Velocities(self._velocities.copied())
         return net
 
@@ -153,7 +138,7 @@ class Network:
     @classmethod
     def _restore(
         cls,
-        description: Sequence[Any],
+        architecture: Architecture,
         params: np.ndarray,
         rng: Any,
         more: dict[str, Any],
@@ -162,15 +147,11 @@ class Network:
         """A net of this class without its constructor, which may be another's."""
         net = cls.__new__(cls)
         vars(net).update(more)
-        net._sizes, net._activations, net._loss = description[:3]
-        net._dtype, net._rng = np.dtype(description[3]), _check.generator(rng)
+        net._architecture, net._rng = architecture, _check.generator(rng)
         net._build()
         net._params[...] = params
         net._velocities = Velocities(velocities)
         return net
-
-    def _description(self) -> tuple[tuple[int, ...], tuple[str, ...], str, str]:
-        return self._sizes, self._activations, self._loss, self._dtype.name
 
     def _more(self) -> dict[str, Any]:
         """What a subclass, or its user, has added."""
@@ -183,11 +164,11 @@ class Network:
         velocities = self._velocities.copied()
         # What was added may lead back to the net, so it comes when there is one to lead to.
         added = self._more() or None
-        return self._restore, (self._description(), self._params.copy(), self._rng, {}, velocities), added
+        return self._restore, (self._architecture, self._params.copy(), self._rng, {}, velocities), added
 
     def _copied(self, more: dict[str, Any]) -> Self:
         rng = copy.deepcopy(self._rng)
-        return self._lock.between_steps(lambda: self._restore(self._description(), self._params.copy(), rng, more))
+        return self._lock.between_steps(lambda: self._restore(self._architecture, self._params.copy(), rng, more))
 
     def __copy__(self) -> Self:
         return self._copied(self._more())
@@ -211,7 +192,7 @@ class Network:
         from vgfast.model import files
 
         still = self._lock.between_steps(self._still)
-        files.save(path, still._description(), list(still._weights), list(still._biases))
+        files.save(path, still._architecture, list(still._weights), list(still._biases))
 
     @classmethod
     def load(
@@ -237,10 +218,10 @@ class Network:
         """
         from vgfast.model import files
 
-        description, params = files.load(path, activation, loss)
-        return cls._restore(description, params, rng, {})
+        architecture, params = files.load(path, activation, loss)
+        return cls._restore(architecture, params, rng, {})
 
 
 # What a net is made of; all else in a subclass's __dict__ is copied as it is.
-_OWN = {"_sizes", "_activations", "_loss", "_dtype", "_rng", "_core", "_params", "_weights", "_biases"}
+_OWN = {"_architecture", "_rng", "_engine", "_core", "_params", "_weights", "_biases"}
 _OWN |= {"_lock", "_velocities", "_history", "_stepper", "_last_rows"}

@@ -22,21 +22,26 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from vgfast import _check, mlp
+from vgfast import _check, _core, mlp
 from vgfast.inspection.remedies import with_velocity
 from vgfast.inspection.report import GradientReport, Gradients, reported, sample_norms
 from vgfast.model import init as init_module
 from vgfast.model.activations import CATALOG, sigmoid
+from vgfast.model.architecture import Architecture
+from vgfast.model.errors import DivergenceError, unapplied
 from vgfast.model.init import Init
 from vgfast.model.losses import LOSSES, softmax
+from vgfast.model.quantities import INSPECTIONS, RECORD, histograms
 from vgfast.training.fit import shuffled
-from vgfast.training.history import INSPECTIONS, RECORD, DivergenceError, History, histograms, unapplied
+from vgfast.training.history import History
 from vgfast.training.optimizers import SGD, Velocities, checked_optimizer
+
+# Half precision, which C has not, is for lessons.
+DTYPES = ("float16", *_core.DTYPES)
 
 # ---- the network ----------------------------------------------------------------------------------------
 
@@ -76,36 +81,21 @@ class MLP:
         dtype: Any = "float32",
         rng: Any = None,
     ) -> None:
-        self.sizes = _check.sizes(sizes)
-        self.activations = _check.activations(activation, len(self.sizes) - 2, tuple(CATALOG))
-        self.loss = _check.choice("loss", loss, tuple(LOSSES))
-        _check.outputs(self.sizes[-1], self.loss)
-        self.dtype = np.dtype(dtype)
+        self._architecture = Architecture.checked(sizes, activation, loss, dtype, DTYPES)
+        self.sizes, self.activations, self.loss, self.dtype = self._architecture
         self.rng = _check.generator(rng)
         self._velocities = Velocities()
-        shapes = list(pairwise(self.sizes))
-        self.n_params = sum(n_in * n_out + n_out for n_in, n_out in shapes)
+        self.n_params = self._architecture.n_params
         self.params = np.empty(self.n_params, self.dtype)
-        self.weights, self.biases = self._views(self.params)
-        for l, kind in enumerate((*self.activations, "identity")):
-            init_module.of_layer(init, kind).fill(self.weights[l], self.biases[l], self.rng)
-
-    def _views(self, flat: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Cut a vector W1, b1, W2, b2, ... into matrices and vectors that share its memory."""
-        weights, biases, start = [], [], 0
-        for n_in, n_out in pairwise(self.sizes):
-            stop = start + n_in * n_out
-            weights.append(flat[start:stop].reshape(n_in, n_out))
-            biases.append(flat[stop : stop + n_out])
-            start = stop + n_out
-        return weights, biases
+        self.weights, self.biases = self._architecture.views(self.params)
+        init_module.fill(init_module.rules(init, self._architecture), self.weights, self.biases, self.rng)
 
     # ---- forward, chain, update ----------------------------------------------------------------------
 
     def _forward(self, x: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """(z of every layer, a of every layer with a[0] = x)."""
         zs, activations = [], [x]
-        for weights, biases, kind in zip(self.weights, self.biases, (*self.activations, "identity"), strict=True):
+        for weights, biases, kind in zip(self.weights, self.biases, self._architecture.kinds, strict=True):
             zs.append(activations[-1] @ weights + biases)
             activations.append(CATALOG[kind].value(zs[-1]))
         return zs, activations
@@ -115,7 +105,7 @@ class MLP:
     ) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
         """From delta of the last layer: (the flat gradient, all deltas, all delta[l+1] W[l+1]ᵀ)."""
         flat = np.empty(self.n_params, self.dtype)
-        d_weights, d_biases = self._views(flat)
+        d_weights, d_biases = self._architecture.views(flat)
         deltas = [delta]
         before_activation: list[np.ndarray] = []
         for l in range(len(zs) - 1, -1, -1):
@@ -133,7 +123,7 @@ class MLP:
         norm = _norm(gradient)
         g = gradient * self.dtype.type(clip_norm / norm) if norm > clip_norm else gradient.copy()
         np.clip(g, -clip_value, clip_value, out=g)
-        for g_weights, weights in zip(self._views(g)[0], self.weights, strict=True):
+        for g_weights, weights in zip(self._architecture.views(g)[0], self.weights, strict=True):
             g_weights += self.dtype.type(decay) * weights
         velocity *= self.dtype.type(momentum)
         velocity += g
@@ -229,13 +219,13 @@ class MLP:
         return self._update(*self._batch(X, y), checked_optimizer(optimizer, self.dtype))[0]
 
     def backward(self, X: Any, dz: Any) -> Gradients:
-        x = _check.inputs("X", X, self.sizes[0], self.dtype)
-        d = _check.output_gradient(dz, len(x), self.sizes[-1], self.dtype)
+        x = self._architecture.inputs(X)
+        d = self._architecture.output_gradient(dz, len(x))
         with np.errstate(over="ignore", invalid="ignore"):  # an error, below
             flat, deltas, _ = self._chain(*self._forward(x), d)
         if not np.isfinite(flat).all():
             raise DivergenceError("this dz leads to gradients that are not finite; make it, or X, smaller")
-        return Gradients(np.nan, *self._views(flat), deltas, flat)
+        return Gradients(np.nan, *self._architecture.views(flat), deltas, flat)
 
     def apply(self, gradients: Gradients | np.ndarray, optimizer: SGD | None = None) -> None:
         optimizer = checked_optimizer(optimizer, self.dtype)
@@ -246,7 +236,7 @@ class MLP:
         zs, activations = self._forward(x)
         loss, delta, _ = LOSSES[self.loss].of(zs[-1], t)
         flat, deltas, _ = self._chain(zs, activations, delta)
-        return Gradients(loss, *self._views(flat), deltas, flat)
+        return Gradients(loss, *self._architecture.views(flat), deltas, flat)
 
     def sample_norms(self, X: Any, y: Any) -> np.ndarray:
         x, t = self._batch(X, y)
@@ -271,11 +261,11 @@ class MLP:
         loss, delta, _ = LOSSES[self.loss].of(zs[-1], t)
         flat, deltas, before = self._chain(zs, activations, delta)
         step = self.dtype.type(optimizer.lr) * self._step_of(flat, optimizer, self._velocity(optimizer).copy())
-        (d_weights, d_biases), (moves, _) = self._views(flat), self._views(step)
+        (d_weights, d_biases), (moves, _) = self._architecture.views(flat), self._architecture.views(step)
         records = np.full(len(zs), np.nan, RECORD)
         tiny = np.finfo(self.dtype).smallest_normal
         norms = sample_norms(activations[: len(deltas)], deltas)
-        for l, (r, kind) in enumerate(zip(records, (*self.activations, "identity"), strict=True)):
+        for l, (r, kind) in enumerate(zip(records, self._architecture.kinds, strict=True)):
             derivative = CATALOG[kind].slope(zs[l])
             size = np.abs(d_weights[l])
             r["grad_norm"], r["bias_grad_norm"] = _norm(d_weights[l]), _norm(d_biases[l])
@@ -299,7 +289,7 @@ class MLP:
             r["sample_norm"], r["noise_scale"] = _noise(norms[:, l], r["grad_norm"], r["bias_grad_norm"])
         report = reported(self, x, t, optimizer, records, loss, steps, try_remedies)
         if inspect == "histograms":
-            report.exponents = histograms(1, self)[0]
+            report.exponents = histograms(1, self._architecture)[0]
             for counts, dw in zip(report.exponents, d_weights, strict=True):
                 patterns = dw.view(f"i{self.dtype.itemsize}").ravel()
                 bins = np.right_shift(patterns, int(np.finfo(self.dtype).nmant)) % (1 << np.finfo(self.dtype).nexp)
@@ -307,7 +297,7 @@ class MLP:
         return report
 
     def forward(self, X: Any) -> np.ndarray:
-        return self._forward(_check.inputs("X", X, self.sizes[0], self.dtype))[0][-1]
+        return self._forward(self._architecture.inputs(X))[0][-1]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         if not LOSSES[self.loss].has_accuracy:
@@ -333,7 +323,7 @@ class MLP:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _velocities=Velocities(state["_velocities"]))
-        self.weights, self.biases = self._views(self.params)
+        self.weights, self.biases = self._architecture.views(self.params)
 
     def copy(self) -> MLP:
         net = copy.deepcopy(self)
@@ -343,7 +333,7 @@ class MLP:
     __copy__ = copy
 
     def save(self, path: Any) -> None:
-        mlp.MLP._restore((self.sizes, self.activations, self.loss, self.dtype), self.params, None, {}).save(path)
+        mlp.MLP._restore(self._architecture, self.params, None, {}).save(path)
 
     @classmethod
     def load(cls, path: Any, rng: Any = None, activation: Any = None, loss: Any = None) -> MLP:
@@ -353,8 +343,7 @@ class MLP:
         return net
 
     def _batch(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        x = _check.inputs("X", X, self.sizes[0], self.dtype)
-        return x, _check.targets("y", y, len(x), self.sizes[-1], self.loss, self.dtype)
+        return self._architecture.batch(X, y)
 
 
 def _textbook(net: Any) -> MLP:
@@ -384,12 +373,12 @@ def take_apart(net: Any, x: np.ndarray, t: np.ndarray, optimizer: SGD | None) ->
         if not np.isfinite(loss):
             return Parts(zs, loss, None, None)
         flat = plain._chain(zs, activations, LOSSES[plain.loss].of(zs[-1], t)[1])[0]
-        gradients = list(zip(*plain._views(flat), strict=True))
+        gradients = list(zip(*plain._architecture.views(flat), strict=True))
         if optimizer is None or not np.isfinite(flat).all():
             return Parts(zs, loss, gradients, None)
         velocity = plain._velocity(with_velocity(optimizer, net, plain)).copy()
         new = plain.params - plain.dtype.type(optimizer.lr) * plain._step_of(flat, optimizer, velocity)
-        return Parts(zs, loss, gradients, list(zip(*plain._views(new), strict=True)))
+        return Parts(zs, loss, gradients, list(zip(*plain._architecture.views(new), strict=True)))
 
 
 def shut_shares(net: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

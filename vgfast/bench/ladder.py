@@ -18,9 +18,9 @@ import numpy as np
 from vgfast import _check, _core, config
 from vgfast.bench.competitors import Problem
 from vgfast.bench.workers import Children, Failed
-from vgfast.cost.counts import n_params
 from vgfast.cost.limits import lack_of_memory
 from vgfast.cost.timers import batch_bytes, n_batches
+from vgfast.model.architecture import Architecture
 from vgfast.show.tables import as_factor, duration
 
 SIZES, BATCH = (784, 256, 128, 10), 128
@@ -125,14 +125,13 @@ RUNGS = (
 
 def settings(sizes: Sequence[int] | None, batch: int | None) -> Problem:
     """What ``measure`` takes, from a command line; ValueError for what it cannot take."""
-    checked = _check.sizes(SIZES if sizes is None else sizes)
-    _check.outputs(checked[-1], "cross_entropy")
+    net = Architecture.checked(SIZES if sizes is None else sizes)
     rows = _check.integer("--batch", BATCH if batch is None else batch, 1, _check.MOST_ELEMENTS)
-    problem = Problem(checked, "relu", rows, rows)
+    problem = Problem(net.sizes, "relu", rows, rows)
     steps = int(np.clip(_LOOPS / (RUNGS[0].flop * problem.flops), _STEPS_LEAST, _STEPS_MOST))
     problem = problem._replace(rows=steps * rows)
     # Of floats, or of Python's objects: the rows, the parameters, their copies and their gradient.
-    n_bytes = 4 * (problem.rows * checked[0] + 6 * n_params(checked))
+    n_bytes = 4 * (problem.rows * net.sizes[0] + 6 * net.n_params)
     lack = lack_of_memory(n_bytes)
     if lack:
         raise ValueError(
@@ -204,7 +203,7 @@ def _climb(ask: Callable[..., dict[str, Any]], problem: Problem, seconds: float)
     the beginning of an epoch does not show; else only once."""
     ask(problem=problem)
     told = ask(do="agrees")
-    more = n_batches(batch_bytes(problem.sizes, "cross_entropy", problem.batch, 4))
+    more = n_batches(batch_bytes(Architecture.checked(problem.sizes), problem.batch))
     steps = min(more, round(seconds / told["seconds"]))
     if steps < 2:
         return {**told, "rounds": [told["seconds"]]}

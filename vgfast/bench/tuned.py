@@ -67,7 +67,7 @@ class NumPy(Peer):
     def start(self) -> None:
         self.net = self.first.copy()
         self.gradient = np.empty_like(self.net.params)
-        self.d_weights, self.d_biases = self.net._views(self.gradient)
+        self.d_weights, self.d_biases = self.net._architecture.views(self.gradient)
 
     def train(self, epochs: int) -> None:
         X, Y, x, t = self.X, self.Y, self.x, self.t

@@ -24,11 +24,10 @@ read it: W in its update, and in dX the delta of the layer below.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from vgfast.model.activations import CATALOG
+from vgfast.model.architecture import Architecture
 from vgfast.model.losses import LOSSES
 
 # To multiply by phi', which is compared for where it is not stored.
@@ -88,9 +87,10 @@ def _loss(name: str, B: int, n: int, item: int) -> Part:
     )
 
 
-def _layer(l: int, m: int, n: int, activation: str, B: int, item: int, last: bool, loss: str) -> list[Row]:
+def _layer(net: Architecture, l: int, B: int) -> list[Row]:
+    (m, n), item, last = net.shapes[l - 1], net.dtype.itemsize, l == net.n_layers
     product = 2 * B * m * n
-    phi = CATALOG[activation]
+    phi = CATALOG[net.kinds[l - 1]]
     out = B * n * item
     stored = out if phi.stored else 0
     activate = [Part(B * n * (1 + phi.operations), B * n * phi.functions, read=n * item, written=out + stored)]
@@ -102,7 +102,7 @@ def _layer(l: int, m: int, n: int, activation: str, B: int, item: int, last: boo
         Row(l, "activation", (B, n), tuple(activate)),
     ]
     if last:
-        rows.append(Row(l, "loss", (B, n), (_loss(loss, B, n, item),)))
+        rows.append(Row(l, "loss", (B, n), (_loss(net.loss, B, n, item),)))
     if l > 1:
         # Its tail writes B x m deltas, which is counted as activation, but the stores hold up the product.
         rows.append(
@@ -114,32 +114,26 @@ def _layer(l: int, m: int, n: int, activation: str, B: int, item: int, last: boo
     return [*rows, Row(l, "dW + update", (m, B, n), (gradient, update))]
 
 
-def rows_of(sizes: Sequence[int], activations: Sequence[str], loss: str, B: int, item: int) -> list[Row]:
-    """The rows of a step on B rows, item bytes a number; activations: of the hidden layers. cross_entropy is that of
-    labels.
+def rows_of(net: Architecture, B: int) -> list[Row]:
+    """The rows of a step on B rows. cross_entropy is that of labels.
 
-    >>> forward = rows_of([784, 30, 10], ["sigmoid"], "cross_entropy", 10, 4)[1]
+    >>> forward = rows_of(Architecture.checked([784, 30, 10], "sigmoid"), 10)[1]
     >>> forward.phase, forward.shape, forward.flops, forward.read, forward.written
     ('forward', (10, 784, 30), 470400, 125440, 0)
     """
-    x = B * sizes[0] * item
-    rows = [Row(0, "gather", (B, sizes[0]), (Part(read=x + B * _SAMPLE), Part(written=x)))]
-    kinds = (*activations, "identity")
-    for l, ((m, n), activation) in enumerate(zip(pairwise(sizes), kinds, strict=True), 1):
-        rows += _layer(l, m, n, activation, B, item, l == len(kinds), loss)
+    n_in = net.sizes[0]
+    x = B * n_in * net.dtype.itemsize
+    rows = [Row(0, "gather", (B, n_in), (Part(read=x + B * _SAMPLE), Part(written=x)))]
+    for l in range(1, net.n_layers + 1):
+        rows += _layer(net, l, B)
     return rows
 
 
-def n_params(sizes: Sequence[int]) -> int:
-    """Weights and biases."""
-    return sum(m * n + n for m, n in pairwise(sizes))
-
-
-def working_set(sizes: Sequence[int], activations: Sequence[str], B: int, item: int) -> int:
+def working_set(net: Architecture, B: int) -> int:
     """Bytes that a step comes back to: parameters, the batch, outputs, stored derivatives and deltas.
 
-    >>> working_set([784, 30, 10], ["sigmoid"], 10, 4)
+    >>> working_set(Architecture.checked([784, 30, 10], "sigmoid"), 10)
     131200
     """
-    stored = sum(n for n, activation in zip(sizes[1:], activations, strict=False) if CATALOG[activation].stored)
-    return item * (n_params(sizes) + B * (sizes[0] + 2 * sum(sizes[1:]) + stored))
+    stored = sum(n for n, kind in zip(net.sizes[1:], net.kinds, strict=True) if CATALOG[kind].stored)
+    return net.dtype.itemsize * (net.n_params + B * (net.sizes[0] + 2 * sum(net.sizes[1:]) + stored))

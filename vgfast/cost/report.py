@@ -24,18 +24,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vgfast import _check, _core, config
+from vgfast import _check, config
 from vgfast._check import packages
 from vgfast.cost import counts, limits, timers
 from vgfast.cost.limits import Level, Measured
 from vgfast.cost.roofline import Roofs
+from vgfast.model import init
+from vgfast.model.architecture import Architecture
+from vgfast.model.engine_c import CEngine, core_net
 from vgfast.show.tables import digits, duration
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from vgfast.inspection.report import GradientReport
-    from vgfast.mlp import MLP
 
 LONGEST = 2.0  # seconds of a step that is still measured, as predicted
 
@@ -269,7 +271,7 @@ class LearningCost:
 
 def _cost_rows(
     counted: Sequence[counts.Row],
-    activations: Sequence[str],
+    net: Architecture,
     roofs: Roofs,
     home: Level,
     data: Level,
@@ -280,7 +282,7 @@ def _cost_rows(
     belongs to no phase: the loss is added up, a call begins and ends."""
     for row in counted:
         levels = (data, home) if row.phase == "gather" else (home,) * len(row.parts)
-        kind = activations[row.layer - 1] if 0 < row.layer <= len(activations) else "identity"
+        kind = net.kinds[row.layer - 1] if row.layer > 0 else "identity"
         limit, bound_by = roofs.limit(row.parts, kind, levels)
         n_bytes = row.read + row.written
         yield CostRow(
@@ -312,15 +314,13 @@ def _why_not(n_bytes: int, seconds: float) -> str:
     return ""
 
 
-def _threads_for(sizes: Sequence[int], activations: Sequence[str], loss: str, dtype: np.dtype, rows: int) -> int:
+def _threads_for(net: Architecture, rows: int) -> int:
     """As many as such a net would use; all for one that does not fit the address space."""
     limit = config.get_num_threads()
-    kinds = [_core.ACTIVATIONS.index(name) for name in (*activations, "identity")]
     try:
-        core = _core.Net(sizes, kinds, _core.LOSSES.index(loss), _core.DTYPES.index(dtype.name))
+        return core_net(net).threads_for(rows, limit)
     except (MemoryError, OverflowError):
         return limit
-    return core.threads_for(rows, limit)
 
 
 def of_sizes(
@@ -330,58 +330,59 @@ def of_sizes(
     dtype: Any = "float32",
     batch_size: int = 32,
     measure: bool = True,
-    net: MLP | None = None,
 ) -> CostReport:
-    """The cost of a step of a net that need not be there, built if it is to be measured; arguments as of ``vg.MLP`` and
-    ``net.cost``.
+    """The cost of a step of a net that need not be there; arguments as of ``vg.MLP`` and ``net.cost``.
 
     >>> from vgfast.cost import report
     >>> huge = report.of_sizes([10**6, 10**6, 10], batch_size=10**5, measure=False)
     >>> f"{huge.flops:.2e}"
     '4.00e+17'
     """
-    from vgfast import mlp
+    return of_architecture(Architecture.checked(sizes, activation, loss, dtype), batch_size, measure)
 
-    sizes = _check.sizes(sizes)
-    activations = _check.activations(activation, len(sizes) - 2, _core.ACTIVATIONS)
-    loss = _check.choice("loss", loss, _core.LOSSES)
-    _check.outputs(sizes[-1], loss)
-    kind = _check.dtype(dtype, _core.DTYPES)
+
+def of_architecture(net: Architecture, batch_size: int, measure: bool, engine: CEngine | None = None) -> CostReport:
+    """The cost of a step of such a net, of which an engine is made if it is to be measured and none is given."""
     B = _check.integer("batch_size", batch_size, 1, _check.MOST_ELEMENTS)
-    here, item = limits.limits(), kind.itemsize
-    counted = counts.rows_of(sizes, activations, loss, B, item)
-    comes_back = counts.working_set(sizes, activations, B, item)
-    of_batch = timers.batch_bytes(sizes, loss, B, item)
-    data = timers.n_batches(of_batch) * of_batch
-
-    def report(roofs: Roofs, times: timers.Times | None) -> CostReport:
-        home, of_data = roofs.home(comes_back), roofs.home(data)
-        took = {(l, _PHASES[phase]): m for (l, phase), m in times.phases.items()} if times else {}
-        return CostReport(
-            sizes=sizes,
-            activations=activations,
-            batch_size=B,
-            dtype=kind.name,
-            isa=here.isa,
-            threads=roofs.threads,
-            peak=roofs.peak,
-            product_peak=roofs.product,
-            home=home.name,
-            roofs=roofs.bandwidths(),
-            rows=tuple(_cost_rows(counted, activations, roofs, home, of_data, here.barrier.median, took)),
-            step=times.step if times else None,
-            timed=times.timed if times else None,
-        )
-
-    static = report(Roofs.of(here, kind.name, _threads_for(sizes, activations, loss, kind, B)), None)
+    here = limits.limits()
+    static = _report(net, B, here, Roofs.of(here, net.dtype.name, _threads_for(net, B)), None)
     if not measure:
         return static
-    note = _why_not(timers.memory(sizes, loss, B, item), static.predicted)
+    note = _why_not(timers.memory(net, B), static.predicted)
     if note:
         return replace(static, note=note)
-    if net is None:
-        net = mlp.MLP(sizes, activations if activations else activation, loss, dtype=kind, rng=0)
-    times = timers.time_steps(net, B)
-    roofs = Roofs.of(here, kind.name, times.threads)
+    times = timers.time_steps(_first(net) if engine is None else engine, B)
+    roofs = Roofs.of(here, net.dtype.name, times.threads)
     peak = max(times.peak.median, times.product.median)  # which is multiply-adds, too
-    return report(replace(roofs, peak=peak, product=times.product.median, exchange=times.exchange.median), times)
+    roofs = replace(roofs, peak=peak, product=times.product.median, exchange=times.exchange.median)
+    return _report(net, B, here, roofs, times)
+
+
+def _first(net: Architecture) -> CEngine:
+    """One with first weights."""
+    engine = CEngine(net)
+    init.fill(init.rules("auto", net), engine.weights, engine.biases, np.random.default_rng(0))
+    return engine
+
+
+def _report(net: Architecture, B: int, here: limits.Machine, roofs: Roofs, times: timers.Times | None) -> CostReport:
+    """What is counted, beside what it must take by these roofs and what it took, if that was measured."""
+    of_batch = timers.batch_bytes(net, B)
+    home, of_data = roofs.home(counts.working_set(net, B)), roofs.home(timers.n_batches(of_batch) * of_batch)
+    took = {(l, _PHASES[phase]): m for (l, phase), m in times.phases.items()} if times else {}
+    counted = counts.rows_of(net, B)
+    return CostReport(
+        sizes=net.sizes,
+        activations=net.activations,
+        batch_size=B,
+        dtype=net.dtype.name,
+        isa=here.isa,
+        threads=roofs.threads,
+        peak=roofs.peak,
+        product_peak=roofs.product,
+        home=home.name,
+        roofs=roofs.bandwidths(),
+        rows=tuple(_cost_rows(counted, net, roofs, home, of_data, here.barrier.median, took)),
+        step=times.step if times else None,
+        timed=times.timed if times else None,
+    )

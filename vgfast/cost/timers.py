@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from vgfast import _core, config
-from vgfast.cost.counts import n_params
 from vgfast.cost.limits import Measured, exchange
-
-if TYPE_CHECKING:
-    from vgfast.mlp import MLP
+from vgfast.model.architecture import Architecture
+from vgfast.model.engine_c import CEngine
 
 ROUNDS, ROUNDS_LEAST = 9, 3
 SECONDS = 0.02  # of steps in a round; one at the least
@@ -37,10 +34,11 @@ class Times(NamedTuple):
     exchange: Measured
 
 
-def batch_bytes(sizes: Sequence[int], loss: str, batch_size: int, item: int) -> int:
+def batch_bytes(net: Architecture, batch_size: int) -> int:
     """Of the rows of a batch, what they should come to, and their order."""
-    target = 4 if loss == "cross_entropy" else item * sizes[-1]
-    return batch_size * (item * sizes[0] + target + 8)
+    item = net.dtype.itemsize
+    target = 4 if net.loss == "cross_entropy" else item * net.sizes[-1]
+    return batch_size * (item * net.sizes[0] + target + 8)
 
 
 def n_batches(of_one: int) -> int:
@@ -48,30 +46,31 @@ def n_batches(of_one: int) -> int:
     return max(2, min(_BATCHES, _DATA // of_one))
 
 
-def memory(sizes: Sequence[int], loss: str, batch_size: int, item: int) -> int:
+def memory(net: Architecture, batch_size: int) -> int:
     """Bytes that ``time_steps`` takes, about: data, two copies of the parameters, and, by whole cache lines, outputs,
     slopes and deltas."""
-    data = batch_bytes(sizes, loss, batch_size, item)
-    columns = sum(-(-n // 16) * 16 for n in sizes)
-    return n_batches(data) * data + item * (2 * n_params(sizes) + 3 * batch_size * columns)
+    data = batch_bytes(net, batch_size)
+    columns = sum(-(-n // 16) * 16 for n in net.sizes)
+    return n_batches(data) * data + net.dtype.itemsize * (2 * net.n_params + 3 * batch_size * columns)
 
 
 class _Steps:
     """A run without end over random rows, whose lr is 0: the work of training, and no end of it."""
 
-    def __init__(self, net: MLP, batch_size: int) -> None:
+    def __init__(self, engine: CEngine, batch_size: int) -> None:
         self.rng = np.random.default_rng(_SEED)
-        self.net, self.n = net, n_batches(batch_bytes(net.sizes, net.loss, batch_size, net.dtype.itemsize))
+        net = engine.architecture
+        self.engine, self.n = engine, n_batches(batch_bytes(net, batch_size))
         self.rows, n_out = self.n * batch_size, net.sizes[-1]
         x = self.rng.random((self.rows, net.sizes[0]), net.dtype.type)
         if net.loss == "cross_entropy":
             y = self.rng.integers(0, n_out, self.rows, np.int32)
         else:
             y = self.rng.random((self.rows, n_out), net.dtype.type)
-        n_threads = net._core.threads_to_try(batch_size, config.get_num_threads())
-        self.workspace = _core.Workspace(net._core, batch_size, n_threads)
+        n_threads = engine.core.threads_to_try(batch_size, config.get_num_threads())
+        self.workspace = _core.Workspace(engine.core, batch_size, n_threads)
         params = _core.aligned(net.n_params, net.dtype)
-        params[...] = net.params
+        params[...] = engine.params
         self.run = _core.Run(self.workspace, _core.TRAIN, params)
         self.run.set_optimizer(0.0, 0.0, 0, 0.0, np.inf, np.inf, None)
         self.run.set_data(x, y, batch_size)
@@ -91,7 +90,7 @@ class _Steps:
             status = self.run.go(seconds)
             steps += self.run.step - first
             if status == _core.NEEDS_GRADIENT:
-                self.run.set_gradient(_core.aligned(self.net.n_params, self.net.dtype))
+                self.run.set_gradient(_core.aligned(self.engine.params.size, self.engine.params.dtype))
             elif status == _core.NON_FINITE:
                 raise ValueError(
                     "cost cannot measure this net, whose step on random rows from 0 to 1 is not finite; start from "
@@ -102,12 +101,12 @@ class _Steps:
         return (time.perf_counter() - start - beside) / steps, steps
 
 
-def time_steps(net: MLP, batch_size: int) -> Times:
+def time_steps(engine: CEngine, batch_size: int) -> Times:
     """Steps with and without timers and the peak in turn, in rounds: what slows the machine for a while slows all.
 
     ValueError if the net's step is not finite.
     """
-    steps = _Steps(net, batch_size)
+    net, steps = engine.architecture, _Steps(engine, batch_size)
     once, _ = steps.take(SECONDS)  # memory is touched, and the number of threads found
     rounds = max(ROUNDS_LEAST, min(ROUNDS, int(_TOTAL / (2 * max(once, SECONDS)))))
     spent = np.zeros((rounds, steps.workspace.n_threads, len(net.sizes), len(_core.PHASES)))

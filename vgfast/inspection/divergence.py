@@ -10,7 +10,7 @@ import numpy as np
 
 from vgfast.inspection import trials
 from vgfast.inspection.trials import Case
-from vgfast.training.history import DivergenceError
+from vgfast.model.errors import DivergenceError
 from vgfast.training.optimizers import SGD
 
 # A trial takes so many steps, or _MORE than the training did until it went wrong, so that it goes wrong again; but no

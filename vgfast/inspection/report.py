@@ -10,7 +10,7 @@ import numpy as np
 from vgfast import _core
 from vgfast._check import packages
 from vgfast.inspection.verdict import FEWEST_STEPS, Verdict, judge
-from vgfast.training.history import RECORD
+from vgfast.model.quantities import RECORD
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,7 +15,7 @@ import numpy as np
 
 from vgfast.inspection.remedies import made_like, twin, usual, with_velocity
 from vgfast.inspection.verdict import shut_layer
-from vgfast.training.history import DivergenceError
+from vgfast.model.errors import DivergenceError
 from vgfast.training.optimizers import SGD
 
 # Steps of a trial, and the most rows of the batch, evenly spaced, that it takes.

@@ -8,7 +8,6 @@ import io
 import json
 import reprlib
 from collections.abc import Iterable
-from itertools import pairwise
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -17,10 +16,8 @@ from vgfast import _check, _core
 from vgfast.files import foreign, replace, safetensors
 from vgfast.files.foreign import Misused, Other
 from vgfast.files.safetensors import Contents
-from vgfast.training.history import DivergenceError
-
-# (sizes, activations, loss, dtype)
-Description = tuple[tuple[int, ...], tuple[str, ...], str, str]
+from vgfast.model.architecture import Architecture
+from vgfast.model.errors import DivergenceError
 
 _ASSIGN = "assign net.weights, each (n_in, n_out), and net.biases of a new vg.MLP"
 
@@ -40,7 +37,7 @@ def _names(n_layers: int) -> list[str]:
 # ---- saving ------------------------------------------------------------------------------------------
 
 
-def save(path: Any, description: Description, weights: list[np.ndarray], biases: list[np.ndarray]) -> None:
+def save(path: Any, architecture: Architecture, weights: list[np.ndarray], biases: list[np.ndarray]) -> None:
     """To a path, or to a binary file that is open; ``DivergenceError`` if there is NaN or infinity."""
     name = foreign.given_path(path, "write")
     arrays: list[np.ndarray] = []
@@ -49,7 +46,7 @@ def save(path: Any, description: Description, weights: list[np.ndarray], biases:
         _check_finite(l, "weights", arrays[-2])
         _check_finite(l, "biases", arrays[-1])
     tensors = dict(zip(_names(len(weights)), arrays, strict=True))
-    text = json.dumps(description)
+    text = json.dumps([*architecture[:3], architecture.dtype.name])
     pieces = safetensors.pack(tensors, {"vgfast": text, "sha256": _digest(text, tensors)})
     if name is None:
         _write(path, pieces)
@@ -84,9 +81,9 @@ def _write(file: Any, pieces: Iterable[bytes]) -> None:
 # ---- loading -----------------------------------------------------------------------------------------
 
 
-def load(path: Any, activation: Any, loss: Any) -> tuple[Description, np.ndarray]:
-    """(description, the flat parameters) of a path or an open binary file; ValueError if anything in the file is not as
-    it was saved. activation, loss: for a file that does not tell them, or None."""
+def load(path: Any, activation: Any, loss: Any) -> tuple[Architecture, np.ndarray]:
+    """(what net, its flat parameters) of a path or an open binary file; ValueError if anything in the file is not as it
+    was saved. activation, loss: for a file that does not tell them, or None."""
     name = foreign.given_path(path, "read")
     if name is None:
         return _told(path, foreign.file_name(path), activation, loss)
@@ -94,7 +91,7 @@ def load(path: Any, activation: Any, loss: Any) -> tuple[Description, np.ndarray
         return _told(file, name, activation, loss)
 
 
-def _told(file: BinaryIO, name: str, activation: Any, loss: Any) -> tuple[Description, np.ndarray]:
+def _told(file: BinaryIO, name: str, activation: Any, loss: Any) -> tuple[Architecture, np.ndarray]:
     """``_load``, with errors that are whole sentences."""
     try:
         return _load(file, activation, loss)
@@ -110,10 +107,10 @@ def _told(file: BinaryIO, name: str, activation: Any, loss: Any) -> tuple[Descri
         ) from None
 
 
-def _load(file: BinaryIO, activation: Any, loss: Any) -> tuple[Description, np.ndarray]:
+def _load(file: BinaryIO, activation: Any, loss: Any) -> tuple[Architecture, np.ndarray]:
     contents = _header(file)
     own = "vgfast" in contents.metadata
-    description = (_described if own else _foreign_net)(contents, activation, loss)
+    architecture = (_described if own else _foreign_net)(contents, activation, loss)
     safetensors.read_tensors(file, contents)
     tensors = {name: contents.array(name) for name in contents.tensors}
     if own and contents.metadata.get("sha256") != _digest(contents.metadata["vgfast"], tensors):
@@ -121,7 +118,7 @@ def _load(file: BinaryIO, activation: Any, loss: Any) -> tuple[Description, np.n
     flat = np.concatenate([tensors[name].T.ravel() for name in _names(len(tensors) // 2)])
     if not np.isfinite(flat).all():
         raise Other("holds a net with NaN or infinity among its parameters, which is of no use; load an earlier one")
-    return description, flat.astype(description[3], copy=False)
+    return architecture, flat.astype(architecture.dtype, copy=False)
 
 
 def _header(file: BinaryIO) -> Contents:
@@ -150,30 +147,28 @@ def _position(file: BinaryIO) -> int:
         return 0
 
 
-def _described(contents: Contents, activation: Any, loss: Any) -> Description:
+def _described(contents: Contents, activation: Any, loss: Any) -> Architecture:
     """What ``save`` was given, each part checked as the constructor would, and that the tensors are such a net's."""
     try:
         sizes, names, own_loss, dtype = json.loads(contents.metadata["vgfast"])
-        sizes, activations = _check.sizes(sizes), tuple(names)
-        if not all(name in _core.ACTIVATIONS for name in activations) or len(activations) != len(sizes) - 2:
+        if isinstance(names, str) or dtype not in _core.DTYPES:  # other spellings, of which no file has any
             raise ValueError
-        if own_loss not in _core.LOSSES or dtype not in _core.DTYPES:
-            raise ValueError
-        _check.outputs(sizes[-1], own_loss)
+        net = Architecture.checked(sizes, names, own_loss, dtype)
     except (TypeError, ValueError, RecursionError):
         raise ValueError("its description of the net is not understood") from None
-    kind = {"float32": "F32", "float64": "F64"}[dtype]
+    kind = {"float32": "F32", "float64": "F64"}[net.dtype.name]
     wanted: dict[str, tuple[str, tuple[int, ...]]] = {}
-    for l, (n_in, n_out) in enumerate(pairwise(sizes)):
+    for l, (n_in, n_out) in enumerate(net.shapes):
         wanted[f"{2 * l}.weight"], wanted[f"{2 * l}.bias"] = (kind, (n_out, n_in)), (kind, (n_out,))
     if {name: tensor[:2] for name, tensor in contents.tensors.items()} != wanted:
         raise ValueError("its tensors do not have the names, shapes and dtype of the net that it describes")
-    given = _arguments(sizes, activation, loss)
-    if given[0] not in (None, activations):
-        raise Other(f"says that its activations are {_shown(activations)}, got {activation!r}; leave out activation")
-    if given[1] not in (None, own_loss):
-        raise Other(f"says that its loss is {own_loss!r}, got {loss!r}; leave out loss")
-    return sizes, activations, own_loss, dtype
+    given = _arguments(net.sizes, activation, loss)
+    if given[0] not in (None, net.activations):
+        known = _shown(net.activations)
+        raise Other(f"says that its activations are {known}, got {activation!r}; leave out activation")
+    if given[1] not in (None, net.loss):
+        raise Other(f"says that its loss is {net.loss!r}, got {loss!r}; leave out loss")
+    return net
 
 
 def _arguments(sizes: tuple[int, ...], activation: Any, loss: Any) -> tuple[tuple[str, ...] | None, str | None]:
@@ -188,7 +183,7 @@ def _arguments(sizes: tuple[int, ...], activation: Any, loss: Any) -> tuple[tupl
     return activations, loss
 
 
-def _foreign_net(contents: Contents, activation: Any, loss: Any) -> Description:
+def _foreign_net(contents: Contents, activation: Any, loss: Any) -> Architecture:
     """As the shapes tell, and the caller the rest."""
     sizes = _sizes(contents)
     activations, loss = _arguments(sizes, activation if len(sizes) > 2 else (), loss)
@@ -200,7 +195,7 @@ def _foreign_net(contents: Contents, activation: Any, loss: Any) -> Description:
             f"not tell the rest; name it, for example with vg.MLP.load(path, {', '.join(missing)})"
         )
     double = any(tensor.dtype == "F64" for tensor in contents.tensors.values())
-    return sizes, activations, loss, "float64" if double else "float32"
+    return Architecture(sizes, activations, loss, np.dtype("float64" if double else "float32"))
 
 
 def _sizes(contents: Contents) -> tuple[int, ...]:

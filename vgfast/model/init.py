@@ -32,6 +32,7 @@ import numpy as np
 
 from vgfast import _check
 from vgfast.model.activations import CATALOG
+from vgfast.model.architecture import Architecture
 
 __all__ = [
     "glorot_normal",
@@ -131,3 +132,14 @@ def of_layer(rule: str | Init, activation: str) -> Init:
     if name == "auto":
         name = "he_normal" if CATALOG[activation].has_kink else "glorot_uniform"
     return globals()[name]()
+
+
+def rules(rule: str | Init, architecture: Architecture) -> list[Init]:
+    """The rule for each layer of such a net."""
+    return [of_layer(rule, kind) for kind in architecture.kinds]
+
+
+def fill(rules: list[Init], weights: list[np.ndarray], biases: list[np.ndarray], rng: np.random.Generator) -> None:
+    """Draw all layers, the first one first."""
+    for rule, w, b in zip(rules, weights, biases, strict=True):
+        rule.fill(w, b, rng)

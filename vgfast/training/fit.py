@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from vgfast import _core, config
+from vgfast.model.errors import DivergenceError
 from vgfast.model.losses import LOSSES
-from vgfast.training.history import RECORD, DivergenceError, History, histograms
+from vgfast.model.quantities import RECORD, histograms
+from vgfast.training.history import History
 from vgfast.training.optimizers import SGD, checked_optimizer
 
 # C hands control back to Python after about so many seconds of steps: for Ctrl-C and progress.
@@ -106,7 +108,7 @@ class Loop:
         self.total = epochs * self.per_epoch
         self.losses, self.correct = np.zeros(0), np.zeros(self.per_epoch)
         self.records = np.zeros((0, len(net.sizes) - 1), RECORD)
-        self.exponents = histograms(0, net) if inspect == "histograms" else None
+        self.exponents = histograms(0, net._architecture) if inspect == "histograms" else None
         self.history = History(self.losses)
         self.settings: tuple[Any, ...] = ()
         self.order_before: np.ndarray | None = None  # of the rows in the epoch before; None: as they come

@@ -25,7 +25,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from vgfast import _check
-from vgfast.training.history import RECORD, History
+from vgfast.model.quantities import RECORD
+from vgfast.training.history import History
 
 _GIVEN_NAMES = {"grad_norm": "gradients/layer{}.weight", "bias_grad_norm": "gradients/layer{}.bias"}
 
