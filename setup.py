@@ -101,6 +101,8 @@ refuse_fast_math()
 libraries = [
     library("epoch", "run/epoch", []),
     library("step", "run/step", []),
+    library("ops", "run/ops", []),
+    library("update", "run/update", []),
     library("records", "run/records", []),
     library("norms", "run/norms", []),
     library("predict", "run/predict", []),
@@ -108,7 +110,9 @@ libraries = [
     library("dispatch", "dispatch", []),
     *(library(isa, f"isa/{isa}", flags) for isa, flags in ISA_FLAGS.items()),
     library("tuner", "team/tuner", []),
+    library("units", "plan/units", []),
     library("layout", "plan/layout", []),
+    library("plan", "plan/plan", []),
     library("catalog", "catalog", []),
     library("team", "team/team", []),
 ]

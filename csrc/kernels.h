@@ -43,8 +43,8 @@ static inline int vg_stores_derivative(vg_activation activation) {
  * 29.7; 1152: 30.2.) */
 enum { VG_PACKED_BYTES = 768 * 512 * 4, VG_PACKED_MOST = 768 };
 static inline size_t vg_packed_rows(size_t k, size_t item) {
-    const size_t blocks = VG_PACKED_BYTES / item / k / VG_BLOCK_ROWS;
-    const size_t rows = VG_BLOCK_ROWS * (blocks > 0 ? blocks : 1);
+    const size_t blocks = VG_PACKED_BYTES / item / k / VG_UNIT_ROWS;
+    const size_t rows = VG_UNIT_ROWS * (blocks > 0 ? blocks : 1);
     return rows < VG_PACKED_MOST ? rows : VG_PACKED_MOST;
 }
 
@@ -110,7 +110,7 @@ typedef struct {
 
 /* Where an inspected update is recorded, both NULL without inspection. */
 typedef struct {
-    vg_summary *summaries; /* one for each VG_BLOCK_ROWS rows */
+    vg_summary *summaries; /* one for each VG_UNIT_ROWS rows */
     uint32_t *exponents;   /* tables to count in; may be NULL */
 } vg_recording;
 
@@ -197,12 +197,6 @@ const vg_kernels *vg_kernels_named(const char *isa, vg_dtype dtype);
 int vg_tuner_pays(const vg_workspace *workspace, int n_threads);
 int vg_tuner_threads(vg_tuner *tuner, const vg_run *run, double now);
 void vg_tuner_record(vg_tuner *tuner, int most, double seconds, size_t steps);
-
-/* Operations of a step's products on so many rows. */
-double vg_step_flops(const vg_net *net, size_t rows);
-
-/* Where a thread's check lies in the notes. */
-size_t vg_check_at(const vg_workspace *workspace, int thread);
 
 /* a += b, in the one order that the caller chooses. */
 void vg_norm_add_unlike(vg_norm *a, vg_norm b);

@@ -41,39 +41,84 @@ typedef struct {
 extern const vg_activation_facts vg_activations[VG_N_ACTIVATIONS];
 extern const vg_loss_facts vg_losses[VG_N_LOSSES];
 
-/* ---- the net: where everything lies in the one parameter vector ------------------------------ */
+/* ---- the plan: what a step does, as a list of ops over tensors and parameters ---------------- */
+
+/* (rows of the batch, cols). The three places are offsets in elements for a batch of one row: times
+ * the rows of the workspace they are those in its memory. */
+typedef struct {
+    size_t op;         /* that makes it */
+    size_t cols, ld;   /* ld: cols rounded up to a cache line */
+    size_t value;      /* of a dense layer: a, which phi has made of z */
+    size_t grad;       /* dloss/dz, from where the gradients begin; the input has none */
+    size_t derivative; /* phi'(z), from where the derivatives begin, if it is stored */
+} vg_tensor;
+
+/* How the gradient of a parameter is made of its op's input x and output's gradient dz: x^T dz, or
+ * the column sums of dz. */
+typedef enum { VG_WEIGHTS, VG_BIASES } vg_role;
+
+/* A matrix (rows, cols) in the parameter vector, which is W1 b1 W2 b2 ... */
+typedef struct {
+    vg_role role;
+    size_t rows, cols, offset;
+    size_t op;   /* whose it is */
+    size_t unit; /* number of its first unit of work, see VG_UNIT_ROWS */
+    int decays;  /* by weight_decay */
+} vg_param;
+
+typedef enum {
+    VG_OP_INPUT, /* out = rows of x */
+    VG_OP_DENSE, /* out = phi(in W + b); its activation is fused into it */
+    VG_OP_LOSS   /* of in, which is z; gives the gradient of it. Crosses rows: ends its stage */
+} vg_op_kind;
 
 typedef struct {
-    size_t n_in, n_out;
-    vg_activation activation;
-    size_t weights, biases; /* offsets in the parameter vector, which is W1 b1 W2 b2 ... */
-    size_t ld;              /* n_out rounded up to a cache line */
-    size_t column;          /* rows of the batch times this = offset of a[l] in the workspace */
-    size_t derivatives;     /* likewise, of phi'(z), from where the derivatives start */
-    size_t block;           /* number of the first block of weight rows, counted over all layers */
-} vg_layer;
+    vg_op_kind kind;
+    size_t in, out;           /* tensors */
+    size_t weights, biases;   /* params */
+    vg_activation activation; /* of a dense layer, fused into it */
+    size_t layer;             /* in records and times: 0 for the input, L for the loss */
+    int ends_stage;
+} vg_op;
 
+/* Ops [first, last) that no barrier parts: each thread takes its rows through all of them. */
+typedef struct {
+    size_t first, last;
+} vg_stage;
+
+/* The arrays belong to the caller. Room is needed for an op and a tensor for the input and for each
+ * dense layer, two params for each dense layer, an op for the loss, and as many stages as ops. */
 typedef struct {
     vg_dtype dtype;
     vg_loss loss;
-    size_t n_layers;
-    vg_layer *layers;
-    size_t n_params;
-    size_t input_ld;      /* n_0 rounded up to a cache line */
-    size_t n_columns;     /* input_ld and the ld of all layers together */
-    size_t n_derivatives; /* the ld of those layers whose derivatives are stored */
+    vg_op *ops;
+    vg_tensor *tensors;
+    vg_param *params;
+    vg_stage *stages;
+    size_t n_ops, n_tensors, n_param_arrays, n_stages, n_layers;
+    size_t n_params;      /* elements of the parameter vector */
+    size_t n_columns;     /* the ld of all tensors together */
+    size_t n_derivatives; /* the ld of those whose derivatives are stored */
     size_t widest;        /* the largest ld of all */
-    size_t n_blocks;      /* blocks of VG_BLOCK_ROWS weight rows in all layers */
+    size_t n_units;       /* of work on parameters */
     size_t panel; /* elements of scratch that the widest layer needs when its W is transposed */
-} vg_net;
+} vg_plan;
 
-/* Rows of W that are summed up for inspection as one unit. A multiple of every tile height, so that
- * the order of those sums does not depend on how blocks fall to threads. */
-enum { VG_BLOCK_ROWS = 48 };
+/* A unit of work on parameters: so many rows of one of them, or the rest. Units are fixed by the
+ * plan, so that no sum depends on which thread takes which; the rows are a multiple of every tile's
+ * height. (The other unit, of work on the batch, is one of its rows.) */
+enum { VG_UNIT_ROWS = 48 };
 
-/* Fill in everything but dtype, loss, n_layers and each layer's n_in, n_out, activation.
- * Returns 0, or -1 if the sizes do not fit the address space. */
-int vg_net_lay_out(vg_net *net);
+/* Append to a plan, which is all 0 but for its arrays and dtype: an input, then dense layers, each
+ * of which can be activated, then a loss. */
+void vg_plan_input(vg_plan *plan, size_t cols);
+void vg_plan_dense(vg_plan *plan, size_t cols);
+void vg_plan_activate(vg_plan *plan, vg_activation activation);
+void vg_plan_loss(vg_plan *plan, vg_loss loss);
+
+/* Cut the plan into stages, and say where everything lies. Returns 0, or -1 if the sizes do not fit
+ * the address space. */
+int vg_plan_lay_out(vg_plan *plan);
 
 size_t vg_item_size(vg_dtype dtype);
 
@@ -84,13 +129,14 @@ size_t vg_exponent_bins(vg_dtype dtype);
 /* ---- the workspace: memory for one batch in flight ------------------------------------------- */
 
 typedef struct {
-    size_t rows;        /* of the largest batch */
-    int n_threads;      /* at most */
-    size_t deltas;      /* offset, in elements, of delta_1; the input and a[1..L] lie before it */
-    size_t derivatives; /* offset of the first layer's derivatives, where they are stored */
+    size_t rows;   /* of the largest batch */
+    int n_threads; /* at most */
+    size_t
+        gradients; /* offset, in elements, of the first tensor's gradient; the values lie before */
+    size_t derivatives; /* offset of the first derivatives that are stored */
     size_t scratch;     /* offset of the first thread's scratch */
     size_t per_thread;
-    size_t n_elements; /* of the net's dtype */
+    size_t n_elements; /* of the plan's dtype */
     double flops;      /* of one training step */
 
     /* Offsets in a second piece of memory, of n_notes doubles. First there, the rows' losses. */
@@ -98,18 +144,18 @@ typedef struct {
 } vg_workspace;
 
 /* For training with batches of `rows`. Returns 0, or -1 if that does not fit the address space. */
-int vg_workspace_lay_out(const vg_net *net, size_t rows, int n_threads, vg_workspace *workspace);
+int vg_workspace_lay_out(const vg_plan *plan, size_t rows, int n_threads, vg_workspace *workspace);
 
 /* Rows that vg_forward takes through all layers at a time: their activations stay in the cache. */
 enum { VG_FORWARD_ROWS = 64 };
 
 /* Elements of scratch that vg_forward needs for n_threads; 0 if that does not fit. */
-size_t vg_forward_scratch(const vg_net *net, int n_threads);
+size_t vg_forward_scratch(const vg_plan *plan, int n_threads);
 
 /* How many threads, of at most `limit`, pay for a training step on `rows` rows anywhere; and how
  * many are worth trying. */
-int vg_threads_for(const vg_net *net, size_t rows, int limit);
-int vg_threads_to_try(const vg_net *net, size_t rows, int limit);
+int vg_threads_for(const vg_plan *plan, size_t rows, int limit);
+int vg_threads_to_try(const vg_plan *plan, size_t rows, int limit);
 
 /* ---- inspection: what one step knows about one layer (see vgfast/inspection) ------------------ */
 
@@ -166,7 +212,7 @@ typedef enum {
 } vg_status;
 
 typedef struct {
-    const vg_net *net;
+    const vg_plan *plan;
     const vg_workspace *workspace;
     vg_mode mode;
     int n_threads; /* at most; <= workspace->n_threads */
@@ -208,8 +254,8 @@ typedef struct {
  * parameters are always those after a whole number of steps. */
 void vg_train(vg_run *run);
 
-/* z (n_rows, n_L) = the net applied to x (n_rows, n_0); scratch as vg_forward_scratch says. */
-void vg_forward(const vg_net *net, const void *params, const void *x, size_t n_rows, void *z,
+/* z (n_rows, n_L) = the plan's ops up to the loss applied to x (n_rows, n_0); scratch as vg_forward_scratch says. */
+void vg_forward(const vg_plan *plan, const void *params, const void *x, size_t n_rows, void *z,
                 void *scratch, int n_threads);
 
 /* ---- the limit of the machine ---------------------------------------------------------------- */

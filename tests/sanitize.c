@@ -50,7 +50,7 @@ static long products(size_t m, size_t n, size_t k, int unblocked) {
     double ticks = 0;
     vg_tools tools = {.scratch = scratch, .ticks = &ticks, .unblocked = unblocked};
     vg_norm *norms = malloc(m * sizeof(vg_norm));
-    vg_summary *summaries = malloc((m + VG_BLOCK_ROWS - 1) / VG_BLOCK_ROWS * sizeof(vg_summary));
+    vg_summary *summaries = malloc((m + VG_UNIT_ROWS - 1) / VG_UNIT_ROWS * sizeof(vg_summary));
     uint32_t *tables = calloc(VG_EXPONENT_TABLES * vg_exponent_bins(dtype), sizeof(uint32_t));
     vg_update update = {
         .lr = 0.1, .momentum = 0.9, .decay = 0.1, .clip_value = 1, .scale = 1, .commit = 1};
@@ -105,19 +105,32 @@ typedef struct {
     double lr, clip_norm;
     size_t inspect_every;
     double seconds; /* after about which a run pauses */
+    unsigned cuts;  /* bit i: op i ends its stage */
 } setup;
 
-static vg_net net_of(const setup *s) {
-    vg_layer *layers = calloc(s->n_layers, sizeof *layers);
-    for (size_t l = 0; l < s->n_layers; l++) {
-        layers[l].n_in = s->sizes[l];
-        layers[l].n_out = s->sizes[l + 1];
-        layers[l].activation = l + 1 < s->n_layers ? s->activation : VG_IDENTITY;
+/* Cut into stages anywhere: with what parts them, barriers, the bits are the same. */
+static vg_plan plan_of(const setup *s) {
+    vg_plan plan = {
+        .dtype = dtype,
+        .ops = calloc(s->n_layers + 2, sizeof(vg_op)),
+        .tensors = calloc(s->n_layers + 1, sizeof(vg_tensor)),
+        .params = calloc(2 * s->n_layers, sizeof(vg_param)),
+        .stages = calloc(s->n_layers + 2, sizeof(vg_stage)),
+    };
+    vg_plan_input(&plan, s->sizes[0]);
+    for (size_t l = 1; l <= s->n_layers; l++) {
+        vg_plan_dense(&plan, s->sizes[l]);
+        if (l < s->n_layers) vg_plan_activate(&plan, s->activation);
     }
-    vg_net net = {
-        .dtype = dtype, .loss = VG_CROSS_ENTROPY, .n_layers = s->n_layers, .layers = layers};
-    if (vg_net_lay_out(&net)) abort();
-    return net;
+    vg_plan_loss(&plan, VG_CROSS_ENTROPY);
+    for (size_t i = 0; i < plan.n_ops; i++)
+        if (s->cuts >> i & 1) plan.ops[i].ends_stage = 1;
+    if (vg_plan_lay_out(&plan)) abort();
+    return plan;
+}
+
+static void free_plan(vg_plan *plan) {
+    free(plan->ops), free(plan->tensors), free(plan->params), free(plan->stages);
 }
 
 /* Of bits, by FNV-1a on words of 32; goes on from `so_far`. */
@@ -131,11 +144,11 @@ static uint64_t digest(uint64_t so_far, const void *p, size_t bytes) {
     return so_far;
 }
 
-static uint64_t predicted(const vg_net *net, const void *params, const void *x, size_t rows,
+static uint64_t predicted(const vg_plan *plan, const void *params, const void *x, size_t rows,
                           int n_threads) {
-    const size_t n = rows * net->layers[net->n_layers - 1].n_out;
-    void *const z = reals(n), *const scratch = malloc(vg_forward_scratch(net, n_threads) * item);
-    vg_forward(net, params, x, rows, z, scratch, n_threads);
+    const size_t n = rows * plan->tensors[plan->n_layers].cols;
+    void *const z = reals(n), *const scratch = malloc(vg_forward_scratch(plan, n_threads) * item);
+    vg_forward(plan, params, x, rows, z, scratch, n_threads);
     const uint64_t found = digest(0, z, n * item);
     free(z), free(scratch);
     return found;
@@ -145,9 +158,9 @@ static uint64_t predicted(const vg_net *net, const void *params, const void *x, 
  * depends on neither threads nor pauses. */
 static uint64_t training(const setup *s) {
     const size_t rows = 2 * s->batch + 3, steps = (rows + s->batch - 1) / s->batch;
-    const vg_net net = net_of(s);
+    vg_plan plan = plan_of(s);
     vg_workspace workspace;
-    if (vg_workspace_lay_out(&net, s->batch, s->n_threads, &workspace)) abort();
+    if (vg_workspace_lay_out(&plan, s->batch, s->n_threads, &workspace)) abort();
     int32_t *labels = malloc(rows * sizeof *labels);
     int64_t *order = malloc(rows * sizeof *order);
     for (size_t i = 0; i < rows; i++) {
@@ -156,7 +169,7 @@ static uint64_t training(const setup *s) {
     }
     const size_t records = 2 * steps * s->n_layers;
     vg_run run = {
-        .net = &net,
+        .plan = &plan,
         .workspace = &workspace,
         .mode = VG_TRAIN,
         .n_threads = s->n_threads,
@@ -165,9 +178,9 @@ static uint64_t training(const setup *s) {
         .order = order,
         .n_rows = rows,
         .batch_size = s->batch,
-        .params = reals(net.n_params),
-        .velocity = reals(net.n_params),
-        .gradient = reals(net.n_params),
+        .params = reals(plan.n_params),
+        .velocity = reals(plan.n_params),
+        .gradient = reals(plan.n_params),
         .memory = malloc(workspace.n_elements * item),
         .notes = malloc(workspace.n_notes * sizeof(double)),
         .losses = malloc(steps * sizeof(double)),
@@ -195,12 +208,12 @@ static uint64_t training(const setup *s) {
         vg_train(&run);
     }
     free(dz);
-    uint64_t found = digest(0, run.params, net.n_params * item);
+    uint64_t found = digest(0, run.params, plan.n_params * item);
     found = digest(found, run.exponents,
                    run.n_records * s->n_layers * vg_exponent_bins(dtype) * sizeof(uint32_t));
-    found ^= predicted(&net, run.params, run.x, rows, s->n_threads);
+    found ^= predicted(&plan, run.params, run.x, rows, s->n_threads);
     free((void *)(uintptr_t)run.x), free(run.params), free(run.velocity), free(run.gradient);
-    free(run.memory), free(run.notes), free(net.layers), free(labels), free(order);
+    free(run.memory), free(run.notes), free_plan(&plan), free(labels), free(order);
     free(run.losses), free(run.correct), free(run.records), free(run.times), free(run.exponents);
     return found;
 }
@@ -236,6 +249,7 @@ static setup any_setup(void) {
     s.n_threads = 1 + (int)below(3);
     s.clip_norm = below(2) ? 0.1 : INFINITY;
     s.inspect_every = below(3);
+    s.cuts = (unsigned)below(256);
     return s;
 }
 
@@ -252,7 +266,7 @@ static long odd_nets(void) {
 
 /* What all threads read. */
 typedef struct {
-    vg_net net;
+    vg_plan plan;
     void *params, *x;
     size_t rows;
     uint64_t expected;
@@ -286,11 +300,12 @@ static void *stressed(void *argument) {
         for (unsigned t = 0; t < 2; t++) {
             s.n_threads = 1 + (int)below(MOST_TASK_THREADS);
             s.seconds = below(2) ? 1e-4 : 0;
+            s.cuts = (unsigned)below(256);
             const unsigned long long after = drawn();
             seed = from;
             found[t] = training(&s);
             seed = after;
-            must_be(predicted(&shared->net, shared->params, shared->x, shared->rows,
+            must_be(predicted(&shared->plan, shared->params, shared->x, shared->rows,
                               1 + (int)below(MOST_TASK_THREADS)),
                     shared->expected, "predicting");
         }
@@ -306,10 +321,10 @@ static long all_at_once(double seconds) {
     for (int type = 0; type < 2; type++) {
         use_type(type);
         shared_net *const of = &shared[type];
-        *of = (shared_net){.net = net_of(&s), .rows = 3 * VG_FORWARD_ROWS + 5};
-        of->params = reals(of->net.n_params);
+        *of = (shared_net){.plan = plan_of(&s), .rows = 3 * VG_FORWARD_ROWS + 5};
+        of->params = reals(of->plan.n_params);
         of->x = reals(of->rows * s.sizes[0]);
-        of->expected = predicted(&of->net, of->params, of->x, of->rows, 1);
+        of->expected = predicted(&of->plan, of->params, of->x, of->rows, 1);
     }
     const double until = seconds > 0 ? vg_seconds() + seconds : 0;
     stress each[THREADS];
@@ -324,7 +339,7 @@ static long all_at_once(double seconds) {
         calls += each[t].calls;
     }
     for (int type = 0; type < 2; type++)
-        free(shared[type].net.layers), free(shared[type].params), free(shared[type].x);
+        free_plan(&shared[type].plan), free(shared[type].params), free(shared[type].x);
     return calls;
 }
 

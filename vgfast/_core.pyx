@@ -9,7 +9,7 @@ from cpython.buffer cimport (
     PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_RawFree, PyMem_RawMalloc
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_RawFree, PyMem_RawMalloc
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint32_t
@@ -212,60 +212,75 @@ cdef bint copy_labels(const void *source, size_t item, size_t n, int64_t n_class
 include "_lock.pxi"
 
 
-cdef class Net:
-    """Sizes, and where each layer lies in the parameter vector."""
+cdef void *room(size_t n, size_t size) except NULL:
+    """Zeros for n structs."""
+    allocating()
+    cdef void *start = PyMem_Calloc(n, size)
+    if start == NULL:
+        raise MemoryError()
+    return start
 
-    cdef c.vg_net net
+
+cdef class Net:
+    """The plan of a training step of a chain of dense layers, and where each layer lies in the parameter vector."""
+
+    cdef c.vg_plan plan
     cdef readonly tuple weights, biases  # offsets
 
     def __cinit__(self, sizes, activations, int loss, int dtype):
         cdef size_t n_layers = len(sizes) - 1, l
-        allocating()
-        self.net.layers = <c.vg_layer *>PyMem_Malloc(n_layers * sizeof(c.vg_layer))
-        if self.net.layers == NULL:
-            raise MemoryError()
-        memset(self.net.layers, 0, n_layers * sizeof(c.vg_layer))
-        self.net.n_layers = n_layers
-        self.net.loss = <c.vg_loss>loss
-        self.net.dtype = <c.vg_dtype>dtype
+        cdef c.vg_plan *plan = &self.plan
+        plan.dtype = <c.vg_dtype>dtype
+        plan.ops = <c.vg_op *>room(n_layers + 2, sizeof(c.vg_op))
+        plan.tensors = <c.vg_tensor *>room(n_layers + 1, sizeof(c.vg_tensor))
+        plan.params = <c.vg_param *>room(2 * n_layers, sizeof(c.vg_param))
+        plan.stages = <c.vg_stage *>room(n_layers + 2, sizeof(c.vg_stage))
+        c.vg_plan_input(plan, sizes[0])
         for l in range(n_layers):
-            self.net.layers[l].n_in = sizes[l]
-            self.net.layers[l].n_out = sizes[l + 1]
-            self.net.layers[l].activation = <c.vg_activation><int>activations[l]
-        if c.vg_net_lay_out(&self.net) != 0:
+            c.vg_plan_dense(plan, sizes[l + 1])
+            c.vg_plan_activate(plan, <c.vg_activation><int>activations[l])
+        c.vg_plan_loss(plan, <c.vg_loss>loss)
+        if c.vg_plan_lay_out(plan) != 0:
             raise MemoryError(f"sizes {tuple(sizes)} make a net larger than the address space")
-        self.weights = tuple(self.net.layers[l].weights for l in range(n_layers))
-        self.biases = tuple(self.net.layers[l].biases for l in range(n_layers))
+        self.weights = tuple(plan.params[plan.ops[l + 1].weights].offset for l in range(n_layers))
+        self.biases = tuple(plan.params[plan.ops[l + 1].biases].offset for l in range(n_layers))
 
     def __dealloc__(self):
-        PyMem_Free(self.net.layers)
+        PyMem_Free(self.plan.ops)
+        PyMem_Free(self.plan.tensors)
+        PyMem_Free(self.plan.params)
+        PyMem_Free(self.plan.stages)
+
+    cdef size_t width(self, size_t l):
+        """n_l; of l = 0, the inputs' columns."""
+        return self.plan.tensors[l].cols
 
     @property
     def n_params(self):
-        return self.net.n_params
+        return self.plan.n_params
 
     def threads_for(self, size_t rows, int limit):
         """How many threads, of at most `limit`, pay for a step on `rows` rows."""
-        return c.vg_threads_for(&self.net, rows, limit)
+        return c.vg_threads_for(&self.plan, rows, limit)
 
     def threads_to_try(self, size_t rows, int limit):
         """How many, of at most `limit`, may pay for steps on `rows` rows."""
-        return c.vg_threads_to_try(&self.net, rows, limit)
+        return c.vg_threads_to_try(&self.plan, rows, limit)
 
     def forward(self, params, x, z, int n_threads):
         """z (rows, n_L) = the net applied to x (rows, n_0)."""
-        cdef size_t item = c.vg_item_size(self.net.dtype), rows = x.shape[0]
-        cdef size_t n_0 = self.net.layers[0].n_in, n_l = self.net.layers[self.net.n_layers - 1].n_out
-        cdef size_t n_scratch = c.vg_forward_scratch(&self.net, n_threads)
+        cdef size_t item = c.vg_item_size(self.plan.dtype), rows = x.shape[0]
+        cdef size_t n_0 = self.width(0), n_l = self.width(self.plan.n_layers)
+        cdef size_t n_scratch = c.vg_forward_scratch(&self.plan, n_threads)
         if n_scratch == 0:
             raise MemoryError("this net's layers are wider than the address space")
         scratch = aligned(n_scratch, z.dtype)
-        cdef const void *params_at = address(params, self.net.n_params * item, 0)
+        cdef const void *params_at = address(params, self.plan.n_params * item, 0)
         cdef const void *x_at = address(x, rows * n_0 * item, 0)
         cdef void *z_at = address(z, rows * n_l * item, 1)
         cdef void *scratch_at = address(scratch, 0, 1)
         with nogil:
-            c.vg_forward(&self.net, params_at, x_at, rows, z_at, scratch_at, n_threads)
+            c.vg_forward(&self.plan, params_at, x_at, rows, z_at, scratch_at, n_threads)
 
     def forward_few(self, params, x, TrainingLock lock):
         """``forward`` into a new array, for so few rows that one thread is enough, and exactly as C takes them; None if
@@ -275,28 +290,28 @@ cdef class Net:
         cdef unsigned long long version = lock.version
         if lock.writing:
             return None
-        cdef bint small = self.net.dtype == c.VG_F32
+        cdef bint small = self.plan.dtype == c.VG_F32
         if not as_it_is(x, &view, 2, b"f" if small else b"d"):
             return None
-        cdef size_t rows = <size_t>view.shape[0], n_l = self.net.layers[self.net.n_layers - 1].n_out
-        cdef bint fits = 0 < rows <= c.VG_FORWARD_ROWS and <size_t>view.shape[1] == self.net.layers[0].n_in
+        cdef size_t rows = <size_t>view.shape[0], n_l = self.width(self.plan.n_layers)
+        cdef bint fits = 0 < rows <= c.VG_FORWARD_ROWS and <size_t>view.shape[1] == self.width(0)
         cdef void *scratch = NULL
         cdef void *z_at = NULL
         cdef const void *params_at = NULL
         z = None
         try:
             params_at = address(params, 0, 0)
-            if fits and c.vg_threads_for(&self.net, rows, 2) == 1:
-                c.vg_kernels_of(self.net.dtype).check_finite(<size_t>(view.shape[0] * view.shape[1]), view.buf, &check)
+            if fits and c.vg_threads_for(&self.plan, rows, 2) == 1:
+                c.vg_kernels_of(self.plan.dtype).check_finite(<size_t>(view.shape[0] * view.shape[1]), view.buf, &check)
                 if check - check == 0:
                     z = np.empty((rows, n_l), np.float32 if small else np.float64)
                     z_at = address(z, 0, 1)
-                    scratch = PyMem_RawMalloc(c.vg_forward_scratch(&self.net, 1) * view.itemsize)
+                    scratch = PyMem_RawMalloc(c.vg_forward_scratch(&self.plan, 1) * view.itemsize)
             if scratch != NULL:
                 check = 0
                 with nogil:
-                    c.vg_forward(&self.net, params_at, view.buf, rows, z_at, scratch, 1)
-                c.vg_kernels_of(self.net.dtype).check_finite(rows * n_l, z_at, &check)
+                    c.vg_forward(&self.plan, params_at, view.buf, rows, z_at, scratch, 1)
+                c.vg_kernels_of(self.plan.dtype).check_finite(rows * n_l, z_at, &check)
         finally:
             PyMem_RawFree(scratch)
             PyBuffer_Release(&view)
@@ -312,9 +327,9 @@ cdef class Workspace:
 
     def __cinit__(self, Net net, size_t rows, int n_threads):
         self.net = net
-        if c.vg_workspace_lay_out(&net.net, rows, n_threads, &self.layout) != 0:
+        if c.vg_workspace_lay_out(&net.plan, rows, n_threads, &self.layout) != 0:
             raise MemoryError(f"a batch of {rows} rows is larger than the address space")
-        self.memory = aligned(self.layout.n_elements, DTYPES[net.net.dtype])
+        self.memory = aligned(self.layout.n_elements, DTYPES[net.plan.dtype])
         self.notes = aligned(self.layout.n_notes, np.float64)
 
     @property
@@ -327,19 +342,18 @@ cdef class Workspace:
 
     def output(self, size_t l):
         """a[l] (rows, n_l) of the last batch, l = 0 being its inputs: a view."""
-        cdef c.vg_net *net = &self.net.net
-        start, width, ld = 0, net.layers[0].n_in, net.input_ld
-        if l > 0:
-            start, width, ld = net.layers[l - 1].column, net.layers[l - 1].n_out, net.layers[l - 1].ld
-        rows = self.layout.rows
-        return self.memory[start * rows : (start + ld) * rows].reshape(rows, ld)[:, :width]
+        cdef c.vg_tensor *tensor = &self.net.plan.tensors[l]
+        return self.matrix(tensor.value, tensor)
 
     def delta(self, size_t l):
         """delta_l (rows, n_l) of the last batch: a view."""
-        cdef c.vg_layer *layer = &self.net.net.layers[l - 1]
-        start = self.layout.deltas + (layer.column - self.net.net.input_ld) * self.layout.rows
-        whole = self.memory[start : start + self.layout.rows * layer.ld]
-        return whole.reshape(self.layout.rows, layer.ld)[:, : layer.n_out]
+        cdef c.vg_tensor *tensor = &self.net.plan.tensors[l]
+        return self.matrix(self.net.plan.n_columns + tensor.grad, tensor)
+
+    cdef matrix(self, size_t place, c.vg_tensor *tensor):
+        """That at a place which is an offset for one row of the batch."""
+        rows = self.layout.rows
+        return self.memory[place * rows : (place + tensor.ld) * rows].reshape(rows, tensor.ld)[:, : tensor.cols]
 
 
 cdef class Run:
@@ -358,11 +372,11 @@ cdef class Run:
         self.workspace = workspace
         self.lock = TrainingLock() if lock is None else lock
         self.held = {}
-        self.run.net = &workspace.net.net
+        self.run.plan = &workspace.net.plan
         self.run.workspace = &workspace.layout
         self.run.mode = <c.vg_mode>mode
         self.run.n_threads = workspace.layout.n_threads
-        n_bytes = self.run.net.n_params * c.vg_item_size(self.run.net.dtype)
+        n_bytes = self.run.plan.n_params * c.vg_item_size(self.run.plan.dtype)
         self.run.params = self.hold("params", params, n_bytes, 1)
         self.run.gradient = self.hold("gradient", gradient, n_bytes, 1)
         self.run.memory = self.hold("memory", workspace.memory, 0, 1)
@@ -376,22 +390,22 @@ cdef class Run:
 
     def set_gradient(self, gradient):
         """Memory for the whole gradient, when a status of NEEDS_GRADIENT asks for it."""
-        cdef size_t n_bytes = self.run.net.n_params * c.vg_item_size(self.run.net.dtype)
+        cdef size_t n_bytes = self.run.plan.n_params * c.vg_item_size(self.run.plan.dtype)
         self.run.gradient = self.hold("gradient", gradient, n_bytes, 1)
 
     def set_optimizer(self, double lr, double momentum, int nesterov, double weight_decay,
                       double clip_norm, double clip_value, velocity):
         """velocity (n_params,), or None without momentum."""
-        cdef size_t n_bytes = self.run.net.n_params * c.vg_item_size(self.run.net.dtype)
+        cdef size_t n_bytes = self.run.plan.n_params * c.vg_item_size(self.run.plan.dtype)
         self.run.velocity = self.hold("velocity", velocity, n_bytes, 1)
         self.run.sgd = c.vg_sgd(lr, momentum, weight_decay, clip_norm, clip_value, nesterov)
 
     def set_data(self, x, y, size_t batch_size, bint given_deltas=False):
         """x (rows, n_0) of the net's dtype; y int32 labels (rows,), or targets (rows, n_L) like x, or, so given,
         delta_L instead of a loss."""
-        cdef size_t item = c.vg_item_size(self.run.net.dtype), rows = x.shape[0]
-        cdef size_t n_0 = self.run.net.layers[0].n_in
-        cdef size_t n_l = self.run.net.layers[self.run.net.n_layers - 1].n_out
+        cdef size_t item = c.vg_item_size(self.run.plan.dtype), rows = x.shape[0]
+        cdef size_t n_0 = self.run.plan.tensors[0].cols
+        cdef size_t n_l = self.run.plan.tensors[self.run.plan.n_layers].cols
         if not 0 < batch_size <= self.workspace.layout.rows:
             raise ValueError(f"a batch of {batch_size} rows in a workspace of {self.workspace.rows}")
         self.run.x = self.hold("x", x, rows * n_0 * item, 0)
@@ -423,16 +437,16 @@ cdef class Run:
     def set_records(self, records, size_t inspect_every, exponents=None):
         """records: RECORD (inspected steps, L), to be filled; before ``set_epoch``. exponents: uint32 (inspected
         steps, L, bins) zeros, to be filled likewise, or None."""
-        cdef size_t n_bytes = records.shape[0] * self.run.net.n_layers * sizeof(c.vg_record)
+        cdef size_t n_bytes = records.shape[0] * self.run.plan.n_layers * sizeof(c.vg_record)
         self.run.records = <c.vg_record *>self.hold("records", records, n_bytes, 1)
-        n_bytes = records.shape[0] * self.run.net.n_layers * c.vg_exponent_bins(self.run.net.dtype) * 4
+        n_bytes = records.shape[0] * self.run.plan.n_layers * c.vg_exponent_bins(self.run.plan.dtype) * 4
         self.run.exponents = <uint32_t *>self.hold("exponents", exponents, n_bytes, 1)
         self.n_records_most = records.shape[0]
         self.run.inspect_every = inspect_every
 
     def set_times(self, times):
         """times: float64 (threads of the workspace, L + 1, phases), to be added ticks to, or None."""
-        cdef size_t n = self.workspace.layout.n_threads * (self.run.net.n_layers + 1) * c.VG_PHASES
+        cdef size_t n = self.workspace.layout.n_threads * (self.run.plan.n_layers + 1) * c.VG_PHASES
         self.run.times = <double *>self.hold("times", times, n * 8, 1)
 
     def set_unblocked(self, bint unblocked):
@@ -457,11 +471,11 @@ cdef class Run:
         returns the loss. None if they are not, or if the step has to be looked at more closely: then nothing has
         changed."""
         cdef Py_buffer x_view, y_view
-        cdef size_t rows = self.workspace.layout.rows, n_0 = self.run.net.layers[0].n_in
-        cdef size_t n_l = self.run.net.layers[self.run.net.n_layers - 1].n_out
-        cdef size_t item = c.vg_item_size(self.run.net.dtype)
+        cdef size_t rows = self.workspace.layout.rows, n_0 = self.run.plan.tensors[0].cols
+        cdef size_t n_l = self.run.plan.tensors[self.run.plan.n_layers].cols
+        cdef size_t item = c.vg_item_size(self.run.plan.dtype)
         cdef char *format = b"f" if item == 4 else b"d"
-        cdef bint labelled = self.run.net.loss == c.VG_CROSS_ENTROPY, ready = False
+        cdef bint labelled = self.run.plan.loss == c.VG_CROSS_ENTROPY, ready = False
         if self.labels is None:
             self.labels = np.empty(rows, np.int32)
         cdef int32_t *labels = <int32_t *>address(self.labels, 0, 1)
@@ -477,7 +491,7 @@ cdef class Run:
                     y_view.buf, y_view.itemsize, rows, n_l, labels
                 )
                 PyBuffer_Release(&y_view)
-        elif self.run.net.loss == c.VG_MSE and as_it_is(y, &y_view, 2, format):
+        elif self.run.plan.loss == c.VG_MSE and as_it_is(y, &y_view, 2, format):
             ready = <size_t>y_view.shape[0] == rows and <size_t>y_view.shape[1] == n_l
             if not ready:
                 PyBuffer_Release(&y_view)

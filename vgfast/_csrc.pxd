@@ -26,18 +26,30 @@ cdef extern from "vgfast.h" nogil:
         VG_FORWARD, VG_ACTIVATION, VG_LOSS, VG_BACKWARD, VG_UPDATE, VG_GATHER, VG_BARRIER, VG_PHASES
     ctypedef enum vg_status: VG_DONE, VG_PAUSED, VG_NEEDS_GRADIENT, VG_NON_FINITE
 
-    ctypedef struct vg_layer:
-        size_t n_in, n_out, weights, biases, ld, column
-        vg_activation activation
+    ctypedef struct vg_tensor:
+        size_t cols, ld, value, grad
 
-    ctypedef struct vg_net:
+    ctypedef struct vg_param:
+        size_t offset
+
+    ctypedef struct vg_op:
+        size_t weights, biases, layer
+        bint ends_stage
+
+    ctypedef struct vg_stage:
+        pass
+
+    ctypedef struct vg_plan:
         vg_dtype dtype
         vg_loss loss
-        size_t n_layers, n_params, input_ld, n_columns
-        vg_layer *layers
+        vg_op *ops
+        vg_tensor *tensors
+        vg_param *params
+        vg_stage *stages
+        size_t n_ops, n_tensors, n_param_arrays, n_layers, n_params, n_columns
 
     ctypedef struct vg_workspace:
-        size_t rows, deltas, n_elements, n_notes
+        size_t rows, n_elements, n_notes
         int n_threads
 
     ctypedef struct vg_record:
@@ -57,7 +69,7 @@ cdef extern from "vgfast.h" nogil:
         double steps[9]
 
     ctypedef struct vg_run:
-        const vg_net *net
+        const vg_plan *plan
         const vg_workspace *workspace
         vg_mode mode
         int n_threads
@@ -86,15 +98,19 @@ cdef extern from "vgfast.h" nogil:
         vg_status status
 
     int VG_FORWARD_ROWS
-    int vg_net_lay_out(vg_net *net)
+    void vg_plan_input(vg_plan *plan, size_t cols)
+    void vg_plan_dense(vg_plan *plan, size_t cols)
+    void vg_plan_activate(vg_plan *plan, vg_activation activation)
+    void vg_plan_loss(vg_plan *plan, vg_loss loss)
+    int vg_plan_lay_out(vg_plan *plan)
     size_t vg_item_size(vg_dtype dtype)
     size_t vg_exponent_bins(vg_dtype dtype)
-    int vg_workspace_lay_out(const vg_net *net, size_t rows, int n_threads, vg_workspace *workspace)
-    size_t vg_forward_scratch(const vg_net *net, int n_threads)
-    int vg_threads_for(const vg_net *net, size_t rows, int limit)
-    int vg_threads_to_try(const vg_net *net, size_t rows, int limit)
+    int vg_workspace_lay_out(const vg_plan *plan, size_t rows, int n_threads, vg_workspace *workspace)
+    size_t vg_forward_scratch(const vg_plan *plan, int n_threads)
+    int vg_threads_for(const vg_plan *plan, size_t rows, int limit)
+    int vg_threads_to_try(const vg_plan *plan, size_t rows, int limit)
     void vg_train(vg_run *run)
-    void vg_forward(const vg_net *net, const void *params, const void *x, size_t n_rows, void *z,
+    void vg_forward(const vg_plan *plan, const void *params, const void *x, size_t n_rows, void *z,
                     void *scratch, int n_threads)
     ctypedef enum vg_access: VG_READ, VG_WRITE
     double vg_fma_peak(const char *isa, vg_dtype dtype, int n_threads)

@@ -175,7 +175,7 @@ def tuner(Workspace workspace, seconds_of, double until):
     cdef double now = 0, took
     cdef size_t steps
     memset(&run, 0, sizeof(run))
-    run.net, run.workspace, run.n_threads = &workspace.net.net, &workspace.layout, workspace.layout.n_threads
+    run.plan, run.workspace, run.n_threads = &workspace.net.plan, &workspace.layout, workspace.layout.n_threads
     if not c.vg_tuner_pays(run.workspace, run.n_threads):
         return None
     chosen = []

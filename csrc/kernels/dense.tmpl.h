@@ -160,7 +160,7 @@ typedef struct {
     NAME(update_vecs) update;
     vec check;
     NAME(summary_vecs) words;
-    vg_summary *summaries; /* one for each VG_BLOCK_ROWS rows from `first` on */
+    vg_summary *summaries; /* one for each VG_UNIT_ROWS rows from `first` on */
     size_t panel;          /* the first column of the tiles that are counted */
     uint32_t *exponents;
 } NAME(update_context);
@@ -216,14 +216,14 @@ static void NAME(update_epilogue)(void *context, size_t i, size_t j, size_t rows
     }
 }
 
-/* Flush what has been summed up when a block of rows begins, and the counts with a panel and now
+/* Flush what has been summed up when a unit of rows begins, and the counts with a panel and now
  * and then: a row adds at most NV to a lane, which can count to 2^24. */
-enum { NAME(COUNTED_ROWS) = VG_BLOCK_ROWS << 12 };
+enum { NAME(COUNTED_ROWS) = VG_UNIT_ROWS << 12 };
 _Static_assert(NAME(COUNTED_ROWS) *NV < 1 << 24, "lanes of counts would overflow");
-static void NAME(begin_block)(NAME(update_context) *c, size_t i, size_t j) {
+static void NAME(begin_unit)(NAME(update_context) *c, size_t i, size_t j) {
     if (j != c->panel || i % NAME(COUNTED_ROWS) == 0) NAME(flush_counts)(&c->words, c->summaries);
     c->panel = j;
-    NAME(flush_norms)(&c->words, &c->summaries[i / VG_BLOCK_ROWS]);
+    NAME(flush_norms)(&c->words, &c->summaries[i / VG_UNIT_ROWS]);
 }
 
 /* For whole tiles the compiler knows how many rows and columns there are. */
@@ -238,7 +238,7 @@ static void NAME(inspected_epilogue)(void *context, size_t i, size_t j, size_t r
         .velocity = c->velocity ? c->velocity + at : NULL,
         .ld = c->n_out,
     };
-    if (i % VG_BLOCK_ROWS == 0) NAME(begin_block)(c, i, j);
+    if (i % VG_UNIT_ROWS == 0) NAME(begin_unit)(c, i, j);
     NAME(fetch_next)(patch.params + rows * c->n_out, c->n_out);
     if (rows == MR && cols == NR && c->words.plain && c->words.gradient.exponent == 0)
         NAME(recorded_update)(&patch, &c->update, MR, NR, 1, &c->words);
@@ -265,8 +265,8 @@ static void NAME(weight_update)(vg_matrix x, vg_matrix dy, size_t first, size_t 
         .exponents = recording.exponents,
     };
     c.words = NAME(begin_summary)(summaries, NAME(just_plain)(&c.update));
-    const size_t n_blocks = summaries ? (last - first + VG_BLOCK_ROWS - 1) / VG_BLOCK_ROWS : 0;
-    for (size_t b = 0; b < n_blocks; b++) summaries[b] = (vg_summary){0};
+    const size_t n_units = summaries ? (last - first + VG_UNIT_ROWS - 1) / VG_UNIT_ROWS : 0;
+    for (size_t b = 0; b < n_units; b++) summaries[b] = (vg_summary){0};
     NAME(epilogue) *const epilogue = gradient                      ? NAME(gradient_epilogue)
                                      : summaries                   ? NAME(inspected_epilogue)
                                      : NAME(just_plain)(&c.update) ? NAME(plain_epilogue)
@@ -284,7 +284,7 @@ static void NAME(weight_update)(vg_matrix x, vg_matrix dy, size_t first, size_t 
         NAME(flush_norms)(&c.words, NULL);
         NAME(flush_counts)(&c.words, summaries);
     }
-    for (size_t b = 0; b < n_blocks; b++) NAME(flush_step)(&c.update, &summaries[b]);
+    for (size_t b = 0; b < n_units; b++) NAME(flush_step)(&c.update, &summaries[b]);
     tools->check += v_sum(c.check);
 }
 

@@ -24,9 +24,9 @@
 /* What layout.c and the order of sums take for granted of every tile. */
 _Static_assert(NR <= VG_TILE_COLS, "VG_TILE_COLS must grow");
 _Static_assert(MR <= TALL && TALL <= VG_TILE_ROWS, "VG_TILE_ROWS must grow");
-_Static_assert(VG_BLOCK_ROWS % MR == 0, "blocks of weight rows must be made of whole tiles");
-_Static_assert(VG_PACKED_MOST % MR == 0 && VG_PACKED_MOST % VG_BLOCK_ROWS == 0,
-               "packed rows must be made of whole tiles and blocks");
+_Static_assert(VG_UNIT_ROWS % MR == 0, "units of parameters must be made of whole tiles");
+_Static_assert(VG_PACKED_MOST % MR == 0 && VG_PACKED_MOST % VG_UNIT_ROWS == 0,
+               "packed rows must be made of whole tiles and units");
 
 const vg_kernels NAME(vg_kernels) = {
     .tile_rows = MR,

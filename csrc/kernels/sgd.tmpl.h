@@ -250,7 +250,7 @@ static void NAME(sgd)(size_t n, const void *gradient, void *params, void *veloci
         };
         in_lanes =
             NAME(inspected_update)(&patch, &words, 1, n - i < NR ? n - i : NR, &in_vecs, in_lanes);
-        if (i / NR % VG_BLOCK_ROWS == 0) {
+        if (i / NR % VG_UNIT_ROWS == 0) {
             NAME(flush_norms)(&in_vecs, summary);
             NAME(flush_counts)(&in_vecs, summary);
         }

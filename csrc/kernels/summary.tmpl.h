@@ -24,8 +24,8 @@ enum { NAME(exponent_low) = -200, NAME(exponent_high) = 100, NAME(exponent_most)
 #define MOST_SUM (ldexp(1, 2 * NAME(exponent_high)))
 
 /* Terms of one lane's sum before it is flushed, so that roundings in the type do not add up: those
- * of one panel of a block. */
-enum { NAME(terms_most) = VG_BLOCK_ROWS * NV };
+ * of one panel of a unit. */
+enum { NAME(terms_most) = VG_UNIT_ROWS * NV };
 
 static inline NAME(squares) NAME(no_squares)(void) {
     return (NAME(squares)){v_zero(), v_set(1), v_zero(), v_zero(), 0};
@@ -182,23 +182,23 @@ typedef struct {
     NAME(squares) gradient, weight, step;
     NAME(tallies) tallies;
     int plain;         /* so that zero gradients are all that is idle */
-    vg_summary *block; /* where the norms belong */
+    vg_summary *unit; /* where the norms belong */
 } NAME(summary_vecs);
 
-static NAME(summary_vecs) NAME(begin_summary)(vg_summary *block, int plain) {
+static NAME(summary_vecs) NAME(begin_summary)(vg_summary *unit, int plain) {
     const NAME(squares) none = NAME(no_squares)();
-    return (NAME(summary_vecs)){none, none, none, NAME(no_tallies)(), plain, block};
+    return (NAME(summary_vecs)){none, none, none, NAME(no_tallies)(), plain, unit};
 }
 
-/* Flush the sums of squares, and go on with the block `next`. */
+/* Flush the sums of squares, and go on with the unit `next`. */
 static inline void NAME(flush_norms)(NAME(summary_vecs) *s, vg_summary *next) {
-    NAME(flush)(&s->gradient, &s->block->gradient);
-    NAME(flush)(&s->weight, &s->block->weight);
-    NAME(flush)(&s->step, &s->block->step);
-    s->block = next;
+    NAME(flush)(&s->gradient, &s->unit->gradient);
+    NAME(flush)(&s->weight, &s->unit->weight);
+    NAME(flush)(&s->step, &s->unit->step);
+    s->unit = next;
 }
 
-/* Counts are whole numbers, and any block's: in whatever order they are added, the bits are the
+/* Counts are whole numbers, and any unit's: in whatever order they are added, the bits are the
  * same. */
 static void NAME(flush_counts)(NAME(summary_vecs) *s, vg_summary *any) {
     const NAME(tallies) *const t = &s->tallies;

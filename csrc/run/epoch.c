@@ -17,16 +17,16 @@ static void train(void *context, int thread, int n_threads) {
         .run = run,
         .pause = &call->pause,
         .until = call->until,
-        .kernels = vg_kernels_of(run->net->dtype),
+        .kernels = vg_kernels_of(run->plan->dtype),
         .thread = thread,
         .n_threads = n_threads,
-        .item = vg_item_size(run->net->dtype),
+        .item = vg_item_size(run->plan->dtype),
         .tools = {.unblocked = run->unblocked},
         .since = vg_ticks(),
     };
     const vg_workspace *const w = run->workspace;
     c.tools.scratch = at(&c, run->memory, w->scratch + (size_t)thread * w->per_thread);
-    if (run->times) c.times = run->times + (size_t)thread * (run->net->n_layers + 1) * VG_PHASES;
+    if (run->times) c.times = run->times + (size_t)thread * (run->plan->n_layers + 1) * VG_PHASES;
     size_t step = run->step, n;
     uint32_t *const tables = exponent_tables(&c, &n);
     if (run->exponents) memset(tables, 0, n * sizeof *tables);

@@ -8,9 +8,9 @@ void vg_record_exponents(const thread_context *c, size_t l) {
     uint32_t *const tables = wanted_exponents(c);
     if (!tables) return;
     const vg_run *const run = c->run;
-    const size_t bins = vg_exponent_bins(run->net->dtype);
+    const size_t bins = vg_exponent_bins(run->plan->dtype);
     uint32_t *const histogram =
-        run->exponents + (run->n_records * run->net->n_layers + l - 1) * bins;
+        run->exponents + (run->n_records * run->plan->n_layers + l - 1) * bins;
     for (size_t b = 0; b < bins; b++) {
         uint32_t count = 0;
         for (size_t t = 0; t < VG_EXPONENT_TABLES; t++) {
@@ -21,15 +21,10 @@ void vg_record_exponents(const thread_context *c, size_t l) {
     }
 }
 
-void vg_record_layer(const thread_context *c, size_t l, const void *bias_gradient) {
-    const vg_net *const net = c->run->net;
-    const vg_layer *const layer = &net->layers[l - 1];
-    summary(c, net->n_blocks + l - 1)->gradient =
-        c->kernels->square_norm(layer->n_out, bias_gradient);
-    if (!c->inspected) return;
-    c->kernels->statistics(layer->activation, derivative_sources(c, l, 0, c->rows),
-                           deltas(c, l, 0, c->rows), outputs(c, l - 1, 0, c->rows),
-                           statistics(c, l));
+void vg_record_values(const thread_context *c, const vg_op *op) {
+    c->kernels->statistics(op->activation, derivative_sources(c, op->out, 0, c->rows),
+                           gradients(c, op->out, 0, c->rows), values(c, op->in, 0, c->rows),
+                           statistics(c, op->layer));
 }
 
 /* tr(Sigma) / |G|^2, both without bias, from the norm of the batch's gradient and the root mean
@@ -42,17 +37,18 @@ static double noise_scale(double batch_norm, double sample_norm, double rows) {
     return signal > 0 ? rows * noise / signal : INFINITY;
 }
 
-/* The quantities of layer l, from what the passes have summed; blocks and rows in their order. */
-static void write_record(const thread_context *c, size_t l, vg_record *record) {
-    const vg_net *const net = c->run->net;
-    const vg_layer *const layer = &net->layers[l - 1];
-    const size_t end = l < net->n_layers ? net->layers[l].block : net->n_blocks;
+/* The quantities of a layer, from what the passes have summed; units and rows in their order. next:
+ * the layer after it, or NULL. */
+static void write_record(const thread_context *c, const vg_op *op, const vg_op *next,
+                         vg_record *record) {
+    const vg_param *const W = &c->run->plan->params[op->weights];
+    const vg_param *const b = &c->run->plan->params[op->biases];
     vg_summary sum = {0};
-    for (size_t b = layer->block; b < end; b++) vg_summary_add(&sum, summary(c, b));
-    const double weights = (double)layer->n_in * (double)layer->n_out;
-    const double units = (double)layer->n_out, entries = (double)c->rows * units;
-    const vg_statistics *const s = statistics(c, l);
-    const double db = vg_norm_root(summary(c, net->n_blocks + l - 1)->gradient);
+    for (size_t u = 0; u < vg_n_units(W); u++) vg_summary_add(&sum, summary(c, W->unit + u));
+    const double weights = (double)W->rows * (double)W->cols;
+    const double units = (double)W->cols, entries = (double)c->rows * units;
+    const vg_statistics *const s = statistics(c, op->layer);
+    const double db = vg_norm_root(summary(c, b->unit)->gradient);
     const double dw = vg_norm_root(sum.gradient), rows = (double)c->rows;
     const double sample_norm = vg_norm_root(s->samples) * sqrt(rows);
     *record = (vg_record){
@@ -76,18 +72,23 @@ static void write_record(const thread_context *c, size_t l, vg_record *record) {
         .sample_norm = sample_norm,
         .noise_scale = noise_scale(hypot(dw, db), sample_norm, rows),
     };
-    if (l == net->n_layers) return;
+    if (!next) return;
     vg_norm raw = {0, 0};
-    for (size_t r = 0; r < c->rows; r++) vg_norm_add(&raw, row_norms(c, l)[r]);
-    const double next = vg_norm_root(statistics(c, l + 1)->delta);
-    record->weight_gain = vg_norm_root(raw) / next;
+    for (size_t r = 0; r < c->rows; r++) vg_norm_add(&raw, row_norms(c, op->layer)[r]);
+    const double from = vg_norm_root(statistics(c, next->layer)->delta);
+    record->weight_gain = vg_norm_root(raw) / from;
     record->activation_gain = record->delta_norm / vg_norm_root(raw);
-    record->gain = record->delta_norm / next;
+    record->gain = record->delta_norm / from;
 }
 
+/* The gains are those of a chain: what reaches a layer comes from the one after it. */
 void vg_write_records(const thread_context *c) {
-    const vg_run *const run = c->run;
-    const size_t n_layers = run->net->n_layers;
-    for (size_t l = 1 + (size_t)c->thread; l <= n_layers; l += (size_t)c->n_threads)
-        write_record(c, l, &run->records[run->n_records * n_layers + l - 1]);
+    const vg_plan *const plan = c->run->plan;
+    vg_record *const records = c->run->records + c->run->n_records * plan->n_layers;
+    const size_t step = (size_t)c->n_threads;
+    for (size_t i = (size_t)c->thread; i < plan->n_ops; i += step) {
+        const vg_op *const op = &plan->ops[i], *const after = op + 1;
+        if (op->kind != VG_OP_DENSE) continue;
+        write_record(c, op, after->kind == VG_OP_DENSE ? after : NULL, &records[op->layer - 1]);
+    }
 }

@@ -1,9 +1,10 @@
-/* thread_context.h - what one thread knows during a run of steps, and where in memory things of
- * layer l are: shared by step.c, which takes the steps, and records.c, which records them. */
+/* thread_context.h - what one thread knows during a run of steps, where in memory its tensors are,
+ * and what the files of run/ give each other. */
 #ifndef VG_THREAD_CONTEXT_H
 #define VG_THREAD_CONTEXT_H
 
 #include "kernels.h"
+#include "plan/plan.h"
 
 /* What one thread knows while the team runs. */
 typedef struct {
@@ -25,56 +26,59 @@ static inline void *at(const thread_context *c, const void *base, size_t offset)
     return base ? (char *)(uintptr_t)base + offset * c->item : NULL;
 }
 
-/* a[l], with l = 0 the gathered input; delta_l */
-static inline void *output(const thread_context *c, size_t l, size_t row) {
-    const vg_net *const net = c->run->net;
-    const size_t column = l ? net->layers[l - 1].column : 0;
-    const size_t ld = l ? net->layers[l - 1].ld : net->input_ld;
-    return at(c, c->run->memory, column * c->run->workspace->rows + row * ld);
+static inline const vg_tensor *tensor_of(const thread_context *c, size_t t) {
+    return &c->run->plan->tensors[t];
 }
-static inline void *delta(const thread_context *c, size_t l, size_t row) {
-    const vg_layer *const layer = &c->run->net->layers[l - 1];
-    const size_t column = layer->column - c->run->net->input_ld;
-    return at(c, c->run->memory,
-              c->run->workspace->deltas + column * c->run->workspace->rows + row * layer->ld);
+
+/* Of tensor t, from a row of the batch on: the value, dloss/dz, and phi', which is NULL if it is
+ * recomputed from the value; the source of phi' is where it is stored, or the value. */
+static inline void *value(const thread_context *c, size_t t, size_t row) {
+    const vg_tensor *const tensor = tensor_of(c, t);
+    return at(c, c->run->memory, tensor->value * c->run->workspace->rows + row * tensor->ld);
 }
-/* phi' of layer l, with the ld of its outputs; NULL if it is recomputed from these */
-static inline void *stored_derivative(const thread_context *c, size_t l, size_t row) {
-    const vg_layer *const layer = &c->run->net->layers[l - 1];
+static inline void *gradient(const thread_context *c, size_t t, size_t row) {
+    const vg_tensor *const tensor = tensor_of(c, t);
     const vg_workspace *const w = c->run->workspace;
-    if (!vg_stores_derivative(layer->activation)) return NULL;
-    return at(c, c->run->memory, w->derivatives + layer->derivatives * w->rows + row * layer->ld);
+    return at(c, c->run->memory, w->gradients + tensor->grad * w->rows + row * tensor->ld);
 }
-static inline void *derivative_source(const thread_context *c, size_t l, size_t row) {
-    void *const derivatives = stored_derivative(c, l, row);
-    return derivatives ? derivatives : output(c, l, row);
+static inline vg_activation activation_of(const thread_context *c, size_t t) {
+    return c->run->plan->ops[tensor_of(c, t)->op].activation;
 }
-static inline size_t ld_of(const thread_context *c, size_t l) {
-    return l ? c->run->net->layers[l - 1].ld : c->run->net->input_ld;
+static inline void *stored_derivative(const thread_context *c, size_t t, size_t row) {
+    const vg_tensor *const tensor = tensor_of(c, t);
+    const vg_workspace *const w = c->run->workspace;
+    if (!vg_stores_derivative(activation_of(c, t))) return NULL;
+    return at(c, c->run->memory, w->derivatives + tensor->derivative * w->rows + row * tensor->ld);
 }
-/* The same as matrices of so many rows, from `row` on. */
-static inline size_t width_of(const thread_context *c, size_t l) {
-    return l ? c->run->net->layers[l - 1].n_out : c->run->net->layers[0].n_in;
+/* The same as matrices of so many rows. */
+static inline vg_matrix values(const thread_context *c, size_t t, size_t row, size_t rows) {
+    return (vg_matrix){value(c, t, row), rows, tensor_of(c, t)->cols, tensor_of(c, t)->ld};
 }
-static inline vg_matrix outputs(const thread_context *c, size_t l, size_t row, size_t rows) {
-    return (vg_matrix){output(c, l, row), rows, width_of(c, l), ld_of(c, l)};
+static inline vg_matrix gradients(const thread_context *c, size_t t, size_t row, size_t rows) {
+    return (vg_matrix){gradient(c, t, row), rows, tensor_of(c, t)->cols, tensor_of(c, t)->ld};
 }
-static inline vg_matrix deltas(const thread_context *c, size_t l, size_t row, size_t rows) {
-    return (vg_matrix){delta(c, l, row), rows, width_of(c, l), ld_of(c, l)};
-}
-static inline vg_matrix derivative_sources(const thread_context *c, size_t l, size_t row,
+static inline vg_matrix derivative_sources(const thread_context *c, size_t t, size_t row,
                                            size_t rows) {
-    return (vg_matrix){derivative_source(c, l, row), rows, width_of(c, l), ld_of(c, l)};
+    void *const stored = stored_derivative(c, t, row);
+    return (vg_matrix){stored ? stored : value(c, t, row), rows, tensor_of(c, t)->cols,
+                       tensor_of(c, t)->ld};
 }
-/* Of delta_{l+1} W_{l+1}^T. */
+
+/* Of a parameter, an element of any vector that is like the parameter vector. */
+static inline void *part_of(const thread_context *c, void *vector, const vg_param *p, size_t row) {
+    return at(c, vector, p->offset + row * p->cols);
+}
+
+/* What inspection sums up. Of each row of layer l's gradient before phi' is multiplied to it: */
 static inline vg_norm *row_norms(const thread_context *c, size_t l) {
     const vg_workspace *const w = c->run->workspace;
     return (vg_norm *)(void *)(c->run->notes + w->row_norms) + (l - 1) * w->rows;
 }
-/* Of block b of the weights; after the blocks, of the biases of each layer. */
-static inline vg_summary *summary(const thread_context *c, size_t b) {
-    return (vg_summary *)(void *)(c->run->notes + c->run->workspace->summaries) + b;
+/* Of a unit of a parameter. */
+static inline vg_summary *summary(const thread_context *c, size_t unit) {
+    return (vg_summary *)(void *)(c->run->notes + c->run->workspace->summaries) + unit;
 }
+/* Of layer l's values and gradients. */
 static inline vg_statistics *statistics(const thread_context *c, size_t l) {
     return (vg_statistics *)(void *)(c->run->notes + c->run->workspace->statistics) + (l - 1);
 }
@@ -82,7 +86,7 @@ static inline vg_statistics *statistics(const thread_context *c, size_t l) {
 /* Where this thread counts the exponents of a layer's gradient, and how many tables' bins that is;
  * wanted_exponents: NULL unless they are asked for on this step. */
 static inline uint32_t *exponent_tables(const thread_context *c, size_t *n) {
-    *n = VG_EXPONENT_TABLES * vg_exponent_bins(c->run->net->dtype);
+    *n = VG_EXPONENT_TABLES * vg_exponent_bins(c->run->plan->dtype);
     return (uint32_t *)(void *)(c->run->notes + c->run->workspace->tallies) +
            (size_t)c->thread * *n;
 }
@@ -91,16 +95,43 @@ static inline uint32_t *wanted_exponents(const thread_context *c) {
     return c->inspected && c->run->exponents ? exponent_tables(c, &n) : NULL;
 }
 
-/* records.c. Add what this thread has counted, of layer l, to the step's histogram; forget it. */
-void vg_record_exponents(const thread_context *c, size_t l);
+/* ---- times: what a thread does between two laps is time of the latter's phase -------------------- */
 
-/* records.c. What is recorded of layer l beside its weights; with its db. */
-void vg_record_layer(const thread_context *c, size_t l, const void *bias_gradient);
+/* step.c. Book the ticks since the last lap; those of products' epilogues are time of the activation
+ * of layer l_phi. */
+void vg_book_lap(thread_context *c, size_t l, vg_phase phase, size_t l_phi);
 
-/* records.c. The record of the step: each thread writes those of its layers, after a barrier. */
-void vg_write_records(const thread_context *c);
+static inline void lap(thread_context *c, size_t l, vg_phase phase) {
+    if (c->times) vg_book_lap(c, l, phase, l);
+}
+static inline void lap_of_product(thread_context *c, size_t l, vg_phase phase, size_t l_phi) {
+    if (c->times) vg_book_lap(c, l, phase, l_phi);
+}
+
+/* ---- what the files of run/ give each other --------------------------------------------------- */
 
 /* step.c. Take this thread's part in step number `step` of the epoch. */
 vg_status vg_take_step(thread_context *c, size_t step);
+
+/* ops.c. Take rows of the batch through the ops of a stage, and back. */
+void vg_stage_forward(thread_context *c, const vg_stage *stage, size_t from, size_t rows);
+void vg_stage_backward(thread_context *c, const vg_stage *stage, size_t from, size_t rows);
+
+/* update.c. What is done with this thread's units of the parameters: the gradient of the batch in
+ * registers, and the update by it; the gradient into run->gradient, with its norms; the norms and
+ * the check of a gradient that is there; the update by it. */
+void vg_update_fused(thread_context *c, const vg_update *update);
+void vg_write_gradient(thread_context *c);
+void vg_measure_gradient(thread_context *c);
+void vg_apply_gradient(thread_context *c, const vg_update *update);
+
+/* records.c. Add what this thread has counted, of layer l, to the step's histogram; forget it. */
+void vg_record_exponents(const thread_context *c, size_t l);
+
+/* records.c. What is recorded of a layer's values and gradients. */
+void vg_record_values(const thread_context *c, const vg_op *op);
+
+/* records.c. The record of the step: each thread writes those of its layers, after a barrier. */
+void vg_write_records(const thread_context *c);
 
 #endif

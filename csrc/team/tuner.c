@@ -6,6 +6,7 @@
  * with what was quickest, and tries again after a rest that grows as long as the answer stays the
  * same. The bits do not depend on it. */
 #include "kernels.h"
+#include "plan/plan.h"
 
 /* The shortest and the longest rest, and half a turn, in seconds. In the first half, threads
  * wake up and fetch what they need: with it, those 16 us looked like 20 to 28. Trying takes two
@@ -24,11 +25,11 @@ static int threads_of(double flops, double each, int limit) {
 /* A barrier of two threads costs some microseconds, in which one thread with AVX-512 does about 100
  * kFLOP each: below about a MFLOP a thread, a second one costs more than it brings. Where threads
  * share a cache, it can bring something from 30 kFLOP each on. */
-int vg_threads_for(const vg_net *net, size_t rows, int limit) {
-    return threads_of(vg_step_flops(net, rows), 1e6, limit);
+int vg_threads_for(const vg_plan *plan, size_t rows, int limit) {
+    return threads_of(vg_step_flops(plan, rows), 1e6, limit);
 }
-int vg_threads_to_try(const vg_net *net, size_t rows, int limit) {
-    return threads_of(vg_step_flops(net, rows), 30e3, limit);
+int vg_threads_to_try(const vg_plan *plan, size_t rows, int limit) {
+    return threads_of(vg_step_flops(plan, rows), 30e3, limit);
 }
 
 int vg_tuner_pays(const vg_workspace *workspace, int n_threads) {
@@ -66,7 +67,7 @@ int vg_tuner_threads(vg_tuner *tuner, const vg_run *run, double now) {
     const int most = run->n_threads, n = n_candidates(most);
     if (now < tuner->until) return tuner->n_threads;
     if (tuner->chosen == 0) {
-        rest(tuner, vg_threads_for(run->net, run->workspace->rows, most), now);
+        rest(tuner, vg_threads_for(run->plan, run->workspace->rows, most), now);
     } else if (tuner->half == 4 * n) {
         rest(tuner, best(tuner, most), now);
     } else {

@@ -1,0 +1,59 @@
+/* plan.c - a plan is built op by op; what can be done in the epilogue of an op is fused into it; and
+ * stages are cut where an op crosses rows. */
+#include "vgfast.h"
+
+static size_t add_tensor(vg_plan *plan, size_t cols) {
+    plan->tensors[plan->n_tensors] = (vg_tensor){.op = plan->n_ops, .cols = cols};
+    return plan->n_tensors++;
+}
+
+static size_t add_param(vg_plan *plan, vg_role role, size_t rows, size_t cols) {
+    plan->params[plan->n_param_arrays] = (vg_param){
+        .role = role, .rows = rows, .cols = cols, .op = plan->n_ops, .decays = role == VG_WEIGHTS};
+    return plan->n_param_arrays++;
+}
+
+void vg_plan_input(vg_plan *plan, size_t cols) {
+    const vg_op op = {.kind = VG_OP_INPUT, .out = add_tensor(plan, cols)};
+    plan->ops[plan->n_ops++] = op;
+}
+
+void vg_plan_dense(vg_plan *plan, size_t cols) {
+    const size_t in = plan->n_tensors - 1, n_in = plan->tensors[in].cols;
+    const vg_op op = {
+        .kind = VG_OP_DENSE,
+        .in = in,
+        .out = add_tensor(plan, cols),
+        .weights = add_param(plan, VG_WEIGHTS, n_in, cols),
+        .biases = add_param(plan, VG_BIASES, 1, cols),
+        .activation = VG_IDENTITY,
+        .layer = ++plan->n_layers,
+    };
+    plan->ops[plan->n_ops++] = op;
+}
+
+/* Never an op of its own: it is fused into the dense layer before it. */
+void vg_plan_activate(vg_plan *plan, vg_activation activation) {
+    plan->ops[plan->n_ops - 1].activation = activation;
+}
+
+void vg_plan_loss(vg_plan *plan, vg_loss loss) {
+    const vg_op op = {
+        .kind = VG_OP_LOSS,
+        .in = plan->n_tensors - 1,
+        .out = plan->n_tensors - 1,
+        .layer = plan->n_layers,
+        .ends_stage = 1, /* its mean is one over all rows */
+    };
+    plan->loss = loss;
+    plan->ops[plan->n_ops++] = op;
+}
+
+void vg_plan_cut_stages(vg_plan *plan) {
+    plan->n_stages = 0;
+    for (size_t first = 0, i = 0; i < plan->n_ops; i++) {
+        if (!plan->ops[i].ends_stage && i + 1 < plan->n_ops) continue;
+        plan->stages[plan->n_stages++] = (vg_stage){first, i + 1};
+        first = i + 1;
+    }
+}

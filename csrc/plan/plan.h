@@ -1,0 +1,25 @@
+/* plan.h - what the core itself asks of a plan, beside what vgfast.h says. */
+#ifndef VG_PLAN_H
+#define VG_PLAN_H
+
+#include "vgfast.h"
+
+/* plan.c. Stages end where an op says so, and at the last. */
+void vg_plan_cut_stages(vg_plan *plan);
+
+/* Operations of a step's products on so many rows. */
+double vg_step_flops(const vg_plan *plan, size_t rows);
+
+/* layout.c. Where a thread's check lies in the notes. */
+size_t vg_check_at(const vg_workspace *workspace, int thread);
+
+/* units.c. The units [*first, *last) of one of n threads: neighbours, about as many elements for each
+ * thread, as far as whole units go. And the rows [*first, *last) of `rows`. */
+void vg_share_units(const vg_plan *plan, int thread, int n_threads, size_t *first, size_t *last);
+void vg_share_rows(size_t rows, int thread, int n_threads, size_t *first, size_t *last);
+
+static inline size_t vg_n_units(const vg_param *param) {
+    return (param->rows + VG_UNIT_ROWS - 1) / VG_UNIT_ROWS;
+}
+
+#endif

@@ -1,0 +1,125 @@
+/* update.c - what is done with the parameters: each thread takes its units of them. */
+#include "run/thread_context.h"
+
+/* What is done with rows [first, last) of a parameter, which are the units from `unit` on. */
+typedef void visit(thread_context *c, const vg_param *p, size_t first, size_t last, size_t unit,
+                   const vg_update *update);
+
+/* Visit this thread's units: all of a parameter's at once, or one by one when something is summed. */
+static void visit_units(thread_context *c, int one_by_one, const vg_update *update, visit *visit) {
+    const vg_plan *const plan = c->run->plan;
+    size_t first, last;
+    vg_share_units(plan, c->thread, c->n_threads, &first, &last);
+    for (size_t i = 0; i < plan->n_param_arrays; i++) {
+        const vg_param *const p = &plan->params[i];
+        const size_t end = p->unit + vg_n_units(p), stop = last < end ? last : end;
+        size_t unit = first > p->unit ? first : p->unit;
+        while (unit < stop) {
+            const size_t next = one_by_one ? unit + 1 : stop;
+            const size_t row = (unit - p->unit) * VG_UNIT_ROWS;
+            const size_t row_end = (next - p->unit) * VG_UNIT_ROWS;
+            visit(c, p, row, row_end < p->rows ? row_end : p->rows, unit, update);
+            lap(c, plan->ops[p->op].layer, VG_UPDATE);
+            unit = next;
+        }
+    }
+}
+
+static const vg_op *op_of(const thread_context *c, const vg_param *p) {
+    return &c->run->plan->ops[p->op];
+}
+
+static vg_update update_of_param(const vg_update *update, const vg_param *p) {
+    vg_update u = *update;
+    if (!p->decays) u.decay = 0;
+    return u;
+}
+
+/* The summary to fill; NULL if this pass is not inspected. Of biases only the gradient's norm is
+ * recorded. */
+static vg_summary *wanted_summary(const thread_context *c, const vg_param *p, size_t unit,
+                                  const vg_update *update) {
+    return c->inspected && !update->exact && p->role == VG_WEIGHTS ? summary(c, unit) : NULL;
+}
+
+static void sum_columns(const thread_context *c, const vg_param *p, void *sums) {
+    const vg_matrix dz = gradients(c, op_of(c, p)->out, 0, c->rows);
+    c->kernels->column_sums(dz.rows, dz.cols, dz.p, dz.ld, sums);
+}
+
+/* What is recorded when a gradient is known: its norm; and, once for each layer, what its values and
+ * gradients show. */
+static void record_gradient(const thread_context *c, const vg_param *p, size_t unit, size_t n,
+                            const void *gradient) {
+    summary(c, unit)->gradient = c->kernels->square_norm(n, gradient);
+    if (c->inspected && p->role == VG_BIASES) vg_record_values(c, op_of(c, p));
+}
+
+static void fused_visit(thread_context *c, const vg_param *p, size_t first, size_t last,
+                        size_t unit, const vg_update *update) {
+    const vg_run *const run = c->run;
+    const vg_op *const op = op_of(c, p);
+    void *const params = part_of(c, run->params, p, 0);
+    void *const velocity = part_of(c, run->velocity, p, 0);
+    if (p->role == VG_WEIGHTS) {
+        const vg_recording recording = {wanted_summary(c, p, unit, update), wanted_exponents(c)};
+        c->kernels->weight_update(values(c, op->in, 0, c->rows), gradients(c, op->out, 0, c->rows),
+                                  first, last, (vg_parameters){params, velocity, NULL}, update,
+                                  &c->tools, recording);
+        vg_record_exponents(c, op->layer);
+    } else {
+        const vg_update of_biases = update_of_param(update, p);
+        sum_columns(c, p, c->tools.scratch);
+        c->kernels->sgd(p->cols, c->tools.scratch, params, velocity, &of_biases, &c->tools.check,
+                        NULL);
+        if (c->inspected) record_gradient(c, p, unit, p->cols, c->tools.scratch);
+    }
+}
+
+static void gradient_visit(thread_context *c, const vg_param *p, size_t first, size_t last,
+                           size_t unit, const vg_update *update) {
+    const vg_op *const op = op_of(c, p);
+    void *const whole = part_of(c, c->run->gradient, p, 0);
+    if (p->role == VG_WEIGHTS)
+        c->kernels->weight_update(values(c, op->in, 0, c->rows), gradients(c, op->out, 0, c->rows),
+                                  first, last, (vg_parameters){.gradient = whole}, update,
+                                  &c->tools, (vg_recording){NULL, NULL});
+    else
+        sum_columns(c, p, whole);
+    record_gradient(c, p, unit, (last - first) * p->cols, part_of(c, c->run->gradient, p, first));
+}
+
+static void measure_visit(thread_context *c, const vg_param *p, size_t first, size_t last,
+                          size_t unit, const vg_update *update) {
+    const size_t n = (last - first) * p->cols;
+    const void *const gradient = part_of(c, c->run->gradient, p, first);
+    (void)update;
+    c->kernels->check_finite(n, gradient, &c->tools.check);
+    record_gradient(c, p, unit, n, gradient);
+}
+
+static void apply_visit(thread_context *c, const vg_param *p, size_t first, size_t last,
+                        size_t unit, const vg_update *update) {
+    const vg_run *const run = c->run;
+    const size_t n = (last - first) * p->cols;
+    const void *const gradient = part_of(c, run->gradient, p, first);
+    vg_summary *const s = wanted_summary(c, p, unit, update);
+    const vg_update of_param = update_of_param(update, p);
+    c->kernels->sgd(n, gradient, part_of(c, run->params, p, first),
+                    part_of(c, run->velocity, p, first), &of_param, &c->tools.check, s);
+    if (!s || !wanted_exponents(c)) return;
+    c->kernels->count_exponents(1, n, gradient, 0, wanted_exponents(c));
+    vg_record_exponents(c, op_of(c, p)->layer);
+}
+
+void vg_update_fused(thread_context *c, const vg_update *update) {
+    visit_units(c, 0, update, fused_visit);
+}
+void vg_write_gradient(thread_context *c) {
+    const vg_update none = {.plain = 1};
+    visit_units(c, 1, &none, gradient_visit);
+}
+void vg_measure_gradient(thread_context *c) { visit_units(c, 1, NULL, measure_visit); }
+void vg_apply_gradient(thread_context *c, const vg_update *update) {
+    visit_units(c, 1, update, apply_visit);
+}
