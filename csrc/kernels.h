@@ -192,12 +192,6 @@ extern const vg_kernels vg_kernels_f32_avx512, vg_kernels_f64_avx512;
 const vg_kernels *vg_kernels_of(vg_dtype dtype);
 const vg_kernels *vg_kernels_named(const char *isa, vg_dtype dtype);
 
-/* tuner.c: whether the number of threads, at most n_threads, is found by trying; that for the steps
- * until tuner->until, which is after `now`; and what they took. Times are in seconds. */
-int vg_tuner_pays(const vg_workspace *workspace, int n_threads);
-int vg_tuner_threads(vg_tuner *tuner, const vg_run *run, double now);
-void vg_tuner_record(vg_tuner *tuner, int most, double seconds, size_t steps);
-
 /* a += b, in the one order that the caller chooses. */
 void vg_norm_add_unlike(vg_norm *a, vg_norm b);
 static inline void vg_norm_add(vg_norm *a, vg_norm b) {

@@ -125,11 +125,11 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def insistent():
+def forced_threads():
     """As many threads as a test asks for, even those that would not pay at present."""
-    _core.insist_on_threads(True)
+    _core.force_threads(True)
     yield
-    _core.insist_on_threads(False)
+    _core.force_threads(False)
 
 
 @pytest.fixture

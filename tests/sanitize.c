@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "kernels.h"
-#include "team/team.h"
+#include "team/tuner.h"
 
 static _Thread_local vg_dtype dtype;
 static _Thread_local size_t item;
@@ -369,7 +369,7 @@ int main(int argc, char **argv) {
     const int stressing = strcmp(what, "stress") == 0;
     int n_isa = 0;
     while (vg_isa_available(n_isa)) n_isa++;
-    vg_team_insist(!stressing); /* as many threads as asked for; else as in use */
+    vg_tuner_force(!stressing); /* as many threads as asked for; else as in use */
     for (int i = 0; i < n_isa; i++) {
         vg_isa_use(vg_isa_available(i));
         if (stressing) {

@@ -26,7 +26,7 @@ def batch(rng):
 
 @pytest.mark.parametrize("settings", OPTIMIZERS)
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
-def test_gradients_applied_are_a_step_bit_by_bit(batch, dtype, isa, insistent, settings, n_threads):
+def test_gradients_applied_are_a_step_bit_by_bit(batch, dtype, isa, forced_threads, settings, n_threads):
     X, y = batch
     one, other = (vg.MLP(SIZES, "tanh", dtype=dtype, rng=0) for _ in range(2))
     of_one, of_other = vg.SGD(**settings), vg.SGD(**settings)

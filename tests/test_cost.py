@@ -43,7 +43,7 @@ def problem(rng, dtype, n_in=37, classes=5, rows=50):
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("activation", ["sigmoid", "relu"])
 @pytest.mark.parametrize("how", ["times", "unblocked"])
-def test_timers_and_products_without_tiles_change_no_bit(isa, dtype, rng, how, activation, threads, insistent):
+def test_timers_and_products_without_tiles_change_no_bit(isa, dtype, rng, how, activation, threads, forced_threads):
     X, y = problem(rng, dtype)
     nets = [vg.MLP([37, 70, 19, 5], activation, dtype=dtype, rng=0) for _ in range(2)]
     with vg.threads(threads):

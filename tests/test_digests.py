@@ -145,7 +145,7 @@ def trained(name, dtype):
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="kept on x86-64")
 @pytest.mark.parametrize("name", NETS)
-def test_bits_are_as_they_were(name, dtype, isa, insistent):
+def test_bits_are_as_they_were(name, dtype, isa, forced_threads):
     expected = json.loads(KEPT.read_text())[name][dtype][isa]
     for n in THREADS:
         with vg.threads(n):

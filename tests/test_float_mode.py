@@ -87,7 +87,7 @@ import sys, threading
 import numpy as np, vgfast as vg
 from vgfast import _core
 from test_float_mode import DEFAULT, MODES, set_mode, trained
-_core.insist_on_threads(True)
+_core.force_threads(True)
 rng = np.random.default_rng(0)
 batch = rng.random((256, 32)), rng.integers(0, 10, 256)
 def first():

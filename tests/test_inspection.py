@@ -221,7 +221,7 @@ def test_counts_of_a_layer_larger_than_a_lane_can_count(isa):
 
 @pytest.mark.parametrize("how", [{}, {"momentum": 0.9}, {"clip_norm": 0.01}], ids=["plain", "momentum", "clip"])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_histograms_of_exponents(isa, dtype, how, threads, rng, insistent):
+def test_histograms_of_exponents(isa, dtype, how, threads, rng, forced_threads):
     """Of every gradient of a training, on the way through registers and through memory; zeros and subnormals in the
     first bin."""
     X, y = rng.normal(size=(50, 60)), rng.integers(0, 4, 50)

@@ -134,7 +134,7 @@ def test_what_is_not_complete_is_not_kept(monkeypatch, tmp_path, measured):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_team_that_another_call_has_is_told_of(insistent):
+def test_a_team_that_another_call_has_is_told_of(forced_threads):
     """By a sign, as the limits of one thread would else be taken for those of all."""
     net, stop = vg.MLP([256, 512, 512, 10], rng=0), threading.Event()
     X, y = np.zeros((1024, 256), np.float32), np.zeros(1024, int)

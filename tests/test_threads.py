@@ -33,7 +33,7 @@ def tasks():
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs /proc")
-def test_the_team_is_there_and_takes_no_signals(rng, insistent):
+def test_the_team_is_there_and_takes_no_signals(rng, forced_threads):
     X, y = rng.normal(size=(64, 150)), rng.integers(0, 10, 64)
     with vg.threads(9):
         net = vg.MLP([150, 400, 300, 10], rng=0)
@@ -43,7 +43,7 @@ def test_the_team_is_there_and_takes_no_signals(rng, insistent):
     assert len(workers) >= 8
 
 
-def test_two_nets_in_two_threads(rng, insistent):
+def test_two_nets_in_two_threads(rng, forced_threads):
     """The team serves one, the other goes on alone: the same bits as one after the other."""
     X, y = rng.normal(size=(640, 150)), rng.integers(0, 10, 640)
 
@@ -66,7 +66,7 @@ def test_two_nets_in_two_threads(rng, insistent):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_forked_child_trains_on_one_thread(rng, insistent):
+def test_a_forked_child_trains_on_one_thread(rng, forced_threads):
     X, y = rng.normal(size=(640, 150)), rng.integers(0, 10, 640)
     with vg.threads(2):
         net = vg.MLP([150, 170, 99, 10], rng=0)

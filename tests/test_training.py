@@ -60,7 +60,7 @@ def test_other_losses_like_the_textbook(loss, digits):
 
 
 @pytest.mark.parametrize("optimizer", [{"lr": 0.1}, EVERYTHING], ids=["plain", "everything"])
-def test_same_bits_whatever_the_threads_and_the_inspection(isa, dtype, optimizer, rng, insistent):
+def test_same_bits_whatever_the_threads_and_the_inspection(isa, dtype, optimizer, rng, forced_threads):
     """A net that is large enough for seven threads to be used, 100 steps."""
     X, y = rng.normal(size=(640, 150)), rng.integers(0, 10, 640)
     sizes, batch = [150, 170, 99, 10], 64
@@ -77,7 +77,7 @@ def test_same_bits_whatever_the_threads_and_the_inspection(isa, dtype, optimizer
     assert len(digests) == 1
 
 
-def test_wide_nets_train_like_the_textbook_in_any_number_of_threads(dtype, rng, insistent):
+def test_wide_nets_train_like_the_textbook_in_any_number_of_threads(dtype, rng, forced_threads):
     """Wide enough for every kind of packing, and for blocks to be packed one by one on inspected steps."""
     X, y = rng.normal(size=(96, 530)), rng.integers(0, 3, 96)
     sizes, settings = [530, 610, 520, 3], {"epochs": 2, "batch_size": 48}
@@ -93,7 +93,7 @@ def test_wide_nets_train_like_the_textbook_in_any_number_of_threads(dtype, rng, 
     assert len(digests) == 1
 
 
-def test_a_shorter_last_batch_has_room(rng, insistent):
+def test_a_shorter_last_batch_has_room(rng, forced_threads):
     """Of fewer rows more columns are packed at a time: 512 need more scratch than 820."""
     X, y = rng.normal(size=(1332, 800)).astype(np.float32), rng.integers(0, 10, 1332)
     digests = set()
@@ -107,7 +107,7 @@ def test_a_shorter_last_batch_has_room(rng, insistent):
 
 @pytest.mark.parametrize("decades", [0, 12, 30])
 @pytest.mark.parametrize("momentum", [0, 0.9])
-def test_records_do_not_depend_on_threads(rng, decades, momentum, insistent):
+def test_records_do_not_depend_on_threads(rng, decades, momentum, forced_threads):
     """Nor where a thread begins among gradients and weights of very different sizes."""
     X, y = rng.normal(size=(256, 450)), rng.integers(0, 10, 256)
     exponents = np.repeat(rng.uniform(-decades, 0, 75), 6)
@@ -242,7 +242,7 @@ def test_huge_values_take_the_careful_way(digits):
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("settings", [{"lr": 1e9}, {"lr": 1e9, "momentum": 0.9, "weight_decay": 0.1}])
-def test_divergence_leaves_the_last_good_step(threads, settings, dtype, rng, insistent):
+def test_divergence_leaves_the_last_good_step(threads, settings, dtype, rng, forced_threads):
     X, y = rng.normal(size=(256, 150)), rng.normal(size=(256, 3))
     sizes = [150, 170, 99, 3]
     net = vg.MLP(sizes, "relu", "mse", dtype=dtype, rng=0)

@@ -115,9 +115,9 @@ def use_isa(str name):
         raise ValueError(f"no instruction set {name!r} here; there is {', '.join(isas())}")
 
 
-def insist_on_threads(bint insist):
+def force_threads(bint force):
     """For tests: as many threads as are wanted, whether they pay at present or not."""
-    c.vg_team_insist(insist)
+    c.vg_tuner_force(force)
 
 
 def ticks():

@@ -138,7 +138,12 @@ cdef extern from "team/float_mode.h" nogil:
 cdef extern from "team/team.h" nogil:
     int VG_THREADS_MOST
     int vg_team_exists()
-    void vg_team_insist(int)
+
+cdef extern from "team/tuner.h" nogil:
+    int vg_tuner_tries(const vg_run *run)
+    int vg_tuner_threads(vg_tuner *tuner, const vg_run *run, double now)
+    void vg_tuner_record(vg_tuner *tuner, int most, double seconds, size_t steps)
+    void vg_tuner_force(int force)
 
 cdef extern from "kernels.h" nogil:
     int VG_TILE_SIZE, VG_TILE_COLS, VG_PACKED_MOST
@@ -196,8 +201,5 @@ cdef extern from "kernels.h" nogil:
         void (*softmax)(size_t, size_t, const void *, void *) noexcept nogil
         vg_norm (*square_norm)(size_t, const void *) noexcept nogil
 
-    int vg_tuner_pays(const vg_workspace *workspace, int n_threads)
-    int vg_tuner_threads(vg_tuner *tuner, const vg_run *run, double now)
-    void vg_tuner_record(vg_tuner *tuner, int most, double seconds, size_t steps)
     const vg_kernels *vg_kernels_of(vg_dtype dtype)
     double vg_norm_root(vg_norm a)

@@ -176,7 +176,7 @@ def tuner(Workspace workspace, seconds_of, double until):
     cdef size_t steps
     memset(&run, 0, sizeof(run))
     run.plan, run.workspace, run.n_threads = &workspace.net.plan, &workspace.layout, workspace.layout.n_threads
-    if not c.vg_tuner_pays(run.workspace, run.n_threads):
+    if not c.vg_tuner_tries(&run):
         return None
     chosen = []
     while now < until:

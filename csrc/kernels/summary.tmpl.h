@@ -181,7 +181,7 @@ static inline NAME(tallies) NAME(no_tallies)(void) {
 typedef struct {
     NAME(squares) gradient, weight, step;
     NAME(tallies) tallies;
-    int plain;         /* so that zero gradients are all that is idle */
+    int plain;        /* so that zero gradients are all that is idle */
     vg_summary *unit; /* where the norms belong */
 } NAME(summary_vecs);
 

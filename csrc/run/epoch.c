@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "run/thread_context.h"
-#include "team/team.h"
+#include "team/tuner.h"
 
 typedef struct {
     vg_run *run;
@@ -42,8 +42,7 @@ static void train(void *context, int thread, int n_threads) {
 
 void vg_train(vg_run *run) {
     const int most = run->n_threads;
-    const int trying =
-        run->mode == VG_TRAIN && !vg_team_insists() && vg_tuner_pays(run->workspace, most);
+    const int trying = vg_tuner_tries(run);
     const double end = run->seconds > 0 ? vg_seconds() + run->seconds : INFINITY;
     do {
         train_call call = {.run = run, .until = end};

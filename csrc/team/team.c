@@ -9,6 +9,7 @@
 #include "team/team.h"
 
 #include "team/float_mode.h"
+#include "team/tuner.h"
 
 /* The caller does it all. */
 static int run_alone(vg_task *task, void *context) {
@@ -24,8 +25,6 @@ int vg_team_run(vg_task *task, void *context, int wanted, vg_kind kind) {
     (void)wanted, (void)kind;
     return run_alone(task, context);
 }
-void vg_team_insist(int insist) { (void)insist; }
-int vg_team_insists(void) { return 0; }
 void vg_team_barrier(int n_threads) { (void)n_threads; }
 int vg_team_exists(void) { return 0; }
 
@@ -49,14 +48,6 @@ typedef struct {
 
 #define CLOSED_GATE {0, 0, PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER}
 
-/* What tasks of a kind have shown of late; see assess(). */
-typedef struct {
-    int n_threads;            /* in them */
-    long long wall, worked;   /* nanoseconds of their tasks, and of work in them by all together */
-    int most;                 /* threads from now on, 0: no limit */
-    long long until, backoff; /* when that ends, and how long it lasts */
-} record;
-
 static struct {
     pthread_mutex_t owner; /* held by the caller whose task runs */
     gate work, barrier;
@@ -66,8 +57,7 @@ static struct {
     int processor; /* of the caller */
     vg_task *task;
     void *context;
-    int forked, insists;
-    record records[VG_MEASURING];
+    int forked;
 } team = {.owner = PTHREAD_MUTEX_INITIALIZER, .work = CLOSED_GATE, .barrier = CLOSED_GATE};
 
 static void relax(void) {
@@ -191,42 +181,6 @@ static void *work(void *argument) {
     return NULL;
 }
 
-/* Where another process keeps a processor busy, threads take turns on the others, and each barrier
- * waits for the last: two threads on one free processor took 1.3 times as long as one. So who runs
- * a team looks at what it did: if n threads did the work of less than 5/8 n, the next tasks get
- * one less, for 4 times as long as it took to see that, and twice as long each time that it is so
- * again, but never more than a second. (Begun with 32 times, what disturbs a quiet machine now and
- * then for some milliseconds cost a half of the speed of many fits. Watched for 1 ms, less than a
- * thread's turn on a processor, some teams looked well and 64-128-64-10 took 1.09 times as long as
- * on one thread; now 1.01.) */
-enum { WATCHED_NS = 10000000, BACKOFF_MOST_NS = 1000000000 };
-
-static void assess(record *r, int n_threads, long long wall, long long worked) {
-    if (r->n_threads != n_threads) r->wall = r->worked = 0;
-    r->n_threads = n_threads;
-    r->wall += wall;
-    r->worked += worked;
-    if (r->wall < WATCHED_NS) return;
-    if ((double)r->worked >= 0.625 * n_threads * (double)r->wall) {
-        if (r->most == 0) r->backoff = 0;
-    } else {
-        r->backoff = r->backoff > 0 ? 2 * r->backoff : 4 * r->wall;
-        if (r->backoff > BACKOFF_MOST_NS) r->backoff = BACKOFF_MOST_NS;
-        r->until = now_ns() + r->backoff;
-        r->most = n_threads - 1;
-    }
-    r->wall = r->worked = 0;
-}
-
-/* How many of `wanted` threads pay at present. */
-static int paying(record *r, int wanted) {
-    if (r->most > 0 && now_ns() > r->until) r->most = 0;
-    return r->most > 0 && r->most < wanted ? r->most : wanted;
-}
-
-void vg_team_insist(int insist) { team.insists = insist; }
-int vg_team_insists(void) { return team.insists; }
-
 static void forget_team(void) { /* in the child, where only the calling thread lives on */
     team.forked = 1;
     pthread_mutex_init(&team.owner, NULL);
@@ -254,8 +208,7 @@ static void grow(int wanted) {
 int vg_team_run(vg_task *task, void *context, int wanted, vg_kind kind) {
     if (wanted <= 1 || team.forked || pthread_mutex_trylock(&team.owner) != 0)
         return run_alone(task, context);
-    record *const r = kind == VG_MEASURING || team.insists ? NULL : &team.records[kind];
-    if (r) wanted = paying(r, wanted);
+    wanted = vg_tuner_allowed(kind, wanted);
     if (team.n_workers + 1 < wanted) grow(wanted);
     const int n_threads = wanted < team.n_workers + 1 ? wanted : team.n_workers + 1;
     if (n_threads == 1) {
@@ -269,7 +222,7 @@ int vg_team_run(vg_task *task, void *context, int wanted, vg_kind kind) {
         const unsigned long long number = (atomic_load(&team.work.value) >> LOW) + 1;
         gate_open(&team.work, number << LOW | (unsigned)n_threads);
         take_part(0, n_threads);
-        if (r) assess(r, n_threads, now_ns() - start, atomic_load(&team.worked));
+        vg_tuner_assess(kind, n_threads, now_ns() - start, atomic_load(&team.worked));
     }
     pthread_mutex_unlock(&team.owner);
     return n_threads;

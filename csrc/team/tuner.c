@@ -1,11 +1,25 @@
-/* tuner.c - how many threads a run of small steps takes: found by trying.
+/* tuner.c - how many threads a task takes: what is worth sharing anywhere, what a run of small steps
+ * has found by trying, and what teams of late have shown.
  *
- * Whether more threads pay depends on the net and on the machine: where threads share a cache, a
- * step of 784-30-10 took two of them 16 us and one 21; where they do not, they lose. So a run
- * begins with the number that pays anywhere, tries 1, 2, 4, ... threads for two short turns each, goes on
- * with what was quickest, and tries again after a rest that grows as long as the answer stays the
- * same. The bits do not depend on it. */
-#include "kernels.h"
+ * Trying. Whether more threads pay depends on the net and on the machine: where threads share a
+ * cache, a step of 784-30-10 took two of them 16 us and one 21; where they do not, they lose. So a
+ * run begins with the number that pays anywhere, tries 1, 2, 4, ... threads for two short turns
+ * each, goes on with what was quickest, and tries again after a rest that grows as long as the
+ * answer stays the same.
+ *
+ * Backing off. Where another process keeps a processor busy, threads take turns on the others, and
+ * each barrier waits for the last: two threads on one free processor took 1.3 times as long as one.
+ * So who runs a team looks at what it did: if n threads did the work of less than 5/8 n, the next
+ * tasks get one less, for 4 times as long as it took to see that, and twice as long each time that
+ * it is so again, but never more than a second. (Begun with 32 times, what disturbs a quiet machine
+ * now and then for some milliseconds cost a half of the speed of many fits. Watched for 1 ms, less
+ * than a thread's turn on a processor, some teams looked well and 64-128-64-10 took 1.09 times as
+ * long as on one thread; now 1.01.)
+ *
+ * The bits depend on none of it. */
+#include "team/tuner.h"
+
+#include "clock.h"
 #include "plan/plan.h"
 
 /* The shortest and the longest rest, and half a turn, in seconds. In the first half, threads
@@ -32,8 +46,15 @@ int vg_threads_to_try(const vg_plan *plan, size_t rows, int limit) {
     return threads_of(vg_step_flops(plan, rows), 30e3, limit);
 }
 
-int vg_tuner_pays(const vg_workspace *workspace, int n_threads) {
-    return n_threads > 1 && workspace->flops < SMALL * n_threads;
+/* Written by tests only. */
+static int forced;
+void vg_tuner_force(int force) { forced = force; }
+
+/* ---- trying ---------------------------------------------------------------------------------- */
+
+int vg_tuner_tries(const vg_run *run) {
+    return run->mode == VG_TRAIN && !forced && run->n_threads > 1 &&
+           run->workspace->flops < SMALL * run->n_threads;
 }
 
 /* The i-th number of threads to try. */
@@ -85,4 +106,45 @@ void vg_tuner_record(vg_tuner *tuner, int most, double seconds, size_t steps) {
     const int i = (tuner->half - 1) / 2 % n_candidates(most);
     tuner->seconds[i] += seconds;
     tuner->steps[i] += (double)steps;
+}
+
+/* ---- backing off ------------------------------------------------------------------------------ */
+
+/* What teams of a kind have shown of late. */
+typedef struct {
+    int n_threads;          /* in them */
+    long long wall, worked; /* nanoseconds of their tasks, and of work in them by all together */
+    int most;               /* threads from now on, 0: no limit */
+    double until, backoff;  /* seconds: when that ends, and how long it lasts */
+} showing;
+
+static showing of_kind[VG_MEASURING];
+
+static const long long WATCHED_NS = 10000000;
+static const double BACKOFF_MOST = 1, ENOUGH_WORK = 0.625;
+
+int vg_tuner_allowed(vg_kind kind, int wanted) {
+    if (kind == VG_MEASURING || forced) return wanted;
+    showing *const s = &of_kind[kind];
+    if (s->most > 0 && vg_seconds() > s->until) s->most = 0;
+    return s->most > 0 && s->most < wanted ? s->most : wanted;
+}
+
+void vg_tuner_assess(vg_kind kind, int n_threads, long long wall, long long worked) {
+    if (kind == VG_MEASURING || forced) return;
+    showing *const s = &of_kind[kind];
+    if (s->n_threads != n_threads) s->wall = s->worked = 0;
+    s->n_threads = n_threads;
+    s->wall += wall;
+    s->worked += worked;
+    if (s->wall < WATCHED_NS) return;
+    if ((double)s->worked >= ENOUGH_WORK * n_threads * (double)s->wall) {
+        if (s->most == 0) s->backoff = 0;
+    } else {
+        s->backoff = s->backoff > 0 ? 2 * s->backoff : 4e-9 * (double)s->wall;
+        if (s->backoff > BACKOFF_MOST) s->backoff = BACKOFF_MOST;
+        s->until = vg_seconds() + s->backoff;
+        s->most = n_threads - 1;
+    }
+    s->wall = s->worked = 0;
 }
