@@ -7,3 +7,6 @@ const vg_activation_facts vg_activations[VG_N_ACTIVATIONS] = {VG_ACTIVATIONS(ACT
 
 #define LOSS(w, symbol, name, link, ...) {#name, #link, __VA_ARGS__},
 const vg_loss_facts vg_losses[VG_N_LOSSES] = {VG_LOSSES(LOSS, )};
+
+#define RULE(w, symbol, name, states) {#name, states},
+const vg_rule_facts vg_rules[VG_N_RULES] = {VG_RULES(RULE, )};

@@ -78,14 +78,20 @@ typedef struct {
     double saturated, dead; /* entries, units */
 } vg_statistics;
 
-/* One update: g' = clip(g * scale) + decay * W; v = momentum * v + g'; W -= lr * v (or the Nesterov
- * step). Of the biases, decay is 0. */
+/* What a pass over the parameters is for. */
+typedef enum {
+    VG_STORE,  /* the update */
+    VG_REPORT, /* what would come of it: to record it, store nothing */
+    VG_TRY     /* whether all would be finite, value by value: store nothing */
+} vg_pass;
+
+/* One update: g' = clip(g * scale) + decay * W; a step s of g' and the state, by the rule;
+ * W -= lr * s. Of the biases, decay is 0. */
 typedef struct {
-    double lr, momentum, decay, clip_value, scale;
-    int nesterov;
-    int plain;  /* nothing but W -= lr * g */
-    int commit; /* 0: compute everything, store nothing */
-    int exact;  /* check for non-finite values only, not for huge ones */
+    vg_rule rule;
+    double lr, hyper[VG_HYPER_MOST], decay, clip_value, scale;
+    int plain; /* nothing but W -= lr * g */
+    vg_pass pass;
 } vg_update;
 
 /* Rows of numbers, ld apart. Kernels read or write as many rows and columns as there are. */
@@ -104,8 +110,8 @@ typedef struct {
 
 /* One layer's, each (n_in, n_out). */
 typedef struct {
-    void *weights, *velocity; /* velocity may be NULL */
-    void *gradient;           /* unless NULL, the gradient is written there, and nothing applied */
+    void *weights, *state; /* state: NULL if the rule has none */
+    void *gradient;        /* unless NULL, the gradient is written there, and nothing applied */
 } vg_parameters;
 
 /* Where an inspected update is recorded, both NULL without inspection. */
@@ -153,9 +159,9 @@ typedef struct {
     /* sums (n) = the column sums of dy (rows, n; ld) */
     void (*column_sums)(size_t rows, size_t n, const void *dy, size_t ld, void *sums);
 
-    /* Apply gradient (n,) to params and velocity (n,). summary: NULL, or what to fill. */
-    void (*sgd)(size_t n, const void *gradient, void *params, void *velocity,
-                const vg_update *update, double *check, vg_summary *summary);
+    /* Apply gradient (n,) to params and state (n,). summary: NULL, or what to fill. */
+    void (*update)(size_t n, const void *gradient, void *params, void *state,
+                   const vg_update *update, double *check, vg_summary *summary);
 
     /* Loss of each row of z (rows, n), whether its prediction is right (1 or 0), and
      * dz (rows, n; ld of z) = dloss/dz divided by the rows of the batch. */

@@ -23,8 +23,13 @@ typedef enum { VG_F32, VG_F64 } vg_dtype;
 #define VG_ONE_MORE(...) +1
 typedef enum { VG_ACTIVATIONS(VG_SYMBOL, ) } vg_activation;
 typedef enum { VG_LOSSES(VG_SYMBOL, ) } vg_loss;
+typedef enum { VG_RULES(VG_SYMBOL, ) } vg_rule;
 typedef enum { VG_ONE, VG_STEP, VG_LEAK, VG_STORED } vg_derivative;
-enum { VG_N_ACTIVATIONS = VG_ACTIVATIONS(VG_ONE_MORE, ), VG_N_LOSSES = VG_LOSSES(VG_ONE_MORE, ) };
+enum {
+    VG_N_ACTIVATIONS = VG_ACTIVATIONS(VG_ONE_MORE, ),
+    VG_N_LOSSES = VG_LOSSES(VG_ONE_MORE, ),
+    VG_N_RULES = VG_RULES(VG_ONE_MORE, )
+};
 
 typedef struct {
     const char *name;
@@ -38,8 +43,14 @@ typedef struct {
     int operations, functions, row_operations, row_functions;
 } vg_loss_facts;
 
+typedef struct {
+    const char *name;
+    int states;
+} vg_rule_facts;
+
 extern const vg_activation_facts vg_activations[VG_N_ACTIVATIONS];
 extern const vg_loss_facts vg_losses[VG_N_LOSSES];
+extern const vg_rule_facts vg_rules[VG_N_RULES];
 
 /* ---- the plan: what a step does, as a list of ops over tensors and parameters ---------------- */
 
@@ -169,11 +180,14 @@ typedef struct {
 
 /* ---- training -------------------------------------------------------------------------------- */
 
+enum { VG_HYPER_MOST = 1 };
 typedef struct {
-    double lr, momentum, weight_decay;
+    vg_rule rule;
+    double lr, weight_decay;
+    double hyper[VG_HYPER_MOST];  /* of the rule, see catalog.def */
     double clip_norm, clip_value; /* INFINITY: none */
-    int nesterov;
-} vg_sgd;
+    void *state;                  /* (n_params,), or NULL for a rule without one */
+} vg_optimizer;
 
 /* What a run has found out about how many threads pay (tuner.c); at first all 0. */
 enum { VG_TRIED_MOST = 9 };
@@ -226,12 +240,11 @@ typedef struct {
     size_t n_rows, batch_size;
 
     void *params;   /* (n_params,) */
-    void *velocity; /* (n_params,), or NULL without momentum */
     void *gradient; /* (n_params,), or NULL. VG_APPLY reads it; else it is written where clip_norm,
                      * the mode, a tripped finite check or `unblocked` needs it */
     void *memory;   /* workspace->n_elements */
     double *notes;  /* workspace->n_notes */
-    vg_sgd sgd;
+    vg_optimizer optimizer;
 
     size_t step, n_steps; /* the next step of this epoch, and the step to stop before */
     double *losses;       /* (n_steps,) mean loss of the batch, before its update */

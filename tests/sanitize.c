@@ -53,7 +53,7 @@ static long products(size_t m, size_t n, size_t k, int unblocked) {
     vg_summary *summaries = malloc((m + VG_UNIT_ROWS - 1) / VG_UNIT_ROWS * sizeof(vg_summary));
     uint32_t *tables = calloc(VG_EXPONENT_TABLES * vg_exponent_bins(dtype), sizeof(uint32_t));
     vg_update update = {
-        .lr = 0.1, .momentum = 0.9, .decay = 0.1, .clip_value = 1, .scale = 1, .commit = 1};
+        .rule = VG_MOMENTUM, .lr = 0.1, .hyper = {0.9}, .decay = 0.1, .clip_value = 1, .scale = 1};
     const vg_matrix of_a = {a, m, k, k}, of_at = {at, k, m, m}, of_b = {b, k, n, n};
     const vg_matrix of_c = {c, m, n, n}, of_x = {x, m, n, n};
     kernels->dense_forward(of_a, b, bias, VG_SIGMOID, of_c, x, &tools);
@@ -73,7 +73,7 @@ static long vectors(size_t n) {
     void *x = reals(3 * n), *y = reals(3 * n), *t = reals(3 * n), *one = reals(n);
     const int32_t labels[3] = {0, (int32_t)(n - 1), (int32_t)(n / 2)};
     const int64_t order[3] = {2, 0, 1};
-    vg_update update = {.lr = 0.1, .clip_value = INFINITY, .scale = 1, .commit = 1};
+    vg_update update = {.lr = 0.1, .clip_value = INFINITY, .scale = 1};
     vg_summary summary = {0};
     vg_statistics statistics;
     const vg_matrix of_x = {x, 3, n, n}, of_y = {y, 3, n, n}, of_t = {t, 3, n, n};
@@ -91,11 +91,14 @@ static long vectors(size_t n) {
     kernels->gather(3, n, x, order, y, n, &check);
     kernels->check_finite(n, one, &check);
     kernels->column_sums(3, n, x, n, one);
-    kernels->sgd(n, one, x, y, &update, &check, NULL);
-    kernels->sgd(n, one, x, y, &update, &check, &summary);
+    for (int i = 0; i < VG_N_RULES; i++) {
+        update.rule = (vg_rule)i;
+        kernels->update(n, one, x, y, &update, &check, NULL);
+        kernels->update(n, one, x, y, &update, &check, &summary);
+    }
     (void)kernels->square_norm(n, one);
     free(x), free(y), free(t), free(one);
-    return 27;
+    return 31;
 }
 
 typedef struct {
@@ -179,13 +182,17 @@ static uint64_t training(const setup *s) {
         .n_rows = rows,
         .batch_size = s->batch,
         .params = reals(plan.n_params),
-        .velocity = reals(plan.n_params),
         .gradient = reals(plan.n_params),
         .memory = malloc(workspace.n_elements * item),
         .notes = malloc(workspace.n_notes * sizeof(double)),
         .losses = malloc(steps * sizeof(double)),
         .correct = malloc(steps * sizeof(double)),
-        .sgd = {.lr = s->lr, .momentum = 0.9, .clip_norm = s->clip_norm, .clip_value = INFINITY},
+        .optimizer = {.rule = VG_MOMENTUM,
+                      .lr = s->lr,
+                      .hyper = {0.9},
+                      .clip_norm = s->clip_norm,
+                      .clip_value = INFINITY,
+                      .state = reals(plan.n_params)},
         .inspect_every = s->inspect_every,
         .records = malloc(records * sizeof(vg_record)),
         .times = calloc((size_t)s->n_threads * (s->n_layers + 1) * VG_PHASES, sizeof(double)),
@@ -212,7 +219,7 @@ static uint64_t training(const setup *s) {
     found = digest(found, run.exponents,
                    run.n_records * s->n_layers * vg_exponent_bins(dtype) * sizeof(uint32_t));
     found ^= predicted(&plan, run.params, run.x, rows, s->n_threads);
-    free((void *)(uintptr_t)run.x), free(run.params), free(run.velocity), free(run.gradient);
+    free((void *)(uintptr_t)run.x), free(run.params), free(run.optimizer.state), free(run.gradient);
     free(run.memory), free(run.notes), free_plan(&plan), free(labels), free(order);
     free(run.losses), free(run.correct), free(run.records), free(run.times), free(run.exponents);
     return found;

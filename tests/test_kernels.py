@@ -156,7 +156,7 @@ def test_weight_update_is_gradient_then_subtraction(isa, dtype, rng):
     scratch = np.empty(_core.scratch_size(128), dtype)
     gradient, expected = np.empty_like(w), w.copy()
     _core.weight_gradient(x, dy, gradient, scratch, 0, n_in)
-    _core.sgd(gradient, expected, None, lr, 0, 0, 0, np.inf, 1)
+    _core.update("sgd", gradient, expected, None, lr, 0, 0, np.inf, 1)
     for split in ([0, n_in], [0, 1, 47, 48, n_in], [*range(0, n_in, 7), n_in]):
         got = w.copy()
         for first, last in pairwise(split):
@@ -164,16 +164,16 @@ def test_weight_update_is_gradient_then_subtraction(isa, dtype, rng):
         np.testing.assert_array_equal(got, expected)
 
 
-def test_sgd_against_plain_arithmetic(isa, dtype, rng):
+def test_updates_against_plain_arithmetic(isa, dtype, rng):
     for n in (1, 7, 16, 50, 333):
         g, w, v = (rng.normal(size=n).astype(dtype) for _ in range(3))
         lr, momentum, decay, clip, scale = 0.1, 0.9, 0.01, 0.8, 0.5
-        for nesterov in (0, 1):
+        for rule in ("momentum", "nesterov"):
             params, velocity = w.copy(), v.copy()
-            _core.sgd(g, params, velocity, lr, momentum, nesterov, decay, clip, scale)
+            _core.update(rule, g, params, velocity, lr, momentum, decay, clip, scale)
             exact = np.clip(g.astype(np.longdouble) * scale, -clip, clip) + decay * w
             v_exact = momentum * v + exact
-            step = exact + momentum * v_exact if nesterov else v_exact
+            step = exact + momentum * v_exact if rule == "nesterov" else v_exact
             # at most six roundings of numbers below 8
             np.testing.assert_allclose(velocity, v_exact.astype(dtype), rtol=0, atol=48 * np.finfo(dtype).eps)
             np.testing.assert_allclose(params, (w - lr * step).astype(dtype), rtol=0, atol=48 * np.finfo(dtype).eps)
@@ -187,7 +187,7 @@ def test_summary_counts(isa, dtype):
     g[10:14] = -0.25
     w = np.ones(101, dtype)
     w[12] = 0
-    got = _core.sgd(g, w, None, 1.0, 0, 0, 0, np.inf, 1)
+    got = _core.update("sgd", g, w, None, 1.0, 0, 0, np.inf, 1)
     assert got["zero"] == 101 - 11
     assert got["subnormal"] == 7
     assert got["frozen"] == 101 - 4

@@ -7,6 +7,7 @@ from numpy.typing import DTypeLike, NDArray
 DERIVATIVES: tuple[str, ...]
 ACTIVATIONS: tuple[str, ...]
 LOSSES: tuple[str, ...]
+RULES: tuple[str, ...]
 DTYPES: tuple[str, ...]
 PHASES: tuple[str, ...]
 QUANTITIES: tuple[str, ...]
@@ -169,13 +170,13 @@ def weight_update(
 ) -> None: ...
 def column_sums(dy: NDArray[Any], sums: NDArray[Any]) -> None: ...
 def square_norm(x: NDArray[Any]) -> float: ...
-def sgd(
+def update(
+    rule: str,
     gradient: NDArray[Any],
     params: NDArray[Any],
-    velocity: NDArray[Any] | None,
+    state: NDArray[Any] | None,
     lr: float,
-    momentum: float,
-    nesterov: int,
+    hyper: float,
     decay: float,
     clip_value: float,
     scale: float,

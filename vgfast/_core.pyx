@@ -58,6 +58,7 @@ def loss_facts():
 
 ACTIVATIONS = tuple(facts[0] for facts in activation_facts())
 LOSSES = tuple(facts[0] for facts in loss_facts())
+RULES = tuple(c.vg_rules[i].name.decode() for i in range(c.VG_N_RULES))
 DTYPES = in_order(dict(float32=c.VG_F32, float64=c.VG_F64))
 PHASES = in_order(dict(
     forward=c.VG_FORWARD, activation=c.VG_ACTIVATION, loss=c.VG_LOSS, backward=c.VG_BACKWARD, update=c.VG_UPDATE,
@@ -397,8 +398,11 @@ cdef class Run:
                       double clip_norm, double clip_value, velocity):
         """velocity (n_params,), or None without momentum."""
         cdef size_t n_bytes = self.run.plan.n_params * c.vg_item_size(self.run.plan.dtype)
-        self.run.velocity = self.hold("velocity", velocity, n_bytes, 1)
-        self.run.sgd = c.vg_sgd(lr, momentum, weight_decay, clip_norm, clip_value, nesterov)
+        cdef c.vg_optimizer *optimizer = &self.run.optimizer
+        optimizer.rule = c.VG_SGD if momentum == 0 else c.VG_NESTEROV if nesterov else c.VG_MOMENTUM
+        optimizer.lr, optimizer.weight_decay, optimizer.hyper[0] = lr, weight_decay, momentum
+        optimizer.clip_norm, optimizer.clip_value = clip_norm, clip_value
+        optimizer.state = self.hold("velocity", velocity, n_bytes, 1)
 
     def set_data(self, x, y, size_t batch_size, bint given_deltas=False):
         """x (rows, n_0) of the net's dtype; y int32 labels (rows,), or targets (rows, n_L) like x, or, so given,

@@ -6,7 +6,8 @@ cdef extern from "vgfast.h" nogil:
     ctypedef enum vg_activation: pass
     ctypedef enum vg_loss: VG_CROSS_ENTROPY, VG_MSE  # and others
     ctypedef enum vg_derivative: VG_ONE, VG_STEP, VG_LEAK, VG_STORED
-    int VG_N_ACTIVATIONS, VG_N_LOSSES
+    ctypedef enum vg_rule: VG_SGD, VG_MOMENTUM, VG_NESTEROV
+    int VG_N_ACTIVATIONS, VG_N_LOSSES, VG_N_RULES, VG_HYPER_MOST
 
     ctypedef struct vg_activation_facts:
         const char *name
@@ -19,8 +20,13 @@ cdef extern from "vgfast.h" nogil:
         const char *link
         int operations, functions, row_operations, row_functions
 
+    ctypedef struct vg_rule_facts:
+        const char *name
+        int states
+
     const vg_activation_facts vg_activations[1]
     const vg_loss_facts vg_losses[1]
+    const vg_rule_facts vg_rules[1]
     ctypedef enum vg_mode: VG_TRAIN, VG_GRADIENT, VG_APPLY, VG_INSPECT
     ctypedef enum vg_phase:
         VG_FORWARD, VG_ACTIVATION, VG_LOSS, VG_BACKWARD, VG_UPDATE, VG_GATHER, VG_BARRIER, VG_PHASES
@@ -59,9 +65,11 @@ cdef extern from "vgfast.h" nogil:
         double update_ratio, frozen, stuck, zero, subnormal, max_abs
         double sample_norm, noise_scale
 
-    ctypedef struct vg_sgd:
-        double lr, momentum, weight_decay, clip_norm, clip_value
-        int nesterov
+    ctypedef struct vg_optimizer:
+        vg_rule rule
+        double lr, weight_decay, clip_norm, clip_value
+        double hyper[1]
+        void *state
 
     ctypedef struct vg_tuner:
         int n_threads
@@ -81,11 +89,10 @@ cdef extern from "vgfast.h" nogil:
         const int64_t *order
         size_t n_rows, batch_size
         void *params
-        void *velocity
         void *gradient
         void *memory
         double *notes
-        vg_sgd sgd
+        vg_optimizer optimizer
         size_t step, n_steps
         double *losses
         double *correct
@@ -156,8 +163,10 @@ cdef extern from "kernels.h" nogil:
         double max_abs, zero, subnormal, frozen, stuck
 
     ctypedef struct vg_update:
-        double lr, momentum, decay, clip_value, scale
-        int nesterov, plain, commit, exact
+        vg_rule rule
+        double lr, decay, clip_value, scale
+        double hyper[1]
+        int plain
 
     ctypedef struct vg_tools:
         void *scratch
@@ -177,7 +186,7 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct vg_parameters:
         void *weights
-        void *velocity
+        void *state
         void *gradient
 
     ctypedef struct vg_recording:
@@ -194,7 +203,7 @@ cdef extern from "kernels.h" nogil:
         void (*weight_update)(vg_matrix, vg_matrix, size_t, size_t, vg_parameters, const vg_update *, vg_tools *,
                               vg_recording) noexcept nogil
         void (*column_sums)(size_t, size_t, const void *, size_t, void *) noexcept nogil
-        void (*sgd)(size_t, const void *, void *, void *, const vg_update *, double *, vg_summary *) noexcept nogil
+        void (*update)(size_t, const void *, void *, void *, const vg_update *, double *, vg_summary *) noexcept nogil
         void (*loss)(vg_loss, vg_matrix, vg_targets, double *, double *, void *, double *) noexcept nogil
         void (*exponential)(size_t, const void *, void *) noexcept nogil
         void (*activate)(vg_activation, size_t, const void *, void *, void *) noexcept nogil

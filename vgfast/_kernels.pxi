@@ -127,10 +127,17 @@ def dense_backward(str activation, dy, weights, source, dx, scratch):
     return np.ldexp(np.sqrt(norms[:, 0]), norms[:, 1].astype(int))
 
 
+cdef c.vg_update plain_update(double lr):
+    cdef c.vg_update update
+    memset(&update, 0, sizeof(update))
+    update.lr, update.clip_value, update.scale, update.plain = lr, INFINITY, 1, True
+    return update
+
+
 def weight_gradient(x, dy, gradient, scratch, size_t first, size_t last):
     """Rows [first, last) of gradient (n_in, n_out) = x^T dy."""
     cdef c.vg_tools tools = c.vg_tools(at(scratch), 0, NULL, 0)
-    cdef c.vg_update update = c.vg_update(0, 0, 0, INFINITY, 1, 0, 1, 1, 0)
+    cdef c.vg_update update = plain_update(0)
     kernels(x).weight_update(matrix(x), matrix(dy), first, last, c.vg_parameters(NULL, NULL, at(gradient)), &update,
                              &tools, c.vg_recording(NULL, NULL))
 
@@ -138,7 +145,7 @@ def weight_gradient(x, dy, gradient, scratch, size_t first, size_t last):
 def weight_update(x, dy, weights, double lr, scratch, size_t first, size_t last):
     """weights -= lr x^T dy, in rows [first, last)."""
     cdef c.vg_tools tools = c.vg_tools(at(scratch), 0, NULL, 0)
-    cdef c.vg_update update = c.vg_update(lr, 0, 0, INFINITY, 1, 0, 1, 1, 0)
+    cdef c.vg_update update = plain_update(lr)
     kernels(x).weight_update(matrix(x), matrix(dy), first, last, c.vg_parameters(at(weights), NULL, NULL), &update,
                              &tools, c.vg_recording(NULL, NULL))
 
@@ -153,14 +160,15 @@ def square_norm(x):
     return c.vg_norm_root(kernels(x).square_norm(x.size, at(x)))
 
 
-def sgd(gradient, params, velocity, double lr, double momentum, int nesterov, double decay,
-        double clip_value, double scale):
-    """One update of params and velocity, in place; returns the counts and norms that inspection takes."""
+def update(str rule, gradient, params, state, double lr, double hyper, double decay, double clip_value, double scale):
+    """One update of params and state, in place; returns the counts and norms that inspection takes."""
     cdef double check = 0
     cdef c.vg_summary s
     memset(&s, 0, sizeof(s))
-    cdef c.vg_update update = c.vg_update(lr, momentum, decay, clip_value, scale, nesterov, 0, 1, 0)
-    kernels(params).sgd(params.size, at(gradient), at(params), at(velocity), &update, &check, &s)
+    cdef c.vg_update update = plain_update(lr)
+    update.rule, update.plain = <c.vg_rule><int>RULES.index(rule), False
+    update.hyper[0], update.decay, update.clip_value, update.scale = hyper, decay, clip_value, scale
+    kernels(params).update(params.size, at(gradient), at(params), at(state), &update, &check, &s)
     return {
         "gradient": c.vg_norm_root(s.gradient), "weight": c.vg_norm_root(s.weight),
         "step": c.vg_norm_root(s.step), "max_abs": s.max_abs, "zero": s.zero, "subnormal": s.subnormal,

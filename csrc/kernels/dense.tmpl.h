@@ -155,7 +155,7 @@ static void NAME(dense_backward)(vg_matrix dy, const void *weights, vg_activatio
 }
 
 typedef struct {
-    real *weights, *velocity, *gradient; /* of row `first` */
+    real *weights, *state, *gradient; /* of row `first` */
     size_t n_out;
     NAME(update_vecs) update;
     vec check;
@@ -184,36 +184,25 @@ static inline void NAME(fetch_next)(const real *weights, size_t ld) {
     }
 }
 
-/* W -= lr g, and nothing to look at. */
-static inline
-    __attribute__((always_inline)) void NAME(plain_column)(const NAME(update_context) *c,
-                                                           size_t rows, const size_t n,
-                                                           real *weights, const real *tile) {
-    const vec lr = c->update.lr;
-    for (size_t r = 0; r < rows; r++, weights += c->n_out, tile += NR)
-        v_store_n(weights, v_fnma(lr, v_load(tile), v_load_n(weights, n)), n);
-}
-
-static void NAME(plain_epilogue)(void *context, size_t i, size_t j, size_t rows, size_t cols,
-                                 real *tile) {
-    const NAME(update_context) *const c = context;
-    real *const weights = c->weights + i * c->n_out + j;
-    NAME(fetch_next)(weights + rows * c->n_out, c->n_out);
-    for (size_t v = 0; v < cols; v += LANES)
-        if (cols - v >= LANES)
-            NAME(plain_column)(c, rows, LANES, weights + v, tile + v);
-        else
-            NAME(plain_column)(c, rows, cols - v, weights + v, tile + v);
+/* Of a tile's gradient, from row i and column j on. */
+static inline NAME(patch)
+    NAME(patch_of)(const NAME(update_context) *c, size_t i, size_t j, const real *tile) {
+    const size_t at = i * c->n_out + j;
+    return (NAME(patch)){
+        .gradient = tile,
+        .ld_gradient = NR,
+        .params = c->weights + at,
+        .state = c->state ? c->state + at : NULL,
+        .ld = c->n_out,
+    };
 }
 
 static void NAME(update_epilogue)(void *context, size_t i, size_t j, size_t rows, size_t cols,
                                   real *tile) {
     NAME(update_context) *const c = context;
-    for (size_t r = 0; r < rows; r++) {
-        const size_t at = (i + r) * c->n_out + j;
-        c->check = NAME(update)(cols, tile + r * NR, c->weights + at,
-                                c->velocity ? c->velocity + at : NULL, &c->update, c->check);
-    }
+    const NAME(patch) patch = NAME(patch_of)(c, i, j, tile);
+    NAME(fetch_next)(patch.params + rows * c->n_out, c->n_out);
+    c->check = NAME(update_patch)(&patch, &c->update, rows, cols, c->check);
 }
 
 /* Flush what has been summed up when a unit of rows begins, and the counts with a panel and now
@@ -230,14 +219,7 @@ static void NAME(begin_unit)(NAME(update_context) *c, size_t i, size_t j) {
 static void NAME(inspected_epilogue)(void *context, size_t i, size_t j, size_t rows, size_t cols,
                                      real *tile) {
     NAME(update_context) *const c = context;
-    const size_t at = i * c->n_out + j;
-    const NAME(patch) patch = {
-        .gradient = tile,
-        .ld_gradient = NR,
-        .params = c->weights + at,
-        .velocity = c->velocity ? c->velocity + at : NULL,
-        .ld = c->n_out,
-    };
+    const NAME(patch) patch = NAME(patch_of)(c, i, j, tile);
     if (i % VG_UNIT_ROWS == 0) NAME(begin_unit)(c, i, j);
     NAME(fetch_next)(patch.params + rows * c->n_out, c->n_out);
     if (rows == MR && cols == NR && c->words.plain && c->words.gradient.exponent == 0)
@@ -250,13 +232,13 @@ static void NAME(inspected_epilogue)(void *context, size_t i, size_t j, size_t r
 static void NAME(weight_update)(vg_matrix x, vg_matrix dy, size_t first, size_t last,
                                 vg_parameters parameters, const vg_update *update, vg_tools *tools,
                                 vg_recording recording) {
-    real *const weights = parameters.weights, *const velocity = parameters.velocity;
+    real *const weights = parameters.weights, *const state = parameters.state;
     real *const gradient = parameters.gradient;
     vg_summary *const summaries = recording.summaries;
     const size_t skip = first * dy.cols;
     NAME(update_context) c = {
         .weights = weights ? weights + skip : NULL,
-        .velocity = velocity ? velocity + skip : NULL,
+        .state = state ? state + skip : NULL,
         .gradient = gradient ? gradient + skip : NULL,
         .n_out = dy.cols,
         .update = NAME(update_in_vecs)(update),
@@ -267,10 +249,9 @@ static void NAME(weight_update)(vg_matrix x, vg_matrix dy, size_t first, size_t 
     c.words = NAME(begin_summary)(summaries, NAME(just_plain)(&c.update));
     const size_t n_units = summaries ? (last - first + VG_UNIT_ROWS - 1) / VG_UNIT_ROWS : 0;
     for (size_t b = 0; b < n_units; b++) summaries[b] = (vg_summary){0};
-    NAME(epilogue) *const epilogue = gradient                      ? NAME(gradient_epilogue)
-                                     : summaries                   ? NAME(inspected_epilogue)
-                                     : NAME(just_plain)(&c.update) ? NAME(plain_epilogue)
-                                                                   : NAME(update_epilogue);
+    NAME(epilogue) *const epilogue = gradient    ? NAME(gradient_epilogue)
+                                     : summaries ? NAME(inspected_epilogue)
+                                                 : NAME(update_epilogue);
     const NAME(operands) ab = {
         .a = (const real *)x.p + first,
         .a_row = 1,

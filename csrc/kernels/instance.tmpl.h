@@ -16,7 +16,7 @@
 #include "finite_check.tmpl.h"
 #include "activation.tmpl.h"
 #include "summary.tmpl.h"
-#include "sgd.tmpl.h"
+#include "optimizer.tmpl.h"
 #include "dense.tmpl.h"
 #include "loss.tmpl.h"
 #include "../limits/peak.tmpl.h"
@@ -38,7 +38,7 @@ const vg_kernels NAME(vg_kernels) = {
     .dense_backward = NAME(dense_backward),
     .weight_update = NAME(weight_update),
     .column_sums = NAME(column_sums),
-    .sgd = NAME(sgd),
+    .update = NAME(update),
     .loss = NAME(loss),
     .count_exponents = NAME(count_exponents),
     .exponential = NAME(exponential),

@@ -64,20 +64,19 @@ static double sum_in_order(const double *x, size_t n) {
 
 /* ---- B and C: parameters --------------------------------------------------------------------- */
 
-static vg_update update_of(const vg_sgd *sgd, double scale) {
-    const int plain =
-        sgd->momentum == 0 && sgd->weight_decay == 0 && scale == 1 && sgd->clip_value == INFINITY;
-    return (vg_update){
-        .lr = sgd->lr,
-        .momentum = sgd->momentum,
-        .decay = sgd->weight_decay,
-        .clip_value = sgd->clip_value,
+static vg_update update_of(const vg_optimizer *o, double scale, vg_pass pass) {
+    vg_update update = {
+        .rule = o->rule,
+        .lr = o->lr,
+        .decay = o->weight_decay,
+        .clip_value = o->clip_value,
         .scale = scale,
-        .nesterov = sgd->nesterov,
-        .plain = plain,
-        .commit = 1,
-        .exact = 0,
+        .plain =
+            o->rule == VG_SGD && o->weight_decay == 0 && scale == 1 && o->clip_value == INFINITY,
+        .pass = pass,
     };
+    for (size_t i = 0; i < VG_HYPER_MOST; i++) update.hyper[i] = o->hyper[i];
+    return update;
 }
 
 /* ---- one step -------------------------------------------------------------------------------- */
@@ -102,15 +101,15 @@ static void check_parameters(thread_context *c) {
     const size_t from = n / threads * t,
                  to = c->thread + 1 < c->n_threads ? n / threads * (t + 1) : n;
     c->kernels->check_finite(to - from, at(c, run->params, from), &c->tools.check);
-    if (run->velocity)
-        c->kernels->check_finite(to - from, at(c, run->velocity, from), &c->tools.check);
+    if (run->optimizer.state)
+        c->kernels->check_finite(to - from, at(c, run->optimizer.state, from), &c->tools.check);
     c->checked = 1;
 }
 
 /* Whether the checks' bounds hold for these rates (see finite_check.tmpl.h). */
 static int moderate_rates(const thread_context *c) {
-    const vg_sgd *const sgd = &c->run->sgd;
-    return sgd->lr <= VG_RATE_MOST && sgd->weight_decay <= VG_RATE_MOST;
+    const vg_optimizer *const o = &c->run->optimizer;
+    return o->lr <= VG_RATE_MOST && o->weight_decay <= VG_RATE_MOST;
 }
 
 /* Of the whole gradient in memory, by units in their order: the same bits in every thread. */
@@ -130,16 +129,15 @@ static vg_status update_by_gradient(thread_context *c, int well) {
     barrier(c); /* the norms' places are about to be used again */
     if (run->mode == VG_GRADIENT) return VG_DONE;
 
-    const double size = vg_norm_root(norm), most = run->sgd.clip_norm;
-    vg_update update = update_of(&run->sgd, size > most ? most / size : 1);
+    const double size = vg_norm_root(norm), most = run->optimizer.clip_norm;
+    const double scale = size > most ? most / size : 1;
     if (!well) {
-        update.commit = 0;
-        update.exact = 1;
-        vg_apply_gradient(c, &update);
+        const vg_update trial = update_of(&run->optimizer, scale, VG_TRY);
+        vg_apply_gradient(c, &trial);
         if (!barrier_all_finite(c)) return VG_NON_FINITE;
-        update.exact = 0;
     }
-    update.commit = run->mode != VG_INSPECT;
+    const vg_pass pass = run->mode == VG_INSPECT ? VG_REPORT : VG_STORE;
+    const vg_update update = update_of(&run->optimizer, scale, pass);
     vg_apply_gradient(c, &update);
     return VG_DONE;
 }
@@ -178,9 +176,10 @@ vg_status vg_take_step(thread_context *c, size_t step) {
     const double loss = sum_in_order(run->notes, c->rows) / (double)c->rows;
     if (!isfinite(loss)) return VG_NON_FINITE;
 
-    const int fused = run->mode == VG_TRAIN && run->sgd.clip_norm == INFINITY && !run->unblocked;
+    const int fused =
+        run->mode == VG_TRAIN && run->optimizer.clip_norm == INFINITY && !run->unblocked;
     if (well && fused) {
-        const vg_update update = update_of(&run->sgd, 1);
+        const vg_update update = update_of(&run->optimizer, 1, VG_STORE);
         vg_update_fused(c, &update);
     } else {
         if (!run->gradient) return VG_NEEDS_GRADIENT;

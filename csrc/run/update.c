@@ -39,7 +39,8 @@ static vg_update update_of_param(const vg_update *update, const vg_param *p) {
  * recorded. */
 static vg_summary *wanted_summary(const thread_context *c, const vg_param *p, size_t unit,
                                   const vg_update *update) {
-    return c->inspected && !update->exact && p->role == VG_WEIGHTS ? summary(c, unit) : NULL;
+    return c->inspected && update->pass != VG_TRY && p->role == VG_WEIGHTS ? summary(c, unit)
+                                                                           : NULL;
 }
 
 static void sum_columns(const thread_context *c, const vg_param *p, void *sums) {
@@ -60,18 +61,18 @@ static void fused_visit(thread_context *c, const vg_param *p, size_t first, size
     const vg_run *const run = c->run;
     const vg_op *const op = op_of(c, p);
     void *const params = part_of(c, run->params, p, 0);
-    void *const velocity = part_of(c, run->velocity, p, 0);
+    void *const state = part_of(c, run->optimizer.state, p, 0);
     if (p->role == VG_WEIGHTS) {
         const vg_recording recording = {wanted_summary(c, p, unit, update), wanted_exponents(c)};
         c->kernels->weight_update(values(c, op->in, 0, c->rows), gradients(c, op->out, 0, c->rows),
-                                  first, last, (vg_parameters){params, velocity, NULL}, update,
+                                  first, last, (vg_parameters){params, state, NULL}, update,
                                   &c->tools, recording);
         vg_record_exponents(c, op->layer);
     } else {
         const vg_update of_biases = update_of_param(update, p);
         sum_columns(c, p, c->tools.scratch);
-        c->kernels->sgd(p->cols, c->tools.scratch, params, velocity, &of_biases, &c->tools.check,
-                        NULL);
+        c->kernels->update(p->cols, c->tools.scratch, params, state, &of_biases, &c->tools.check,
+                           NULL);
         if (c->inspected) record_gradient(c, p, unit, p->cols, c->tools.scratch);
     }
 }
@@ -105,8 +106,8 @@ static void apply_visit(thread_context *c, const vg_param *p, size_t first, size
     const void *const gradient = part_of(c, run->gradient, p, first);
     vg_summary *const s = wanted_summary(c, p, unit, update);
     const vg_update of_param = update_of_param(update, p);
-    c->kernels->sgd(n, gradient, part_of(c, run->params, p, first),
-                    part_of(c, run->velocity, p, first), &of_param, &c->tools.check, s);
+    c->kernels->update(n, gradient, part_of(c, run->params, p, first),
+                       part_of(c, run->optimizer.state, p, first), &of_param, &c->tools.check, s);
     if (!s || !wanted_exponents(c)) return;
     c->kernels->count_exponents(1, n, gradient, 0, wanted_exponents(c));
     vg_record_exponents(c, op_of(c, p)->layer);

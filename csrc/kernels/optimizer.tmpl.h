@@ -1,0 +1,318 @@
+/* optimizer.tmpl.h - one update of parameters, by any rule of the catalog (see
+ * vgfast/training/optimizers.py).
+ *
+ * One text for both ways that an update is reached: from registers in the epilogue of the dW
+ * product, and from a gradient in memory; and for inspected ones and others. The arithmetic is the
+ * same, so are the bits. */
+
+typedef struct {
+    vec lr, hyper[VG_HYPER_MOST], decay, clip, scale, check_scale;
+    vg_rule rule;
+    int plain, commit, checked;
+} NAME(update_vecs);
+
+static NAME(update_vecs) NAME(update_in_vecs)(const vg_update *u) {
+    NAME(update_vecs)
+    in_vecs = {
+        .lr = v_set((real)u->lr),
+        .decay = v_set((real)u->decay),
+        .clip = v_set((real)u->clip_value),
+        .scale = v_set((real)u->scale),
+        .check_scale = NAME(check_scale)(u->pass == VG_TRY),
+        .rule = u->rule,
+        .plain = u->plain,
+        .commit = u->pass == VG_STORE,
+        .checked = u->pass == VG_TRY || !u->plain,
+    };
+    for (size_t i = 0; i < VG_HYPER_MOST; i++) in_vecs.hyper[i] = v_set((real)u->hyper[i]);
+    return in_vecs;
+}
+
+/* RULE(name) { ... } returns the step s of W -= lr s, and renews the state. */
+#define RULE(name)                                                                                 \
+    static inline __attribute__((always_inline)) vec NAME(rule_##name)(                            \
+        vec g, vec * state __attribute__((unused)), const vec *hyper __attribute__((unused)))
+
+RULE(sgd) { return g; }
+RULE(momentum) {
+    *state = v_fma(hyper[0], *state, g);
+    return *state;
+}
+RULE(nesterov) {
+    *state = v_fma(hyper[0], *state, g);
+    return v_fma(hyper[0], *state, g);
+}
+
+#define RULE_CASE(w, symbol, name, states)                                                         \
+    case VG_##symbol: return NAME(rule_##name)(g, state, u->hyper);
+static inline
+    __attribute__((always_inline)) vec NAME(step_of)(const vg_rule rule, vec g, vec w, vec *state,
+                                                     const NAME(update_vecs) *u) {
+    if (u->plain) return g;
+    g = v_mul(g, u->scale);
+    g = v_max(v_sub(v_zero(), u->clip), v_min(u->clip, g));
+    g = v_fma(u->decay, w, g);
+    switch (rule) { VG_RULES(RULE_CASE, ) }
+    return g;
+}
+#undef RULE
+#undef RULE_CASE
+
+/* Whether W -= lr g is all that there is to do. */
+static inline int NAME(just_plain)(const NAME(update_vecs) *u) {
+    return u->plain && u->commit && !u->checked;
+}
+
+/* The statement `run(plain, rule, states)` of constants, so that the compiler makes one loop for
+ * each rule, and one for what is just plain. */
+#define RUN_RULE(run, symbol, name, states)                                                        \
+    case VG_##symbol: run(0, VG_##symbol, states); break;
+#define BY_RULE(u, run)                                                                            \
+    if (NAME(just_plain)(u))                                                                       \
+        run(1, VG_SGD, 0);                                                                         \
+    else                                                                                           \
+        switch ((u)->rule) { VG_RULES(RUN_RULE, run) }
+
+/* Rows of parameters, ld apart, with their gradient and, if the rule has one, their state. */
+typedef struct {
+    const real *gradient;
+    size_t ld_gradient;
+    real *params, *state;
+    size_t ld;
+} NAME(patch);
+
+/* The sum of the squares of the weights of `rows` rows and, from column j on, `vecs` vectors, of
+ * the last of which n lanes exist. */
+static inline
+    __attribute__((always_inline)) vec NAME(weigh_columns)(const NAME(patch) *p, const size_t rows,
+                                                           size_t j, const size_t vecs,
+                                                           const size_t n) {
+    const real *params = p->params + j;
+    vec sum[NV];
+#pragma GCC unroll 3
+    for (size_t v = 0; v < vecs; v++) sum[v] = v_zero();
+    for (size_t r = 0; r < rows; r++, params += p->ld)
+#pragma GCC unroll 3
+        for (size_t v = 0; v < vecs; v++) {
+            const vec w = v_load_n(params + v * LANES, n);
+            sum[v] = v_fma(w, w, sum[v]);
+        }
+#pragma GCC unroll 3
+    for (size_t v = 1; v < vecs; v++) sum[0] = v_add(sum[v], sum[0]);
+    return sum[0];
+}
+
+/* What comes of an update beside the parameters: the check; and, if it is recorded, the sum of the
+ * squares of a plain one's gradient, scaled, the largest |g|, and tallies. steps: where to put s of
+ * one that is not plain, NR apart; NULL if it is not recorded. */
+typedef struct {
+    vec check, sum, most, scale;
+    NAME(tallies) tallies;
+    real *steps;
+} NAME(measures);
+
+/* One more g; of the lanes, n exist. */
+static inline
+    __attribute__((always_inline)) flags NAME(tally_gradient)(vec g, vec size, const size_t n,
+                                                              NAME(tallies) *t) {
+    const flags none = v_first(v_equal(g, v_zero()), n);
+    t->zero = v_tally(t->zero, none);
+    t->tiny = v_tally(t->tiny, v_first(v_less(size, v_set(LEAST_NORMAL)), n));
+    return none;
+}
+
+/* The update of `rows` rows and, from column j on, `vecs` vectors, of the last of which n lanes
+ * exist. All but the rows and j are constants where this is called. recorded: 0, 1, or 2 for squares
+ * that need no scale. A weight without a gradient stays as it is under a plain update, so that those
+ * need no tally of their own. */
+static inline __attribute__((always_inline)) void NAME(update_columns)(
+    const int plain, const vg_rule rule, const int states, const int recorded, const NAME(patch) *p,
+    const NAME(update_vecs) *u, size_t rows, size_t j, const size_t vecs, const size_t n,
+    NAME(measures) *m) {
+    const real *gradient = p->gradient + j;
+    real *params = p->params + j, *state = states ? p->state + j : NULL, *steps = m->steps;
+    const size_t ld_gradient = p->ld_gradient, ld = p->ld;
+    const vec lr = u->lr, scale = m->scale;
+    NAME(tallies) tallies = m->tallies;
+    vec sum[NV], most[NV], check = m->check;
+#pragma GCC unroll 3
+    for (size_t v = 0; v < vecs; v++) sum[v] = most[v] = v_zero();
+    for (size_t r = 0; r < rows; r++, gradient += ld_gradient, params += ld) {
+#pragma GCC unroll 3
+        for (size_t v = 0; v < vecs; v++) {
+            const vec g = v_load_n(gradient + v * LANES, n);
+            const vec w = v_load_n(params + v * LANES, n);
+            vec s = states ? v_load_n(state + v * LANES, n) : v_zero();
+            const vec step = plain ? g : NAME(step_of)(rule, g, w, &s, u);
+            const vec new = v_fnma(lr, step, w);
+            if (!plain && u->checked) {
+                check = NAME(check_finite)(check, new, u->check_scale);
+                if (states) check = NAME(check_finite)(check, s, u->check_scale);
+            }
+            if (plain || u->commit) v_store_n(params + v * LANES, new, n);
+            if (states && u->commit) v_store_n(state + v * LANES, s, n);
+            if (!recorded) continue;
+            const vec size = v_abs(g);
+            const flags none = NAME(tally_gradient)(g, size, n, &tallies);
+            const flags same = v_first(v_equal(new, w), n);
+            tallies.frozen = v_tally(tallies.frozen, same);
+            if (plain) {
+                const vec in_range = recorded == 1 ? v_mul(g, scale) : g;
+                sum[v] = v_fma(in_range, in_range, sum[v]);
+                most[v] = v_max(size, most[v]);
+            } else {
+                tallies.idle = v_tally(tallies.idle, v_both(same, none));
+                v_store(steps + v * LANES, step);
+            }
+        }
+        if (states) state += ld;
+        if (recorded && !plain) steps += NR;
+    }
+    m->check = check;
+    if (!recorded) return;
+    m->tallies = tallies;
+    if (!plain) return;
+#pragma GCC unroll 3
+    for (size_t v = 0; v < vecs; v++) {
+        m->sum = v_add(sum[v], m->sum);
+        m->most = v_max(most[v], m->most);
+    }
+}
+
+/* Every column of a patch, of `cols` columns, a vector at a time. */
+#define EACH_COLUMN(run)                                                                           \
+    for (size_t j = 0; j < cols; j += LANES)                                                       \
+        if (cols - j >= LANES)                                                                     \
+            run(LANES);                                                                            \
+        else                                                                                       \
+            run(cols - j)
+
+/* Not recorded; returns the check. */
+#define UPDATE_OF(n)                                                                               \
+    NAME(update_columns)(plain_, (vg_rule)rule_, states_, 0, p, u, rows, j, 1, n, &m)
+#define UPDATE(plain, rule, states)                                                                \
+    do {                                                                                           \
+        enum { plain_ = plain, rule_ = rule, states_ = states };                                   \
+        EACH_COLUMN(UPDATE_OF);                                                                    \
+    } while (0)
+static inline
+    __attribute__((always_inline)) vec NAME(update_patch)(const NAME(patch) *p,
+                                                          const NAME(update_vecs) *u, size_t rows,
+                                                          size_t cols, vec check) {
+    NAME(measures) m = {.check = check};
+    BY_RULE(u, UPDATE);
+    return m.check;
+}
+
+#define WEIGH(n) weight = v_add(NAME(weigh_columns)(p, rows, j, 1, n), weight)
+#define RECORDED(n) NAME(update_columns)(1, VG_SGD, 0, 1, p, u, rows, j, 1, n, &m)
+
+/* The plain update of a patch in one pass; the weights are summed up in another, before it, and
+ * scaled only if that shows the need. Of a whole tile with AVX2 that is 32 instructions a vector
+ * in all; one pass that scaled everything, and held the weights for a second attempt, took 51.
+ * Counting zeros and subnormals only where the least |g| shows some was slower: four of five tiles
+ * of 784-1000-500-100-10 have a unit at rest. whole: it has MR rows and NR columns, and the
+ * gradient's scale is 1. */
+static inline __attribute__((always_inline)) void NAME(recorded_update)(
+    const NAME(patch) *p, const NAME(update_vecs) *u, const size_t rows, const size_t cols,
+    const int whole, NAME(summary_vecs) *s) {
+    vec weight = v_zero();
+    if (whole)
+        weight = NAME(weigh_columns)(p, rows, 0, NV, LANES);
+    else
+        EACH_COLUMN(WEIGH);
+    if (s->weight.exponent == 0 && NAME(in_range)(weight))
+        NAME(add_unscaled)(&s->weight, weight);
+    else
+        NAME(add_tile)(&s->weight, rows, cols, p->params, p->ld);
+
+    NAME(measures)
+    m = {v_zero(), v_zero(), v_zero(), s->gradient.scale, s->tallies, NULL};
+    if (whole)
+        NAME(update_columns)(1, VG_SGD, 0, 2, p, u, rows, 0, NV, LANES, &m);
+    else
+        EACH_COLUMN(RECORDED);
+    s->tallies = m.tallies;
+    if (NAME(fits)(&s->gradient, m.most))
+        s->gradient.sum = v_add(m.sum, s->gradient.sum);
+    else
+        NAME(add_tile)(&s->gradient, rows, cols, p->gradient, p->ld_gradient);
+}
+
+/* Any update of a patch of at most TALL rows of at most NR columns; returns the check. Not inlined,
+ * because whole tiles that need none of it would save its registers. */
+#define GENERAL_OF(n)                                                                              \
+    do {                                                                                           \
+        m.steps = steps + j;                                                                       \
+        NAME(update_columns)(0, (vg_rule)rule_, states_, 1, p, u, rows, j, 1, n, &m);              \
+    } while (0)
+#define GENERAL(plain, rule, states)                                                               \
+    do {                                                                                           \
+        enum { rule_ = rule, states_ = states };                                                   \
+        EACH_COLUMN(GENERAL_OF);                                                                   \
+    } while (0)
+static __attribute__((noinline)) vec NAME(inspected_update)(const NAME(patch) *p,
+                                                            const NAME(update_vecs) *u, size_t rows,
+                                                            size_t cols, NAME(summary_vecs) *s,
+                                                            vec check) {
+    if (s->plain) {
+        NAME(recorded_update)(p, u, rows, cols, 0, s);
+        return check;
+    }
+    real steps[TALL * NR];
+    NAME(add_tile)(&s->gradient, rows, cols, p->gradient, p->ld_gradient);
+    NAME(add_tile)(&s->weight, rows, cols, p->params, p->ld);
+    NAME(measures) m = {.check = check, .scale = v_zero(), .tallies = s->tallies};
+    BY_RULE(u, GENERAL);
+    s->tallies = m.tallies;
+    NAME(add_tile)(&s->step, rows, cols, steps, NR);
+    return m.check;
+}
+
+/* The norm of the steps lr s, from that of s; where s is g, from that of the gradient. */
+static void NAME(flush_step)(const NAME(update_vecs) *u, vg_summary *summary) {
+    int exponent;
+    const double part = frexp((double)v_largest(u->lr), &exponent);
+    const vg_norm steps = NAME(just_plain)(u) ? summary->gradient : summary->step;
+    summary->step = (vg_norm){steps.sum * part * part, steps.exponent + (double)exponent};
+}
+
+static void NAME(update)(size_t n, const void *gradient, void *params, void *state,
+                         const vg_update *update, double *check, vg_summary *summary) {
+    const NAME(update_vecs) words = NAME(update_in_vecs)(update);
+    if (!summary) {
+        const NAME(patch) all = {.gradient = gradient, .params = params, .state = state};
+        *check += v_sum(NAME(update_patch)(&all, &words, 1, n, v_zero()));
+        return;
+    }
+    *summary = (vg_summary){0};
+    NAME(summary_vecs) in_vecs = NAME(begin_summary)(summary, NAME(just_plain)(&words));
+    vec in_lanes = v_zero();
+    for (size_t i = 0; i < n; i += NR) {
+        const NAME(patch) patch = {
+            .gradient = (const real *)gradient + i,
+            .params = (real *)params + i,
+            .state = state ? (real *)state + i : NULL,
+        };
+        in_lanes =
+            NAME(inspected_update)(&patch, &words, 1, n - i < NR ? n - i : NR, &in_vecs, in_lanes);
+        if (i / NR % VG_UNIT_ROWS == 0) {
+            NAME(flush_norms)(&in_vecs, summary);
+            NAME(flush_counts)(&in_vecs, summary);
+        }
+    }
+    NAME(flush_norms)(&in_vecs, summary);
+    NAME(flush_counts)(&in_vecs, summary);
+    NAME(flush_step)(&words, summary);
+    *check += v_sum(in_lanes);
+}
+#undef BY_RULE
+#undef RUN_RULE
+#undef EACH_COLUMN
+#undef UPDATE_OF
+#undef UPDATE
+#undef WEIGH
+#undef RECORDED
+#undef GENERAL_OF
+#undef GENERAL
+#undef LEAST_NORMAL
