@@ -217,14 +217,14 @@ def test_a_net_that_another_thread_trains():
 
 
 def test_files_that_cannot_be_written(tmp_path):
-    from vgfast.show import plots
+    from vgfast.show import figures
 
     with pytest.raises(OSError, match="choose another path"):
         DONE.to_jsonl(tmp_path / "none" / "log.jsonl")
     DONE.to_jsonl(tmp_path / "log.jsonl")
     with pytest.raises(ValueError, match="is or is in a file; choose another"):
-        plots.check_folder(tmp_path / "log.jsonl" / "pictures")
-    plots.check_folder(tmp_path / "pictures")
+        figures.check_folder(tmp_path / "log.jsonl" / "pictures")
+    figures.check_folder(tmp_path / "pictures")
 
 
 @pytest.mark.parametrize("asked", ["many", "0", "2.0"])

@@ -17,6 +17,7 @@ def test_examples(name):
     try:
         module = importlib.import_module(name)
     except ImportError as error:  # of an extra that is not installed
-        assert not (error.name or "").startswith("vgfast")
+        if (error.name or "").startswith("vgfast"):
+            raise
         pytest.skip(str(error))
     assert doctest.testmod(module).failed == 0

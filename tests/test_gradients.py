@@ -8,8 +8,8 @@ import pytest
 
 import vgfast as vg
 from vgfast import _core, reference
-from vgfast.inspection import report as inspection_report
 from vgfast.model.quantities import RECORD
+from vgfast.training.records import over_time
 
 
 def problem(loss, rng, rows=6, n_in=4, n_out=3):
@@ -201,7 +201,7 @@ def test_weights_that_only_decay_are_not_stuck(rng):
 
 def test_over_time_keeps_the_ledger(digits):
     history = vg.MLP([64, 20, 20, 10], "tanh", rng=0).fit(*digits, epochs=1, inspect_every=5)
-    mean = inspection_report.over_time(history.gradients)
+    mean = over_time(history.gradients)
     np.testing.assert_allclose(mean["weight_gain"][:-1] * mean["activation_gain"][:-1], mean["gain"][:-1], rtol=1e-12)
 
 
@@ -212,7 +212,7 @@ def test_over_time_of_small_batches():
     y = (X[:, 0] * X[:, 1] > 0).astype(int)
     history = vg.MLP([2, 8, 4, 2], rng=0).fit(X, y, 30, 4, vg.SGD(lr=0.02), inspect_every=1)
     assert (history.gradients["delta_norm"] == 0).any()
-    mean = inspection_report.over_time(history.gradients)
+    mean = over_time(history.gradients)
     assert (mean["grad_norm"] > 0).all()
     assert not np.isnan(mean["noise_scale"]).any()
 

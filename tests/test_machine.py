@@ -10,7 +10,7 @@ import pytest
 
 import vgfast as vg
 from vgfast import _core
-from vgfast.cost import limits
+from vgfast.cost import limits, machine
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_everything_is_measured(measured):
 
 
 def test_lines_fit_and_say_what_is_there(measured):
-    text = limits.lines(measured)
+    text = machine.as_lines(measured)
     assert max(map(len, text)) <= 80
     for word in (*_core.isas(), "float64", "sigmoid", "memory", "GB/s"):
         assert any(word in line for line in text)
@@ -53,7 +53,7 @@ def test_caches_that_cannot_be_read_are_measured(monkeypatch):
     found = limits.measure()
     assert found.sizes_from == "measured"
     assert [level.size for level in found.levels] == [32 << 10, 1 << 20, None]
-    assert any("told from the latencies" in line for line in limits.lines(found))
+    assert any("inferred from the latencies" in line for line in machine.as_lines(found))
 
 
 def test_caches_that_can_be_read(tmp_path):
@@ -128,7 +128,7 @@ def test_what_is_not_complete_is_not_kept(monkeypatch, tmp_path, measured):
         found = limits.limits()
         assert not found.complete
         assert found.fma[_core.isa()]["float32"][2].median > 0
-        assert any("not kept" in line for line in limits.lines(found))
+        assert any("not kept" in line for line in machine.as_lines(found))
         calls.append(limits._known)
     assert calls == [{}]
     assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,8 @@ import pytest
 
 import vgfast as vg
 from vgfast import reference
-from vgfast.inspection import overshooting, report, trials, verdict
+from vgfast.inspection import overshooting, trials, verdict
+from vgfast.training.records import over_time
 
 SIZES = [10, 30, 30, 2]
 
@@ -296,7 +297,7 @@ def test_a_training_is_called_by_its_mean_steps(classes):
     """Where the net that made the steps is gone; weights that began at 0 prove nothing."""
     X, y = classes
     history = vg.MLP(SIZES, "tanh", rng=0).fit(X, y, 2, 40, vg.SGD(1e-2), inspect_every=1)
-    mean = report.over_time(history.gradients)
+    mean = over_time(history.gradients)
     args = (tuple(SIZES), ("tanh", "tanh"), 20, 40)
     assert verdict.judge(mean, *args).word == "healthy"
     mean["update_ratio"][1] = 1.5

@@ -5,8 +5,8 @@ import pytest
 from histories import made_up, spread
 
 import vgfast as vg
-from vgfast.inspection import report
 from vgfast.model.quantities import RECORD
+from vgfast.training.records import over_time
 
 
 def drawn(figure):
@@ -47,7 +47,7 @@ def test_the_picture_shows_the_numbers(trained):
         np.testing.assert_allclose(line.get_data().values, trained.gradients["update_ratio"][:, l])
     assert ratios.lines[0].get_ydata()[0] == 1e-3
     ledger = next(ax for ax in figure.axes if "factor" in ax.get_xlabel())
-    mean = report.over_time(trained.gradients)
+    mean = over_time(trained.gradients)
     ends = [bar.get_x() + bar.get_width() for bar in ledger.patches]
     wanted = [*mean["weight_gain"][:-1], 1, *mean["activation_gain"][:-1], 1]
     np.testing.assert_allclose(ends, wanted)

@@ -26,7 +26,7 @@ import numpy as np
 from vgfast import _check, _core, config
 from vgfast.bench.competitors import LR, PEERS, Problem
 from vgfast.bench.workers import Children, Failed
-from vgfast.show import plots
+from vgfast.show.numbers import count
 
 WORKLOADS = {
     "tiny": Problem((4, 16, 16, 3), "tanh", 32, 1024),
@@ -337,12 +337,10 @@ def versions(peers: Sequence[str]) -> dict[str, str]:
 # ---- the picture -------------------------------------------------------------------------------------
 
 
-def count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' if number > 1 else ''}"
-
-
 def save_picture(result: dict[str, Any], folder: Path) -> Path:
     """The picture's path, absolute."""
+    from vgfast.bench import figures
+
     path = (folder / PICTURE).resolve()
     times = {
         workload: {peer: found["step"]["median"] for peer, found in of["peers"].items() if found["status"] == "ok"}
@@ -351,5 +349,5 @@ def save_picture(result: dict[str, Any], folder: Path) -> Path:
     }
     about = result["machine"]
     title = f"{about['processor']}, {count(about['threads'], 'thread')}, {about['instruction set']}"
-    plots.step_times(times, title, path)
+    figures.draw_step_times(times, title, path)
     return path

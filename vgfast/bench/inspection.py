@@ -19,6 +19,8 @@ from vgfast import _core
 from vgfast.bench import comparison, tables
 from vgfast.bench.competitors import PEERS
 from vgfast.bench.workers import Children
+from vgfast.show.numbers import count, milliseconds, significant
+from vgfast.show.table import Table
 
 ROUNDS = 21  # of ``bench`` there are 7: here a few percent are to be told apart
 
@@ -164,38 +166,27 @@ def _against(times: list[float], plain: list[float]) -> dict[str, Any]:
 # ---- showing -----------------------------------------------------------------------------------------
 
 
-def _milliseconds(seconds: float) -> str:
-    """Three digits, or all that are before the point."""
-    ms = seconds * 1e3
-    return f"{ms:.2f}" if ms < 9.995 else f"{ms:.1f}" if ms < 99.95 else f"{ms:,.0f}"
-
-
-def _ratio(ratio: float) -> str:
-    """To a percent; without what the published figures do not tell, from 10 on."""
-    return f"{ratio:.2f}" if ratio < 9.995 else f"{ratio:.1f}" if ratio < 19.95 else f"{ratio:.0f}"
+def _table(result: dict[str, Any]) -> Table:
+    rows: list[tuple[str, ...]] = []
+    for way in WAYS:
+        found = result["vgfast"][way.name]
+        cells = [milliseconds(found["step"]["median"]), "-".join(map(milliseconds, found["step"]["quartiles"]))]
+        ratio = [significant(found["ratio"]["median"]), "-".join(map(significant, found["ratio"]["quartiles"]))]
+        rows.append((way.title, *cells, *(["", ""] if way is PLAIN else ratio)))
+    rows += [("",), ("Cockpit, as published",)]
+    for row in COCKPIT:
+        rows.append((row.title, milliseconds(row.step), "", "" if row.ratio == 1 else f"{row.ratio:g}", ""))
+    return Table(("vgfast", "ms a step", "quartiles", "x over no\ninspection", "quartiles"), rows)
 
 
 def show(result: dict[str, Any], console: Any) -> None:
     """The machine, the net, vgfast's rows, Cockpit's, and what each of them computes."""
     tables.show_machine(result, console)
     sizes = "-".join(map(str, result["sizes"]))
-    console.print()
-    headings = ("ms a step", "quartiles", "x over no\ninspection", "quartiles")
-    table = tables.new_table(f"Inspecting every step of {sizes}, batch {result['batch']}", "vgfast", *headings)
-    for way in WAYS:
-        found = result["vgfast"][way.name]
-        cells = [_milliseconds(found["step"]["median"]), "-".join(map(_milliseconds, found["step"]["quartiles"]))]
-        if way is not PLAIN:
-            cells += [_ratio(found["ratio"]["median"]), "-".join(map(_ratio, found["ratio"]["quartiles"]))]
-        table.add_row(way.title, *cells)
-    table.add_section()
-    table.add_row("Cockpit, as published")
-    for row in COCKPIT:
-        table.add_row(row.title, _milliseconds(row.step), "", "" if row.ratio == 1 else _ratio(row.ratio))
-    console.print(table)
+    tables.show_table(f"Inspecting every step of {sizes}, batch {result['batch']}", _table(result), console)
     console.print(
         f"{result['activation'].replace('relu', 'ReLU')}, {result['dtype']}, plain SGD; medians of "
-        f"{comparison.count(result['rounds'], 'round')} in turn, ratios of times in the same round; on "
+        f"{count(result['rounds'], 'round')} in turn, ratios of times in the same round; on "
         f"{result['processors']['median']:.1f} processors at a time",
         highlight=False,
     )

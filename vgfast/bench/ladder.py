@@ -21,7 +21,8 @@ from vgfast.bench.workers import Children, Failed
 from vgfast.cost.limits import lack_of_memory
 from vgfast.cost.timers import batch_bytes, n_batches
 from vgfast.model.architecture import Architecture
-from vgfast.show.tables import as_factor, duration
+from vgfast.show.numbers import count, duration, significant
+from vgfast.show.table import WIDTH, Layout
 
 SIZES, BATCH = (784, 256, 128, 10), 128
 SECONDS = 0.1  # of a round
@@ -32,7 +33,7 @@ TOLERANCE, TOLERANCE_CHANGE = 1e-4, 1e-2
 # left out.
 _STEPS_LEAST, _STEPS_MOST, _LOOPS, _LONGEST = 2, 64, 6.0, 60.0
 PICTURE = "ladder.png"
-WIDTH = 80
+_LAYOUT = Layout((30, 9, 8, 9, 9, 8))
 
 
 class Rung(NamedTuple):
@@ -236,26 +237,30 @@ def heading(problem: Problem) -> list[str]:
     sizes = "-".join(map(str, problem.sizes))
     about = (
         f"One training step of {sizes} on {problem.batch} rows: {problem.flops / 1e6:,.4g} million operations. Each "
-        f"rung takes the same {problem.steps} steps from the same weights; told is its quickest round, of the loops "
+        f"rung takes the same {problem.steps} steps from the same weights; shown is its quickest round, of the loops "
         f"the only one."
     )
-    titles = f"{'':<28}{'a step':>10}{'x last':>9}{'x first':>10}{'GFLOP/s':>10}{'of peak':>9}"
-    return [*textwrap.wrap(about, WIDTH), "", titles]
+    headings = ("", "a step", "x last", "x first", "GFLOP/s", "of peak")
+    return [*textwrap.wrap(about, WIDTH), "", *_LAYOUT.heading(headings)]
 
 
 def rung_lines(rung: dict[str, Any]) -> list[str]:
     """A line of numbers, and why."""
     if rung["available"]:
         share = rung["share_of_peak"]
-        last, first = as_factor(rung["over_last"]), as_factor(rung["over_first"])
-        numbers = f"{duration(rung['seconds_per_step']):>10}{last:>9}{first:>10}"
-        numbers += f"{rung['flops_per_second'] / 1e9:>10.3g}{f'{share:.1%}' if share > 0.001 else f'{share:.0e}':>9}"
-        lines = [f"{rung['name']:<28}{numbers}"]
+        cells = (
+            rung["name"],
+            duration(rung["seconds_per_step"]),
+            *("" if rung[over] is None else significant(rung[over]) for over in ("over_last", "over_first")),
+            significant(rung["flops_per_second"] / 1e9),
+            f"{share:.1%}" if share > 0.001 else f"{share:.0e}",
+        )
+        lines = [_LAYOUT.line(cells)]
         if not rung["agrees"]:
             by = "and are not finite" if rung["off"] is None else f"by {rung['off']:.1e} of them"
             lines.append(f"  ITS WEIGHTS DISAGREE, {by}.")
     else:
-        lines = textwrap.wrap(f"{rung['name']:<28}{rung['reason']}", WIDTH, subsequent_indent="  ")
+        lines = textwrap.wrap(_LAYOUT.line((rung["name"], "")) + " " + rung["reason"], WIDTH, subsequent_indent="  ")
     why = f"{rung['what']} [{rung['file']}]"
     return [*lines, *textwrap.wrap(why, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)]
 
@@ -270,8 +275,8 @@ def summary(result: dict[str, Any]) -> list[str]:
     if all(rung["agrees"] for rung in climbed):
         worst = max(rung["off"] for rung in climbed)
         agree = f"the weights of all rungs agree with the textbook's in float64, to {worst:.0e} of them"
-    factor = as_factor(climbed[0]["seconds_per_step"] / climbed[-1]["seconds_per_step"])
-    threads = f"{result['threads']} thread{'s' * (result['threads'] > 1)}"
+    factor = significant(climbed[0]["seconds_per_step"] / climbed[-1]["seconds_per_step"])
+    threads = count(result["threads"], "thread")
     text = (
         f"From the first rung to the last: {factor} times as fast. After {result['steps']} steps {agree}. Peak: "
         f"{result['peak'] / 1e9:.3g} GFLOP/s of multiply-adds on {threads}. {left}"
@@ -292,8 +297,8 @@ def check(result: dict[str, Any]) -> None:
 
 def save_picture(result: dict[str, Any], folder: Path) -> Path:
     """The picture's path, absolute."""
-    from vgfast.show import plots
+    from vgfast.bench import figures
 
     path = (folder / PICTURE).resolve()
-    plots.ladder(result, path)
+    figures.draw_ladder(result, path)
     return path

@@ -5,29 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from vgfast.bench import comparison
-from vgfast.bench.comparison import count
-from vgfast.show.tables import microseconds
-
-
-def new_table(title: str, *headings: str, padding: int = 1) -> Any:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_edge=False)
-    table.padding = (0, padding, 0, 0)
-    table.add_column(headings[0], no_wrap=True)
-    for heading in headings[1:]:
-        table.add_column(heading, justify="right", vertical="bottom")
-    return table
+from vgfast.show.console import print_lines
+from vgfast.show.numbers import count, microseconds
+from vgfast.show.table import Layout, Table, lines
 
 
 class Steps:
-    """Everybody's time of a step: a row a workload, shown when it is there. What went wrong is told at the end."""
+    """Everybody's time of a step: a row a workload, shown when it is there. What went wrong is said at the end."""
 
     def __init__(self, console: Any) -> None:
         self.console = console
         self.notes: list[str] = []
         self._peers: list[str] = []
+        self._layout = Layout(())
         self._shown: set[str] = set()
 
     def show(self, result: dict[str, Any]) -> None:
@@ -36,10 +26,8 @@ class Steps:
             if workload not in self._shown and workload != comparison.INSPECTION:
                 if not self._shown:
                     self._peers = list(of["peers"])
-                    show_machine(result, self.console)
-                    self.console.print("\nTime of a training step", style="bold")
-                    self._lines(*self._headings())
-                self._lines(self._row(workload, of))
+                    self._begin(result)
+                self._lines(self._layout.line(self._row(workload, of)))
                 self._shown.add(workload)
 
     def end(self, result: dict[str, Any]) -> None:
@@ -50,17 +38,19 @@ class Steps:
             show_machine(result, self.console)
         self._lines(*(f"[{number}] {note}" for number, note in enumerate(self.notes, 1)))
 
-    def _lines(self, *lines: str) -> None:
-        for line in lines:
-            self.console.print(line, markup=False, highlight=False)
+    def _begin(self, result: dict[str, Any]) -> None:
+        """With all peers, 80 columns."""
+        self._layout = Layout((9, *[8] * len(self._peers), 7))
+        show_machine(result, self.console)
+        self.console.print("\nTime of a training step", style="bold")
+        names = (peer.replace("-", "\n") for peer in self._peers)
+        self._lines(*self._layout.heading(("step, us", *names, "*/\nvgfast")), self._layout.rule())
 
-    def _headings(self) -> list[str]:
-        above, below = zip(*(peer.rpartition("-")[::2] for peer in self._peers), strict=True)
-        lines = [_cells("", *above, "*/"), _cells("step, us", *below, "vgfast")]
-        return [lines[0], lines[1], "─" * len(lines[1])]
+    def _lines(self, *text: str) -> None:
+        print_lines(list(text), self.console)
 
-    def _row(self, workload: str, of: dict[str, Any]) -> str:
-        cells = []
+    def _row(self, workload: str, of: dict[str, Any]) -> list[str]:
+        cells = [workload]
         for peer in self._peers:
             found = of["peers"].get(peer)
             if found is None:
@@ -70,12 +60,13 @@ class Steps:
             else:
                 self.notes.append(f"{workload}, {peer}: {found['status']}: {found['reason']}")
                 cells.append(f"[{len(self.notes)}]")
-        return _cells(workload, *cells, "" if of["ratio"] is None else f"{of['ratio']:.2f}")
+        return [*cells, "" if of["ratio"] is None else f"{of['ratio']:.2f}"]
 
 
-def _cells(name: str, *cells: str) -> str:
-    """A line; with all peers, 80 columns."""
-    return f"{name:<9}" + "".join(f"{cell:>9}" for cell in cells[:-1]) + f"{cells[-1]:>8}"
+def show_table(title: str, table: Table, console: Any) -> None:
+    """With its title above."""
+    console.print(f"\n{title}", style="bold", highlight=False)
+    print_lines(lines(table), console)
 
 
 def _too_busy(result: dict[str, Any]) -> list[str]:
@@ -89,41 +80,35 @@ def _too_busy(result: dict[str, Any]) -> list[str]:
     ]
 
 
-def _vgfast_table(result: dict[str, Any]) -> Any:
+def _vgfast_table(result: dict[str, Any]) -> Table:
     threads = result["machine"]["threads"]
-    headings = ["quartiles", "1\nthread", f"{threads} over\n1", "GFLOP/s", "of the\npeak", "inspect", "loss\noff by"]
-    table = new_table("vgfast alone", "step, us", *headings)
+    headings = ["step, us", "quartiles", "1\nthread", f"{threads} over\n1", "GFLOP/s", "of the\npeak", "inspect"]
+    rows = []
     for workload, of in result["workloads"].items():
         found = of["peers"]["vgfast"]
         if "step" not in found:
             continue
         seconds, one = found["step"]["median"], found["one_thread"]["median"]
-        table.add_row(
-            workload,
-            "-".join(map(microseconds, found["step"]["quartiles"])),
-            microseconds(one),
-            f"{one / seconds:.2f} x",
-            f"{of['flops'] / seconds / 1e9:.1f}",
-            f"{found['share_of_peak']['median']:.0%}",
-            f"{found['inspection']['median']:+.0%}",
-            "-" if found["off"] is None else f"{found['off']:.0e}",
+        rows.append(
+            (
+                workload,
+                "-".join(map(microseconds, found["step"]["quartiles"])),
+                microseconds(one),
+                f"{one / seconds:.2f} x",
+                f"{of['flops'] / seconds / 1e9:.1f}",
+                f"{found['share_of_peak']['median']:.0%}",
+                f"{found['inspection']['median']:+.0%}",
+                "-" if found["off"] is None else f"{found['off']:.0e}",
+            )
         )
-    return table
+    return Table((*headings, "loss\noff by"), rows)
 
 
-def _calls_table(of: dict[str, Any]) -> Any:
-    table = new_table(
-        f"A call from Python, us, {comparison.CALLS}",
-        "",
-        "a step",
-        "its batch\nin training",
-        "probabilities\nof one row",
-    )
-    for peer, found in of["peers"].items():
-        if "step_call" in found:
-            times = (found[name]["median"] for name in ("step_call", "step", "predict_call"))
-            table.add_row(peer, *map(microseconds, times))
-    return table
+def _calls_table(of: dict[str, Any]) -> Table:
+    calls = ("step_call", "step", "predict_call")
+    timed = {peer: found for peer, found in of["peers"].items() if "step_call" in found}
+    rows = [(peer, *(microseconds(found[name]["median"]) for name in calls)) for peer, found in timed.items()]
+    return Table(("", "a step", "its batch\nin training", "probabilities\nof one row"), rows)
 
 
 def _memory_line(memory: dict[str, Any]) -> str:
@@ -153,16 +138,16 @@ def show(result: dict[str, Any], steps: Steps) -> None:
         console.print(line, highlight=False)
     for peer, reason in result["missing"].items():
         console.print(f"{peer}: {reason}", highlight=False)
-    console.print()
-    console.print(_vgfast_table(result))
+    show_table("vgfast alone", _vgfast_table(result), console)
     console.print(
         "peak: multiply-adds without memory, in the same rounds; inspect: what inspect_every=1 adds; loss: relative "
         "to the textbook's in float64, after one epoch",
         highlight=False,
     )
-    console.print()
     if comparison.CALLS in result["workloads"]:
-        console.print(_calls_table(result["workloads"][comparison.CALLS]))
+        calls = _calls_table(result["workloads"][comparison.CALLS])
+        show_table(f"A call from Python, us, {comparison.CALLS}", calls, console)
+    console.print()
     if "memory" in result:
         console.print(_memory_line(result["memory"]), highlight=False)
     if result["partial"]:

@@ -60,11 +60,11 @@ def _asked(arguments: argparse.Namespace) -> tuple[Any, ...]:
 
 def _steps(arguments: argparse.Namespace) -> None:
     from vgfast.bench import comparison, tables
-    from vgfast.show import plots
+    from vgfast.show import figures
     from vgfast.show.progress import Bar
 
     settings = comparison.settings(*_asked(arguments))
-    plots.check_folder(arguments.out)
+    figures.check_folder(arguments.out)
     so_far: dict[str, Any] = {}
     steps, out = tables.Steps(console()), arguments.out
 

@@ -28,9 +28,9 @@ def add(commands: Any) -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> None:
     need("demo", ("sklearn", "rich", "matplotlib"), "demo")
     from vgfast.lessons import demo
-    from vgfast.show import plots
+    from vgfast.show import figures
 
-    plots.check_folder(arguments.out)
+    figures.check_folder(arguments.out)
     result = demo.run() if arguments.json else demo.watched_run(console(stderr=True))
     deliver(
         demo.as_json(result),

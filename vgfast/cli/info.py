@@ -24,12 +24,13 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     from vgfast import config
-    from vgfast.cost import limits as machine
+    from vgfast.cost import machine
+    from vgfast.cost.limits import limits
 
-    limits = machine.limits(arguments.refresh)
+    here = limits(arguments.refresh)
 
     def show() -> None:
         config.show_config()
-        print("", *machine.lines(limits), sep="\n")
+        print("", *machine.as_lines(here), sep="\n")
 
-    deliver({**config.describe(), "limits": limits.to_dict()}, show, arguments)
+    deliver({**config.describe(), "limits": here.to_dict()}, show, arguments)

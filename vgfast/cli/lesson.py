@@ -40,10 +40,10 @@ def run(arguments: argparse.Namespace) -> None:
         return list_titles({name: lessons.module(name).TITLE for name in lessons.NAMES}, arguments)
     lessons.module(arguments.name)
     need("lesson", ("rich", "matplotlib", *lessons.NEEDS[arguments.name]), "lessons")
-    from vgfast.show import plots
+    from vgfast.show import figures
     from vgfast.show.data import plain
 
-    plots.check_folder(arguments.out)
+    figures.check_folder(arguments.out)
     out, picture = console(), lessons.picture_of(arguments.name, arguments.out)
     if not arguments.json:
         lessons.begin(arguments.name, out)

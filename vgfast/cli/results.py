@@ -37,9 +37,9 @@ def check_picture(folder: Path | None, command: str) -> None:
     """Before the work is done, that its picture can be."""
     if folder is not None:
         need(f"picture of {command}", ("matplotlib",), "demo")
-        from vgfast.show import plots
+        from vgfast.show import figures
 
-        plots.check_folder(folder)
+        figures.check_folder(folder)
 
 
 def deliver(

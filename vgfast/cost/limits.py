@@ -29,6 +29,7 @@ import numpy as np
 from vgfast import _core, config
 from vgfast._version import __version__
 from vgfast.model.activations import CATALOG
+from vgfast.show import numbers
 
 ROUNDS = 5
 # Activations that are more than a comparison: their values, and the exp of the losses, are counted as functions.
@@ -362,74 +363,8 @@ def limits(refresh: bool = False) -> Machine:
         return found
 
 
-# ---- showing ---------------------------------------------------------------------------------------------
-
-
-def _with_spread(measured: Measured, unit: float) -> str:
-    """Three digits, and the quartiles.
-
-    >>> _with_spread(Measured(102.4e9, 99e9, 103.4e9), 1e9), _with_spread(Measured(4.04e9, 4e9, 4.1e9), 1e9)
-    ('102 (99.0-103)', '4.04 (4.00-4.10)')
-    """
-    values = [value / unit for value in (measured.low, measured.median, measured.high)]
-    low, median, high = (f"{v:#.3g}".rstrip(".") if v < 999.5 else f"{v:.0f}" for v in values)
-    return f"{median} ({low}-{high})"
-
-
 def lack_of_memory(n_bytes: float) -> str:
     """That so much would be more than half of what is free, in words; "" if it is not."""
     if n_bytes <= config.free_memory() / 2:
         return ""
-    return f"it would take {size_text(n_bytes)} of memory, more than half of what is free"
-
-
-def size_text(n_bytes: float) -> str:
-    """In the largest unit of 1024 that leaves 1 or more.
-
-    >>> size_text(512), size_text(32768), size_text(1.5 * 2**20)
-    ('512 B', '32 KiB', '1.5 MiB')
-    """
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"):
-        if n_bytes < 1024 or unit == "EiB":
-            break
-        n_bytes /= 1024
-    return f"{n_bytes:.3g} {unit}"
-
-
-def lines(machine: Machine) -> list[str]:
-    """As ``vgfast info`` prints it, at most 80 columns wide."""
-    counts = sorted({1, machine.threads})
-    threads = "".join(f"{n} thread{'s' * (n > 1)}".rjust(20) for n in counts)
-    text = [f"Medians of {ROUNDS} rounds, and their quartiles; {machine.when}, in {machine.seconds:.1f} s."]
-    if not machine.complete:
-        text.append("Not all threads took part, as another call had them: these limits are not kept.")
-    text += ["", f"{'multiply-adds, GFLOP/s':<24}{threads}"]
-    for isa, of in machine.fma.items():
-        for dtype, by_threads in of.items():
-            rates = "".join(_with_spread(by_threads[n], 1e9).rjust(20) for n in counts)
-            text.append(f"  {isa + ' ' + dtype:<22}{rates}")
-    text += ["", f"{'a product, GFLOP/s':<24}{threads}"]
-    for dtype, by_threads in machine.product.items():
-        rates = "".join(_with_spread(by_threads[n], 1e9).rjust(20) for n in counts)
-        text.append(f"  {machine.isa + ' ' + dtype:<22}{rates}")
-    text += ["", f"{'activation, 1e9 values/s':<24}{threads}"]
-    for dtype, functions in machine.functions.items():
-        for name, by_threads in functions.items():
-            rates = "".join(_with_spread(by_threads[n], 1e9).rjust(20) for n in counts)
-            text.append(f"  {name + ' ' + dtype:<22}{rates}")
-    sizes = "" if machine.sizes_from == "the system" else ", sizes told from the latencies"
-    text += ["", f"{'memory, GB/s' + sizes:<24}{threads if not sizes else ''}"]
-    for level in machine.levels:
-        size = "" if level.size is None else size_text(level.size)
-        for access, by in (("read", level.read), ("write", level.write)):
-            about = f"{level.name:<7}{size:<9}" if access == "read" else " " * 16
-            text.append(f"  {about}{access:<6}" + "".join(_with_spread(by[n], 1e9).rjust(20) for n in counts))
-        text.append(f"  {'':<16}a load that waits for the one before: {_with_spread(level.latency, 1e-9)} ns")
-    if machine.threads > 1:
-        barrier, waking = (_with_spread(measured, 1e-6) for measured in (machine.barrier, machine.waking))
-        text += [
-            f"  {'written for, and read of, another thread':<41}{_with_spread(machine.exchange, 1e9):>21}",
-            "",
-            f"{machine.threads} threads: {barrier} us for a barrier, {waking} us to wake up.",
-        ]
-    return text
+    return f"it would take {numbers.n_bytes(n_bytes)} of memory, more than half of what is free"

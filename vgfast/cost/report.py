@@ -32,7 +32,7 @@ from vgfast.cost.roofline import Roofs
 from vgfast.model import init
 from vgfast.model.architecture import Architecture
 from vgfast.model.engine_c import CEngine, core_net
-from vgfast.show.tables import digits, duration
+from vgfast.show.numbers import count, duration, scaled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -157,8 +157,8 @@ class CostReport:
     def heading(self) -> str:
         """Which net, how many rows, and what worked on them."""
         sizes = "-".join(map(str, self.sizes)) if len(self.sizes) < 12 else f"{len(self.sizes) - 1} layers"
-        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
-        return f"One step of {sizes} on {self.batch_size} rows: {self.dtype}, {self.isa}, {threads}"
+        about = f"{self.dtype}, {self.isa}, {count(self.threads, 'thread')}"
+        return f"One step of {sizes} on {self.batch_size} rows: {about}"
 
     @property
     def formula(self) -> str:
@@ -169,7 +169,7 @@ class CostReport:
         return (
             f"A product of {self.batch_size} rows with m x n weights is 2 x {self.batch_size} x m x n operations, a "
             f"multiply-add being two: forward, for dW, and for dX, which layer 1 does not need. With m x n = {sums} "
-            f"that is {digits(products)}, {products / self.flops:.1%} of the step's {digits(self.flops)} operations."
+            f"that is {scaled(products)}, {products / self.flops:.1%} of the step's {scaled(self.flops)} operations."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -208,9 +208,9 @@ class CostReport:
         """A matplotlib Figure, which belongs to no window: the roofline, with one dot a row. ImportError without
         matplotlib."""
         packages.require("matplotlib", "cost.plot", "'vgfast[demo]'")
-        from vgfast.show import plots
+        from vgfast.cost import figures
 
-        return plots.roofline(self)
+        return figures.draw_roofline(self)
 
     def beside(self, report: GradientReport) -> LearningCost:
         """Each layer's share of the step's time beside what the inspected step did to its weights.
@@ -229,9 +229,9 @@ class CostReport:
         )
 
     def __str__(self) -> str:
-        from vgfast.show import tables
+        from vgfast.cost import tables
 
-        return tables.cost_text(self)
+        return tables.as_text(self)
 
 
 @dataclass(frozen=True)

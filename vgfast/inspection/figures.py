@@ -1,305 +1,23 @@
-"""Pictures of a training and of a report: where the gradient went, and whose fault it was.
-
-matplotlib is needed to import this; no pyplot and no global state of it is touched.
-"""
+"""The picture of a report: norms and ledger of each layer, and the verdict."""
 
 from __future__ import annotations
 
-import io
 import textwrap
-from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import BoundaryNorm, ListedColormap, LogNorm, PowerNorm
-from matplotlib.figure import Figure
-from matplotlib.ticker import (
-    FuncFormatter,
-    LogFormatterSciNotation,
-    LogLocator,
-    MaxNLocator,
-    NullLocator,
-    PercentFormatter,
-)
 
-from vgfast.inspection import report
-from vgfast.show.tables import exponent_of, exponents_over_time, percent, total_gain
-from vgfast.training.history import History, medians
-
-# As many as can be told apart on a screen.
-_COLUMNS = 240
-# Of Okabe and Ito's palette, which the colour-blind can tell apart.
-_WEIGHTS, _ACTIVATION = "#0072b2", "#e69f00"
-_UNDERFLOW = "#d55e00"
-_ZERO = "#cccccc"
-# Labelled ones, on a scale by their square roots.
-_SHARES = (0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1)
-# Smaller and larger cannot be drawn on a log axis.
-_TINIEST, _LARGEST = 1e-300, 1e300
-
-
-def log_limits(values: np.ndarray, around: tuple[float, ...] = ()) -> tuple[float, float]:
-    """Powers of ten that hold all values that are above 0 and finite, and those of `around`.
-
-    >>> log_limits(np.array([0.02, 0.0, 3.0, np.inf])), log_limits(np.zeros(2))
-    ((0.01, 10.0), (0.1, 10.0))
-    """
-    seen = np.append(values[(values > 0) & np.isfinite(values)], around)
-    seen = np.clip(seen, _TINIEST, _LARGEST) if len(seen) else np.ones(1)
-    low, high = np.floor(np.log10(seen.min()) + 1e-9), np.ceil(np.log10(seen.max()) - 1e-9)
-    if low == high:
-        low, high = low - 1, high + 1
-    return float(10.0**low), float(10.0**high)
-
-
-class Portrait(Figure):
-    """A Figure that a notebook shows although pyplot has not been imported."""
-
-    def __init__(self, width: float, height: float) -> None:
-        super().__init__(figsize=(width, height), layout="constrained")
-        FigureCanvasAgg(self)
-
-    def _repr_png_(self) -> bytes:
-        file = io.BytesIO()
-        self.savefig(file, format="png")
-        return file.getvalue()
-
-
-def _log_axis(axis: Any, low: float, high: float) -> None:
-    """Few powers of ten, however many decades there are."""
-    decades = np.log10(high) - np.log10(low)
-    axis.set_major_locator(LogLocator(numticks=7))
-    axis.set_minor_locator(LogLocator(subs=(2, 5), numticks=20) if decades <= 2 else NullLocator())
-    if decades <= 2:
-        axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def _layer_ticks(n_layers: int) -> range:
-    return range(1, n_layers + 1, -(-n_layers // 11))
-
-
-def _layer_axis(ax: Axes, n_layers: int) -> None:
-    ax.set_ylim(0.5, n_layers + 0.5)
-    ax.set_yticks(_layer_ticks(n_layers))
-
-
-def _edges(history: History, starts: np.ndarray) -> np.ndarray:
-    """On the step axis, where the columns begin, and the end of the last."""
-    last = int(history.steps[-1])
-    spacing = last - int(history.steps[-2]) if len(history.steps) > 1 else 1
-    return np.append(history.steps[starts], max(last + spacing, last + 1))
-
-
-def _map(figure: Figure, ax: Axes, bar: Axes, edges: np.ndarray, values: np.ndarray, label: str, **how: Any) -> None:
-    """values (columns, layers) as colours, layer x step; masked ones are grey."""
-    n_layers = values.shape[1]
-    image = ax.pcolormesh(edges, np.arange(n_layers + 1) + 0.5, values.T, rasterized=True, **how)
-    _layer_axis(ax, n_layers)
-    ax.set_ylabel("layer")
-    figure.colorbar(image, cax=bar).set_label(label)
-
-
-def _gradient_map(figure: Figure, ax: Axes, bar: Axes, edges: np.ndarray, norms: np.ndarray) -> None:
-    low, high = log_limits(norms)
-    shown = np.clip(np.ma.masked_where(~(norms > 0), norms), low, high)
-    colours = colormaps["viridis"].with_extremes(bad=_ZERO)
-    _map(figure, ax, bar, edges, shown, "norm of the weights' gradient", cmap=colours, norm=LogNorm(low, high))
-    bar.yaxis.set_major_locator(LogLocator(numticks=7))
-    bar.yaxis.set_minor_locator(NullLocator())
-    bar.yaxis.set_major_formatter(LogFormatterSciNotation())
-    if (norms == 0).any():
-        ax.set_title("grey: exactly 0", fontsize=9, loc="right")
-
-
-def _losses(ax: Axes, history: History) -> None:
-    """The mean loss of groups of steps, and from the least to the largest of each."""
-    loss = history.loss
-    edges = np.linspace(0, len(loss), min(len(loss), _COLUMNS) + 1).astype(int)
-    groups = [loss[a:b] for a, b in pairwise(edges)]
-    mean, low, high = (np.array([f(group) for group in groups]) for f in (np.mean, np.min, np.max))
-    if len(groups) < len(loss):
-        ax.stairs(high, edges, baseline=low, fill=True, color="#bbbbbb", label="least to largest")
-    ax.stairs(mean, edges, baseline=None, color="black", linewidth=1.2, label="mean")
-    if low.min() > 0 and high.max() > 20 * low.min() and np.isfinite(high).all():
-        ax.set_yscale("log")
-        _log_axis(ax.yaxis, float(low.min()), float(high.max()))
-    if len(groups) < len(loss):
-        ax.legend(fontsize=8, ncols=2, loc="upper right")
-    ax.set_ylabel("loss of a batch")
-
-
-def _ratios(figure: Figure, ax: Axes, bar: Axes, edges: np.ndarray, ratios: np.ndarray) -> None:
-    """A line a layer, from dark, next to the input, to bright; the colours' key in `bar`."""
-    n_layers = ratios.shape[1]
-    colours = ListedColormap(colormaps["plasma"](np.linspace(0, 0.88, n_layers)))
-    low, high = log_limits(ratios, around=(5e-4, 2e-3))
-    for l in range(n_layers):
-        line = np.where(np.isfinite(ratios[:, l]), np.clip(ratios[:, l], low, high), np.nan)  # 0 lies on the lower edge
-        ax.stairs(line, edges, baseline=None, color=colours(l), linewidth=1.6 if n_layers < 12 else 0.9)
-    ax.axhline(1e-3, color="black", linewidth=1, linestyle="--")
-    white = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
-    ax.text(0.995, 1e-3, "1e-3", transform=ax.get_yaxis_transform(), ha="right", va="center", fontsize=8, bbox=white)
-    ax.set_yscale("log")
-    ax.set_ylim(low / 1.2, high * 1.2)
-    _log_axis(ax.yaxis, low, high)
-    ax.set_ylabel("update / weights")
-    if (ratios == 0).any():
-        ax.set_title("along the lower edge: exactly 0", fontsize=9, loc="right")
-    keys = ScalarMappable(BoundaryNorm(np.arange(n_layers + 1) + 0.5, n_layers), colours)
-    figure.colorbar(keys, cax=bar, ticks=_layer_ticks(n_layers)).set_label("line of layer")
-    bar.yaxis.set_minor_locator(NullLocator())
-
-
-def _bars(ax: Axes, layers: np.ndarray, values: np.ndarray, limits: tuple[float, float], colour: str) -> Any:
-    """Bars from 1 to the values, or a line if they would be too thin; those that leave the axis say where to."""
-    low, high = limits
-    drawn = np.clip(values, low, high)
-    for edge, value, side in ((low, 0, "left"), (high, np.inf, "right")):
-        for layer in layers[values == value]:
-            ax.text(edge, layer, f" {value:g} ", fontsize=7, va="center_baseline", ha=side, backgroundcolor="white")
-    if len(layers) > 60:
-        return ax.plot(drawn, layers, color=colour, linewidth=1)[0]
-    return ax.barh(layers, np.nan_to_num(drawn - 1), 0.38, left=1, color=colour)
-
-
-def ledger(ax: Axes, mean: np.ndarray) -> dict[str, Any]:
-    """Of each layer, what its weights and its activation did to the signal, as bars from 1; a mark at the product.
-
-    To the left of 1 the signal shrinks. Returns the legend's words and handles.
-    """
-    n_layers = len(mean)
-    gains = np.concatenate([mean[name][:-1] for name in ("weight_gain", "activation_gain", "gain")])
-    limits = log_limits(gains, around=(0.5, 2.0))
-    layers = np.arange(1, n_layers + 1)
-    known = np.isfinite(mean["gain"]) & (mean["gain"] > 0)
-    key = {
-        "weights (of the layer above)": _bars(ax, layers + 0.19, mean["weight_gain"], limits, _WEIGHTS),
-        "activation": _bars(ax, layers - 0.19, mean["activation_gain"], limits, _ACTIVATION),
-        "gain, their product": ax.plot(
-            mean["gain"][known], layers[known], "kD", markersize=max(1.5, min(4, 150 / n_layers))
-        )[0],
-    }
-    ax.axvline(1, color="black", linewidth=1)
-    ax.set_xscale("log")
-    ax.set_xlim(limits)
-    _log_axis(ax.xaxis, *limits)
-    _layer_axis(ax, n_layers)
-    ax.text(0.02, n_layers, "the signal starts here", transform=ax.get_yaxis_transform(), va="center", fontsize=8)
-    ax.set_xlabel("factor on the signal going back")
-    ax.grid(axis="x", alpha=0.3)
-    ax.set_axisbelow(True)
-    return key
-
-
-def _underflow(ax: Axes, least: int) -> None:
-    """Where the normal numbers end: a line at two to the power of `least`, or a note how far it is to there."""
-    name, (low, _) = f"$2^{{{least}}}$", ax.get_xlim()
-    if low <= least:
-        ax.axvline(least, color=_UNDERFLOW, linewidth=1.5, linestyle="--")
-        words = f"underflow: normal numbers end at {name}"
-    else:
-        far = round(low) - least
-        words = f"\u2190 underflow at {name}, {far} power{'s' * (far != 1)} of two to the left"
-    ax.set_title(words, fontsize=9, loc="left", color=_UNDERFLOW)
-
-
-def _exponents(figure: Figure, axes: Sequence[Axes], counts: np.ndarray) -> None:
-    """counts (layers, bins) as shares of the layer, layer x power of two, with a key; in the third of the axes, the
-    share of the first bin, which is of no one power of two."""
-    ax, bar, beside = axes
-    n_layers, bins = counts.shape
-    totals = np.maximum(counts.sum(axis=1), 1)
-    least = exponent_of(1, bins)
-    seen = np.flatnonzero(counts[:, 1:-1].any(axis=0)) + 1
-    first, last = (int(seen[0]), int(seen[-1])) if len(seen) else (1, 8)
-    first, last = max(first - 2, 1), min(last + 2, bins - 2)
-    shares = counts[:, first : last + 1] / totals[:, None]
-    edges = np.arange(exponent_of(first, bins), exponent_of(last, bins) + 2)
-    largest = float(shares.max()) or 1.0
-    how = {"cmap": colormaps["viridis"], "norm": PowerNorm(0.5, 0, largest)}
-    _map(figure, ax, bar, edges, np.ma.masked_equal(shares, 0).T, "share of layer", **how)
-    bar.set_yticks([share for share in _SHARES if share <= largest])
-    bar.yaxis.set_minor_locator(NullLocator())
-    bar.yaxis.set_major_formatter(PercentFormatter(1, 0))
-    ax.set_title("white: none", fontsize=9, loc="right")
-    ax.set_xlim(edges[0] - (first == 1), edges[-1])
-    ax.xaxis.set_major_locator(MaxNLocator(9, integer=True))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"$2^{{{value:.0f}}}$"))
-    ax.set_xlabel("|entry of dW|")
-    _underflow(ax, least)
-
-    layers = np.arange(1, n_layers + 1)
-    beside.barh(layers, counts[:, 0] / totals, 0.7, color=_WEIGHTS)
-    for l in _layer_ticks(n_layers):
-        beside.text(1.02, l, percent(int(counts[l - 1, 0]), int(totals[l - 1])), fontsize=8, va="center")
-    beside.set_xlim(0, 1)
-    beside.xaxis.set_major_formatter(PercentFormatter(1, 0))
-    _layer_axis(beside, n_layers)
-    words = "entries that are 0 or subnormal"
-    if counts[:, -1].any():
-        words += f"; not finite: {percent(int(counts[:, -1].sum()), int(totals.sum()))} of all"
-    beside.set_xlabel(words)
-
-
-def of_history(history: History) -> Portrait:
-    """Loss, gradient norms, update ratios and frozen shares over the steps; the ledger beside them; below, exponents
-    if there are any."""
-    records = history.gradients
-    starts, norms = medians(records["grad_norm"], _COLUMNS)
-    ratios = medians(records["update_ratio"], _COLUMNS)[1]
-    ends = np.append(starts[1:], len(records))
-    frozen = np.array([records["frozen"][a:b].mean(axis=0) for a, b in zip(starts, ends, strict=True)])
-    edges, mean = _edges(history, starts), report.over_time(history.gradients)
-
-    counts = exponents_over_time(history)
-    heights = [1.1, 2.4, 1.6, 1.4] + [2.2] * bool(len(counts))
-    figure = Portrait(13, 8.5 + 3 * bool(len(counts)))
-    grid = figure.add_gridspec(len(heights), 3, width_ratios=(3, 0.06, 1.4), height_ratios=heights)
-    left = [figure.add_subplot(grid[0, 0])]
-    left += [figure.add_subplot(grid[row, 0], sharex=left[0]) for row in (1, 2, 3)]
-    bars = [figure.add_subplot(grid[row, 1]) for row in (1, 2, 3)]
-    _losses(left[0], history)
-    _gradient_map(figure, left[1], bars[0], edges, norms)
-    _ratios(figure, left[2], bars[1], edges, ratios)
-    shares = {"cmap": colormaps["cividis"].with_extremes(bad=_ZERO), "vmin": 0, "vmax": 1}
-    _map(figure, left[3], bars[2], edges, np.ma.masked_invalid(frozen), "frozen weights", **shares)
-    for ax in left[:3]:
-        ax.tick_params(labelbottom=False)
-    left[3].set_xlim(0, max(len(history.loss), int(edges[-1])))
-    left[3].set_xlabel("step")
-    left[3].xaxis.set_major_locator(MaxNLocator(integer=True))
-
-    beside = figure.add_subplot(grid[1:4, 2])
-    key = ledger(beside, mean)
-    beside.set_ylabel("layer (1 is next to the input)")
-    words = figure.add_subplot(grid[0, 2])
-    words.axis("off")
-    title = "Who changes the signal on its way back"
-    words.legend(
-        key.values(),
-        key.keys(),
-        loc="lower center",
-        fontsize=9,
-        title=f"{title}\n{total_gain(mean)}".strip(),
-        frameon=False,
-    )
-    if len(counts):
-        _exponents(figure, [figure.add_subplot(grid[4, column]) for column in range(3)], counts)
-    return figure
+from vgfast.show.figures import BLUE, RED, Picture, log_axis, log_limits
+from vgfast.training.figures import exponents, layer_axis, ledger
 
 
 def _norms(ax: Axes, records: np.ndarray) -> None:
     layers = np.arange(1, len(records) + 1)
     low, high = log_limits(np.concatenate([records["grad_norm"], records["delta_norm"]]))
     marks = (
-        ("grad_norm", "o-", _WEIGHTS, "|dW|, gradient of the weights"),
-        ("delta_norm", "s--", "#d55e00", "|delta|, signal going back"),
+        ("grad_norm", "o-", BLUE, "|dW|, gradient of the weights"),
+        ("delta_norm", "s--", RED, "|delta|, signal going back"),
     )
     for name, mark, colour, label in marks:
         values = records[name]
@@ -309,27 +27,27 @@ def _norms(ax: Axes, records: np.ndarray) -> None:
             ax.plot(np.full(len(zeros), low), zeros, "x", color=colour, clip_on=False, label="of which exactly 0")
     ax.set_xscale("log")
     ax.set_xlim(low, high)
-    _log_axis(ax.xaxis, low, high)
-    _layer_axis(ax, len(records))
+    log_axis(ax.xaxis, low, high)
+    layer_axis(ax, len(records))
     ax.set_xlabel("norm")
     ax.set_ylabel("layer (1 is next to the input)")
     ax.grid(axis="x", alpha=0.3)
     ax.legend(fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
 
 
-def of_report(report: Any) -> Portrait:
-    """Gradient and delta norms over the layers, and the ledger beside them; below, exponents if there are any."""
+def draw(report: Any) -> Picture:
+    """Gradient and delta norms over the layers, and the ledger at their right; below, exponents if there are any."""
     height = min(2.8 + 0.3 * len(report.records), 9)
     heights = [height] + [0.8 * height] * (report.exponents is not None)
-    figure = Portrait(11, sum(heights))
+    figure = Picture(11, sum(heights))
     grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
     above = grid[0].subgridspec(1, 2, width_ratios=(1.2, 1))
     norms = figure.add_subplot(above[0])
-    beside = figure.add_subplot(above[1], sharey=norms)
-    beside.tick_params(labelleft=False)
+    right = figure.add_subplot(above[1], sharey=norms)
+    right.tick_params(labelleft=False)
     _norms(norms, report.records)
-    key = ledger(beside, report.records)
-    beside.legend(
+    key = ledger(right, report.records)
+    right.legend(
         key.values(),
         key.keys(),
         fontsize=9,
@@ -341,7 +59,7 @@ def of_report(report: Any) -> Portrait:
     )
     if report.exponents is not None:
         below = grid[1].subgridspec(1, 3, width_ratios=(3, 0.06, 1.4))
-        _exponents(figure, [figure.add_subplot(below[column]) for column in range(3)], report.exponents)
+        exponents(figure, [figure.add_subplot(below[column]) for column in range(3)], report.exponents)
     words = textwrap.fill(f"{report.verdict}: {report.explanation}", 130)
     figure.suptitle(words, fontsize=10, parse_math=False)
     return figure

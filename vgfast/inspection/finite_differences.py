@@ -23,10 +23,10 @@ from typing import NamedTuple
 import numpy as np
 
 from vgfast.inspection.paths import Net, checked_entry, float64_copy, float64_data
-from vgfast.inspection.report import WIDTH
 from vgfast.model.activations import CATALOG
 from vgfast.model.losses import LOSSES
 from vgfast.reference import MLP
+from vgfast.show.table import WIDTH
 
 # Steps, by how far they move the z that moves most: far below the smallest, rounding leaves no digit.
 STEPS = 4.0 ** np.arange(1, -15, -1)

@@ -24,11 +24,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vgfast import _check, mlp, reference
-from vgfast.inspection.report import WIDTH
 from vgfast.model.activations import CATALOG
 from vgfast.model.errors import DivergenceError
 from vgfast.model.losses import LOSSES
 from vgfast.show.data import plain
+from vgfast.show.table import WIDTH
 
 # More paths than these are no longer read, and finding them takes memory by their square.
 MOST_PATHS = 100

@@ -10,13 +10,9 @@ import numpy as np
 from vgfast import _core
 from vgfast._check import packages
 from vgfast.inspection.verdict import FEWEST_STEPS, Verdict, judge
-from vgfast.model.quantities import RECORD
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-# Of the terminal that reports are laid out for.
-WIDTH = 80
 
 
 class Gradients(NamedTuple):
@@ -136,44 +132,17 @@ class GradientReport:
         packages.require("matplotlib", "report.plot", "'vgfast[demo]'")
         from vgfast.inspection import figures
 
-        return figures.of_report(self)
-
-    def rows(self) -> list[tuple[str, ...]]:
-        """The table that ``str()`` shows, heading first."""
-        head = ("layer", "|dW|", "weights x act. = gain", "predicted", "step/W", "frozen", "sat.", "dead")
-        body: list[tuple[str, ...]] = [head]
-        for l, r in enumerate(self.layers, 1):
-            ledger = f"{r.weight_gain:#.3g} x {r.activation_gain:#.3g} = {r.gain:#.3g}"
-            body.append(
-                (
-                    str(l),
-                    f"{r.grad_norm:.1e}",
-                    ledger if np.isfinite(r.gain) else "-",
-                    f"{r.predicted_low:.2g}-{r.predicted_high:.2g}" if np.isfinite(r.predicted_gain) else "-",
-                    f"{r.update_ratio:.1e}",
-                    f"{r.frozen:.1%}",
-                    f"{r.saturated:.0%}",
-                    f"{r.dead:.0%}",
-                )
-            )
-        return body
+        return figures.draw(self)
 
     def __str__(self) -> str:
-        import textwrap  # here and below: imported when shown, not with the package
+        from vgfast.inspection import tables  # here and below: imported when shown, not with the package
 
-        rows = self.rows()
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        gap = "  " if sum(widths) + 2 * len(widths) - 2 <= WIDTH else " "
-        lines = [gap.join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
-        lines += textwrap.wrap(f"{self.verdict}: {self.explanation}", WIDTH)
-        for remedy in self.remedies:
-            lines += textwrap.wrap(remedy, WIDTH, initial_indent="  - ", subsequent_indent="    ")
-        return "\n".join(lines)
+        return tables.as_text(self)
 
     def _repr_html_(self) -> str:
-        from vgfast.show import tables
+        from vgfast.inspection import tables
 
-        return tables.report_html(self)
+        return tables.as_html(self)
 
 
 def reported(
@@ -226,28 +195,3 @@ def sample_norms(inputs: list[np.ndarray], deltas: list[np.ndarray]) -> np.ndarr
     """(rows, L) from each layer's inputs (rows, n_in) and deltas (rows, n_out) of the mean loss."""
     rows = len(deltas[0])
     return rows * np.stack([_row_norms(d) * np.hypot(_row_norms(a), 1) for a, d in zip(inputs, deltas, strict=True)], 1)
-
-
-def over_time(records: np.ndarray) -> np.ndarray:
-    """(L,) what records (inspected steps, L) of a training come to: geometric means of norms, gains and ratios,
-    so that the ledger's products still hold; means of shares; the largest of ``max_abs``; the median noise scale.
-    Of steps on which every layer had a gradient, if there were any: on a small batch, a narrow layer may have none."""
-    driven = ((records["delta_norm"] > 0) & (records["grad_norm"] > 0)).all(axis=1)
-    if not driven.any():
-        driven = records["delta_norm"][:, -1] > 0
-    records = records[driven] if driven.any() else records
-    result = np.empty(records.shape[1], RECORD)
-    shares = {"mean_derivative", "saturated", "dead", "frozen", "stuck", "zero", "subnormal"}
-    for name in RECORD.names or ():
-        column = records[name]
-        if name == "max_abs":
-            result[name] = column.max(axis=0)
-        elif name in shares:
-            result[name] = column.mean(axis=0)
-        elif name == "noise_scale":  # infinite on some steps, without a value on batches of one row
-            known = [c[~np.isnan(c)] for c in column.T]
-            result[name] = [float(np.median(c)) if len(c) else np.nan for c in known]
-        else:
-            with np.errstate(all="ignore"):  # of zeros and infinities
-                result[name] = np.exp(np.log(column).mean(axis=0))
-    return result

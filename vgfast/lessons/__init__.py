@@ -23,7 +23,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from vgfast.show.telling import Table, show_table, show_text
+from vgfast.show.console import print_paragraph, print_table
+from vgfast.show.table import Table
 
 __all__ = ["BLUE", "GREEN", "NAMES", "NEEDS", "ORANGE", "RED", "Seen", "Table", "begin", "end", "module", "run", "save"]
 
@@ -95,13 +96,13 @@ def begin(name: str, console: Any) -> None:
     """Before it runs: what is claimed, what we do, what you should see."""
     lesson = module(name)
     console.print(f"[bold]{name}[/bold]: {lesson.TITLE}", highlight=False)
-    show_text("What is claimed.", lesson.CLAIM, console)
-    show_text("What we do.", lesson.PLAN, console)
-    show_text("What you should see.", lesson.EXPECT, console)
+    print_paragraph("What is claimed.", lesson.CLAIM, console)
+    print_paragraph("What we do.", lesson.PLAN, console)
+    print_paragraph("What you should see.", lesson.EXPECT, console)
 
 
 def end(result: dict[str, Any], console: Any) -> None:
     """What was seen."""
-    show_table(Table(**result["table"]), console)
-    show_text("What you did see.", " ".join(result["saw"]), console)
+    print_table(Table(**result["table"]), console)
+    print_paragraph("What you did see.", " ".join(result["saw"]), console)
     console.print(f"\nIn {result['seconds']:.1f} s.")

@@ -19,6 +19,7 @@ from vgfast.inspection import report as gradients
 from vgfast.mlp import MLP
 from vgfast.training.history import History
 from vgfast.training.optimizers import SGD
+from vgfast.training.records import over_time
 
 EPOCHS = 100
 BATCH = 32
@@ -66,7 +67,7 @@ def run(progress: Callable[[str, int, int, History], Any] | None = None) -> dict
             progress=report,
         )
         scores = net.evaluate(X_test, y_test)
-        mean = gradients.over_time(history.gradients)
+        mean = over_time(history.gradients)
         steps = len(history.loss)
         found = gradients.GradientReport(mean, scores.loss, net.sizes, net.activations, steps, BATCH)
         if found.verdict != "healthy":
@@ -99,8 +100,6 @@ def _depth(net: dict[str, Any]) -> str:
 
 def save_picture(result: dict[str, Any], folder: Path) -> Path:
     """The picture's path, absolute."""
-    from vgfast.show import plots
-
     path = (folder / PICTURE).resolve()
     panels = [
         (
@@ -110,8 +109,45 @@ def save_picture(result: dict[str, Any], folder: Path) -> Path:
         )
         for net in result["nets"]
     ]
-    plots.gradient_maps(panels, path)
+    gradient_maps(panels, path)
     return path
+
+
+def gradient_maps(panels: list[tuple[str, str, History]], path: Path) -> None:
+    """Save a PNG: for each (title, subtitle, history) a map of log10 |dW|, layer x step, in common colours."""
+    from matplotlib.ticker import MaxNLocator
+
+    from vgfast.show.figures import Picture
+
+    figure = Picture(11, 4.2)
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    norms = [history.gradients["grad_norm"].T for _, _, history in panels]
+    with np.errstate(divide="ignore"):
+        logs = [np.log10(norm) for norm in norms]  # -inf, an exact zero, is drawn as the lowest colour
+    finite = np.concatenate([log[np.isfinite(log)] for log in logs])
+    low, high = np.floor(finite.min()), np.ceil(finite.max())
+    for ax, log, (title, subtitle, history) in zip(axes, logs, panels, strict=True):
+        n_layers = len(log)
+        step = history.steps[1] - history.steps[0] if len(history.steps) > 1 else 1
+        image = ax.pcolormesh(
+            np.append(history.steps, history.steps[-1] + step),
+            np.arange(n_layers + 1) + 0.5,
+            np.maximum(log, low),
+            vmin=low,
+            vmax=high,
+            cmap="viridis",
+            rasterized=True,
+        )
+        ax.set_title(f"{title}\n{subtitle}", fontsize=11)
+        ax.set_xlabel("step")
+        ax.set_yticks(range(1, n_layers + 1))
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes[0].set_ylabel("layer (1 is next to the input)")
+    bar = figure.colorbar(image, ax=list(axes), pad=0.01)
+    bar.set_label("gradient norm of the layer's weights")
+    ticks = np.arange(low, high + 1, max(1, (high - low) // 8))
+    bar.set_ticks(list(ticks), labels=[f"$10^{{{int(tick)}}}$" for tick in ticks])
+    figure.savefig(path, dpi=150)
 
 
 def as_json(result: dict[str, Any]) -> dict[str, Any]:

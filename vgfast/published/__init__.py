@@ -25,12 +25,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from vgfast import datasets
 from vgfast.datasets import idx
+from vgfast.published.rows import Row, around, enclosed, near
+from vgfast.show.console import print_paragraph, print_table
 from vgfast.show.data import plain
-from vgfast.show.telling import Row, Table, show_table, show_text
+from vgfast.show.table import Table
+
+__all__ = ["NAMES", "Row", "around", "begin", "check", "enclosed", "end", "module", "near", "run", "training_images"]
 
 NAMES = (
     "nielsen-speed",
@@ -51,24 +53,6 @@ WHERE = (
     "t10k-labels-idx1-ubyte.gz, 11 MB, are at https://ossci-datasets.s3.amazonaws.com/mnist/ and "
     "https://storage.googleapis.com/cvdf-datasets/mnist/; put them in a folder and name it with --mnist"
 )
-
-
-def near(what: str, published: str, ours: float, within: float, memory: bool = False) -> Row:
-    """Whether ours, shown with as many digits, is no further off than ``within``."""
-    digits = max(len(published.partition(".")[2]), 1)
-    return Row(what, published, f"{ours:.{digits}f}", abs(ours - float(published)) <= within, memory)
-
-
-def around(what: str, published: str, digits: int, ours: float, half: float, memory: bool = False) -> Row:
-    """Whether the interval of ``half`` to both sides of ours has the published number in it."""
-    return Row(what, published, f"{ours:.{digits}f} ± {half:.{digits}f}", abs(ours - float(published)) <= half, memory)
-
-
-def enclosed(what: str, published: str, value: float, band: np.ndarray, form: str) -> Row:
-    """Whether the value lies between the band's ends: two of them, or what is in the middle too."""
-    low, high = float(band[0]), float(band[-1])
-    text = (" to " if len(band) == 2 else " / ").join(f"{end:{form}}" for end in band)
-    return Row(what, published, text, low <= value <= high)
 
 
 def training_images(folder: Path) -> datasets.Dataset:
@@ -128,8 +112,8 @@ def begin(name: str, console: Any) -> None:
     """Whose number it is, and what we do."""
     source = module(name)
     console.print(f"[bold]{name}[/bold]: {source.TITLE}", highlight=False)
-    show_text("Published by", source.SOURCE, console)
-    show_text("Here.", source.ABOUT, console)
+    print_paragraph("Published by", source.SOURCE, console)
+    print_paragraph("Here.", source.ABOUT, console)
 
 
 def end(result: dict[str, Any], console: Any) -> None:
@@ -138,7 +122,7 @@ def end(result: dict[str, Any], console: Any) -> None:
     words = {True: "holds", False: "DOES NOT HOLD", None: "not tried"}
     cells = [(r.what, r.published + " *" * r.memory, r.ours, words[r.holds]) for r in rows]
     notes = "* quoted from memory: not checked against the source" if any(row.memory for row in rows) else ""
-    show_table(Table(("", "published", "here", ""), cells, notes), console)
+    print_table(Table(("", "published", "here", ""), cells, notes), console)
     held, untried = (sum(row.holds is what for row in rows) for what in (True, None))
     text = f"{held} of {len(rows)} hold" + f", {untried} were not tried" * (untried > 0)
     console.print(f"\n{text}, in {result['seconds']:.1f} s.", highlight=False)

@@ -21,7 +21,7 @@ import numpy as np
 import vgfast as vg
 from vgfast import _check
 from vgfast.datasets.idx import read_images
-from vgfast.show.telling import Row
+from vgfast.published.rows import Row
 
 
 class Settings(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,14 +46,14 @@ class History:
         return f"History({len(self.loss)} steps, {len(self.epochs)} epochs, last: {last})"
 
     def __str__(self) -> str:
-        from vgfast.show import tables  # here and below: imported when asked for, not with the package
+        from vgfast.training import tables  # here and below: imported when asked for, not with the package
 
-        return tables.history_text(self)
+        return tables.as_text(self)
 
     def _repr_html_(self) -> str:
-        from vgfast.show import tables
+        from vgfast.training import tables
 
-        return tables.history_html(self)
+        return tables.as_html(self)
 
     def plot(self) -> Figure:
         """A matplotlib Figure, which belongs to no window: save it with ``.savefig(path)``.
@@ -68,9 +67,9 @@ class History:
         """
         self._need_records("plot")
         packages.require("matplotlib", "history.plot", "'vgfast[demo]'")
-        from vgfast.inspection import figures
+        from vgfast.training import figures
 
-        return figures.of_history(self)
+        return figures.draw(self)
 
     def to_pandas(self) -> Any:
         """A DataFrame with one row an inspected step and layer: ``step``, ``layer`` (1..L), ``loss`` of the step's
@@ -127,20 +126,3 @@ class History:
                 f"history.{method} is about inspected steps, and none of the {len(self.loss)} steps of this "
                 f"history was inspected; ask for them with fit(..., {how})"
             )
-
-
-def medians(values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """(starts, medians) of values (records, layers): of at most `most` groups of neighbouring records, the first record
-    (groups,) and the medians (groups, layers). The median of a quantity is that of its logarithm too, and takes zeros
-    as they are. Not finite where NaN or infinity is in the middle.
-
-    >>> import numpy as np
-    >>> medians(np.array([[1.0], [4.0], [2.0], [0.0], [0.0], [5.0]]), 2)[1].tolist()
-    [[2.0], [0.0]]
-    """
-    edges = np.linspace(0, len(values), min(len(values), most) + 1).astype(np.int64)
-    if len(edges) == len(values) + 1:
-        return edges[:-1], values
-    with np.errstate(all="ignore"):
-        groups = [np.median(values[start:stop], axis=0) for start, stop in pairwise(edges)]
-    return edges[:-1], np.array(groups)

@@ -1,0 +1,126 @@
+"""A cost as text: a row a phase of each layer, beside what it must take."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from vgfast.show.numbers import duration, microseconds, scaled
+from vgfast.show.table import WIDTH, Layout
+
+# What is counted and predicted; then what is measured; at last, what bounds it.
+_COUNTED = ("", "\nFLOPs", "least\nbytes", "FLOP\n/byte", "predicted\nus")
+_MEASURED = ("measured\nus", "GFLOP\n/s", "GB\n/s", "of\nlimit")
+_STATIC_LAYOUT = Layout((12, 5, 6, 5, 9, 0), left=(0, 5))
+_LAYOUT = Layout((12, 5, 6, 5, 9, 9, 5, 5, 5, 0), left=(0, 9))
+
+
+def _alike_layers(report: Any) -> list[list[int]]:
+    """Layers, in runs of those whose rows are the same work."""
+    layers = report.by_layer
+    work = {l: [(r.phase, r.shape, r.flops, r.functions, r.bytes) for r in rows] for l, rows in layers.items()}
+    return [list(run) for _, run in groupby(layers, key=lambda l: work[l])]
+
+
+def _mean_row(rows: Sequence[Any]) -> Any:
+    """Of rows that are the same work."""
+    if len(rows) == 1 or rows[0].measured is None:
+        return rows[0]
+    each = [(r.measured.median, r.measured.low, r.measured.high) for r in rows if r.measured]
+    return replace(rows[0], measured=type(rows[0].measured)(*np.mean(each, axis=0).tolist()))
+
+
+def _time(seconds: float) -> str:
+    """In microseconds, and with a unit where those would be too many.
+
+    >>> _time(0.001234), _time(7300)
+    ('1,234', '2.03 h')
+    """
+    return microseconds(seconds) if seconds < 0.9999995 else duration(seconds)
+
+
+def _rate(value: float) -> str:
+    """In five places.
+
+    >>> [_rate(x) for x in (0.1667, 38.02, 204.4, 250000, 0.0, 0.0021)]
+    ['0.17', '38', '204', '250k', '0', '<.01']
+    """
+    return "<.01" if 0 < value < 0.00995 else scaled(value, 2)
+
+
+def _counted(name: str, flops: int, n_bytes: int, predicted: float) -> list[str]:
+    """The first cells of a row."""
+    counts = [scaled(flops), scaled(n_bytes), _rate(flops / n_bytes)] if n_bytes else [""] * 3
+    return [name, *counts, _time(predicted)]
+
+
+def _measured(took: float, rate: float, bandwidth: float, share: float) -> list[str]:
+    """Those of what was measured."""
+    return [_time(took), _rate(rate / 1e9), _rate(bandwidth / 1e9), f"{share:.0%}"]
+
+
+def _row(name: str, row: Any) -> list[str]:
+    cells = _counted(name, row.flops, row.bytes, row.predicted)
+    if row.measured:
+        measured = _measured(row.measured.median, row.rate, row.bandwidth, row.share)
+        cells += measured if row.bytes else [measured[0], "", "", ""]
+    return [*cells, row.bound]
+
+
+def _total(report: Any) -> list[str]:
+    cells = _counted("all", report.flops, report.bytes, report.predicted)
+    if report.step is not None:
+        took = report.measured
+        cells += _measured(took, report.flops / took, report.bytes / took, report.limit / took)
+    return cells
+
+
+def _title(report: Any, run: Sequence[int]) -> str:
+    """Of a run of layers."""
+    first, last = run[0], run[-1]
+    share = sum(report.share_of_step(l) for l in run) / len(run)
+    if first == 0:
+        what = "the batch, and where threads wait" if report.threads > 1 else "the batch, and the rest"
+    else:
+        kind = (*report.activations, "identity")[first - 1]
+        layers = f"layer {first}" if first == last else f"layers {first} to {last}, each"
+        what = f"{layers}: {report.sizes[first - 1]} -> {report.sizes[first]}, {kind}"
+    return f"{what}: {share:.1%} of the time"
+
+
+def _limits(report: Any) -> str:
+    where = f"{report.home} is the nearest that holds what the step comes back to"
+    reads = ", ".join(f"{name} {rate / 1e9:.3g}" for name, rate in report.roofs.items())
+    peaks = f"{report.peak / 1e9:.3g} GFLOP/s of multiply-adds, {report.product_peak / 1e9:.3g} of products"
+    return f"Limits: {peaks} with near operands; in GB/s, read from {reads}; {where}."
+
+
+def _timers(report: Any) -> str:
+    step, timed = report.step, report.timed
+    return (
+        f"The step takes {microseconds(step.median)} us ({microseconds(step.low)}-{microseconds(step.high)}) without "
+        f"timers, {microseconds(timed.median)} with. Of limit: what the limit alone would take over what was measured; "
+        "overhead: under half."
+    )
+
+
+def as_text(report: Any) -> str:
+    """As ``print(cost)`` shows it, at most 80 columns wide; layers that are the same work together, with their mean."""
+    measured = report.step is not None
+    layout = _LAYOUT if measured else _STATIC_LAYOUT
+    headings = (*_COUNTED, *(_MEASURED if measured else ()), "\nbound by")
+    lines = [*textwrap.wrap(f"{report.heading}.", WIDTH), "", *layout.heading(headings)]
+    for run in _alike_layers(report):
+        lines.append(_title(report, run))
+        alike = zip(*(report.by_layer[l] for l in run), strict=True)
+        lines += [layout.line(_row(f" {rows[0].phase}", _mean_row(rows))) for rows in alike]
+    lines += [layout.line(_total(report)), ""]
+    notes = [report.formula, _limits(report)]
+    if measured and report.timed is not None:
+        notes.append(_timers(report))
+    return "\n".join([*lines, *(line for note in (*notes, report.note) for line in textwrap.wrap(note, WIDTH))])

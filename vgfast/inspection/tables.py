@@ -1,0 +1,47 @@
+"""Reports as text and as HTML: a row a layer, and the verdict."""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from typing import Any
+
+import numpy as np
+
+from vgfast.show import shades
+from vgfast.show.table import WIDTH, fit
+from vgfast.show.table import as_html as table_html
+from vgfast.training.tables import HEADINGS, colour_key, ledger_row
+
+_PREDICTED = 3  # the place of what theory predicts, behind the ledger
+
+
+def _table(report: Any) -> list[tuple[str, ...]]:
+    """Headings and a row a layer."""
+    rows = [(*HEADINGS[:_PREDICTED], "predicted", *HEADINGS[_PREDICTED:])]
+    for l, layer in enumerate(report.layers, 1):
+        cells = ledger_row(l, layer)
+        known = np.isfinite(layer.predicted_gain)
+        predicted = f"{layer.predicted_low:.2g}-{layer.predicted_high:.2g}" if known else "-"
+        rows.append((*cells[:_PREDICTED], predicted, *cells[_PREDICTED:]))
+    return rows
+
+
+def as_text(report: Any) -> str:
+    """As ``print(report)`` shows it, 80 columns wide."""
+    rows = _table(report)
+    lines = [*map(fit(rows, left=()).line, rows)]
+    lines += textwrap.wrap(f"{report.verdict}: {report.explanation}", WIDTH)
+    for remedy in report.remedies:
+        lines += textwrap.wrap(remedy, WIDTH, initial_indent="  - ", subsequent_indent="    ")
+    return "\n".join(lines)
+
+
+def as_html(report: Any) -> str:
+    """The same table with each layer's gradient norm as a colour, and the verdict; under 20 kB."""
+    headings, *rows = _table(report)
+    places, low, high = shades.places(report.records["grad_norm"])
+    table = table_html([*headings, "|dW|"], rows, [[shades.colour(place)] for place in places.tolist()])
+    remedies = "".join(f"<li>{html.escape(remedy)}</li>" for remedy in report.remedies)
+    verdict = f"<p><b>{html.escape(report.verdict)}</b>: {html.escape(report.explanation)}</p><ul>{remedies}</ul>"
+    return table + colour_key(low, high, bool(np.isnan(places).any())) + verdict
