@@ -13,7 +13,7 @@ from setuptools.command.sdist import sdist
 
 HEADERS = sorted(str(p) for kind in ("*.h", "*.def") for p in Path("csrc").rglob(kind))
 SOURCES = sorted(str(p) for p in Path("csrc").rglob("*.c"))
-DEPENDS = HEADERS + SOURCES + [f"vgfast/_{part}.pxi" for part in ("kernels", "lock", "machine")] + ["setup.py"]
+DEPENDS = HEADERS + SOURCES + sorted(str(p) for p in Path("vgfast/_core").glob("*.px[id]")) + ["setup.py"]
 
 # -ffp-contract=off: a * b + c means what it says, and FMAs are where the source says v_fma.
 C11 = ["-std=gnu11", "-O3", "-g0", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-pthread"]
@@ -117,8 +117,8 @@ libraries = [
     library("team", "team/team", []),
 ]
 core = Extension(
-    "vgfast._core",
-    ["vgfast/_core.pyx"],
+    "vgfast._core.crossing",
+    ["vgfast/_core/crossing.pyx"],
     include_dirs=["csrc"],
     depends=DEPENDS,
     extra_compile_args=["-std=gnu11", "-O2", "-g0", "-fvisibility=hidden", "-ffp-contract=off"],

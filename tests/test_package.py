@@ -19,7 +19,7 @@ import vgfast as vg
 from vgfast import _core
 
 ROOT = Path(__file__).resolve().parent.parent
-CORE = Path(_core.__file__)
+CORE = Path(_core.crossing.__file__)
 X86 = platform.machine() == "x86_64"
 
 
@@ -150,7 +150,7 @@ def test_only_the_module_is_exported():
         ["nm", "-D", "--defined-only", str(CORE)], capture_output=True, text=True, check=True
     ).stdout
     names = {line.split()[-1] for line in symbols.splitlines()} - {"_init", "_fini"}
-    assert names == {"PyInit__core", "vg_team_exists"}  # the latter is how threadpoolctl knows the library
+    assert names == {"PyInit_crossing", "vg_team_exists"}  # the latter is how threadpoolctl knows the library
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None or not X86, reason="needs gcc")
@@ -202,8 +202,10 @@ def test_sdist_to_wheel_to_tests(tmp_path):
     with tarfile.open(sdist) as archive:
         names = [name.split("/", 1)[-1] for name in archive.getnames()]
         archive.extractall(tmp_path / "unpacked", filter="data")
-    assert not any(name.endswith("_core.c") for name in names)
-    assert {"csrc/vgfast.h", "csrc/README.md", "vgfast/_core.pyx", "LICENSE"} <= set(names)
+    assert not any(name.endswith("crossing.c") for name in names)
+    assert {"csrc/vgfast.h", "csrc/README.md", "vgfast/_core/crossing.pyx", "vgfast/_core/net.pxi", "LICENSE"} <= set(
+        names
+    )
     for folder in ("tests", "benchmarks"):
         assert {f"{folder}/{path.name}" for path in (ROOT / folder).iterdir() if path.is_file()} <= set(names)
     unpacked = next((tmp_path / "unpacked").iterdir())
@@ -211,7 +213,12 @@ def test_sdist_to_wheel_to_tests(tmp_path):
     wheel = next(tmp_path.glob("*.whl"))
     assert wheel.stat().st_size < 2_000_000
     inside = zipfile.ZipFile(wheel).namelist()
-    assert {"vgfast/py.typed", "vgfast/_core.pyi", "vgfast/lessons/chain.py", "vgfast/published/d2l.py"} <= set(inside)
+    assert {
+        "vgfast/py.typed",
+        "vgfast/_core/crossing.pyi",
+        "vgfast/lessons/chain.py",
+        "vgfast/published/d2l.py",
+    } <= set(inside)
     assert not any(name.startswith(("tests", "csrc")) for name in inside)
 
     interpreter = environment("empty", str(wheel), "pytest", f"numpy=={np.__version__}")
@@ -226,10 +233,10 @@ def test_sdist_to_wheel_to_tests(tmp_path):
 
 
 def test_the_stub_names_what_the_binding_has():
-    stub = (Path(vg.__file__).parent / "_core.pyi").read_text()
+    stub = (Path(vg.__file__).parent / "_core" / "crossing.pyi").read_text()
     named = set(re.findall(r"^(?:def|class) (\w+)|^(\w+):", stub, re.MULTILINE))
     names = {a or b for a, b in named}
-    there = {n for n in dir(_core) if not n.startswith("__") and n not in ("np", "annotations")}
+    there = {n for n in dir(_core) if not n.startswith("__") and n not in ("np", "crossing")}
     assert names == there
 
 

@@ -208,7 +208,7 @@ def test_two_threads_give_way_where_they_have_one_processor():
 def test_threadpoolctl_reaches_the_team():
     threadpoolctl = pytest.importorskip("threadpoolctl")
     [ours] = [library for library in threadpoolctl.threadpool_info() if library["user_api"] == "vgfast"]
-    assert ours["filepath"] == os.path.realpath(_core.__file__)
+    assert ours["filepath"] == os.path.realpath(_core.crossing.__file__)
     with vg.threads(3):
         with threadpoolctl.threadpool_limits(1):
             assert vg.get_num_threads() == 1

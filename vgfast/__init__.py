@@ -3,7 +3,7 @@
 try:
     from vgfast import _core  # noqa: F401
 except ImportError as error:
-    if error.name != "vgfast":  # it is there, and what it needs is not
+    if error.name != "vgfast._core.crossing":  # it is there, and what it needs is not
         raise
     raise ImportError(
         "vgfast's compiled core is not beside its Python files, as in a checkout that was not installed; "

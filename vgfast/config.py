@@ -189,7 +189,7 @@ def _register_with_threadpoolctl() -> None:
 
     class Controller(LibController):
         user_api = internal_api = "vgfast"
-        filename_prefixes = ("_core",)
+        filename_prefixes = ("crossing",)
         check_symbols = ("vg_team_exists",)
 
         def get_num_threads(self) -> int:

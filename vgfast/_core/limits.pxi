@@ -1,4 +1,42 @@
-# What the machine can do at best, one measurement a call, of n_threads together; see csrc/limits/limits.c and cost/limits.py.
+# The machine: its instruction sets, clock and arithmetic; and what it can do at best, one measurement a call, of
+# n_threads together; see csrc/limits/limits.c and cost/limits.py.
+
+
+def isas():
+    """The instruction sets that this build has and this machine can run, narrow to wide."""
+    names = []
+    while c.vg_isa_available(len(names)) != NULL:
+        names.append(c.vg_isa_available(len(names)).decode())
+    return tuple(names)
+
+
+def isa():
+    """The instruction set in use."""
+    return c.vg_isa_name().decode()
+
+
+def use_isa(str name):
+    """Choose the instruction set of all later calls."""
+    if c.vg_isa_use(name.encode()) != 0:
+        raise ValueError(f"no instruction set {name!r} here; there is {', '.join(isas())}")
+
+
+def ticks():
+    """The time by the clock that ``Run.set_times`` counts; its rate is constant."""
+    return c.vg_ticks()
+
+
+cdef class standard_arithmetic:
+    """Within it, this thread rounds to nearest and keeps subnormals, whatever it did before (team/float_mode.h)."""
+
+    cdef c.vg_float_mode before
+
+    def __enter__(self):
+        self.before = c.vg_enter_float_mode()
+
+    def __exit__(self, *error):
+        c.vg_leave_float_mode(self.before)
+
 
 
 cdef c.vg_dtype kind_of(dtype):

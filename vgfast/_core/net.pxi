@@ -1,0 +1,98 @@
+# A net as C knows it: its plan.
+
+
+cdef class Net:
+    """The plan of a training step of a chain of dense layers, and where each layer lies in the parameter vector."""
+
+    cdef c.vg_plan plan
+    cdef readonly tuple weights, biases  # offsets
+
+    def __cinit__(self, sizes, activations, int loss, int dtype):
+        cdef size_t n_layers = len(sizes) - 1, l
+        cdef c.vg_plan *plan = &self.plan
+        plan.dtype = <c.vg_dtype>dtype
+        plan.ops = <c.vg_op *>room(n_layers + 2, sizeof(c.vg_op))
+        plan.tensors = <c.vg_tensor *>room(n_layers + 1, sizeof(c.vg_tensor))
+        plan.params = <c.vg_param *>room(2 * n_layers, sizeof(c.vg_param))
+        plan.stages = <c.vg_stage *>room(n_layers + 2, sizeof(c.vg_stage))
+        c.vg_plan_input(plan, sizes[0])
+        for l in range(n_layers):
+            c.vg_plan_dense(plan, sizes[l + 1])
+            c.vg_plan_activate(plan, <c.vg_activation><int>activations[l])
+        c.vg_plan_loss(plan, <c.vg_loss>loss)
+        if c.vg_plan_lay_out(plan) != 0:
+            raise MemoryError(f"sizes {tuple(sizes)} make a net larger than the address space")
+        self.weights = tuple(plan.params[plan.ops[l + 1].weights].offset for l in range(n_layers))
+        self.biases = tuple(plan.params[plan.ops[l + 1].biases].offset for l in range(n_layers))
+
+    def __dealloc__(self):
+        PyMem_Free(self.plan.ops)
+        PyMem_Free(self.plan.tensors)
+        PyMem_Free(self.plan.params)
+        PyMem_Free(self.plan.stages)
+
+    cdef size_t width(self, size_t l):
+        """n_l; of l = 0, the inputs' columns."""
+        return self.plan.tensors[l].cols
+
+    @property
+    def n_params(self):
+        return self.plan.n_params
+
+    def threads_for(self, size_t rows, int limit):
+        """How many threads, of at most `limit`, pay for a step on `rows` rows."""
+        return c.vg_threads_for(&self.plan, rows, limit)
+
+    def threads_to_try(self, size_t rows, int limit):
+        """How many, of at most `limit`, may pay for steps on `rows` rows."""
+        return c.vg_threads_to_try(&self.plan, rows, limit)
+
+    def forward(self, params, x, z, int n_threads):
+        """z (rows, n_L) = the net applied to x (rows, n_0)."""
+        cdef size_t item = c.vg_item_size(self.plan.dtype), rows = x.shape[0]
+        cdef size_t n_0 = self.width(0), n_l = self.width(self.plan.n_layers)
+        cdef size_t n_scratch = c.vg_forward_scratch(&self.plan, n_threads)
+        if n_scratch == 0:
+            raise MemoryError("this net's layers are wider than the address space")
+        scratch = aligned(n_scratch, z.dtype)
+        cdef const void *params_at = address(params, self.plan.n_params * item, 0)
+        cdef const void *x_at = address(x, rows * n_0 * item, 0)
+        cdef void *z_at = address(z, rows * n_l * item, 1)
+        cdef void *scratch_at = address(scratch, 0, 1)
+        with nogil:
+            c.vg_forward(&self.plan, params_at, x_at, rows, z_at, scratch_at, n_threads)
+
+    def forward_few(self, params, x, TrainingLock lock):
+        """``forward`` into a new array, for so few rows that one thread is enough, and exactly as C takes them; None if
+        they are more, or another thing, if they or the outputs are not finite, or if another thread trains the net."""
+        cdef Py_buffer view
+        cdef double check = 0
+        cdef unsigned long long version = lock.version
+        if lock.writing:
+            return None
+        cdef bint small = self.plan.dtype == c.VG_F32
+        if not as_it_is(x, &view, 2, b"f" if small else b"d"):
+            return None
+        cdef size_t rows = <size_t>view.shape[0], n_l = self.width(self.plan.n_layers)
+        cdef bint fits = 0 < rows <= c.VG_FORWARD_ROWS and <size_t>view.shape[1] == self.width(0)
+        cdef void *scratch = NULL
+        cdef void *z_at = NULL
+        cdef const void *params_at = NULL
+        z = None
+        try:
+            params_at = address(params, 0, 0)
+            if fits and c.vg_threads_for(&self.plan, rows, 2) == 1:
+                c.vg_kernels_of(self.plan.dtype).check_finite(<size_t>(view.shape[0] * view.shape[1]), view.buf, &check)
+                if check - check == 0:
+                    z = np.empty((rows, n_l), np.float32 if small else np.float64)
+                    z_at = address(z, 0, 1)
+                    scratch = PyMem_RawMalloc(c.vg_forward_scratch(&self.plan, 1) * view.itemsize)
+            if scratch != NULL:
+                check = 0
+                with nogil:
+                    c.vg_forward(&self.plan, params_at, view.buf, rows, z_at, scratch, 1)
+                c.vg_kernels_of(self.plan.dtype).check_finite(rows * n_l, z_at, &check)
+        finally:
+            PyMem_RawFree(scratch)
+            PyBuffer_Release(&view)
+        return None if scratch == NULL or check - check != 0 or version != lock.version else z

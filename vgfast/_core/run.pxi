@@ -1,0 +1,229 @@
+# A run of steps: vg_workspace and vg_run, and hold of all that they point to.
+
+
+cdef class Workspace:
+    """Memory for one batch in flight: inputs, activations, deltas, and each thread's scratch."""
+
+    cdef c.vg_workspace layout
+    cdef readonly Net net
+    cdef readonly object memory, notes
+
+    def __cinit__(self, Net net, size_t rows, int n_threads):
+        self.net = net
+        if c.vg_workspace_lay_out(&net.plan, rows, n_threads, &self.layout) != 0:
+            raise MemoryError(f"a batch of {rows} rows is larger than the address space")
+        self.memory = aligned(self.layout.n_elements, DTYPES[net.plan.dtype])
+        self.notes = aligned(self.layout.n_notes, np.float64)
+
+    @property
+    def rows(self):
+        return self.layout.rows
+
+    @property
+    def n_threads(self):
+        return self.layout.n_threads
+
+    def output(self, size_t l):
+        """a[l] (rows, n_l) of the last batch, l = 0 being its inputs: a view."""
+        cdef c.vg_tensor *tensor = &self.net.plan.tensors[l]
+        return self.matrix(tensor.value, tensor)
+
+    def delta(self, size_t l):
+        """delta_l (rows, n_l) of the last batch: a view."""
+        cdef c.vg_tensor *tensor = &self.net.plan.tensors[l]
+        return self.matrix(self.net.plan.n_columns + tensor.grad, tensor)
+
+    cdef matrix(self, size_t place, c.vg_tensor *tensor):
+        """That at a place which is an offset for one row of the batch."""
+        rows = self.layout.rows
+        return self.memory[place * rows : (place + tensor.ld) * rows].reshape(rows, tensor.ld)[:, : tensor.cols]
+
+
+cdef class Run:
+    """A run of steps over one set of data: ``vg_run``, and hold of all memory that it points to."""
+
+    cdef c.vg_run run
+    cdef Workspace workspace
+    cdef TrainingLock lock
+    cdef dict held
+    cdef size_t n_records_most
+    cdef double loss, correct  # of the one step of step_on
+    cdef object labels
+
+    def __cinit__(self, Workspace workspace, int mode, params, gradient=None, lock=None):
+        cdef size_t n_bytes
+        self.workspace = workspace
+        self.lock = TrainingLock() if lock is None else lock
+        self.held = {}
+        self.run.plan = &workspace.net.plan
+        self.run.workspace = &workspace.layout
+        self.run.mode = <c.vg_mode>mode
+        self.run.n_threads = workspace.layout.n_threads
+        n_bytes = self.run.plan.n_params * c.vg_item_size(self.run.plan.dtype)
+        self.run.params = self.hold("params", params, n_bytes, 1)
+        self.run.gradient = self.hold("gradient", gradient, n_bytes, 1)
+        self.run.memory = self.hold("memory", workspace.memory, 0, 1)
+        self.run.notes = <double *>self.hold("notes", workspace.notes, 0, 1)
+
+    cdef void *hold(self, str name, object array, size_t n_bytes, int writable) except? NULL:
+        cdef void *start = address(array, n_bytes, writable)
+        # A view, not only a reference: NumPy then refuses to resize the array in place.
+        self.held[name] = None if array is None else memoryview(array)
+        return start
+
+    def set_gradient(self, gradient):
+        """Memory for the whole gradient, when a status of NEEDS_GRADIENT asks for it."""
+        cdef size_t n_bytes = self.run.plan.n_params * c.vg_item_size(self.run.plan.dtype)
+        self.run.gradient = self.hold("gradient", gradient, n_bytes, 1)
+
+    def set_optimizer(self, double lr, double momentum, int nesterov, double weight_decay,
+                      double clip_norm, double clip_value, velocity):
+        """velocity (n_params,), or None without momentum."""
+        cdef size_t n_bytes = self.run.plan.n_params * c.vg_item_size(self.run.plan.dtype)
+        cdef c.vg_optimizer *optimizer = &self.run.optimizer
+        optimizer.rule = c.VG_SGD if momentum == 0 else c.VG_NESTEROV if nesterov else c.VG_MOMENTUM
+        optimizer.lr, optimizer.weight_decay, optimizer.hyper[0] = lr, weight_decay, momentum
+        optimizer.clip_norm, optimizer.clip_value = clip_norm, clip_value
+        optimizer.state = self.hold("velocity", velocity, n_bytes, 1)
+
+    def set_data(self, x, y, size_t batch_size, bint given_deltas=False):
+        """x (rows, n_0) of the net's dtype; y int32 labels (rows,), or targets (rows, n_L) like x, or, so given,
+        delta_L instead of a loss."""
+        cdef size_t item = c.vg_item_size(self.run.plan.dtype), rows = x.shape[0]
+        cdef size_t n_0 = self.run.plan.tensors[0].cols
+        cdef size_t n_l = self.run.plan.tensors[self.run.plan.n_layers].cols
+        if not 0 < batch_size <= self.workspace.layout.rows:
+            raise ValueError(f"a batch of {batch_size} rows in a workspace of {self.workspace.rows}")
+        self.run.x = self.hold("x", x, rows * n_0 * item, 0)
+        self.run.labels = NULL
+        self.run.targets = NULL
+        self.run.dz = NULL
+        if given_deltas:
+            self.run.dz = self.hold("y", y, rows * n_l * item, 0)
+        elif y.ndim == 1:
+            self.run.labels = <const int32_t *>self.hold("y", y, rows * 4, 0)
+        else:
+            self.run.targets = self.hold("y", y, rows * n_l * item, 0)
+        self.run.n_rows = rows
+        self.run.batch_size = batch_size
+
+    def set_epoch(self, order, losses, correct, size_t steps_before):
+        """order: int64 (rows,) or None; losses and correct: float64 (steps of an epoch,), to be filled."""
+        cdef size_t n_steps = (self.run.n_rows + self.run.batch_size - 1) // self.run.batch_size
+        self.run.order = <const int64_t *>self.hold("order", order, self.run.n_rows * 8, 0)
+        self.run.losses = <double *>self.hold("losses", losses, n_steps * 8, 1)
+        self.run.correct = <double *>self.hold("correct", correct, n_steps * 8, 1)
+        cdef size_t every = self.run.inspect_every
+        if every > 0 and (steps_before + n_steps + every - 1) // every > self.n_records_most:
+            raise ValueError(f"room for {self.n_records_most} records is too little")
+        self.run.step = 0
+        self.run.n_steps = n_steps
+        self.run.steps_before = steps_before
+
+    def set_records(self, records, size_t inspect_every, exponents=None):
+        """records: RECORD (inspected steps, L), to be filled; before ``set_epoch``. exponents: uint32 (inspected
+        steps, L, bins) zeros, to be filled likewise, or None."""
+        cdef size_t n_bytes = records.shape[0] * self.run.plan.n_layers * sizeof(c.vg_record)
+        self.run.records = <c.vg_record *>self.hold("records", records, n_bytes, 1)
+        n_bytes = records.shape[0] * self.run.plan.n_layers * c.vg_exponent_bins(self.run.plan.dtype) * 4
+        self.run.exponents = <uint32_t *>self.hold("exponents", exponents, n_bytes, 1)
+        self.n_records_most = records.shape[0]
+        self.run.inspect_every = inspect_every
+
+    def set_times(self, times):
+        """times: float64 (threads of the workspace, L + 1, phases), to be added ticks to, or None."""
+        cdef size_t n = self.workspace.layout.n_threads * (self.run.plan.n_layers + 1) * c.VG_PHASES
+        self.run.times = <double *>self.hold("times", times, n * 8, 1)
+
+    def set_unblocked(self, bint unblocked):
+        """Whether products are made without tiles; needs ``set_gradient``."""
+        self.run.unblocked = unblocked
+
+    def apply(self):
+        """One update by the gradient, in the mode APPLY; the status."""
+        cdef c.vg_run *run = &self.run
+        if run.mode != c.VG_APPLY or run.gradient == NULL:
+            raise ValueError("a run that applies a gradient needs the mode APPLY and the gradient")
+        run.step, run.n_steps = 0, 1
+        return self.go()
+
+    def let_go(self):
+        """Of the data: after this, only ``step_on`` may be called."""
+        for name in ("x", "y", "order", "losses", "correct"):
+            self.held.pop(name, None)
+
+    def step_on(self, x, y):
+        """One step on all of the batch x, y, of as many rows as the workspace has, if both are exactly as C takes them;
+        returns the loss. None if they are not, or if the step has to be looked at more closely: then nothing has
+        changed."""
+        cdef Py_buffer x_view, y_view
+        cdef size_t rows = self.workspace.layout.rows, n_0 = self.run.plan.tensors[0].cols
+        cdef size_t n_l = self.run.plan.tensors[self.run.plan.n_layers].cols
+        cdef size_t item = c.vg_item_size(self.run.plan.dtype)
+        cdef char *format = b"f" if item == 4 else b"d"
+        cdef bint labelled = self.run.plan.loss == c.VG_CROSS_ENTROPY, ready = False
+        if self.labels is None:
+            self.labels = np.empty(rows, np.int32)
+        cdef int32_t *labels = <int32_t *>address(self.labels, 0, 1)
+        if not as_it_is(x, &x_view, 2, format):
+            return None
+        # x and y may even be the parameters: a step has copied the one and used the other before its update.
+        if <size_t>x_view.shape[0] != rows or <size_t>x_view.shape[1] != n_0:
+            PyBuffer_Release(&x_view)
+            return None
+        if labelled:
+            if as_it_is(y, &y_view, 1, b"l") or as_it_is(y, &y_view, 1, b"i"):
+                ready = <size_t>y_view.shape[0] == rows and copy_labels(
+                    y_view.buf, y_view.itemsize, rows, n_l, labels
+                )
+                PyBuffer_Release(&y_view)
+        elif self.run.plan.loss == c.VG_MSE and as_it_is(y, &y_view, 2, format):
+            ready = <size_t>y_view.shape[0] == rows and <size_t>y_view.shape[1] == n_l
+            if not ready:
+                PyBuffer_Release(&y_view)
+        if ready:
+            self.run.x = x_view.buf
+            self.run.labels = labels if labelled else NULL
+            self.run.targets = NULL if labelled else y_view.buf
+            self.run.n_rows = self.run.batch_size = rows
+            self.run.losses = &self.loss
+            self.run.correct = &self.correct
+            self.run.step = 0
+            self.run.n_steps = 1
+            self.lock.begin_turn()
+            with nogil:
+                c.vg_train(&self.run)
+            if not labelled:
+                PyBuffer_Release(&y_view)
+        PyBuffer_Release(&x_view)
+        if ready:
+            self.lock.end_turn()
+        return self.loss if ready and self.run.status == c.VG_DONE else None
+
+    @property
+    def step(self):
+        """The next step of this epoch."""
+        return self.run.step
+
+    @property
+    def tried(self):
+        """For tests: the steps that the tuner has booked in this trial for 1, 2, 4, ... threads."""
+        return tuple(self.run.tuner.steps)
+
+    @property
+    def steps_done(self):
+        """Of the whole run, those before this epoch included."""
+        return self.run.steps_before + self.run.step
+
+    @property
+    def n_records(self):
+        return self.run.n_records
+
+    def go(self, double seconds=0.0):
+        """Run to the end of the epoch, or for about so many seconds; returns the status."""
+        self.lock.begin_turn()
+        with nogil:
+            self.run.seconds = seconds
+            c.vg_train(&self.run)
+        self.lock.end_turn()
+        return self.run.status
