@@ -164,15 +164,7 @@ typedef struct {
  * Rows that lie half a page apart crowd into a few sets of the L1 cache and need a page each: they
  * are copied, if the copy is read more than once. Of a transposed A, so many columns that their
  * copies and a panel of B stay in the L2 cache.
- *
- * Lost, on 784-2048-2048-2048-10 at batch 512, one thread, medians of three rounds side by side:
- * panels of B cut into pieces of 128 rows that fit the L1 cache (232 ms a step instead of 200, and
- * 230 with every A packed too). Prefetching B eight rows ahead: 192 and 197, within the noise. The
- * next panel of B, in the loop of the micro-kernel: 226 and 212 (and 46 us instead of 43 on
- * 64-128-64-10); a part of it after each tile: 331 and 329 with AVX2 (and 64-(64 x 30)-10 takes two
- * threads 249 us instead of 228). Parts of 512 of a deep k, with A packed and the sums left in C:
- * 29 ms instead of 27.4 for 512 x 2048 x 2048. Other tiles, in a loop that has nothing else, with
- * AVX-512: 8 x 48, 14 x 32 and 6 x 64 198 GFLOP/s, 12 x 32 190, FMAs without loads 217. */
+ * What lost against this is in benchmarks/notes.md. */
 static void NAME(gemm)(size_t m, size_t n, size_t k, const NAME(operands) *ab, vg_tools *tools,
                        NAME(epilogue) *epilogue, void *context) {
     const real *const a = ab->a, *const b = ab->b;

@@ -11,10 +11,7 @@
  * each barrier waits for the last: two threads on one free processor took 1.3 times as long as one.
  * So who runs a team looks at what it did: if n threads did the work of less than 5/8 n, the next
  * tasks get one less, for 4 times as long as it took to see that, and twice as long each time that
- * it is so again, but never more than a second. (Begun with 32 times, what disturbs a quiet machine
- * now and then for some milliseconds cost a half of the speed of many fits. Watched for 1 ms, less
- * than a thread's turn on a processor, some teams looked well and 64-128-64-10 took 1.09 times as
- * long as on one thread; now 1.01.)
+ * it is so again, but never more than a second. (How long: benchmarks/notes.md.)
  *
  * The bits depend on none of it. */
 #include "team/tuner.h"
