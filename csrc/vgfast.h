@@ -113,6 +113,7 @@ typedef struct {
     size_t widest;        /* the largest ld of all */
     size_t n_units;       /* of work on parameters */
     size_t panel; /* elements of scratch that the widest layer needs when its W is transposed */
+    double flops; /* operations of a step's products on one row */
 } vg_plan;
 
 /* A unit of work on parameters: so many rows of one of them, or the rest. Units are fixed by the

@@ -43,6 +43,18 @@ static void number_units(vg_plan *plan) {
         }
 }
 
+static double flops_of_row(const vg_plan *plan) {
+    double flops = 0;
+    for (size_t i = 0; i < plan->n_ops; i++) {
+        const vg_op *const op = &plan->ops[i];
+        if (op->kind != VG_OP_DENSE) continue;
+        const double products = plan->ops[plan->tensors[op->in].op].kind == VG_OP_INPUT ? 2 : 3;
+        flops +=
+            2 * products * (double)plan->tensors[op->in].cols * (double)plan->tensors[op->out].cols;
+    }
+    return flops;
+}
+
 int vg_plan_lay_out(vg_plan *plan) {
     int fits = 1;
     plan->n_params = plan->n_columns = plan->n_derivatives = plan->widest = 0;
@@ -64,6 +76,7 @@ int vg_plan_lay_out(vg_plan *plan) {
     }
     number_units(plan);
     vg_plan_cut_stages(plan);
+    plan->flops = flops_of_row(plan);
     plan->panel = add_product(0, plan->widest, VG_TILE_COLS, &fits);
     return fits ? 0 : -1;
 }
@@ -78,18 +91,6 @@ static size_t packed_size(const vg_plan *plan, size_t rows, int *fits) {
     return some < all ? some : all;
 }
 
-double vg_step_flops(const vg_plan *plan, size_t rows) {
-    double flops = 0;
-    for (size_t i = 0; i < plan->n_ops; i++) {
-        const vg_op *const op = &plan->ops[i];
-        if (op->kind != VG_OP_DENSE) continue;
-        const double products = plan->ops[plan->tensors[op->in].op].kind == VG_OP_INPUT ? 2 : 3;
-        flops += 2 * products * (double)rows * (double)plan->tensors[op->in].cols *
-                 (double)plan->tensors[op->out].cols;
-    }
-    return flops;
-}
-
 int vg_workspace_lay_out(const vg_plan *plan, size_t rows, int n_threads, vg_workspace *w) {
     int fits = 1;
     const size_t threads = (size_t)n_threads;
@@ -97,7 +98,7 @@ int vg_workspace_lay_out(const vg_plan *plan, size_t rows, int n_threads, vg_wor
     panel = panel > plan->panel ? panel : plan->panel;
     w->rows = rows;
     w->n_threads = n_threads;
-    w->flops = vg_step_flops(plan, rows);
+    w->flops = plan->flops * (double)rows;
     w->gradients = add_product(0, rows, plan->n_columns, &fits);
     w->derivatives = add_product(w->gradients, rows, plan->n_columns - plan->tensors[0].ld, &fits);
     w->scratch = add_product(w->derivatives, rows, plan->n_derivatives, &fits);

@@ -7,9 +7,6 @@
 /* plan.c. Stages end where an op says so, and at the last. */
 void vg_plan_cut_stages(vg_plan *plan);
 
-/* Operations of a step's products on so many rows. */
-double vg_step_flops(const vg_plan *plan, size_t rows);
-
 /* layout.c. Where a thread's check lies in the notes. */
 size_t vg_check_at(const vg_workspace *workspace, int thread);
 

@@ -17,7 +17,6 @@
 #include "team/tuner.h"
 
 #include "clock.h"
-#include "plan/plan.h"
 
 /* The shortest and the longest rest, and half a turn, in seconds. In the first half, threads
  * wake up and fetch what they need: with it, those 16 us looked like 20 to 28. Trying takes two
@@ -37,10 +36,10 @@ static int threads_of(double flops, double each, int limit) {
  * kFLOP each: below about a MFLOP a thread, a second one costs more than it brings. Where threads
  * share a cache, it can bring something from 30 kFLOP each on. */
 int vg_threads_for(const vg_plan *plan, size_t rows, int limit) {
-    return threads_of(vg_step_flops(plan, rows), 1e6, limit);
+    return threads_of(plan->flops * (double)rows, 1e6, limit);
 }
 int vg_threads_to_try(const vg_plan *plan, size_t rows, int limit) {
-    return threads_of(vg_step_flops(plan, rows), 30e3, limit);
+    return threads_of(plan->flops * (double)rows, 30e3, limit);
 }
 
 /* Written by tests only. */
