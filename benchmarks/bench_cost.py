@@ -7,7 +7,7 @@ predictions are.
 import pytest
 
 import vgfast as vg
-from vgfast.bench.comparison import WORKLOADS
+from vgfast.bench.problems import WORKLOADS
 from vgfast.lessons import cost
 
 

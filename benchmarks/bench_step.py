@@ -1,4 +1,4 @@
-"""Whole training steps, small nets to large ones, beside the same net in NumPy (that of vgfast.bench.tuned), on the
+"""Whole training steps, small nets to large ones, and of the same net in NumPy (vgfast.bench.competitors.numpy), on the
 threads that each of them chooses. One round is one epoch; ``extra_info`` has the microseconds of a step.
 ``vgfast bench`` compares more libraries, in turn.
 
@@ -7,34 +7,34 @@ threads that each of them chooses. One round is one epoch; ``extra_info`` has th
 
 import pytest
 
-from vgfast.bench import competitors, tuned
-from vgfast.bench.comparison import CALLS, WORKLOADS
+from vgfast.bench.competitors import COMPETITORS
+from vgfast.bench.problems import CALLS, WORKLOADS
 
-BY = {"vgfast": competitors.VGFast, "numpy": tuned.NumPy}
+BY = {name: COMPETITORS[name] for name in ("vgfast", "numpy")}
 
 
 def ready(by, workload):
-    peer = BY[by](WORKLOADS[workload])
-    peer.rewind()
-    return peer
+    competitor = BY[by](WORKLOADS[workload])
+    competitor.rewind()
+    return competitor
 
 
 @pytest.mark.parametrize("by", BY)
 @pytest.mark.parametrize("workload", WORKLOADS)
 @pytest.mark.benchmark(group="training step, float32")
 def test_step(benchmark, workload, by):
-    peer = ready(by, workload)
-    benchmark(lambda: peer.train(1))
+    competitor = ready(by, workload)
+    benchmark(lambda: competitor.train(1))
     if benchmark.stats:  # absent when every benchmark only runs for an instant
-        seconds = benchmark.stats.stats.median / peer.problem.steps
-        benchmark.extra_info |= {"us a step": seconds * 1e6, "GFLOP/s": peer.problem.flops / seconds / 1e9}
+        seconds = benchmark.stats.stats.median / competitor.problem.steps
+        benchmark.extra_info |= {"us a step": seconds * 1e6, "GFLOP/s": competitor.problem.flops / seconds / 1e9}
 
 
 @pytest.mark.parametrize("inspect_every", [0, 10, 1])
 @pytest.mark.benchmark(group="what inspection costs: deep net, float32")
 def test_inspection(benchmark, inspect_every):
-    peer = ready("vgfast", "deep")
-    benchmark(lambda: peer.train(1, inspect_every=inspect_every))
+    competitor = ready("vgfast", "deep")
+    benchmark(lambda: competitor.train(1, inspect_every=inspect_every))
 
 
 @pytest.mark.parametrize("by", BY)

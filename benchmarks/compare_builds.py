@@ -13,8 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
-from statistics import quantiles
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 0.3  # of a build in a round, about
@@ -42,7 +42,7 @@ def main():
 
 def problems(names):
     """{what: how a worker is asked for it}"""
-    from vgfast.bench.comparison import INSPECTION, WORKLOADS
+    from vgfast.bench.problems import INSPECTION, WORKLOADS
 
     chosen = [name for name in WORKLOADS if name != INSPECTION] if names is None else names.split(",")
     found = {}
@@ -87,18 +87,18 @@ class Worker:
 
 
 def compare(builds, asked, rounds):
+    from vgfast.cost.rounds import Measured, take_turns
+
     workers = [Worker(interpreter) for interpreter in builds]
     print(f"{'':<34}{'old, us':>10}{'new, us':>10}  new / old (quartiles)")
     for what, problem in asked.items():
         counts = [worker.ask(prepare=problem) for worker in workers]
-        took = [[], []]
-        for round_ in range(rounds):
-            for i in (0, 1) if round_ % 2 == 0 else (1, 0):
-                took[i].append(workers[i].ask(repeat=max(counts)))
-        ratios = sorted(new / old for old, new in zip(*took, strict=True))
-        low, middle, high = quantiles(ratios, n=4) if rounds > 1 else ratios * 3
-        old, new = (1e6 * sorted(seconds)[rounds // 2] for seconds in took)
-        print(f"{what:<34}{old:>10.4g}{new:>10.4g}  {middle:.3f} ({low:.3f}-{high:.3f})", flush=True)
+        entrants = {i: partial(worker.ask, repeat=max(counts)) for i, worker in enumerate(workers)}
+        *_, took = take_turns(entrants, rounds)
+        ratio = Measured.of([new / old for old, new in zip(took[0], took[1], strict=True)])
+        old, new = (1e6 * Measured.of(took[i]).median for i in (0, 1))
+        spread = f"{ratio.median:.3f} ({ratio.low:.3f}-{ratio.high:.3f})"
+        print(f"{what:<34}{old:>10.4g}{new:>10.4g}  {spread}", flush=True)
     for worker in workers:
         worker.process.stdin.close()
         worker.process.wait()

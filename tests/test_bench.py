@@ -1,5 +1,6 @@
-"""``vgfast bench``: that the opponents are right, and that one which is not there, wrong or broken is told of."""
+"""``vgfast bench``: that the competitors are right, and that one which is not there, wrong or broken is told of."""
 
+import importlib
 import io
 import json
 import os
@@ -17,7 +18,12 @@ import pytest
 from rich.console import Console
 
 from vgfast import cli
-from vgfast.bench import comparison, competitors, inspection, tables, tuned, workers
+from vgfast.bench import about, comparison, inspection, problems, tables, workers
+from vgfast.bench.competitors import COMPETITORS, Textbook
+from vgfast.bench.competitors import numpy as tuned
+from vgfast.bench.competitors.sklearn import ScikitLearn
+from vgfast.cost import rounds
+from vgfast.cost.rounds import summary
 
 
 def run(*arguments, path=None, **kwargs):
@@ -29,21 +35,19 @@ def run(*arguments, path=None, **kwargs):
 
 
 def test_flops():
-    mflop = [
-        round(comparison.WORKLOADS[name].flops / 1e6, 3) for name in ("tiny", "nielsen", "digits", "deep", "mnist")
-    ]
+    mflop = [round(problems.WORKLOADS[name].flops / 1e6, 3) for name in ("tiny", "nielsen", "digits", "deep", "mnist")]
     assert mflop == [0.067, 0.959, 5.489, 23.454, 128.909]
-    for problem in comparison.WORKLOADS.values():
+    for problem in problems.WORKLOADS.values():
         assert problem.rows % problem.batch == 0
 
 
 @pytest.mark.parametrize("activation", tuned._TUNED)
 def test_the_tuned_numpy_trains_as_the_textbook(activation):
-    problem = competitors.Problem((5, 8, 7, 3), activation, 8, 64)
-    fast, textbook = tuned.NumPy(problem), competitors.Textbook(problem)
-    for peer in (fast, textbook):
-        peer.rewind()
-        peer.train(2)
+    problem = problems.Problem((5, 8, 7, 3), activation, 8, 64)
+    fast, textbook = tuned.NumPy(problem), Textbook(problem)
+    for competitor in (fast, textbook):
+        competitor.rewind()
+        competitor.train(2)
     # A step rounds each parameter once, by half a unit in its last place; the errors of the gradients count for LR
     # times as much, a hundredth.
     largest = np.abs(textbook.net.params).max()
@@ -56,32 +60,30 @@ def test_the_tuned_numpy_trains_as_the_textbook(activation):
 
 def test_scikit_learn_trains_as_the_textbook():
     pytest.importorskip("sklearn")
-    problem = competitors.Problem((5, 8, 7, 3), "tanh", 8, 64)
-    assert competitors.ScikitLearn(problem).loss(2)["loss"] == pytest.approx(
-        competitors.Textbook(problem).loss(2)["loss"], rel=1e-6
-    )
+    problem = problems.Problem((5, 8, 7, 3), "tanh", 8, 64)
+    assert ScikitLearn(problem).loss(2)["loss"] == pytest.approx(Textbook(problem).loss(2)["loss"], rel=1e-6)
 
 
 def test_bench_for_programs(tmp_path):
-    done = run("--workloads", "tiny,funnel", "--peers", "numpy", "--json", "--out", str(tmp_path))
+    done = run("--workloads", "tiny,funnel", "--competitors", "numpy", "--json", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
     assert Path(data["picture"]).read_bytes().startswith(b"\x89PNG")
     assert data["rounds"] == 3
     tiny, funnel = data["workloads"]["tiny"], data["workloads"]["funnel"]
-    assert list(funnel["peers"]) == ["vgfast"]
+    assert list(funnel["competitors"]) == ["vgfast"]
     assert tiny["fastest_other"] == "numpy"
-    for found in tiny["peers"].values():
+    for found in tiny["competitors"].values():
         assert found["status"] == "ok"
         assert found["loss"] == pytest.approx(tiny["textbook_loss"], rel=1e-6)
         for name in ("step", "step_call", "predict_call"):
             low, high = found[name]["quartiles"]
             assert 0 < low <= found[name]["median"] <= high
             assert len(found[name]["rounds"]) == 3
-    ours = tiny["peers"]["vgfast"]
+    ours = tiny["competitors"]["vgfast"]
     assert ours["share_of_peak"]["median"] > 0
     assert len(ours["inspection"]["rounds"]) == len(ours["one_thread"]["rounds"]) == 3
-    assert tiny["ratio"] == tiny["peers"]["numpy"]["step"]["median"] / ours["step"]["median"]
+    assert tiny["ratio"] == tiny["competitors"]["numpy"]["step"]["median"] / ours["step"]["median"]
 
 
 def test_a_library_that_is_not_installed(tmp_path):
@@ -89,7 +91,7 @@ def test_a_library_that_is_not_installed(tmp_path):
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
     (tmp_path / "jax.py").write_text("raise ImportError('libxla.so: not an ELF file\\nor so')")
     out = ("--out", str(tmp_path))
-    done = run("--workloads", "tiny", "--peers", "torch,torch-compile,jax-step,numpy", *out, path=tmp_path)
+    done = run("--workloads", "tiny", "--competitors", "torch,torch-compile,jax-step,numpy", *out, path=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert "torch: not installed: pip install torch" in lines
@@ -103,7 +105,7 @@ def test_a_library_that_is_not_installed(tmp_path):
 
 BROKEN = """
 import os, signal, time
-from vgfast.bench.tuned import NumPy
+from vgfast.bench.competitors.numpy import NumPy
 
 class Raises(NumPy):
     def train(self, epochs):
@@ -136,9 +138,16 @@ class Infinite(NumPy):
 """
 
 
+@pytest.fixture(autouse=True)
+def broken_is_new():
+    """That of another test lay in another folder."""
+    yield
+    sys.modules.pop("broken", None)
+
+
 @pytest.fixture
 def patience(tmp_path, monkeypatch):
-    """It ends where a peer hangs, and not where it is only slow."""
+    """It ends where a competitor hangs, and not where it is only slow."""
     mark = tmp_path / "hangs"
     monkeypatch.setenv("HANGS", str(mark))
 
@@ -153,23 +162,23 @@ def patience(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "select", SimpleNamespace(select=wait))
 
 
-def test_broken_peers_do_not_spoil_the_rest(tmp_path, monkeypatch, patience):
+def test_broken_competitors_do_not_spoil_the_rest(tmp_path, monkeypatch, patience):
     (tmp_path / "broken.py").write_text(BROKEN)
     monkeypatch.syspath_prepend(tmp_path)
     names = ("Raises", "Dies", "DiesLater", "Hangs", "Idle", "Infinite")
     for name in names:
-        monkeypatch.setitem(competitors.PEERS, name.lower(), competitors.Entry(f"broken:{name}", "numpy", "numpy"))
+        monkeypatch.setitem(COMPETITORS, name.lower(), getattr(importlib.import_module("broken"), name))
     settings = comparison.settings(",".join(map(str.lower, names)) + ",numpy", "tiny", None, None, True)
     result = comparison.measure(**settings)
     tiny = result["workloads"]["tiny"]
-    reasons = {name: (found["status"], found.get("reason")) for name, found in tiny["peers"].items()}
+    reasons = {name: (found["status"], found.get("reason")) for name, found in tiny["competitors"].items()}
     assert reasons["raises"] == ("failed", "RuntimeError: out of luck")
     assert reasons["dies"] == ("failed", "killed by SIGKILL")
     assert reasons["dieslater"] == ("failed", "ended with status 3: what a library says is no answer")
     assert reasons["hangs"] == ("failed", "no answer within 300 seconds")
     assert reasons["idle"][0] == reasons["infinite"][0] == "disagrees"
-    assert tiny["peers"]["infinite"]["loss"] is None
-    assert tiny["peers"]["idle"]["step"]["median"] < tiny["peers"]["numpy"]["step"]["median"]
+    assert tiny["competitors"]["infinite"]["loss"] is None
+    assert tiny["competitors"]["idle"]["step"]["median"] < tiny["competitors"]["numpy"]["step"]["median"]
     assert tiny["fastest_other"] == "numpy"
     json.dumps(result, allow_nan=False)
 
@@ -180,34 +189,35 @@ def test_broken_peers_do_not_spoil_the_rest(tmp_path, monkeypatch, patience):
     assert "tiny, idle: disagrees: its loss is " in said
 
 
-def test_a_failed_peer_starts_again(tmp_path, monkeypatch):
+def test_a_failed_competitor_starts_again(tmp_path, monkeypatch):
     (tmp_path / "broken.py").write_text(BROKEN)
     monkeypatch.syspath_prepend(tmp_path)
-    with workers.Children(1) as there:
+    broken = importlib.import_module("broken")
+    with workers.Workers(1) as there:
         processes = []
         for _ in range(2):
-            there.ask("broken:Dies", problem=comparison.WORKLOADS["tiny"])
-            processes.append(there.alive["broken:Dies"].process)
+            there.ask(broken.Dies, problem=problems.WORKLOADS["tiny"])
+            processes.append(there.alive[broken.Dies].process)
             with pytest.raises(workers.Failed, match="SIGKILL"):
-                there.ask("broken:Dies", do="loss", epochs=1)
-        there.ask("broken:Idle", problem=comparison.WORKLOADS["tiny"])
-        processes.append(there.alive["broken:Idle"].process)
+                there.ask(broken.Dies, do="loss", epochs=1)
+        there.ask(broken.Idle, problem=problems.WORKLOADS["tiny"])
+        processes.append(there.alive[broken.Idle].process)
     assert len({process.pid for process in processes}) == 3
     assert all(process.returncode == -signal.SIGKILL for process in processes)
 
 
 def test_the_tables_fit_into_80_columns(tmp_path):
     names = ("processors", "step", "one_thread", "inspection", "share_of_peak", "step_call", "predict_call")
-    found = {"status": "ok", "off": 1e-5, **{name: comparison.summary([0.2345]) for name in names}}
-    of = {"flops": 1e10, "fastest_other": "sklearn", "ratio": 12.34, "peers": dict.fromkeys(competitors.PEERS, found)}
+    found = {"status": "ok", "off": 1e-5, **{name: summary([0.2345]) for name in names}}
+    of = {"flops": 1e10, "fastest_other": "sklearn", "ratio": 12.34, "competitors": dict.fromkeys(COMPETITORS, found)}
     result = {
-        "machine": comparison.machine(16),
-        "versions": comparison.versions(["vgfast", "numpy"]),
+        "machine": about.describe_machine(16),
+        "versions": about.versions(["vgfast", "numpy"]),
         "rounds": 7,
         "missing": {},
         "partial": True,
         "left_out": ["memory"],
-        "workloads": dict.fromkeys(comparison.WORKLOADS, of),
+        "workloads": dict.fromkeys(problems.WORKLOADS, of),
         "memory": {"bytes": 10**9, "needed": 10**9},
     }
     text = io.StringIO()
@@ -220,7 +230,7 @@ def test_the_tables_fit_into_80_columns(tmp_path):
 
 def test_what_inspection_costs(monkeypatch, capsys):
     """For programs and for readers, on a net that is quick."""
-    monkeypatch.setitem(comparison.WORKLOADS, "funnel", competitors.Problem((8, 16, 12, 3), "relu", 8, 64))
+    monkeypatch.setitem(problems.WORKLOADS, "funnel", problems.Problem((8, 16, 12, 3), "relu", 8, 64))
     monkeypatch.setenv("COLUMNS", "80")
     asked = ["bench", "--inspection", "--quick", "--rounds", "2", "--threads", "1"]
     assert cli.main([*asked, "--json"]) == 0
@@ -233,7 +243,7 @@ def test_what_inspection_costs(monkeypatch, capsys):
     assert data["cockpit"]["published"]["NormTest"]["ratio"] == 12.7
 
     assert cli.main(asked) == 0
-    wide = {"step": comparison.summary([5.4321]), "ratio": comparison.summary([99])}
+    wide = {"step": summary([5.4321]), "ratio": summary([99])}
     inspection.show({**data, "vgfast": {name: wide for name in data["vgfast"]}}, Console(width=80))
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 80
@@ -242,10 +252,10 @@ def test_what_inspection_costs(monkeypatch, capsys):
     assert "…" not in said
 
 
-def test_inspection_is_timed_on_one_net_without_peers(capsys):
-    assert cli.main(["bench", "--inspection", "--peers", "numpy"]) == 1
+def test_inspection_is_timed_on_one_net_without_competitors(capsys):
+    assert cli.main(["bench", "--inspection", "--competitors", "numpy"]) == 1
     said = capsys.readouterr().err
-    assert said == "vgfast: --inspection times vgfast alone, on funnel; leave out --peers numpy\n"
+    assert said == "vgfast: --inspection times vgfast alone, on funnel; leave out --competitors numpy\n"
 
 
 def with_mark(mark):
@@ -278,7 +288,7 @@ def test_no_process_stays_behind(number, status, tmp_path, ctrl_c):
         "bench",
         "--workloads",
         "big",
-        "--peers",
+        "--competitors",
         "numpy",
         "--out",
         str(tmp_path),
@@ -305,7 +315,7 @@ def test_no_process_stays_behind(number, status, tmp_path, ctrl_c):
 
 def test_rows_are_there_as_soon_as_they_are_measured(tmp_path, ctrl_c):
     """One is read, and then the command is interrupted, while the textbook is at work on big for some ten seconds."""
-    command = [sys.executable, "-m", "vgfast", "bench", "--quick", "--workloads", "tiny,big", "--peers", "numpy"]
+    command = [sys.executable, "-m", "vgfast", "bench", "--quick", "--workloads", "tiny,big", "--competitors", "numpy"]
     environment = {**os.environ, "MARK": str(tmp_path), "COLUMNS": "80"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([*command, "--out", str(tmp_path)], env=environment, text=True, **pipes) as process:
@@ -324,11 +334,11 @@ def test_rows_are_there_as_soon_as_they_are_measured(tmp_path, ctrl_c):
 def quick_nets(monkeypatch):
     """Workloads that are done at once."""
     for name in ("tiny", "digits", "mnist", "funnel"):
-        monkeypatch.setitem(comparison.WORKLOADS, name, competitors.Problem((8, 16, 12, 3), "relu", 8, 64))
+        monkeypatch.setitem(problems.WORKLOADS, name, problems.Problem((8, 16, 12, 3), "relu", 8, 64))
 
 
 QUICK = ["bench", "--quick", "--rounds", "1", "--threads", "1"]
-THREE = [*QUICK, "--workloads", "tiny,digits,mnist", "--peers", "vgfast"]
+THREE = [*QUICK, "--workloads", "tiny,digits,mnist", "--competitors", "vgfast"]
 
 
 def run_here(monkeypatch, capsys, tmp_path, *arguments):
@@ -371,10 +381,10 @@ def test_what_was_measured_before_an_interruption_is_told(quick_nets, monkeypatc
 def test_a_textbook_that_fails_takes_no_row_with_it(quick_nets, monkeypatch, capsys, tmp_path):
     whole = comparison._compare
 
-    def compare(children_, workload, *rest):
+    def compare(workers_, workload, *rest):
         if workload == "mnist":
             raise workers.Failed("killed by SIGKILL")
-        return whole(children_, workload, *rest)
+        return whole(workers_, workload, *rest)
 
     monkeypatch.setattr(comparison, "_compare", compare)
     with pytest.raises(SystemExit, match=r"the textbook, .*, failed: killed by SIGKILL"):
@@ -398,7 +408,7 @@ class Clock:
 )
 def test_minutes_that_are_over_end_it_with_what_there_is(quick_nets, monkeypatch, capsys, tmp_path, looks, rows):
     """On each net vgfast warms up and has one turn; before both, the clock is looked at."""
-    monkeypatch.setattr(comparison, "monotonic", Clock(looks))
+    monkeypatch.setattr(rounds, "monotonic", Clock(looks))
     status, out, err = run_here(monkeypatch, capsys, tmp_path, *THREE, "--minutes", "2", "--json")
     data = json.loads(out)
     assert (status, err) == (0, "")
@@ -409,15 +419,15 @@ def test_minutes_that_are_over_end_it_with_what_there_is(quick_nets, monkeypatch
 
 @pytest.mark.parametrize(
     ("asked", "what"),
-    [(["--workloads", "tiny", "--peers", "vgfast"], "tiny could not"), (["--inspection"], "not one round could")],
+    [(["--workloads", "tiny", "--competitors", "vgfast"], "tiny could not"), (["--inspection"], "not one round could")],
 )
 def test_too_few_minutes(quick_nets, monkeypatch, capsys, tmp_path, asked, what):
     """What is advised helps."""
-    monkeypatch.setattr(comparison, "monotonic", Clock(2))
+    monkeypatch.setattr(rounds, "monotonic", Clock(2))
     status, out, err = run_here(monkeypatch, capsys, tmp_path, *QUICK, *asked, "--minutes", "0.001")
     assert (status, out) == (1, "")
     assert err.startswith(f"vgfast: in 0.001 minutes {what} be measured; give it more --minutes, or leave the ")
-    monkeypatch.setattr(comparison, "monotonic", Clock(99))
+    monkeypatch.setattr(rounds, "monotonic", Clock(99))
     assert run_here(monkeypatch, capsys, tmp_path, *QUICK, *asked, "--minutes", "5")[0] == 0
 
 
@@ -429,11 +439,11 @@ def test_minutes_that_are_none(capsys, minutes):
 
 def test_inspection_ends_with_whole_rounds(quick_nets, monkeypatch, capsys, tmp_path):
     asked = [*QUICK[:2], "--rounds", "3", "--threads", "1", "--inspection"]
-    monkeypatch.setattr(comparison, "monotonic", Clock(1 + 1 + 3 + 2))
+    monkeypatch.setattr(rounds, "monotonic", Clock(1 + 1 + 3 + 2))
     status, out, _ = run_here(monkeypatch, capsys, tmp_path, *asked, "--minutes", "1", "--json")
     data = json.loads(out)
     assert (status, data["partial"], data["rounds"], data["left_out"]) == (0, True, 1, 2)
-    monkeypatch.setattr(comparison, "monotonic", Clock(1 + 1 + 3 + 2))
+    monkeypatch.setattr(rounds, "monotonic", Clock(1 + 1 + 3 + 2))
     status, out, _ = run_here(monkeypatch, capsys, tmp_path, *asked, "--minutes", "1")
     assert status == 0
     assert "Ended before its end: 1 of 3 rounds." in out
@@ -444,7 +454,7 @@ def test_inspection_that_is_interrupted(quick_nets, monkeypatch, capsys, tmp_pat
         raise KeyboardInterrupt
 
     looks = [0.0] * (1 + 1 + 3 + 2)
-    monkeypatch.setattr(comparison, "monotonic", lambda: looks.pop() if looks else interrupted())
+    monkeypatch.setattr(rounds, "monotonic", lambda: looks.pop() if looks else interrupted())
     status, out, err = run_here(monkeypatch, capsys, tmp_path, *QUICK[:2], "--rounds", "3", "--inspection", "--json")
     data = json.loads(out)
     assert (status, err) == (130, "vgfast: interrupted\n")
@@ -452,15 +462,15 @@ def test_inspection_that_is_interrupted(quick_nets, monkeypatch, capsys, tmp_pat
 
 
 def test_advice_to_leave_an_option_out_helps():
-    with pytest.raises(ValueError, match="leave out --peers numpy"):
+    with pytest.raises(ValueError, match="leave out --competitors numpy"):
         inspection.settings("numpy", None, 1, 1, True)
     assert inspection.settings(None, None, 1, 1, True)["rounds"] == 1
 
 
 def test_unknown_names(capsys):
-    assert cli.main(["bench", "--peers", "numpy,nosuch"]) == 1
+    assert cli.main(["bench", "--competitors", "numpy,nosuch"]) == 1
     said = capsys.readouterr().err
-    assert said.startswith("vgfast: unknown peer 'nosuch'; there is vgfast, numpy, torch, ")
+    assert said.startswith("vgfast: unknown competitor 'nosuch'; there is vgfast, numpy, torch, ")
     assert "and installed is vgfast, numpy" in said
     assert cli.main(["bench", "--workloads", "dig"]) == 1
     assert "unknown workload 'dig'; did you mean 'digits'? there is tiny, " in capsys.readouterr().err
@@ -475,7 +485,7 @@ def test_bench_without_its_libraries(monkeypatch):
         cli.main(["bench"])
 
 
-def test_threads_of_a_peer_are_those_asked_for(monkeypatch):
+def test_threads_of_a_competitor_are_those_asked_for(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     monkeypatch.setenv("VGFAST_ISA", "scalar")

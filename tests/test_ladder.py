@@ -10,8 +10,8 @@ from test_cli import vgfast
 
 import vgfast as vg
 from vgfast import _core, cli
-from vgfast.bench import ladder, rungs
-from vgfast.bench.competitors import LR, Problem
+from vgfast.bench import ladder, ladder_text, rungs
+from vgfast.bench.problems import LR, Problem
 
 SMALL = ["ladder", "--sizes", "12", "16", "8", "4", "--batch", "16"]
 
@@ -107,15 +107,15 @@ def test_a_rung_that_is_wrong_is_noticed(fault, rng):
             return (rows[::-1][: len(rows) - (fault == "order")] for rows in super().batches())
 
     told = Wrong(problem).agrees()
-    entry = ladder._judged({**told, "rounds": [1.0]}, problem, 1e9, [])
+    entry = ladder._assessed({**told, "rounds": [1.0]}, problem, 1e9, [])
     assert not entry["agrees"]
     json.dumps(entry, allow_nan=False)
     shown = {"name": "Wrong", "what": "x", "file": "y", "available": True, **entry}
-    assert "ITS WEIGHTS DISAGREE" in "\n".join(ladder.rung_lines(shown))
+    assert "ITS WEIGHTS DISAGREE" in "\n".join(ladder_text.rung_lines(shown))
     result = {"rungs": [{**shown, "reason": ""}], "steps": 4, "peak": 1e9, "threads": 1, "partial": False}
     with pytest.raises(ValueError, match="of the rungs, Wrong failed or disagreed"):
         ladder.check(result)
-    assert "NOT all rungs agree" in " ".join(ladder.summary(result))
+    assert "NOT all rungs agree" in " ".join(ladder_text.summary(result))
 
 
 @pytest.mark.parametrize("kind", [rungs.Loops, rungs.NumPySamples, rungs.NumPyBatches, rungs.Blocked, rungs.WholeRun])
@@ -179,4 +179,4 @@ def test_what_it_refuses(arguments, status, sentence):
 def test_numbers_of_any_size_fit():
     numbers = {"seconds_per_step": 12345.0, "over_last": 1e6, "over_first": 1e9, "flops_per_second": 1e15}
     rung = {"name": "x" * 26, "what": "why", "file": "f", "available": True, "agrees": True, "share_of_peak": 1e-9}
-    assert max(map(len, ladder.rung_lines({**rung, **numbers}))) <= 80
+    assert max(map(len, ladder_text.rung_lines({**rung, **numbers}))) <= 80

@@ -16,10 +16,11 @@ import pytest
 
 import vgfast as vg
 from vgfast import cli, lessons
-from vgfast.bench import comparison, competitors, ladder
+from vgfast.bench import comparison, ladder, problems
 from vgfast.bench import figures as bench_figures
 from vgfast.cli import results
 from vgfast.cost import figures as cost_figures
+from vgfast.cost.rounds import summary
 from vgfast.lessons import demo
 from vgfast.show.spelling import spelled
 
@@ -35,13 +36,13 @@ def quick(monkeypatch, tmp_path):
     monkeypatch.setattr(ladder, "RUNGS", ladder.RUNGS[2:4])
     monkeypatch.setattr(ladder, "_climb", lambda *_: {"off": 1e-7, "off_change": 1e-6, "rounds": [1e-3, 2e-3]})
     names = ("processors", "step", "one_thread", "inspection", "share_of_peak", "step_call", "predict_call")
-    found = {"status": "ok", "off": 1e-5, **{name: comparison.summary([0.2345]) for name in names}}
-    of = {"flops": 10**9, "fastest_other": "numpy", "ratio": 1.0, "peers": {"vgfast": found, "numpy": found}}
+    found = {"status": "ok", "off": 1e-5, **{name: summary([0.2345]) for name in names}}
+    of = {"flops": 10**9, "fastest_other": "numpy", "ratio": 1.0, "competitors": {"vgfast": found, "numpy": found}}
     monkeypatch.setattr(comparison, "_compare", lambda *_: of)
-    monkeypatch.setitem(comparison.WORKLOADS, "funnel", competitors.Problem((8, 16, 12, 3), "relu", 8, 64))
+    monkeypatch.setitem(problems.WORKLOADS, "funnel", problems.Problem((8, 16, 12, 3), "relu", 8, 64))
 
 
-BENCH = ("bench", "--quick", "--rounds", "1", "--workloads", "tiny", "--peers", "vgfast")
+BENCH = ("bench", "--quick", "--rounds", "1", "--workloads", "tiny", "--competitors", "vgfast")
 DRAWN = {
     "demo": ("demo",),
     "bench": BENCH,
@@ -439,9 +440,9 @@ def test_smaller_sizes_or_batches_are_climbed(monkeypatch):
     assert ladder.settings([100, 100, 10], 1)
 
 
-def test_peers_that_are_said_to_be_installed_are():
-    with pytest.raises(ValueError, match="unknown peer") as said:
+def test_competitors_that_are_said_to_be_installed_are():
+    with pytest.raises(ValueError, match="unknown competitor") as said:
         comparison.settings("nosuch", None, 1, 1, True)
     names = str(said.value).partition("installed is ")[2]
-    assert comparison.settings(names, None, 1, 1, True)["peers"] == names.split(", ")
+    assert comparison.settings(names, None, 1, 1, True)["competitors"] == names.split(", ")
     assert np.isin(["vgfast", "numpy"], names.split(", ")).all()

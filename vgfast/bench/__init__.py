@@ -1,1 +1,1 @@
-"""A training step beside that of other libraries, and beside itself."""
+"""A training step compared with that of other libraries, and rung by rung with itself."""

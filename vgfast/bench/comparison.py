@@ -1,48 +1,28 @@
-"""``vgfast bench``: the time of a training step, beside the libraries that there are, from small nets to large ones.
+"""``vgfast bench``: the time of a training step with each of the libraries that there are, from small nets to large.
 
 What the reader should see: who is fastest at which size, on as many threads and with the same loss; how much of what
 the processor can do vgfast does; what inspection, a call from Python and memory cost.
 
-Each peer is a process of its own. In each round each trains in turn, and what is shown are medians of the rounds: what
-slows the machine for a while slows them all.
+Each competitor is a process of its own. In each round each trains in turn, and what is shown are medians of the rounds.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import math
-import os
-import platform
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
-import numpy as np
-
 from vgfast import _check, _core, config
-from vgfast.bench.competitors import LR, PEERS, Problem
-from vgfast.bench.workers import Children, Failed
+from vgfast.bench.about import describe_machine, versions
+from vgfast.bench.competitors import COMPETITORS, Textbook, VGFast
+from vgfast.bench.problems import CALLED, CALLS, INSPECTION, LR, MEMORY, WORKLOADS
+from vgfast.bench.workers import Failed, Workers
+from vgfast.cost.rounds import OutOfTime, summary, take_turns, until
 from vgfast.show.numbers import count
-
-WORKLOADS = {
-    "tiny": Problem((4, 16, 16, 3), "tanh", 32, 1024),
-    "nielsen": Problem((784, 30, 10), "sigmoid", 10, 5000),
-    "digits": Problem((64, 128, 64, 10), "relu", 64, 1792),
-    "deep": Problem((64, *[64] * 30, 10), "sigmoid", 32, 1792),
-    "mnist": Problem((784, 256, 128, 10), "relu", 128, 12800),
-    "deepwide": Problem((784, *[256] * 10, 10), "tanh", 128, 12800),
-    "big": Problem((784, 2048, 2048, 2048, 10), "relu", 512, 5120),
-    "funnel": Problem((784, 1000, 500, 100, 10), "relu", 128, 2560),
-}
-INSPECTION = "funnel"  # trained by vgfast only: layers of many sizes, to see what inspection costs
-CALLS = "tiny"  # a call is long beside its work
-CALLED = ("vgfast", "numpy", "torch", "jax-step")
-MEMORY = "big"
-TEXTBOOK = "vgfast.bench.competitors:Textbook"
 
 # The largest relative difference of the loss after one epoch from that of the textbook in float64. Measured, those who
 # are right: 4e-8 at most where the activation is smooth, 4e-5 where it is ReLU, as a unit whose z is within rounding of
@@ -50,7 +30,7 @@ TEXTBOOK = "vgfast.bench.competitors:Textbook"
 # a learning rate that is 1 % off, 2.8e-4 (mnist) and 3.5e-3 (big) with another order of the rows.
 TOLERANCE = {"tanh": 1e-6, "sigmoid": 1e-6, "relu": 1e-4}
 
-SECONDS = 0.2  # of one peer in one round, about
+SECONDS = 0.2  # of one competitor in one round, about
 QUICK_SECONDS = 0.03
 ROUNDS = 7
 QUICK_ROUNDS = 3
@@ -60,7 +40,7 @@ PICTURE = "bench.png"
 
 
 def settings(
-    peers: str | None,
+    competitors: str | None,
     workloads: str | None,
     threads: int | None,
     rounds: int | None,
@@ -73,7 +53,7 @@ def settings(
     if rounds is None:
         rounds = QUICK_ROUNDS if quick else ROUNDS
     return {
-        "peers": _peers(peers),
+        "competitors": _competitors(competitors),
         "workloads": _workloads(workloads),
         "threads": _check.integer("--threads", threads, 1, _core.THREADS_MOST),
         "rounds": _check.integer("--rounds", rounds, 1),
@@ -83,18 +63,19 @@ def settings(
 
 
 def _names(text: str) -> list[str]:
-    """In a list with commas, as it is typed or as an error tells it."""
+    """In a list with commas, as it is typed or as an error gives it."""
     return [name.strip() for name in text.split(",")]
 
 
-def _peers(text: str | None) -> list[str]:
+def _competitors(text: str | None) -> list[str]:
     """The names in a list with commas, vgfast first, which is always there."""
-    names = list(PEERS) if text is None else _names(text)
+    names = list(COMPETITORS) if text is None else _names(text)
     for name in names:
-        if name not in PEERS:
-            installed = [peer for peer, entry in PEERS.items() if importlib.util.find_spec(entry.module)]
+        if name not in COMPETITORS:
+            installed = [known for known, kind in COMPETITORS.items() if importlib.util.find_spec(kind.module)]
             raise ValueError(
-                f"unknown peer {name!r}; there is {', '.join(PEERS)}, and installed is {', '.join(installed)}"
+                f"unknown competitor {name!r}; there is {', '.join(COMPETITORS)}, and installed is "
+                f"{', '.join(installed)}"
             )
     return list(dict.fromkeys(["vgfast", *names]))
 
@@ -107,18 +88,12 @@ def _workloads(text: str | None) -> list[str]:
 # ---- measuring ---------------------------------------------------------------------------------------
 
 
-def summary(values: Sequence[float]) -> dict[str, Any]:
-    """Median, quartiles and the values themselves, of one measurement in each round."""
-    low, median, high = np.percentile(values, [25, 50, 75])
-    return {"median": float(median), "quartiles": [float(low), float(high)], "rounds": list(values)}
-
-
 class Entrant:
-    """A peer on a workload: what it has shown so far, or why it is out."""
+    """A competitor on a workload: what it has shown so far, or why it is out."""
 
-    def __init__(self, children: Children, peer: str, workload: str, seconds: float) -> None:
-        self.peer, self.workload, self.problem, self.seconds = peer, workload, WORKLOADS[workload], seconds
-        self.ask = partial(children.ask, PEERS[peer].where)
+    def __init__(self, workers: Workers, name: str, workload: str, seconds: float) -> None:
+        self.name, self.workload, self.problem, self.seconds = name, workload, WORKLOADS[workload], seconds
+        self.ask = partial(workers.ask, COMPETITORS[name])
         self.rounds: dict[str, list[float]] = {}
         self.failed: Failed | None = None
 
@@ -131,7 +106,7 @@ class Entrant:
             self.failed = failed
 
     def warm_up(self) -> None:
-        """Compile, tell the loss, and find how many epochs last about as long as a round should."""
+        """Compile, find the loss, and how many epochs last about as long as a round should."""
         self.ask(problem=self.problem)
         self.loss = self.ask(do="loss", epochs=1)["loss"]
         self.epochs = 1
@@ -143,21 +118,21 @@ class Entrant:
 
     def round(self) -> None:
         plain = self._step()
-        if self.peer == "vgfast":
+        if self.name == "vgfast":
             self._note("inspection", self._step(inspect_every=1) / plain - 1)
             self._note("one_thread", self._step(threads=1))
             self._note("share_of_peak", self.problem.flops / plain / self.ask(do="peak")["flops"])
         self._note("step", plain)
-        if self.workload == CALLS and self.peer in CALLED:
+        if self.workload == CALLS and self.name in CALLED:
             for call, seconds in self.ask(do="time_calls", seconds=self.seconds / 4).items():
                 self._note(call, seconds)
 
     def _step(self, **settings: int) -> float:
         """Seconds a step."""
-        told = self.ask(do="time", epochs=self.epochs, **settings)
+        answer = self.ask(do="time", epochs=self.epochs, **settings)
         if not settings:
-            self._note("processors", told["processors"])
-        return told["seconds"] / (self.epochs * self.problem.steps)
+            self._note("processors", answer["processors"])
+        return answer["seconds"] / (self.epochs * self.problem.steps)
 
     def _note(self, name: str, value: float) -> None:
         self.rounds.setdefault(name, []).append(value)
@@ -175,34 +150,18 @@ class Entrant:
         return found | {name: summary(values) for name, values in self.rounds.items()}
 
 
-class OutOfTime(Exception):
-    """The minutes that there were are over."""
-
-
-def timed(progress: Callable[[str], Any], minutes: float) -> Callable[[str], Any]:
-    """The same, but ``OutOfTime`` once so many minutes from now are over."""
-    end = monotonic() + 60 * minutes
-
-    def turn(name: str) -> None:
-        if monotonic() > end:
-            raise OutOfTime
-        progress(name)
-
-    return turn
-
-
 def too_short(minutes: float, what: str) -> ValueError:
     return ValueError(f"in {minutes:g} minutes {what}; give it more --minutes, or leave the option out")
 
 
 def turns(settings: dict[str, Any]) -> int:
-    """How often ``measure`` tells of its progress."""
-    entrants = sum(len(entrants_of(workload, settings["peers"])) for workload in settings["workloads"])
+    """How often ``measure`` calls ``progress``."""
+    entrants = sum(len(entrants_of(workload, settings["competitors"])) for workload in settings["workloads"])
     return (1 + settings["rounds"]) * entrants + (MEMORY in settings["workloads"])
 
 
 def measure(
-    peers: Sequence[str],
+    competitors: Sequence[str],
     workloads: Sequence[str],
     threads: int,
     rounds: int,
@@ -211,13 +170,14 @@ def measure(
     progress: Callable[[str], Any] = lambda turn: None,
     each: Callable[[dict[str, Any]], Any] = lambda found: None,
 ) -> dict[str, Any]:
-    """Everything, as plain data; ``progress`` is told whose turn it is, and ``each`` what there is after each workload.
+    """Everything, as plain data. ``progress`` is called with whose turn it is, ``each`` with what there is after each
+    workload.
 
     After so many minutes it is "partial", without what is "left_out"; ValueError if that is all.
     """
     left = [*workloads, *(["memory"] if MEMORY in workloads else [])]
     found: dict[str, Any] = {
-        "machine": machine(threads),
+        "machine": describe_machine(threads),
         "versions": {},
         "rounds": rounds,
         "learning_rate": LR,
@@ -226,19 +186,19 @@ def measure(
         "missing": {},
         "workloads": {},
     }
-    turn = timed(progress, minutes)
+    begin = until(minutes, progress)
     with suppress(OutOfTime):
-        with Children(threads) as children:
+        with Workers(threads) as workers:
             for workload in workloads:
-                there = [peer for peer in entrants_of(workload, peers) if peer not in found["missing"]]
-                of = _compare(children, workload, there, rounds, seconds, turn, found["missing"])
+                there = [name for name in entrants_of(workload, competitors) if name not in found["missing"]]
+                of = _compare(workers, workload, there, rounds, seconds, begin, found["missing"])
                 found["workloads"][workload] = of
-                found["versions"] = versions([peer for peer in peers if peer not in found["missing"]])
+                found["versions"] = versions(name for name in competitors if name not in found["missing"])
                 left.remove(workload)
                 found["partial"] = bool(left)
                 each(found)
         if MEMORY in workloads:
-            turn("memory")
+            begin("memory")
             found["memory"] = _memory(threads)
             left.remove("memory")
             found["partial"] = False
@@ -247,36 +207,35 @@ def measure(
     return found
 
 
-def entrants_of(workload: str, peers: Sequence[str]) -> list[str]:
-    return ["vgfast"] if workload == INSPECTION else list(peers)
+def entrants_of(workload: str, competitors: Sequence[str]) -> list[str]:
+    return ["vgfast"] if workload == INSPECTION else list(competitors)
 
 
 def _compare(
-    children: Children,
+    workers: Workers,
     workload: str,
-    peers: Sequence[str],
+    competitors: Sequence[str],
     rounds: int,
     seconds: float,
-    progress: Callable[[str], Any],
+    begin: Callable[[str], Any],
     missing: dict[str, str],
 ) -> dict[str, Any]:
-    """The peers on one workload; a library that is not there is noted in ``missing``."""
+    """The competitors on one workload; a library that is not there is noted in ``missing``."""
     problem = WORKLOADS[workload]
-    children.ask(TEXTBOOK, problem=problem)
-    exact = children.ask(TEXTBOOK, do="loss", epochs=1)["loss"]
-    entrants = [Entrant(children, peer, workload, seconds) for peer in peers]
+    workers.ask(Textbook, problem=problem)
+    exact = workers.ask(Textbook, do="loss", epochs=1)["loss"]
+    entrants = [Entrant(workers, name, workload, seconds) for name in competitors]
     for entrant in entrants:
-        progress(f"{workload}: {entrant.peer} warms up")
+        begin(f"{workload}: {entrant.name} warms up")
         entrant.attempt(entrant.warm_up)
-        entry = PEERS[entrant.peer]
-        if entrant.failed is not None and entrant.failed.missing == entry.module:
-            missing[entrant.peer] = f"not installed: pip install {entry.package}"
-    entrants = [entrant for entrant in entrants if entrant.peer not in missing]
-    for number in range(1, rounds + 1):
-        for entrant in entrants:
-            progress(f"{workload}: round {number} of {rounds}, {entrant.peer}")
-            entrant.attempt(entrant.round)
-    results = {entrant.peer: entrant.result(exact) for entrant in entrants}
+        kind = COMPETITORS[entrant.name]
+        if entrant.failed is not None and entrant.failed.missing == kind.module:
+            missing[entrant.name] = f"not installed: pip install {kind.package}"
+    entrants = [entrant for entrant in entrants if entrant.name not in missing]
+    turns = {entrant.name: partial(entrant.attempt, entrant.round) for entrant in entrants}
+    for _ in take_turns(turns, rounds, lambda n, name: begin(f"{workload}: round {n} of {rounds}, {name}")):
+        pass
+    results = {entrant.name: entrant.result(exact) for entrant in entrants}
     return {
         "sizes": list(problem.sizes),
         "activation": problem.activation,
@@ -285,53 +244,26 @@ def _compare(
         "flops": problem.flops,
         "textbook_loss": exact,
         **_ranking(results),
-        "peers": results,
+        "competitors": results,
     }
 
 
 def _ranking(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The fastest of the others that agree, and its time over vgfast's; None where there is none."""
-    times = {peer: found["step"]["median"] for peer, found in results.items() if found["status"] == "ok"}
+    times = {name: found["step"]["median"] for name, found in results.items() if found["status"] == "ok"}
     ours = times.pop("vgfast", None)
-    fastest = min(times, key=lambda peer: times[peer], default=None)
+    fastest = min(times, key=lambda name: times[name], default=None)
     return {"fastest_other": fastest, "ratio": times[fastest] / ours if fastest and ours else None}
 
 
 def _memory(threads: int) -> dict[str, Any]:
     """What vgfast takes for its largest net, in a process that has done nothing before."""
-    where = PEERS["vgfast"].where
     try:
-        with Children(threads) as children:
-            children.ask(where, problem=WORKLOADS[MEMORY])
-            return children.ask(where, do="memory")
+        with Workers(threads) as workers:
+            workers.ask(VGFast, problem=WORKLOADS[MEMORY])
+            return workers.ask(VGFast, do="memory")
     except Failed as failed:  # as where there is no /proc
         return {"failed": str(failed)}
-
-
-def machine(threads: int) -> dict[str, Any]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        processor = platform.processor() or platform.machine()
-    return {
-        "processor": processor,
-        "processors": os.cpu_count(),
-        "instruction set": _core.isa(),
-        "threads": threads,
-        "python": platform.python_version(),
-    }
-
-
-def versions(peers: Sequence[str]) -> dict[str, str]:
-    """Of the libraries of these peers."""
-    found = {}
-    for package in dict.fromkeys(PEERS[peer].package for peer in peers):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:  # on the path, but not installed there
-            found[package] = "of unknown version"
-    return found
 
 
 # ---- the picture -------------------------------------------------------------------------------------
@@ -343,7 +275,9 @@ def save_picture(result: dict[str, Any], folder: Path) -> Path:
 
     path = (folder / PICTURE).resolve()
     times = {
-        workload: {peer: found["step"]["median"] for peer, found in of["peers"].items() if found["status"] == "ok"}
+        workload: {
+            name: found["step"]["median"] for name, found in of["competitors"].items() if found["status"] == "ok"
+        }
         for workload, of in result["workloads"].items()
         if workload != INSPECTION
     }

@@ -13,15 +13,15 @@ from vgfast.show.numbers import duration, microseconds, significant
 
 
 def draw_step_times(times: dict[str, dict[str, float]], title: str, path: Path) -> None:
-    """Save a PNG: for each workload, each peer's time of a step over that of vgfast."""
+    """Save a PNG: for each workload, each competitor's time of a step over that of vgfast."""
     rows = [(workload, of) for workload, of in times.items() if "vgfast" in of]
-    peers = list(dict.fromkeys(peer for _, of in rows for peer in of if peer != "vgfast"))
+    names = list(dict.fromkeys(name for _, of in rows for name in of if name != "vgfast"))
     figure = Picture(9, 1.6 + 0.5 * len(rows))
     ax = figure.subplots()
-    for number, (peer, (colour, mark)) in enumerate(zip(peers, itertools.cycle(MARKS), strict=False)):
-        lower = 0.5 * ((number + 0.5) / len(peers) - 0.5)  # so that none hides another
-        points = [(of[peer] / of["vgfast"], row + lower) for row, (_, of) in enumerate(rows) if peer in of]
-        ax.plot(*zip(*points, strict=True), mark, color=colour, label=peer, markersize=8, alpha=0.9)
+    for number, (name, (colour, mark)) in enumerate(zip(names, itertools.cycle(MARKS), strict=False)):
+        lower = 0.5 * ((number + 0.5) / len(names) - 0.5)  # so that none hides another
+        points = [(of[name] / of["vgfast"], row + lower) for row, (_, of) in enumerate(rows) if name in of]
+        ax.plot(*zip(*points, strict=True), mark, color=colour, label=name, markersize=8, alpha=0.9)
     ax.axvline(1, color="black", linewidth=1.5, label="vgfast")
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

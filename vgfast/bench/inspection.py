@@ -1,7 +1,7 @@
 """``vgfast bench --inspection``: what it costs to look at every step.
 
-What the reader should see: on a dense net of middle size, that inspecting each step adds a few percent to it, beside
-what the best-known tool for this, Cockpit for PyTorch, published for the same net and batch.
+What the reader should see: on a dense net of middle size, that inspecting each step adds a few percent to it, and what
+the best-known tool for this, Cockpit for PyTorch, published for the same net and batch.
 
 One process trains in each way in turn, round after round. A ratio is that of two times of the same round; shown are
 medians and quartiles of the rounds.
@@ -12,20 +12,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 from vgfast import _core
 from vgfast.bench import comparison, tables
-from vgfast.bench.competitors import PEERS
-from vgfast.bench.workers import Children
+from vgfast.bench.about import describe_machine, versions
+from vgfast.bench.competitors import VGFast
+from vgfast.bench.problems import INSPECTION, WORKLOADS
+from vgfast.bench.workers import Workers
+from vgfast.cost.rounds import OutOfTime, summary, take_turns, until
 from vgfast.show.numbers import count, milliseconds, significant
 from vgfast.show.table import Table
 
-ROUNDS = 21  # of ``bench`` there are 7: here a few percent are to be told apart
+ROUNDS = 21  # of ``bench`` there are 7: here a few percent are to be seen
 
 
-class Way(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Way:
     """A way of training: its name for programs and for readers, and the arguments of ``fit``."""
 
     name: str
@@ -78,7 +83,7 @@ NOT_ALIKE = (
 
 
 def settings(
-    peers: str | None,
+    competitors: str | None,
     workloads: str | None,
     threads: int | None,
     rounds: int | None,
@@ -86,9 +91,9 @@ def settings(
     minutes: float | None = None,
 ) -> dict[str, Any]:
     """What ``measure`` takes, from a command line; ValueError for what it cannot take."""
-    for option, value in (("--peers", peers), ("--workloads", workloads)):
+    for option, value in (("--competitors", competitors), ("--workloads", workloads)):
         if value is not None:
-            raise ValueError(f"--inspection times vgfast alone, on {comparison.INSPECTION}; leave out {option} {value}")
+            raise ValueError(f"--inspection times vgfast alone, on {INSPECTION}; leave out {option} {value}")
     if rounds is None and not quick:
         rounds = ROUNDS
     taken = comparison.settings(None, None, threads, rounds, quick, minutes)
@@ -96,7 +101,7 @@ def settings(
 
 
 def turns(settings: dict[str, Any]) -> int:
-    """How often ``measure`` tells of its progress."""
+    """How often ``measure`` calls ``progress``."""
     return 1 + settings["rounds"] * len(WAYS)
 
 
@@ -108,48 +113,45 @@ def measure(
     progress: Callable[[str], Any] = lambda turn: None,
     each: Callable[[dict[str, Any]], Any] = lambda found: None,
 ) -> dict[str, Any]:
-    """Everything, as plain data; ``progress`` is told whose turn it is, and ``each`` what there is after each round.
+    """Everything, as plain data. ``progress`` is called with whose turn it is, ``each`` with what there is after each
+    round.
 
     After so many minutes it is "partial", of fewer "rounds"; ValueError if there is none.
     """
-    problem = comparison.WORKLOADS[comparison.INSPECTION]
-    times: dict[str, list[float]] = {way.name: [] for way in WAYS}
-    processors: list[float] = []
+    problem = WORKLOADS[INSPECTION]
     found: dict[str, Any] = {}
-    turn = comparison.timed(progress, minutes)
-    with suppress(comparison.OutOfTime), Children(threads) as children:
-        ask = partial(children.ask, PEERS["vgfast"].where)
-        turn("vgfast warms up")
+    begin = until(minutes, progress)
+    with suppress(OutOfTime), Workers(threads) as workers:
+        ask = partial(workers.ask, VGFast)
+        begin("vgfast warms up")
         ask(problem=problem)
         ask(do="time", epochs=1)
         epochs = max(1, round(seconds / ask(do="time", epochs=1)["seconds"]))
-        for number in range(1, rounds + 1):
-            first = number % len(WAYS)  # so that none always follows the same one
-            for way in WAYS[first:] + WAYS[:first]:
-                turn(f"round {number} of {rounds}, {way.title}")
-                told = ask(do="time", epochs=epochs, **way.settings)
-                times[way.name].append(told["seconds"] / (epochs * problem.steps))
-                processors.append(told["processors"])
-            found = {**_result(threads, times, processors), "partial": number < rounds, "left_out": rounds - number}
+        turns = {way: partial(ask, do="time", epochs=epochs, **way.settings) for way in WAYS}
+        for answers in take_turns(turns, rounds, lambda n, way: begin(f"round {n} of {rounds}, {way.title}")):
+            left = rounds - len(answers[PLAIN])
+            found = {**_result(threads, epochs, answers), "partial": left > 0, "left_out": left}
             each(found)
     if not found:
         raise comparison.too_short(minutes, "not one round could be measured")
     return found
 
 
-def _result(threads: int, times: dict[str, list[float]], processors: list[float]) -> dict[str, Any]:
-    """Of whole rounds."""
-    problem = comparison.WORKLOADS[comparison.INSPECTION]
+def _result(threads: int, epochs: int, answers: dict[Way, list[dict[str, float]]]) -> dict[str, Any]:
+    """Of whole rounds, and what each way answered in them."""
+    problem = WORKLOADS[INSPECTION]
+    steps = epochs * problem.steps
+    times = {way: [answer["seconds"] / steps for answer in of] for way, of in answers.items()}
     return {
-        "machine": comparison.machine(threads),
-        "versions": comparison.versions(["vgfast", "numpy"]),
-        "rounds": len(times[PLAIN.name]),
-        "processors": comparison.summary(processors),
+        "machine": describe_machine(threads),
+        "versions": versions(["vgfast", "numpy"]),
+        "rounds": len(times[PLAIN]),
+        "processors": summary([answer["processors"] for of in answers.values() for answer in of]),
         "sizes": list(problem.sizes),
         "activation": problem.activation,
         "batch": problem.batch,
         "dtype": "float32",
-        "vgfast": {way.name: _against(times[way.name], times[PLAIN.name]) for way in WAYS},
+        "vgfast": {way.name: _against(times[way], times[PLAIN]) for way in WAYS},
         "cockpit": {
             "processor": ITS_PROCESSOR,
             "source": SOURCE,
@@ -160,7 +162,7 @@ def _result(threads: int, times: dict[str, list[float]], processors: list[float]
 
 def _against(times: list[float], plain: list[float]) -> dict[str, Any]:
     ratios = [time / other for time, other in zip(times, plain, strict=True)]
-    return {"step": comparison.summary(times), "ratio": comparison.summary(ratios)}
+    return {"step": summary(times), "ratio": summary(ratios)}
 
 
 # ---- showing -----------------------------------------------------------------------------------------

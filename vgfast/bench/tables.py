@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vgfast.bench import comparison
+from vgfast.bench.problems import CALLS, INSPECTION, MEMORY
 from vgfast.show.console import print_lines
 from vgfast.show.numbers import count, microseconds
 from vgfast.show.table import Layout, Table, lines
@@ -16,16 +16,16 @@ class Steps:
     def __init__(self, console: Any) -> None:
         self.console = console
         self.notes: list[str] = []
-        self._peers: list[str] = []
+        self._names: list[str] = []
         self._layout = Layout(())
         self._shown: set[str] = set()
 
     def show(self, result: dict[str, Any]) -> None:
         """The rows that have not been shown before; before the first, the machine and the headings."""
         for workload, of in result["workloads"].items():
-            if workload not in self._shown and workload != comparison.INSPECTION:
+            if workload not in self._shown and workload != INSPECTION:
                 if not self._shown:
-                    self._peers = list(of["peers"])
+                    self._names = list(of["competitors"])
                     self._begin(result)
                 self._lines(self._layout.line(self._row(workload, of)))
                 self._shown.add(workload)
@@ -39,11 +39,11 @@ class Steps:
         self._lines(*(f"[{number}] {note}" for number, note in enumerate(self.notes, 1)))
 
     def _begin(self, result: dict[str, Any]) -> None:
-        """With all peers, 80 columns."""
-        self._layout = Layout((9, *[8] * len(self._peers), 7))
+        """With all competitors, 80 columns."""
+        self._layout = Layout((9, *[8] * len(self._names), 7))
         show_machine(result, self.console)
         self.console.print("\nTime of a training step", style="bold")
-        names = (peer.replace("-", "\n") for peer in self._peers)
+        names = (name.replace("-", "\n") for name in self._names)
         self._lines(*self._layout.heading(("step, us", *names, "*/\nvgfast")), self._layout.rule())
 
     def _lines(self, *text: str) -> None:
@@ -51,14 +51,14 @@ class Steps:
 
     def _row(self, workload: str, of: dict[str, Any]) -> list[str]:
         cells = [workload]
-        for peer in self._peers:
-            found = of["peers"].get(peer)
+        for name in self._names:
+            found = of["competitors"].get(name)
             if found is None:
                 cells.append("")
             elif found["status"] == "ok":
-                cells.append(microseconds(found["step"]["median"]) + "*" * (peer == of["fastest_other"]))
+                cells.append(microseconds(found["step"]["median"]) + "*" * (name == of["fastest_other"]))
             else:
-                self.notes.append(f"{workload}, {peer}: {found['status']}: {found['reason']}")
+                self.notes.append(f"{workload}, {name}: {found['status']}: {found['reason']}")
                 cells.append(f"[{len(self.notes)}]")
         return [*cells, "" if of["ratio"] is None else f"{of['ratio']:.2f}"]
 
@@ -73,9 +73,9 @@ def _too_busy(result: dict[str, Any]) -> list[str]:
     """Who kept more processors busy than it had threads to use."""
     threads = result["machine"]["threads"]
     return [
-        f"{workload}, {peer}: kept {found['processors']['median']:.1f} processors busy, instead of {threads}"
+        f"{workload}, {name}: kept {found['processors']['median']:.1f} processors busy, instead of {threads}"
         for workload, of in result["workloads"].items()
-        for peer, found in of["peers"].items()
+        for name, found in of["competitors"].items()
         if "processors" in found and found["processors"]["median"] > threads + 0.2
     ]
 
@@ -85,7 +85,7 @@ def _vgfast_table(result: dict[str, Any]) -> Table:
     headings = ["step, us", "quartiles", "1\nthread", f"{threads} over\n1", "GFLOP/s", "of the\npeak", "inspect"]
     rows = []
     for workload, of in result["workloads"].items():
-        found = of["peers"]["vgfast"]
+        found = of["competitors"]["vgfast"]
         if "step" not in found:
             continue
         seconds, one = found["step"]["median"], found["one_thread"]["median"]
@@ -106,19 +106,16 @@ def _vgfast_table(result: dict[str, Any]) -> Table:
 
 def _calls_table(of: dict[str, Any]) -> Table:
     calls = ("step_call", "step", "predict_call")
-    timed = {peer: found for peer, found in of["peers"].items() if "step_call" in found}
-    rows = [(peer, *(microseconds(found[name]["median"]) for name in calls)) for peer, found in timed.items()]
+    timed = {name: found for name, found in of["competitors"].items() if "step_call" in found}
+    rows = [(name, *(microseconds(found[call]["median"]) for call in calls)) for name, found in timed.items()]
     return Table(("", "a step", "its batch\nin training", "probabilities\nof one row"), rows)
 
 
 def _memory_line(memory: dict[str, Any]) -> str:
     if "failed" in memory:
-        return f"memory of {comparison.MEMORY}: not measured: {memory['failed']}"
+        return f"memory of {MEMORY}: not measured: {memory['failed']}"
     share = memory["bytes"] / memory["needed"]
-    return (
-        f"memory of {comparison.MEMORY}: {memory['bytes'] / 1e6:.0f} MB, "
-        f"{share:.2f} x parameters + activations + deltas"
-    )
+    return f"memory of {MEMORY}: {memory['bytes'] / 1e6:.0f} MB, {share:.2f} x parameters + activations + deltas"
 
 
 def show_machine(result: dict[str, Any], console: Any) -> None:
@@ -136,17 +133,17 @@ def show(result: dict[str, Any], steps: Steps) -> None:
     steps.end(result)
     for line in _too_busy(result):
         console.print(line, highlight=False)
-    for peer, reason in result["missing"].items():
-        console.print(f"{peer}: {reason}", highlight=False)
+    for name, reason in result["missing"].items():
+        console.print(f"{name}: {reason}", highlight=False)
     show_table("vgfast alone", _vgfast_table(result), console)
     console.print(
         "peak: multiply-adds without memory, in the same rounds; inspect: what inspect_every=1 adds; loss: relative "
         "to the textbook's in float64, after one epoch",
         highlight=False,
     )
-    if comparison.CALLS in result["workloads"]:
-        calls = _calls_table(result["workloads"][comparison.CALLS])
-        show_table(f"A call from Python, us, {comparison.CALLS}", calls, console)
+    if CALLS in result["workloads"]:
+        calls = _calls_table(result["workloads"][CALLS])
+        show_table(f"A call from Python, us, {CALLS}", calls, console)
     console.print()
     if "memory" in result:
         console.print(_memory_line(result["memory"]), highlight=False)

@@ -1,4 +1,4 @@
-"""A process for each peer, and both ends of its pipe: lines of JSON, a question and its answer."""
+"""A process for each competitor, and both ends of its pipe: lines of JSON, a question and its answer."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-from vgfast.bench.competitors import Peer, Problem
+from vgfast.bench.competitors.competitor import Competitor
+from vgfast.bench.problems import Problem
 
 LIMIT = 300.0  # seconds for any answer; torch.compile takes 27 for thirty layers
 
-# ---- the peer's end ----------------------------------------------------------------------------------
+# ---- the worker's end --------------------------------------------------------------------------------
 
 
 def serve(where: str) -> None:
-    """Be the process of the peer at "module:class": answer each line of input with one of output."""
+    """Be the process of the competitor at "module:class": answer each line of input with one of output."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints is no answer
     requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
@@ -34,16 +35,16 @@ def serve(where: str) -> None:
         os._exit(0)  # whoever asked is gone: even work that hangs ends here
 
     threading.Thread(target=listen, daemon=True).start()
-    peer: Any = None
+    competitor: Any = None
     while True:
         request = requests.get()
         answer: dict[str, Any] = {}
         try:
             if "problem" in request:
-                peer = None  # the memory of the last one first
-                peer = _peer(where, request["problem"])
+                competitor = None  # the memory of the last one first
+                competitor = _made(where, request["problem"])
             else:
-                answer = getattr(peer, request.pop("do"))(**request)
+                answer = getattr(competitor, request.pop("do"))(**request)
         except ModuleNotFoundError as error:
             answer = {"missing": error.name, "failed": _one_line(error)}
         except Exception as error:
@@ -51,7 +52,7 @@ def serve(where: str) -> None:
         print(json.dumps(answer), file=answers, flush=True)
 
 
-def _peer(where: str, problem: list[Any]) -> Peer:
+def _made(where: str, problem: list[Any]) -> Competitor:
     module, name = where.split(":")
     sizes, *rest = problem
     return getattr(importlib.import_module(module), name)(Problem(tuple(sizes), *rest))
@@ -66,7 +67,7 @@ def _one_line(error: Exception) -> str:
 
 
 class Failed(Exception):
-    """Why a peer gave no answer, in one line; ``missing`` is the module that it did not find, if that is why."""
+    """Why a competitor gave no answer, in one line; ``missing`` is the module that it did not find, if that is why."""
 
     def __init__(self, reason: str, missing: str | None = None) -> None:
         super().__init__(reason)
@@ -87,19 +88,19 @@ def environment(threads: int) -> dict[str, str]:
 _CODE = "import sys; sys.path[:] = sys.argv[2:]; from vgfast.bench import workers; workers.serve(sys.argv[1])"
 
 
-class Child:
-    """A peer's process, which is stopped unless it is asked: threads that spin for work would slow the others down."""
+class Worker:
+    """A competitor's process, stopped unless it is asked: threads that spin for work would slow the others down."""
 
-    def __init__(self, where: str, threads: int) -> None:
+    def __init__(self, kind: type[Competitor], threads: int) -> None:
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _CODE, where, *sys.path],
+            [sys.executable, "-c", _CODE, f"{kind.__module__}:{kind.__qualname__}", *sys.path],
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
             env=environment(threads),
-            process_group=0,  # Ctrl-C goes to the asking process, which ends the child and all that this has started
+            process_group=0,  # Ctrl-C goes to the asking process, which ends the worker and all that this has started
         )
 
     def ask(self, **request: Any) -> dict[str, Any]:
@@ -141,26 +142,26 @@ class Child:
             file.close()
 
 
-class Children:
-    """The processes of the peers, each started when it is first asked, and again after it failed."""
+class Workers:
+    """The processes of the competitors, each started when it is first asked, and again after it failed."""
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self.alive: dict[str, Child] = {}
+        self.alive: dict[type[Competitor], Worker] = {}
 
-    def __enter__(self) -> Children:
+    def __enter__(self) -> Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
         while self.alive:
             self.alive.popitem()[1].close()
 
-    def ask(self, where: str, **request: Any) -> dict[str, Any]:
-        """Ask the peer at "module:class"; ``Failed`` if it has no answer, and then its process has ended."""
-        if where not in self.alive:
-            self.alive[where] = Child(where, self.threads)
+    def ask(self, kind: type[Competitor], **request: Any) -> dict[str, Any]:
+        """Ask this competitor; ``Failed`` if it has no answer, and then its process has ended."""
+        if kind not in self.alive:
+            self.alive[kind] = Worker(kind, self.threads)
         try:
-            return self.alive[where].ask(**request)
+            return self.alive[kind].ask(**request)
         except Failed:
-            self.alive.pop(where).close()
+            self.alive.pop(kind).close()
             raise

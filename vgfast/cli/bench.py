@@ -13,20 +13,20 @@ from vgfast.cli.streams import console
 def add(commands: Any) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "bench",
-        help="time training steps beside NumPy, PyTorch, JAX and scikit-learn",
+        help="time training steps of vgfast, NumPy, PyTorch, JAX and scikit-learn",
         description="Time a training step of vgfast and of each library that is installed, on seven nets from tiny to "
         "big: in turn, each in its own process, on as many threads, from the same weights, with a check that all "
         "come to the same loss. Shows medians, a row as soon as a net is done, and what inspection, calls and "
         "memory cost; saves a picture. Ctrl-C leaves what has been measured. "
         "Takes several minutes. Needs the extra vgfast[bench], or of the libraries those to compare with.",
-        epilog="example: vgfast bench --workloads digits,mnist --peers numpy,torch --threads 2 --out /tmp",
+        epilog="example: vgfast bench --workloads digits,mnist --competitors numpy,torch --threads 2 --out /tmp",
     )
-    parser.add_argument("--peers", metavar="A,B", help="whom to compare with (default: all that are installed)")
+    parser.add_argument("--competitors", metavar="A,B", help="whom to compare with (default: all that are installed)")
     parser.add_argument("--workloads", metavar="A,B", help="which nets to train (default: all)")
     parser.add_argument(
         "--inspection",
         action="store_true",
-        help="time instead what inspecting every step costs, beside what Cockpit published; takes half a minute",
+        help="time instead what inspecting every step costs, and compare what Cockpit published; takes half a minute",
     )
     parser.add_argument(
         "--rounds", type=int, metavar="N", help="turns of each on each net (default: 7; with --inspection 21)"
@@ -49,13 +49,15 @@ def run(arguments: argparse.Namespace) -> None:
 
     try:
         (_inspection if arguments.inspection else _steps)(arguments)
-    except Failed as failed:  # that of a peer is shown in the table
-        timed, textbook = "training, which was to be timed,", "the textbook, which tells what the loss must be,"
+    except Failed as failed:  # that of a competitor is shown in the table
+        timed, textbook = "training, which was to be timed,", "the textbook, which says what the loss must be,"
         raise SystemExit(f"vgfast: {timed if arguments.inspection else textbook} failed: {failed}") from None
 
 
 def _asked(arguments: argparse.Namespace) -> tuple[Any, ...]:
-    return tuple(getattr(arguments, name) for name in ("peers", "workloads", "threads", "rounds", "quick", "minutes"))
+    return tuple(
+        getattr(arguments, name) for name in ("competitors", "workloads", "threads", "rounds", "quick", "minutes")
+    )
 
 
 def _steps(arguments: argparse.Namespace) -> None:

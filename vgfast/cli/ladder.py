@@ -41,7 +41,7 @@ example: vgfast ladder --sizes 64 128 64 10 --batch 64 --out /tmp
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from vgfast.bench import ladder
+    from vgfast.bench import ladder, ladder_text
 
     problem = ladder.settings(arguments.sizes, arguments.batch)
     check_picture(arguments.out, "the ladder")
@@ -50,15 +50,15 @@ def run(arguments: argparse.Namespace) -> None:
     def each(found: dict[str, Any]) -> None:
         so_far.update(found, picture=None)
         if not arguments.json:
-            print(*ladder.rung_lines(found["rungs"][-1]), sep="\n", flush=True)
+            print(*ladder_text.rung_lines(found["rungs"][-1]), sep="\n", flush=True)
 
     def give() -> None:
         drawn = arguments.out is not None and any(rung["available"] for rung in so_far["rungs"])
         save = (lambda: ladder.save_picture(so_far, arguments.out)) if drawn else None
-        deliver(so_far, lambda: print("", *ladder.summary(so_far), sep="\n"), arguments, save)
+        deliver(so_far, lambda: print("", *ladder_text.summary(so_far), sep="\n"), arguments, save)
 
     if not arguments.json:
-        print(*ladder.heading(problem), sep="\n", flush=True)
+        print(*ladder_text.heading(problem), sep="\n", flush=True)
     with given(so_far, give):
         so_far.update(ladder.measure(problem, each))
     ladder.check(so_far)

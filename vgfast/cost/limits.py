@@ -28,6 +28,7 @@ import numpy as np
 
 from vgfast import _core, config
 from vgfast._version import __version__
+from vgfast.cost.rounds import Measured, take_turns
 from vgfast.model.activations import CATALOG
 from vgfast.show import numbers
 
@@ -39,20 +40,6 @@ _MEMORY_LEAST, _MEMORY_MOST, _PAGE = 64 << 20, 512 << 20, 4096
 _EXCHANGED = 128 << 10  # bytes of each thread: about as many as in a training step, and in its own caches
 # A cache ends where a load takes so much longer; the next begins where another half size more adds less than the other.
 _JUMP, _FLAT = 1.5, 1.15
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Median and quartiles of some rounds."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Measured:
-        low, median, high = np.percentile(values, [25, 50, 75])
-        return cls(float(median), float(low), float(high))
 
 
 @dataclass(frozen=True)
@@ -163,14 +150,10 @@ def _measured_caches(memory: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _in_rounds(measurements: dict[Any, Callable[[], float]]) -> tuple[dict[Any, Measured], bool]:
-    """Each in turn, some rounds: what slows the machine for a while slows them all. And whether all threads took
-    part."""
-    values: dict[Any, list[float]] = {key: [] for key in measurements}
+    """What each comes to in some rounds, and whether all threads took part."""
     for _ in range(3):  # processors that were idle took 50 ms to come to their speed
         _core.fma_peak(config.get_num_threads())
-    for _ in range(ROUNDS):
-        for key, measure in measurements.items():
-            values[key].append(measure())
+    *_, values = take_turns(measurements, ROUNDS)
     complete = all(value > 0 for of in values.values() for value in of)
     return {key: Measured.of(np.abs(of).tolist()) for key, of in values.items()}, complete
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from vgfast.cost.limits import ROUNDS, Level, Machine, Measured
+from vgfast.cost.limits import ROUNDS, Level, Machine
+from vgfast.cost.rounds import Measured
 from vgfast.show.numbers import count, n_bytes, significant
 from vgfast.show.table import WIDTH, Layout
 

@@ -27,8 +27,9 @@ import numpy as np
 from vgfast import _check, config
 from vgfast._check import packages
 from vgfast.cost import counts, limits, timers
-from vgfast.cost.limits import Level, Measured
+from vgfast.cost.limits import Level
 from vgfast.cost.roofline import Roofs
+from vgfast.cost.rounds import Measured
 from vgfast.model import init
 from vgfast.model.architecture import Architecture
 from vgfast.model.engine_c import CEngine, core_net

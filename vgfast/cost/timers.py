@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vgfast import _core, config
-from vgfast.cost.limits import Measured, exchange
+from vgfast.cost.limits import exchange
+from vgfast.cost.rounds import Measured, take_turns
 from vgfast.model.architecture import Architecture
 from vgfast.model.engine_c import CEngine
 
@@ -101,38 +103,51 @@ class _Steps:
         return (time.perf_counter() - start - beside) / steps, steps
 
 
-def time_steps(engine: CEngine, batch_size: int) -> Times:
-    """Steps with and without timers and the peak in turn, in rounds: what slows the machine for a while slows all.
+class _Turns:
+    """What takes turns: steps without timers, steps with them, and what as many threads do at best."""
 
-    ValueError if the net's step is not finite.
-    """
+    def __init__(self, steps: _Steps, n_layers: int) -> None:
+        self.steps = steps
+        self.shape = (steps.workspace.n_threads, n_layers + 1, len(_core.PHASES))
+        self.n_threads = steps.workspace.n_threads
+        self.dtype = steps.engine.params.dtype
+
+    def plain(self) -> float:
+        """Seconds of a step."""
+        self.steps.run.set_times(None)
+        return self.steps.take(SECONDS)[0]
+
+    def timed(self) -> tuple[float, np.ndarray, int]:
+        """Seconds of a step, ticks (threads, layers + 1, phases) of all, and how many there were."""
+        spent = np.zeros(self.shape)
+        self.steps.run.set_times(spent)
+        seconds, n = self.steps.take(SECONDS)
+        self.n_threads = _threads(spent)
+        return seconds, spent, n
+
+    def rates(self) -> tuple[float, float, float]:
+        """The peaks of multiply-adds and products, and the bytes a second that are exchanged."""
+        busy = min(self.n_threads, config.n_processors())
+        return abs(_core.fma_peak(busy, self.dtype)), abs(_core.product_peak(busy, self.dtype)), abs(exchange(busy))
+
+
+def time_steps(engine: CEngine, batch_size: int) -> Times:
+    """Steps with and without timers and the peaks in turn. ValueError if the net's step is not finite."""
     net, steps = engine.architecture, _Steps(engine, batch_size)
     once, _ = steps.take(SECONDS)  # memory is touched, and the number of threads found
     rounds = max(ROUNDS_LEAST, min(ROUNDS, int(_TOTAL / (2 * max(once, SECONDS)))))
-    spent = np.zeros((rounds, steps.workspace.n_threads, len(net.sizes), len(_core.PHASES)))
-    plain: list[float] = []
-    timed: list[float] = []
-    peaks, products, exchanges, counts = [], [], [], []
+    turns = _Turns(steps, net.n_layers)
     first_tick, first_second = _core.ticks(), time.perf_counter()
-    for number, of_round in enumerate(spent):
-        # Who comes after the peaks finds colder caches: each in turn.
-        for on in (False, True) if number % 2 else (True, False):
-            steps.run.set_times(of_round if on else None)
-            seconds, count = steps.take(SECONDS)
-            (timed if on else plain).append(seconds)
-            if on:
-                counts.append(count)
-        busy = min(_threads(of_round), config.n_processors())
-        peaks.append(abs(_core.fma_peak(busy, net.dtype)))
-        products.append(abs(_core.product_peak(busy, net.dtype)))
-        exchanges.append(abs(exchange(busy)))
+    entrants: dict[str, Callable[[], Any]] = {"plain": turns.plain, "timed": turns.timed, "rates": turns.rates}
+    *_, values = take_turns(entrants, rounds)
     rate = (_core.ticks() - first_tick) / (time.perf_counter() - first_second)
-    each = spent.sum(axis=1) / (rate * np.array(counts)[:, None, None])
+    timed, spent, counts = zip(*values["timed"], strict=True)
+    each = np.array([of.sum(axis=0) for of in spent]) / (rate * np.array(counts)[:, None, None])
     phases = {
         (l, phase): Measured.of(each[:, l, i]) for l in range(len(net.sizes)) for i, phase in enumerate(_core.PHASES)
     }
-    rates = map(Measured.of, (peaks, products, exchanges))
-    return Times(Measured.of(plain), Measured.of(timed), phases, _threads(spent.sum(axis=0)), *rates)
+    rates = map(Measured.of, zip(*values["rates"], strict=True))
+    return Times(Measured.of(values["plain"]), Measured.of(timed), phases, _threads(np.sum(spent, axis=0)), *rates)
 
 
 def _threads(spent: np.ndarray) -> int:

@@ -114,10 +114,10 @@ class History:
         names; ``exponents`` are not among them. Errors: ValueError without inspected steps; OSError where the file
         cannot be written.
         """
-        from vgfast.training import log
+        from vgfast.training import entries
 
         self._need_records("to_jsonl")
-        log.write_lines(self, path)
+        entries.write_lines(self, path)
 
     def _need_records(self, method: str) -> None:
         if not len(self.steps):

@@ -1,4 +1,4 @@
-"""The NumPy opponent of the benchmarks: the training step of ``vgfast.reference``, made as fast as NumPy allows."""
+"""NumPy: the training step of ``vgfast.reference``, made as fast as NumPy allows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from vgfast.bench.competitors import LR, Peer
+from vgfast.bench.competitors.competitor import Competitor
+from vgfast.bench.problems import LR
 
 # Arrays, as NumPy converts a Python number anew in each call, in 0.3 microseconds.
 _ZERO, _HALF = np.array(0, np.float32), np.array(0.5, np.float32)
@@ -49,8 +50,10 @@ def _d_relu(d: np.ndarray, a: np.ndarray, spare: np.ndarray) -> None:
 _TUNED = {"sigmoid": (_sigmoid, _d_sigmoid), "tanh": (_tanh, _d_tanh), "relu": (_relu, _d_relu)}
 
 
-class NumPy(Peer):
+class NumPy(Competitor):
     """No temporaries in a step, float32 all through, one update of one flat vector."""
+
+    package = module = "numpy"
 
     def prepare(self) -> None:
         p = self.problem

@@ -1,0 +1,21 @@
+"""The libraries that ``vgfast bench`` compares, one file each."""
+
+from vgfast.bench.competitors.competitor import Competitor
+from vgfast.bench.competitors.jax import Jax, JaxEpoch
+from vgfast.bench.competitors.numpy import NumPy
+from vgfast.bench.competitors.sklearn import ScikitLearn
+from vgfast.bench.competitors.textbook import Textbook
+from vgfast.bench.competitors.torch import Torch, TorchCompile
+from vgfast.bench.competitors.vgfast import VGFast
+
+__all__ = ["COMPETITORS", "Competitor", "Textbook", "VGFast"]
+
+COMPETITORS: dict[str, type[Competitor]] = {
+    "vgfast": VGFast,
+    "numpy": NumPy,
+    "torch": Torch,
+    "torch-compile": TorchCompile,
+    "jax-epoch": JaxEpoch,
+    "jax-step": Jax,
+    "sklearn": ScikitLearn,
+}

@@ -1,0 +1,61 @@
+"""vgfast itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vgfast import _core, config
+from vgfast.bench.competitors.competitor import Competitor
+from vgfast.bench.problems import LR
+from vgfast.mlp import MLP
+from vgfast.training.optimizers import SGD
+
+
+class VGFast(Competitor):
+    def start(self) -> None:
+        self.net = MLP(self.problem.sizes, self.problem.activation, init="zeros", rng=self.rng)
+        self.net.params = self.first.params
+        self.optimizer = SGD(lr=LR)
+
+    def train(self, epochs: int, threads: int | None = None, **inspection: Any) -> None:
+        with config.threads(threads or config.get_num_threads()):
+            self.net.fit(
+                self.X,
+                self.y,
+                epochs=epochs,
+                batch_size=self.problem.batch,
+                optimizer=self.optimizer,
+                **inspection,
+            )
+
+    def layers(self) -> list[tuple[Any, Any]]:
+        return list(zip(self.net.weights, self.net.biases, strict=True))
+
+    def calls(self) -> dict[str, Callable[[], Any]]:
+        x, y, row = self.X[: self.problem.batch], self.y[: self.problem.batch], self.X[:1]
+        return {
+            "step_call": lambda: self.net.step(x, y, self.optimizer),
+            "predict_call": lambda: self.net.predict_proba(row),
+        }
+
+    def peak(self) -> dict[str, float]:
+        """FLOP/s of multiply-adds that touch no memory."""
+        return {"flops": _core.fma_peak(config.get_num_threads())}
+
+    def memory(self) -> dict[str, int]:
+        """Bytes that making a net and training it for an epoch adds to the process at the most, with X in place;
+        ``needed`` by parameters, activations and deltas of a batch."""
+        before = _kilobytes("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # the highest mark starts again from here
+        self.rewind()
+        self.train(1)
+        sizes, batch = self.problem.sizes, self.problem.batch
+        needed = 4 * (self.net.n_params + batch * (sum(sizes) + sum(sizes[1:])))
+        return {"bytes": 1024 * (_kilobytes("VmHWM") - before), "needed": needed}
+
+
+def _kilobytes(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))

@@ -1,0 +1,55 @@
+"""The problems of ``vgfast bench``: nets from small to large, and the rows that they learn."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+SEED = 0
+# At 0.01 the loss of each workload moves and none is chaotic: with 0.1 the ReLU nets of two libraries part for good
+# within a hundred steps, by 1e-3 of the loss, from nothing but the order in which sums are rounded.
+LR = 0.01
+
+
+class Problem(NamedTuple):
+    """A net with float32 parameters and softmax cross-entropy, and the rows that it learns."""
+
+    sizes: tuple[int, ...]
+    activation: str
+    batch: int
+    rows: int  # a multiple of batch: what is compiled for one shape stays compiled
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
+        return self.rows // self.batch
+
+    @property
+    def flops(self) -> int:
+        """Of a step: 2 batch m n for each of forward, dW and dX, which the first layer does not need."""
+        return sum((4 if l == 0 else 6) * self.batch * m * n for l, (m, n) in enumerate(pairwise(self.sizes)))
+
+    def data(self) -> tuple[np.ndarray, np.ndarray]:
+        """X (rows, n_in) float32 from 0 to 1, and y (rows,), which of n_out directions each row lies along the most."""
+        rng = np.random.default_rng(SEED)
+        X = rng.random((self.rows, self.sizes[0]), np.float32)
+        directions = rng.normal(size=(self.sizes[0], self.sizes[-1])).astype(np.float32)
+        return X, ((X - np.float32(0.5)) @ directions).argmax(axis=1)
+
+
+WORKLOADS = {
+    "tiny": Problem((4, 16, 16, 3), "tanh", 32, 1024),
+    "nielsen": Problem((784, 30, 10), "sigmoid", 10, 5000),
+    "digits": Problem((64, 128, 64, 10), "relu", 64, 1792),
+    "deep": Problem((64, *[64] * 30, 10), "sigmoid", 32, 1792),
+    "mnist": Problem((784, 256, 128, 10), "relu", 128, 12800),
+    "deepwide": Problem((784, *[256] * 10, 10), "tanh", 128, 12800),
+    "big": Problem((784, 2048, 2048, 2048, 10), "relu", 512, 5120),
+    "funnel": Problem((784, 1000, 500, 100, 10), "relu", 128, 2560),
+}
+INSPECTION = "funnel"  # trained by vgfast only: layers of many sizes, to see what inspection costs
+CALLS = "tiny"  # a call is long beside its work
+CALLED = ("vgfast", "numpy", "torch", "jax-step")
+MEMORY = "big"
