@@ -24,13 +24,13 @@ def report():
 
 def trained(net, X, y, epochs=2, batch=16, times=False, unblocked=False):
     """The losses; the net is changed."""
-    loop = fit.Loop(net, *net._batch(X, y), epochs, batch, vg.SGD(lr=0.1), 0)
+    loop = fit.Loop(net._learner(), *net._batch(X, y), epochs, batch, vg.SGD(lr=0.1))
     spent = np.zeros((vg.get_num_threads(), len(net.sizes), len(_core.PHASES)))
     if times:
         loop.run.set_times(spent)
     if unblocked:
         loop.run.set_unblocked(True)
-        loop.run.set_gradient(loop.vector())
+        loop.run.set_gradient(net._engine.vector())
     for epoch in range(epochs):
         loop.train_epoch(epoch, np.random.default_rng(epoch).permutation(len(X)), None)
     return loop.losses, spent

@@ -29,7 +29,7 @@ def far_from_kinks(activation, loss):
         net = vg.MLP([4, 5, 6, 3], activation, loss, init=vg.init.lecun_normal(bias_std=0.5), dtype="float64", rng=rng)
         plain = reference.MLP(net.sizes, activation, loss, "zeros", "float64")
         plain.params[...] = net.params
-        if min(np.abs(z).min() for z in plain._forward(X)[0][:-1]) > 0.02:
+        if min(np.abs(z).min() for z in plain._engine.forward(X)[0][:-1]) > 0.02:
             return net, X, y
 
 

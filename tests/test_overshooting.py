@@ -9,6 +9,8 @@ import pytest
 import vgfast as vg
 from vgfast import reference
 from vgfast.inspection import overshooting, trials, verdict
+from vgfast.inspection.case import Case
+from vgfast.training.fit import Loop
 from vgfast.training.records import over_time
 
 SIZES = [10, 30, 30, 2]
@@ -80,7 +82,7 @@ def test_a_velocity_that_one_wild_batch_has_left_is_no_excuse(seed):
     net, optimizer = vg.MLP([4, 8, 3], rng=seed), vg.SGD(0.01, 0.9)
     net.step(300 * X, y, optimizer)
     x, t = net._batch(X, y)
-    outcome = trials.outcome(trials.Case(net, x, t, optimizer))
+    outcome = trials.outcome(net._case(x, t, optimizer))
     assert outcome.after > 2 * outcome.before + 1
     assert net.inspect(X, y, optimizer, try_remedies=False).verdict == "overshooting"
 
@@ -89,7 +91,7 @@ def test_a_velocity_that_one_wild_batch_has_left_is_no_excuse(seed):
 def test_a_rate_of_a_narrow_type_is_a_number(classes, strict, kind):
     X, y = classes
     net, optimizer = vg.MLP(SIZES, rng=0), vg.SGD(kind(0.5), momentum=0.9)
-    optimizer.velocity(net, lambda: np.empty(net.n_params, np.float32))[...] = 1e4 if kind is np.float16 else 1e18
+    net._velocities.of(optimizer, lambda: np.empty(net.n_params, np.float32))[...] = 1e4 if kind is np.float16 else 1e18
     net.inspect(X, y, optimizer, try_remedies=False)
 
 
@@ -311,8 +313,7 @@ def test_a_training_is_called_by_its_mean_steps(classes):
 def test_trials_of_large_batches_take_some_rows(classes, monkeypatch):
     X, y = np.tile(classes[0], (20, 1)), np.tile(classes[1], 20)
     rows = []
-    fit = vg.MLP.fit
-    monkeypatch.setattr(vg.MLP, "fit", lambda net, x, *args, **more: rows.append(len(x)) or fit(net, x, *args, **more))
+    monkeypatch.setattr(trials, "Loop", lambda learner, x, *args: rows.append(len(x)) or Loop(learner, x, *args))
     assert vg.MLP(SIZES, rng=0).inspect(X, y, vg.SGD(1e3)).verdict == "overshooting"
     assert rows
     assert max(rows) <= trials.ROWS < len(X)
@@ -339,6 +340,6 @@ def test_the_bounds_are_those_that_are_written_down():
 def test_an_outlier_is_a_hundred_times_as_large_as_the_median_row(times, left_out):
     x = np.full((40, 2), 0.5, np.float32)
     x[7, 1] *= times
-    case = trials.Case(vg.MLP([2, 3], rng=0), x, np.zeros(40, np.int32), vg.SGD())
+    case = Case(vg.MLP([2, 3], rng=0)._engine, x, np.zeros(40, np.int32), vg.SGD())
     cures = list(trials._without_outliers("X", x, "inputs", case))
     assert [len(cure.case.x) for cure in cures] == ([39] if left_out else [])

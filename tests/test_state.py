@@ -138,7 +138,7 @@ def test_a_velocity_is_not_lost_when_another_thread_copies_the_net_as_it_is_made
             optimizer = vg.SGD(lr=0.1, momentum=0.9)
             net.step(X, Y, optimizer)
             velocity = net._velocities.living()[-1]
-            lost += velocity is not optimizer.velocity(net, lambda: np.empty(net.n_params, np.float32))
+            lost += velocity is not net._velocities.found(optimizer)
     finally:
         stop.set()
         sys.setswitchinterval(interval)

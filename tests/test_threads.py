@@ -37,7 +37,7 @@ def test_the_team_is_there_and_takes_no_signals(rng, forced_threads):
     X, y = rng.normal(size=(64, 150)), rng.integers(0, 10, 64)
     with vg.threads(9):
         net = vg.MLP([150, 400, 300, 10], rng=0)
-        assert net._core.threads_for(64, 9) == 9
+        assert net._engine.core.threads_for(64, 9) == 9
         net.step(X, y)
     workers = {t for t, mask in tasks().items() if mask >> (signal.SIGINT - 1) & 1}
     assert len(workers) >= 8
@@ -90,7 +90,7 @@ def test_the_gil_is_free_during_steps(rng):
     """Another thread runs while steps are in C. It cannot run before or after: nobody is asked to give the GIL up."""
     X, y = rng.random((1024, 64), dtype=np.float32), rng.integers(0, 10, 1024)
     net, gate, ran = vg.MLP([64, 128, 10], rng=0), threading.Lock(), threading.Event()
-    loop = fit.Loop(net, *net._batch(X, y), 1, 64, vg.SGD(0.01), 0)
+    loop = fit.Loop(net._learner(), *net._batch(X, y), 1, 64, vg.SGD(0.01))
     loop.use_optimizer()
     loop.make_room(loop.total)
     other = threading.Thread(target=lambda: (gate.acquire(), ran.set()))
@@ -134,7 +134,7 @@ def shares(chosen):
 )
 def test_a_run_finds_how_many_threads_pay(quickest, seconds):
     most = max(seconds)
-    workspace = _core.Workspace(vg.MLP(SMALL, rng=0)._core, 64, most)
+    workspace = _core.Workspace(vg.MLP(SMALL, rng=0)._engine.core, 64, most)
     chosen = _core.tuner(workspace, seconds.get, 10.0)
     assert chosen[0] == (0, workspace.net.threads_for(64, most))
     share = shares(chosen)
@@ -143,7 +143,7 @@ def test_a_run_finds_how_many_threads_pay(quickest, seconds):
 
 
 def test_a_run_notices_when_other_threads_pay():
-    workspace, steps = _core.Workspace(vg.MLP(SMALL, rng=0)._core, 64, 2), []
+    workspace, steps = _core.Workspace(vg.MLP(SMALL, rng=0)._engine.core, 64, 2), []
 
     def seconds(n):
         steps.append(n)
@@ -156,9 +156,9 @@ def test_a_run_notices_when_other_threads_pay():
 
 
 def test_large_steps_are_not_tried_out():
-    wide = vg.MLP([784, 2048, 2048, 10], rng=0)._core
+    wide = vg.MLP([784, 2048, 2048, 10], rng=0)._engine.core
     assert _core.tuner(_core.Workspace(wide, 512, 2), lambda n: 1.0, 1.0) is None
-    assert _core.tuner(_core.Workspace(vg.MLP(SMALL, rng=0)._core, 64, 1), lambda n: 1.0, 1.0) is None
+    assert _core.tuner(_core.Workspace(vg.MLP(SMALL, rng=0)._engine.core, 64, 1), lambda n: 1.0, 1.0) is None
 
 
 def test_same_bits_while_a_run_tries_numbers_of_threads(rng):
@@ -183,10 +183,11 @@ rng = np.random.default_rng(0)
 X, y = rng.random((512, 128), dtype=np.float32), rng.integers(0, 10, 512)
 net = vg.MLP([128, 256, 128, 10], rng=0)
 with vg.threads(2):
-    loop = Loop(net, *net._batch(X, y), 1, 512, vg.SGD(0.01), 0)
+    loop = Loop(net._learner(), *net._batch(X, y), 1, 512, vg.SGD(0.01))
 loop.use_optimizer()
 loop.make_room(1)
-assert _core.tuner(_core.Workspace(net._core, 512, 2), lambda n: 1.0, 1.0) is None  # steps so large are not tried out
+# Steps so large are not tried out.
+assert _core.tuner(_core.Workspace(net._engine.core, 512, 2), lambda n: 1.0, 1.0) is None
 for turn in range(300):
     spent = np.zeros((2, len(net.sizes), len(_core.PHASES)))
     loop.run.set_times(spent)
@@ -229,7 +230,7 @@ def test_no_time_is_booked_for_threads_that_did_not_run(rng):
         child = os.fork()
         if child == 0:
             try:
-                loop = fit.Loop(net, X, y.astype(np.int32), 3000, 64, vg.SGD(), 0)
+                loop = fit.Loop(net._learner(), X, y.astype(np.int32), 3000, 64, vg.SGD())
                 for epoch in range(3000):
                     loop.train_epoch(epoch, None, None)
                     one, two = loop.run.tried[:2]

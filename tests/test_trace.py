@@ -30,9 +30,9 @@ def sample(loss, seed=1, n_in=3, n_out=2):
 
 def every_path(net, layer, i, j, x, y):
     """{units from layer l-1 to L: contribution}, by the formula, one path at a time."""
-    plain = paths.float64_copy(net)
-    zs, outputs = plain._forward(np.array([x], np.float64))
-    delta = plain.gradients([x], np.array([y])).deltas[-1][0]
+    plain = paths.float64_copy(net._engine)
+    zs, outputs = plain.forward(np.array([x], np.float64))
+    delta = plain.backward(np.array([x]), net._batch([x], np.array([y]))[1]).deltas[-1][0]
     slopes = [activations.CATALOG[kind].slope(z[0]) for kind, z in zip(net.activations, zs, strict=False)]
     found = {}
     for units in itertools.product(*[range(n) for n in net.sizes[layer + 1 :]]):
@@ -94,7 +94,7 @@ def test_the_strongest_of_matrices_of_any_shape(k, rng):
 def test_the_signal_layer_by_layer():
     net, (x, y) = make("tanh"), sample("cross_entropy")
     found = net.trace(1, 0, 2, x, y)
-    zs, _ = paths.float64_copy(net)._forward(x[None])
+    zs, _ = paths.float64_copy(net._engine).forward(x[None])
     signed = sizes = np.eye(4)[2]
     norms = []
     for k, part in enumerate(found.partial, 1):
@@ -154,7 +154,7 @@ def test_the_gradient_is_the_nets_but_for_its_rounding(isa, dtype, activation, d
     """As far apart as random roundings of the net's type, operation by operation, take the textbook."""
     X, y = digits[0][:3], digits[1][:3]
     net = make(activation, dtype=dtype, sizes=[64, 30, 30, 10])
-    plain = paths.float64_copy(net)
+    plain = paths.float64_copy(net._engine)
     for row, (layer, i, j) in enumerate([(1, 20, 3), (2, 7, 29), (3, 11, 9)]):
         found = net.trace(layer, i, j, X[row], y[row])
         entry = net.gradients(X[[row]], y[[row]]).weights[layer - 1][i, j]
@@ -198,7 +198,7 @@ def test_what_lets_nothing_pass():
     assert "none passes layer 1" in str(found)
     assert found.to_dict()["cancellation"] is None
     net.biases[0] = [100.0] * 4
-    y = paths.float64_copy(net)._forward(x[None])[0][-1]
+    y = paths.float64_copy(net._engine).forward(x[None])[0][-1]
     assert "All are 0, as dloss/dz_4 is." in " ".join(str(net.trace(1, 1, 0, x, y)).split())
 
 
@@ -227,7 +227,7 @@ def test_ways_to_give_the_sample():
     np.testing.assert_array_equal(net.params, before)
     plain = reference.MLP(SIZES, "tanh", dtype="float64", init="zeros")
     plain.params[...] = net.params
-    assert paths.follow(plain, 1, 1, 1, x, 1).gradient == want.gradient
+    assert paths.follow(plain._engine, 1, 1, 1, x, 1).gradient == want.gradient
 
 
 NAN = float("nan")
@@ -301,9 +301,9 @@ def test_back_propagation_agrees_with_finite_differences(dtype, activation, loss
     for seed, (layer, i, j) in enumerate([(1, 0, 1), (2, 3, 2), (3, 1, 4), (4, 4, 0)]):
         net = make(activation, loss, dtype, seed=seed)
         found = net.check_gradient(layer, i, j, X, y)
-        plain = paths.float64_copy(net)
+        plain = paths.float64_copy(net._engine)
         x, t = net._batch(X, y)
-        exact = plain.gradients(x, t).weights[layer - 1][i, j]
+        exact = plain.architecture.views(plain.backward(x, t).gradient)[0][layer - 1][i, j]
         assert found.agrees, str(found)
         assert not found.kink
         assert found.analytic == net.gradients(X, y).weights[layer - 1][i, j]
@@ -314,17 +314,17 @@ def test_back_propagation_agrees_with_finite_differences(dtype, activation, loss
 
 @pytest.mark.parametrize("wrong", [1e-4, -1e-3])
 def test_a_wrong_gradient_is_found(dtype, wrong, monkeypatch):
-    right = vg.MLP.gradients
+    right = finite_differences.take_gradients
 
-    def broken(self, X, y):
-        found = right(self, X, y)
+    def broken(engine, x, t):
+        found = right(engine, x, t)
         found.weights[1][2, 1] *= 1 + wrong
         return found
 
     X, y = batch("cross_entropy")
     net = make(dtype=dtype)
     assert net.check_gradient(2, 2, 1, X, y).agrees
-    monkeypatch.setattr(vg.MLP, "gradients", broken)
+    monkeypatch.setattr(finite_differences, "take_gradients", broken)
     found = net.check_gradient(2, 2, 1, X, y)
     assert not found.agrees
     assert "DISAGREE" in str(found)
@@ -414,7 +414,8 @@ def test_the_errors_hold_in_a_net_that_fits(dtype, loss, rows):
         net.weights[3] *= 10 if loss != "mse" else 1
         y = net.predict(X) + (1e-6 if loss == "mse" else 0)
         found = net.check_gradient(2, 1, 1, X, y)
-        exact = paths.float64_copy(net).gradients(*net._batch(X, y)).weights[1][1, 1]
+        plain = paths.float64_copy(net._engine)
+        exact = plain.architecture.views(plain.backward(*net._batch(X, y)).gradient)[0][1][1, 1]
         assert found.agrees, str(found)
         assert abs(found.numeric - exact) <= found.error
         assert abs(found.analytic - exact) <= found.rounding

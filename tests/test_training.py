@@ -64,7 +64,7 @@ def test_same_bits_whatever_the_threads_and_the_inspection(isa, dtype, optimizer
     """A net that is large enough for seven threads to be used, 100 steps."""
     X, y = rng.normal(size=(640, 150)), rng.integers(0, 10, 640)
     sizes, batch = [150, 170, 99, 10], 64
-    assert vg.MLP(sizes, rng=0)._core.threads_for(batch, 7) == 7
+    assert vg.MLP(sizes, rng=0)._engine.core.threads_for(batch, 7) == 7
     digests = set()
     for threads, inspect_every in ((1, 0), (2, 0), (3, 0), (4, 0), (7, 0), (1, 1), (2, 1), (7, 3)):
         net = vg.MLP(sizes, "tanh", dtype=dtype, rng=0)
@@ -147,7 +147,7 @@ def test_repeated_steps_are_first_steps(dtype, loss, settings, digits):
         part = slice(i * 32, i * 32 + rows)
         fresh, own = other.copy(), vg.SGD(**settings)
         for velocity in net._velocities.living():
-            own.velocity(fresh, lambda v=velocity: v.copy())[...] = velocity
+            fresh._velocities.of(own, lambda v=velocity: v.copy())[...] = velocity
         assert net.step(X[part], y[part], optimizer) == fresh.step(X[part], y[part], own)
         other = fresh
         np.testing.assert_array_equal(net.params, other.params)

@@ -1,227 +1,298 @@
-"""What a net is made of: its description, its parameters and who may use them when; its copies and files."""
+"""The methods that users call of a net: they check, and ask its engine."""
 
 from __future__ import annotations
 
-import copy
-import os
 from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from vgfast import _check, _core
-from vgfast.model import init as init_module
-from vgfast.model.architecture import Architecture
-from vgfast.model.engine_c import CEngine
-from vgfast.model.init import Init
-from vgfast.model.parameters import Pieces
-from vgfast.training.fit import Stepper
+from vgfast.inspection.gradients import Gradients, take_gradients, take_gradients_from, take_sample_norms
+from vgfast.inspection.report import GradientReport
+from vgfast.model.errors import DivergenceError, unapplied
+from vgfast.model.quantities import INSPECTIONS, histograms
+from vgfast.state import State
+from vgfast.training.fit import Learner, Loop, Stepper, shuffled, wants_to_stop
 from vgfast.training.history import History
-from vgfast.training.optimizers import Velocities, _Tag
+from vgfast.training.optimizers import SGD, checked_optimizer
 
-_Result = TypeVar("_Result")
+if TYPE_CHECKING:
+    from vgfast.inspection.case import Case
+    from vgfast.inspection.finite_differences import GradientCheck
+    from vgfast.inspection.paths import Trace
 
 
-class Network:
-    """The parameters of a dense network, in one vector, and all that is not mathematics. See ``vgfast.MLP``."""
+class Evaluation(NamedTuple):
+    """``loss``, the mean over the rows, and ``accuracy``, the share predicted rightly (None for mse)."""
 
-    def __init__(
+    loss: float
+    accuracy: float | None
+
+
+class Network(State):
+    """Training, inspection and predictions, whatever engine computes them. See ``vgfast.MLP``."""
+
+    # ---- training --------------------------------------------------------------------------------
+
+    def fit(
         self,
-        sizes: Sequence[int],
-        activation: str | Sequence[str] = "relu",
-        loss: str = "cross_entropy",
-        init: str | Init = "auto",
-        dtype: Any = "float32",
-        rng: Any = None,
-    ) -> None:
-        self._architecture = Architecture.checked(sizes, activation, loss, dtype)
-        self._rng = _check.generator(rng)
-        rules = init_module.rules(init, self._architecture)
-        self._build()
-        with _core.standard_arithmetic():
-            init_module.fill(rules, self._engine.weights, self._engine.biases, self._rng)
+        X: Any,
+        y: Any,
+        epochs: int = 10,
+        batch_size: int = 32,
+        optimizer: SGD | None = None,
+        shuffle: bool = True,
+        validation_data: tuple[Any, Any] | None = None,
+        inspect_every: int = 0,
+        callbacks: Sequence[Callable[[Any, History], Any]] = (),
+        progress: Callable[[int, int, History], Any] | None = None,
+        inspect: str = "scalars",
+    ) -> History:
+        """Train on mini-batches of X (rows, n_in) and y; returns the ``History``.
 
-    def _build(self) -> None:
-        """The parameter vector, its views, and what C knows of the net."""
-        self._engine = CEngine(self._architecture)
-        self._core, self._params = self._engine.core, self._engine.params
-        self._lock = _core.TrainingLock()
-        self._weights = Pieces("weights", self._engine.weights, self._lock.change)
-        self._biases = Pieces("biases", self._engine.biases, self._lock.change)
-        self._velocities = Velocities()
-        self._history: History | None = None
-        self._stepper: Stepper | None = None
-        self._last_rows = 0  # of the last call of step
+        The last batch of an epoch has the rows that are left; a batch_size above the number of rows is that number.
+        inspect_every: inspect each step whose number divides by it, from step 0 on; 0 is never; inspect="histograms"
+        also counts the exponents of gradients (``History.exponents``). callbacks: each is called as
+        callback(net, history) after each epoch, may change the optimizer's attributes, and ends training by returning
+        True. progress(done, total, history) is called about every 30 ms, with ``history`` showing the part done so far.
 
-    # ---- what it is ------------------------------------------------------------------------------
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """(n_in, hidden..., n_out)."""
-        return self._architecture.sizes
-
-    @property
-    def activations(self) -> tuple[str, ...]:
-        """One name a hidden layer."""
-        return self._architecture.activations
-
-    @property
-    def loss(self) -> str:
-        """The name of the loss."""
-        return self._architecture.loss
-
-    @property
-    def dtype(self) -> np.dtype:
-        """float32 or float64."""
-        return self._architecture.dtype
-
-    @property
-    def n_params(self) -> int:
-        """Weights and biases together."""
-        return self._params.size
-
-    @property
-    def params(self) -> np.ndarray:
-        """All parameters (n_params,): W1, b1, W2, b2, ... A live view; assignment copies in."""
-        return self._params
-
-    @params.setter
-    def params(self, value: Any) -> None:
-        self._lock.change(lambda: _check.assigned("params", value, self._params))
-
-    @property
-    def weights(self) -> Pieces:
-        """``weights[l-1]`` is W_l (n_in, n_out), a live view of ``params``; assignment copies in."""
-        return self._weights
-
-    @property
-    def biases(self) -> Pieces:
-        """``biases[l-1]`` is b_l (n_out,), a live view of ``params``; assignment copies in."""
-        return self._biases
-
-    @property
-    def history(self) -> History | None:
-        """The ``History`` of the last ``fit``, also of one that was interrupted, as far as it came; None before."""
-        return self._history
-
-    def __repr__(self) -> str:
-        sizes, kinds, loss, dtype = self._architecture
-        shown = kinds[0] if len(set(kinds)) == 1 else list(kinds)
-        return f"MLP({list(sizes)}, {shown!r}, loss={loss!r}, dtype='{dtype}')"
-
-    # ---- who may use it ---------------------------------------------------------------------------
-
-    def _steadily(self, work: Callable[[Self], _Result]) -> _Result:
-        """work(net), which only reads: of this net or, where another thread trains it, of a copy of how it is between
-        two steps. In standard arithmetic."""
-        with _core.standard_arithmetic():
-            if not self._lock.is_anothers():
-                version = self._lock.version
-                try:
-                    result = work(self)
-                except Exception:
-                    if version == self._lock.version:
-                        raise
-                else:
-                    if version == self._lock.version:
-                        return result
-            return work(self._lock.between_steps(self._still))
-
-    def _still(self) -> Self:
-        """A copy to read, with its velocities."""
-        net = self._restore(self._architecture, self._params.copy(), self._rng, self._more())
-        net._velocities = Velocities(self._velocities.copied())
-        return net
-
-    # ---- copies and files ------------------------------------------------------------------------
-
-    @classmethod
-    def _restore(
-        cls,
-        architecture: Architecture,
-        params: np.ndarray,
-        rng: Any,
-        more: dict[str, Any],
-        velocities: Sequence[tuple[_Tag, np.ndarray]] = (),
-    ) -> Self:
-        """A net of this class without its constructor, which may be another's."""
-        net = cls.__new__(cls)
-        vars(net).update(more)
-        net._architecture, net._rng = architecture, _check.generator(rng)
-        net._build()
-        net._params[...] = params
-        net._velocities = Velocities(velocities)
-        return net
-
-    def _more(self) -> dict[str, Any]:
-        """What a subclass, or its user, has added."""
-        return {name: value for name, value in vars(self).items() if name not in _OWN}
-
-    def __reduce__(self) -> Any:
-        return self._lock.between_steps(self._reduced)
-
-    def _reduced(self) -> Any:
-        velocities = self._velocities.copied()
-        # What was added may lead back to the net, so it comes when there is one to lead to.
-        added = self._more() or None
-        return self._restore, (self._architecture, self._params.copy(), self._rng, {}, velocities), added
-
-    def _copied(self, more: dict[str, Any]) -> Self:
-        rng = copy.deepcopy(self._rng)
-        return self._lock.between_steps(lambda: self._restore(self._architecture, self._params.copy(), rng, more))
-
-    def __copy__(self) -> Self:
-        return self._copied(self._more())
-
-    def copy(self) -> Self:
-        """A net with the same parameters that will shuffle alike, and shares nothing with this one; velocities,
-        which belong to optimizer and net, stay behind. (``copy.copy`` shares what a subclass has added, and
-        ``copy.deepcopy((net, optimizer))`` takes the velocity along.)"""
-        net = self._copied({})
-        vars(net).update(copy.deepcopy(self._more(), {id(self): net}))
-        return net
-
-    def save(self, path: str | os.PathLike[str] | BinaryIO) -> None:
-        """Write a safetensors file, whole or not at all; a file that is replaced keeps its mode. Or write to a binary
-        file that is open.
-
-        The tensors are named and shaped as by ``torch.nn.Sequential`` of Linear layers with activations
-        between: ``0.weight`` (n_out, n_in), ``0.bias``, ``2.weight``, ... Errors: ``DivergenceError`` for parameters
-        that are not finite, before anything is written; OSError, the old file being as it was.
+        The same seed gives the same bits, with any number of threads and with or without inspection (but see the
+        README on inspected norms of huge values). Ctrl-C is answered after the step in work, or 30 ms of short
+        ones, and leaves the net there, and what was told until then in ``net.history``. Errors: ``DivergenceError``,
+        likewise; TypeError and ValueError for bad input and RuntimeError while another thread trains this net, all
+        before any change.
         """
-        from vgfast.model import files
+        epochs = _check.integer("epochs", epochs, 1)
+        inspect_every = _check.integer("inspect_every", inspect_every, 0, _check.MOST_ELEMENTS)
+        if _check.choice("inspect", inspect, INSPECTIONS) == "histograms" and inspect_every == 0:
+            raise ValueError("inspect='histograms' needs inspect_every above 0, got 0; for example inspect_every=10")
+        callbacks = _check.functions("callbacks", callbacks)
+        if progress is not None and not callable(progress):
+            raise TypeError(f"progress must be a function of (done, total, history), got {progress!r}")
+        optimizer = checked_optimizer(optimizer, self.dtype)
+        x, t = self._batch(X, y)
+        batch_size = _check.batch_size(batch_size, len(x))
+        _check.integer("epochs x steps of an epoch", epochs * -(-len(x) // batch_size), 1, _check.MOST_ELEMENTS)
+        validation = None
+        if validation_data is not None:
+            names = "validation_data[0]", "validation_data[1]"
+            validation = self._batch(*_check.pair(validation_data), names)
+        try:
+            self._lock.own("trained")
+            loop = Loop(self._learner(), x, t, epochs, batch_size, optimizer, inspect_every, inspect)
+            self._history = loop.history
+            try:
+                for epoch in range(epochs):
+                    loop.train_epoch(epoch, shuffled(len(x), self._rng) if shuffle else None, progress)
+                    if validation is not None:
+                        loop.note_validation(self._evaluate(*validation))
+                    if callbacks and wants_to_stop(self, loop.so_far(), callbacks):
+                        break
+            except DivergenceError as error:
+                error.history = loop.history
+                raise
+            finally:
+                self._history = loop.so_far()  # a callback may have trained in between
+        finally:
+            self._lock.disown()
+        return loop.history
 
-        still = self._lock.between_steps(self._still)
-        files.save(path, still._architecture, list(still._weights), list(still._biases))
+    def step(self, X: Any, y: Any, optimizer: SGD | None = None) -> float:
+        """One step on this batch, all rows of X at once; returns the mean loss before the update."""
+        try:
+            self._lock.own("trained")
+            optimizer = _PLAIN if optimizer is None else optimizer
+            if self._stepper is not None:
+                loss = self._stepper.step(X, y, optimizer)
+                if loss is not None:
+                    return loss
+            return self._first_step(X, y, checked_optimizer(optimizer, self.dtype))
+        finally:
+            self._lock.disown()
 
-    @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str] | BinaryIO,
-        rng: Any = None,
-        activation: str | Sequence[str] | None = None,
-        loss: str | None = None,
-    ) -> Self:
-        """The net that ``save`` wrote; ``rng`` as for a new net, for shuffling. A binary file that is open is read from
-        where it stands to its end.
+    def _first_step(self, X: Any, y: Any, optimizer: SGD) -> float:
+        """A step with all checks; the second of the same size leaves a ``Stepper`` for those to come."""
+        x, t = self._batch(X, y)
+        workspace = None if self._stepper is None else self._stepper.workspace
+        loop = Loop(self._learner(), x, t, 1, len(x), optimizer, workspace=workspace)
+        loop.train_epoch(0, None, None)
+        again = self._last_rows == len(x) and loop.workspace is not None
+        self._stepper = Stepper(loop) if again else None
+        self._last_rows = len(x)
+        return float(loop.losses[0])
 
-        activation, loss: those of a net whose file others wrote: ``torch.nn.Sequential``'s tensors, named and shaped as
-        ``save`` does it, in single, double or half precision, which becomes float32. A file of ``save`` tells them.
-        Of a subclass whose constructor sets more, that constructor does not run: set it afterwards.
-        Errors: ValueError if the file is damaged or is something else.
+    def gradients(self, X: Any, y: Any) -> Gradients:
+        """The gradient of the mean loss over all rows of X; changes nothing in the net."""
+        x, t = self._batch(X, y)
+        return self._steadily(lambda net: take_gradients(net._engine, x, t))
 
-        >>> import io, vgfast as vg
-        >>> net, file = vg.MLP([4, 8, 3], rng=0), io.BytesIO()
-        >>> net.save(file)
-        >>> vg.MLP.load(io.BytesIO(file.getvalue()))
-        MLP([4, 8, 3], 'relu', loss='cross_entropy', dtype='float32')
+    def backward(self, X: Any, dz: Any) -> Gradients:
+        """The gradient where the loss is not one of vgfast's: dz (rows, n_out) is its derivative by the outputs that
+        ``forward`` gives for X (rows, n_in), as ``outputs.backward(dz)`` takes it in PyTorch. Nothing is averaged over
+        the rows. Changes nothing in the net; ``loss`` of the result is NaN.
+
+        Errors: TypeError or ValueError for a dz of another shape, or not finite; ``DivergenceError``.
+
+        >>> import numpy as np, vgfast as vg
+        >>> X, y = np.eye(3), np.array([[1.0], [0.0], [2.0]])
+        >>> net = vg.MLP([3, 4, 1], loss="mse", rng=0)
+        >>> off = net.forward(X) - y
+        >>> by_huber = net.backward(X, np.clip(off, -1, 1) / len(X))
+        >>> net.apply(by_huber, vg.SGD(lr=0.1))
         """
-        from vgfast.model import files
+        with _core.standard_arithmetic():
+            x = self._architecture.inputs(X)
+            d = self._architecture.output_gradient(dz, len(x))
+        x, d = (a.copy() if np.may_share_memory(a, self._params) else a for a in (x, d))
+        return self._steadily(lambda net: take_gradients_from(net._engine, x, d))
 
-        architecture, params = files.load(path, activation, loss)
-        return cls._restore(architecture, params, rng, {})
+    def apply(self, gradients: Gradients | np.ndarray, optimizer: SGD | None = None) -> None:
+        """One step of the optimizer with these gradients, whoever computed them: those of ``gradients`` or
+        ``backward``, or a vector (n_params,) that is ordered like ``params``, of the net's dtype.
+
+        ``net.apply(net.gradients(X, y), optimizer)`` does what ``net.step(X, y, optimizer)`` does, bit by bit.
+        Errors: TypeError or ValueError for gradients of another dtype or shape, or not finite; ``DivergenceError`` if
+        the update would not be finite; RuntimeError while another thread trains this net. The net is then as it was.
+        """
+        optimizer = checked_optimizer(optimizer, self.dtype)
+        flat = _check.gradients(gradients, [w.shape for w in self._weights], self._params)
+        try:
+            self._lock.own("trained")
+            velocity = self._learner().velocity(optimizer)
+            done = self._engine.apply(flat, optimizer.checked(), velocity, self._lock)
+        finally:
+            self._lock.disown()
+        if not done:
+            raise unapplied(self._params, optimizer)
+
+    def sample_norms(self, X: Any, y: Any) -> np.ndarray:
+        """(rows, L) float64: the norm of the gradient of each row's own loss by W_l and b_l.
+
+        ‖delta_i‖ sqrt(‖a_i‖² + 1), without that gradient being formed (Goodfellow, "Efficient per-example gradient
+        computations", 2015).
+        """
+        x, t = self._batch(X, y)
+        return self._steadily(lambda net: take_sample_norms(net._engine, x, t))
+
+    def inspect(
+        self,
+        X: Any,
+        y: Any,
+        optimizer: SGD | None = None,
+        steps: int = 1000,
+        try_remedies: bool = True,
+        inspect: str = "scalars",
+    ) -> GradientReport:
+        """What a step with this optimizer on this batch would do to each layer; changes nothing in the net.
+
+        steps: the length of the training to judge for (see ``GradientReport``). Where something is wrong, remedies
+        are tried on copies of the net, unless try_remedies is False: each for the price of another inspection, or of 20
+        steps where the step itself is too large.
+        inspect="histograms" also counts the exponents of gradients (``GradientReport.exponents``).
+        """
+        inspect = _check.choice("inspect", inspect, INSPECTIONS)
+        optimizer = checked_optimizer(optimizer, self.dtype)
+        steps = _check.integer("steps", steps, 1, _check.MOST_ELEMENTS)
+        x, t = self._batch(X, y)
+        exponents = histograms(1, self._architecture) if inspect == "histograms" else None
+        report = self._steadily(
+            lambda net: net._inspect(x, t, optimizer, exponents, steps=steps, try_remedies=try_remedies)
+        )
+        report.exponents = None if exponents is None else exponents[0]
+        return report
+
+    def _inspect(
+        self, x: np.ndarray, t: np.ndarray, optimizer: SGD, exponents: np.ndarray | None, **how: Any
+    ) -> GradientReport:
+        from vgfast.inspection import inspect  # here and below: only read when asked for
+
+        if exponents is not None:
+            exponents[...] = 0  # this may be the second attempt
+        return inspect.inspect(self._case(x, t, optimizer), exponents=exponents, **how)
+
+    def trace(self, layer: int, i: int, j: int, x: Any, y: Any, paths: int = 5) -> Trace:
+        """dloss/dW_layer[i, j] for one sample, x (n_in,) with its y, as the sum over paths of products of derivatives.
+
+        Layers count from 1; i, the input unit, and j, the output unit, from 0, as in ``net.weights[layer-1][i, j]``.
+        paths: how many of the strongest to show, 1 to 100. In float64, from the net's parameters. See ``Trace``.
+        Errors: TypeError or ValueError for a weight that there is not or more than one sample; ``DivergenceError`` for
+        parameters, outputs or deltas that are not finite.
+        """
+        from vgfast.inspection import paths as trace
+
+        return self._steadily(lambda net: trace.follow(net._engine, layer, i, j, x, y, paths))
+
+    def check_gradient(self, layer: int, i: int, j: int, X: Any, y: Any) -> GradientCheck:
+        """dloss/dW_layer[i, j] of the mean loss over all rows of X beside finite differences of that loss.
+
+        Entries are numbered as by ``trace``. The differences are those of a float64 copy of the net, and cost about
+        100 forward passes in NumPy. See ``GradientCheck``. Errors: as of ``trace``.
+        """
+        from vgfast.inspection import finite_differences
+
+        return self._steadily(lambda net: finite_differences.check(net._engine, layer, i, j, X, y))
+
+    def _batch(self, X: Any, y: Any, names: tuple[str, str] = ("X", "y")) -> tuple[np.ndarray, np.ndarray]:
+        """X and y as C takes them, sharing no memory with the parameters, which change meanwhile."""
+        with _core.standard_arithmetic():
+            x, t = self._architecture.batch(X, y, names)
+        x, t = (a.copy() if np.may_share_memory(a, self._params) else a for a in (x, t))
+        return x, t
+
+    def _case(self, x: np.ndarray, t: np.ndarray, optimizer: SGD, batch_size: int | None = None) -> Case:
+        from vgfast.inspection.case import Case
+
+        return Case(self._engine, x, t, optimizer, self._velocities.current(optimizer), batch_size)
+
+    def _learner(self) -> Learner:
+        return Learner(self._engine, self._velocities, self._lock, self._diagnose)
+
+    def _diagnose(
+        self, x: np.ndarray, t: np.ndarray, step: int, optimizer: SGD, what: str, batch_size: int
+    ) -> DivergenceError:
+        """The error for the last of these batches, after `step` good steps: which layer, and what to do."""
+        from vgfast.inspection.divergence import diagnosed
+
+        return diagnosed(self._case(x, t, optimizer, batch_size if batch_size < len(x) else None), step, what)
+
+    # ---- predictions -----------------------------------------------------------------------------
+
+    def forward(self, X: Any) -> np.ndarray:
+        """z_L (rows, n_out): the outputs before softmax or sigmoid."""
+        z = self._forward_few(self._params, X, self._lock)
+        if z is not None:
+            return z
+        with _core.standard_arithmetic():
+            x = self._architecture.inputs(X)
+        return self._steadily(lambda net: net._engine.outputs(x))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """(rows, n_out): softmax or sigmoid of ``forward``. ValueError for mse, which has no probabilities."""
+        probabilities = self._probabilities
+        if probabilities is None:
+            raise ValueError("a net with loss='mse' predicts values, not probabilities; use predict")
+        z = self.forward(X)
+        probabilities(z, z)
+        return z
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Class labels (rows,) for cross_entropy; 0 or 1 (rows, n_out) for binary_cross_entropy; values
+        (rows, n_out) for mse."""
+        z = self.forward(X)
+        if self._loss == "cross_entropy":
+            return z.argmax(axis=1)
+        return (z > 0).astype(np.int64) if self._loss == "binary_cross_entropy" else z
+
+    def evaluate(self, X: Any, y: Any) -> Evaluation:
+        """Mean loss and accuracy over all rows of X. ``DivergenceError`` if the loss is not finite."""
+        return self._evaluate(*self._batch(X, y))
+
+    def _evaluate(self, x: np.ndarray, t: np.ndarray) -> Evaluation:
+        z = self._steadily(lambda net: net._engine.outputs(x))
+        with _core.standard_arithmetic():
+            return Evaluation(*self._engine.score(z, t))
 
 
-# What a net is made of; all else in a subclass's __dict__ is copied as it is.
-_OWN = {"_architecture", "_rng", "_engine", "_core", "_params", "_weights", "_biases"}
-_OWN |= {"_lock", "_velocities", "_history", "_stepper", "_last_rows"}
+# For calls of step without an optimizer: the same object each time.
+_PLAIN = SGD()

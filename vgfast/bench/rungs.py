@@ -159,10 +159,11 @@ class PlainC(Rung, VGFast):
     def start(self) -> None:
         super().start()
         one = slice(0, self.problem.batch)
-        loop = Loop(self.net, *self.net._batch(self.X[one], self.y[one]), 1, self.problem.batch, self.optimizer, 0)
+        x, t = self.net._batch(self.X[one], self.y[one])
+        loop = Loop(self.net._learner(), x, t, 1, self.problem.batch, self.optimizer)
         loop.use_optimizer()
         loop.run.set_unblocked(True)
-        loop.run.set_gradient(loop.vector())
+        loop.run.set_gradient(self.net._engine.vector())
         self.stepper = Stepper(loop)
 
     def train(self, epochs: int, threads: int | None = None, **inspection: Any) -> None:

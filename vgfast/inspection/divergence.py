@@ -4,44 +4,74 @@ given, on copies of the net and on the batch at which it happened."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
+from vgfast import _core
 from vgfast.inspection import trials
-from vgfast.inspection.trials import Case
+from vgfast.inspection.case import Case
+from vgfast.model.engine_numpy import textbook
 from vgfast.model.errors import DivergenceError
-from vgfast.training.optimizers import SGD
 
 # A trial takes so many steps, or _MORE than the training did until it went wrong, so that it goes wrong again; but no
 # more than _MOST.
 _STEPS, _MORE, _MOST = 50, 20, 300
 
 
-def diagnosed(
-    net: Any, x: np.ndarray, t: np.ndarray, step: int, optimizer: SGD | None, what: str, batch_size: int
-) -> DivergenceError:
-    """The error for the last batch of these rows, after `step` good steps: which layer, and what to do."""
-    if not np.isfinite(net.params).all():
+def diagnosed(case: Case, step: int, what: str, updates: bool = True) -> DivergenceError:
+    """The error for the last batch of these rows, after `step` good steps: which layer, and what to do. updates:
+    whether an update was to follow."""
+    if not np.isfinite(case.engine.params).all():
         return DivergenceError(f"{what}: the parameters already hold NaN or infinity; assign finite ones", step)
-    last = slice((len(x) - 1) // batch_size * batch_size, None)
-    layer, where = located(net, x[last], t[last], optimizer)
-    case = Case(net, x, t, SGD() if optimizer is None else optimizer, batch_size if batch_size < len(x) else None)
-    advice = _with_finite_gradient(case) if optimizer is None else _that_train(case, step)
+    with _core.standard_arithmetic():
+        layer, where = located(_last_batch(case), updates)
+        advice = _that_train(case, step) if updates else _with_finite_gradient(case)
     todo = " or ".join(advice) or "none of what was tried helped: other scales of X and y, lower rates, new weights"
-    left = "" if optimizer is None else f"; the parameters are those after {step} steps"
+    left = f"; the parameters are those after {step} steps" if updates else ""
     return DivergenceError(f"{what}: the {where} would not be finite{left}; {todo}", step, layer)
+
+
+def _last_batch(case: Case) -> Case:
+    if case.batch_size is None:
+        return case
+    last = slice((len(case.x) - 1) // case.batch_size * case.batch_size, None)
+    return case._replace(x=case.x[last], t=case.t[last], batch_size=None)
 
 
 # ---- where ----------------------------------------------------------------------------------------------
 
 
-def located(net: Any, x: np.ndarray, t: np.ndarray, optimizer: SGD | None) -> tuple[int, str]:
-    """(layer, what) is the first that is not finite, in the order of a step: outputs, loss, gradients, update."""
-    from vgfast import reference  # the textbook can take a step apart
+class Parts(NamedTuple):
+    """A step taken apart, layer by layer: z; then, or None where what comes before is not finite, (dW, db), and (W, b)
+    after the update."""
 
-    last = len(net.sizes) - 1
-    parts = reference.take_apart(net, x, t, optimizer)
+    outputs: list[np.ndarray]
+    gradients: list[tuple[np.ndarray, np.ndarray]] | None
+    updated: list[tuple[np.ndarray, np.ndarray]] | None
+
+
+def take_apart(case: Case, updates: bool) -> Parts:
+    """The parts of a step that failed, by the textbook, which can be taken apart. Nothing changes."""
+    plain, net, t = textbook(case.engine), case.engine.architecture, case.t
+    with np.errstate(all="ignore"):
+        zs, activations = plain.forward(case.x)
+        exact = t if t.ndim == 1 else t.astype(np.float64)
+        loss = plain.loss(zs[-1].astype(np.float64), exact)[0]  # as C has it: its squares do not overflow
+        if not np.isfinite(loss):
+            return Parts(zs, None, None)
+        gradient = plain.chain(zs, activations, plain.loss(zs[-1], t)[1]).gradient
+        gradients = list(zip(*net.views(gradient), strict=True))
+        if not updates or not np.isfinite(gradient).all():
+            return Parts(zs, gradients, None)
+        step, _ = plain.step(gradient, case.optimizer.checked(), case.moving)
+        return Parts(zs, gradients, list(zip(*net.views(plain.params - step), strict=True)))
+
+
+def located(case: Case, updates: bool) -> tuple[int, str]:
+    """(layer, what) is the first that is not finite, in the order of a step: outputs, loss, gradients, update."""
+    last = case.engine.architecture.n_layers
+    parts = take_apart(case, updates)
     for l, outputs in enumerate(parts.outputs, 1):
         if not np.isfinite(outputs).all():
             return l, f"outputs of layer {l}"
@@ -75,9 +105,9 @@ def _that_train(case: Case, step: int) -> list[str]:
     scaled = scaled or trials.scaled_with_a_rate(case, steps)
     if scaled:
         # Tried on new weights. Those there are may be too large for it, as an earlier step may have left them.
-        as_it_is = trials.outcome(scaled[0].case._replace(net=case.net), steps)
+        as_it_is = trials.outcome(scaled[0].case._replace(engine=case.engine), steps)
         return [scaled[0].advice + ("" if as_it_is.trains else " and start from new weights")]
-    new = trials.anew(case)
+    new = case.anew()
     new_trains = trials.outcome(new, steps).trains
     weights = new_trains and step < steps
     advice = ["start from smaller weights, such as those of init='auto'"] if weights else []
@@ -99,6 +129,6 @@ def _with_finite_gradient(case: Case) -> list[str]:
         if trials.gradient(cure.case):
             return [cure.advice]
     advice = [cure.advice for cure in trials.widened(case) if trials.gradient(cure.case)]
-    if trials.gradient(trials.anew(case)):
+    if trials.gradient(case.anew()):
         advice.append("start from smaller weights, such as those of init='auto'")
     return advice

@@ -22,11 +22,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vgfast.inspection.paths import Net, checked_entry, float64_copy, float64_data
+from vgfast.inspection.gradients import take_gradients
+from vgfast.inspection.paths import checked_entry, float64_copy, float64_data
 from vgfast.model.activations import CATALOG
-from vgfast.model.losses import LOSSES
-from vgfast.reference import MLP
+from vgfast.model.engine import Engine
+from vgfast.model.engine_numpy import NumPyEngine
 from vgfast.show.table import WIDTH
+
+# Of a weight: its layer from 1, its input and its output from 0.
+Entry = tuple[int, int, int]
 
 # Steps, by how far they move the z that moves most: far below the smallest, rounding leaves no digit.
 STEPS = 4.0 ** np.arange(1, -15, -1)
@@ -88,12 +92,13 @@ class GradientCheck(NamedTuple):
         return "\n".join([*lines, *textwrap.wrap(text, WIDTH)])
 
 
-def check(net: Net, layer: int, i: int, j: int, X: object, y: object) -> GradientCheck:
+def check(engine: Engine, layer: int, i: int, j: int, X: object, y: object) -> GradientCheck:
     """``net.check_gradient``: see there."""
+    net = engine.architecture
     layer, i, j = checked_entry(net, layer, i, j)
-    plain = float64_copy(net)
-    x, t = net._batch(X, y)
-    analytic = float(net.gradients(x, t).weights[layer - 1][i, j])
+    plain = float64_copy(engine)
+    x, t = net.batch(X, y)
+    analytic = float(take_gradients(engine, x, t).weights[layer - 1][i, j])
     x, t = float64_data(x), float64_data(t)
     with np.errstate(all="ignore"):
         rounding = _entry_rounding(plain, x, t, (layer, i, j), net.dtype)
@@ -108,25 +113,23 @@ def check(net: Net, layer: int, i: int, j: int, X: object, y: object) -> Gradien
 
 
 def _moved(
-    plain: MLP, zs: list[np.ndarray], t: np.ndarray, layer: int, j: int, move: np.ndarray
+    plain: NumPyEngine, zs: list[np.ndarray], t: np.ndarray, layer: int, j: int, move: np.ndarray
 ) -> tuple[float, list[np.ndarray]]:
     """(mean loss, which z of the ReLUs are positive) with column j of z_layer moved by `move` (rows,)."""
     z = zs[layer - 1].copy()
     z[:, j] += move
     positive = []
-    for l, kind in enumerate(plain.activations[layer - 1 :], layer):
+    for l, kind in enumerate(plain.architecture.activations[layer - 1 :], layer):
         if CATALOG[kind].has_kink:
             positive.append(z > 0)
         z = CATALOG[kind].value(z) @ plain.weights[l] + plain.biases[l]
-    return LOSSES[plain.loss].of(z, t)[0], positive
+    return plain.loss(z, t)[0], positive
 
 
-def _measured(
-    plain: MLP, x: np.ndarray, t: np.ndarray, entry: tuple[int, int, int]
-) -> tuple[float, float, float, bool]:
+def _measured(plain: NumPyEngine, x: np.ndarray, t: np.ndarray, entry: Entry) -> tuple[float, float, float, bool]:
     """(derivative, its error, smallest step that it took, whether at a kink)."""
     layer, i, j = entry
-    zs, outputs = plain._forward(x)
+    zs, outputs = plain.forward(x)
     column = outputs[layer - 1][:, i]
     reach = float(np.abs(column).max())
     if reach == 0:  # the weight is multiplied by 0 on every row: it does not enter the loss
@@ -148,21 +151,20 @@ def _measured(
 
 
 def _loss_noise(
-    plain: MLP, x: np.ndarray, t: np.ndarray, entry: tuple[int, int, int], steps: np.ndarray, losses: np.ndarray
+    plain: NumPyEngine, x: np.ndarray, t: np.ndarray, entry: Entry, steps: np.ndarray, losses: np.ndarray
 ) -> np.ndarray:
     """(steps,) the error of each loss: of z_L, which the loss passes on by its delta, and of the loss itself.
 
     In a net that fits well delta is small here and grows with the step; it is taken to grow in proportion.
     """
     layer, i, j = entry
-    far = MLP(plain.sizes, plain.activations, plain.loss, "zeros", "float64")
-    far.params[...] = plain.params
+    far = plain.copy()
     far.weights[layer - 1][i, j] += steps[STEPS == 1][0]
     # What a loss is a small difference of: its rounding stays where the loss goes to 0. Cross-entropy has log of a
     # sum that is near 1; binary cross-entropy z - z y; mse nothing but z - y.
-    cancelled = {"cross_entropy": 1.0, "mse": 0.0}.get(plain.loss)
+    cancelled = {"cross_entropy": 1.0, "mse": 0.0}.get(plain.architecture.loss)
     if cancelled is None:
-        cancelled = float(np.abs(plain._forward(x)[0][-1]).mean())
+        cancelled = float(np.abs(plain.forward(x)[0][-1]).mean())
     own = 2 * float(np.finfo(np.float64).eps) * (losses + cancelled)
     return own + _loss_rounding(plain, x, t) + STEPS * _loss_rounding(far, x, t)
 
@@ -209,29 +211,29 @@ class _Rounding:
 
 
 def _replayed(
-    plain: MLP, x: np.ndarray, t: np.ndarray, r: _Rounding
+    plain: NumPyEngine, x: np.ndarray, t: np.ndarray, r: _Rounding
 ) -> tuple[list[np.ndarray], list[np.ndarray], float, np.ndarray]:
     """(z of every layer, a of every layer with a[0] = x, mean loss, delta_L), each operation with its rounding."""
     zs, outputs = [], [x]
-    for weights, biases, kind in zip(plain.weights, plain.biases, (*plain.activations, "identity"), strict=True):
+    for weights, biases, kind in zip(plain.weights, plain.biases, plain.architecture.kinds, strict=True):
         z = r.product(outputs[-1], weights) + biases
         zs.append(r.off(z, np.abs(z) + np.abs(biases), 1))
         a = CATALOG[kind].value(zs[-1])
         outputs.append(a if kind in ("identity", "relu") else r.off(a, np.abs(a), ULPS))
-    loss, delta, _ = LOSSES[plain.loss].of(zs[-1], t)
+    loss, delta, _ = plain.loss(zs[-1], t)
     size = np.abs(delta)
-    if plain.loss != "mse":  # p - y: what both have in common cancels, the error of p does not
+    if plain.architecture.loss != "mse":  # p - y: what both have in common cancels, the error of p does not
         given = np.eye(delta.shape[1])[t] if t.ndim == 1 else t
-        size = size + given / (len(t) if plain.loss == "cross_entropy" else delta.size)
+        size = size + given / (len(t) if plain.architecture.loss == "cross_entropy" else delta.size)
     return zs, outputs, loss, r.off(delta, size, ULPS)
 
 
-def _replayed_entry(plain: MLP, x: np.ndarray, t: np.ndarray, entry: tuple[int, int, int], r: _Rounding) -> float:
+def _replayed_entry(plain: NumPyEngine, x: np.ndarray, t: np.ndarray, entry: Entry, r: _Rounding) -> float:
     """The entry of the gradient, each operation with its rounding."""
     layer, i, j = entry
     zs, outputs, _, delta = _replayed(plain, x, t, r)
     for l in range(len(zs) - 1, layer - 1, -1):
-        slope = CATALOG[plain.activations[l - 1]].slope(zs[l - 1])
+        slope = CATALOG[plain.architecture.activations[l - 1]].slope(zs[l - 1])
         delta = r.product(delta, plain.weights[l].T) * slope
         delta = r.off(delta, np.abs(delta), ULPS)
     return float(r.product(outputs[layer - 1][:, [i]].T, delta[:, [j]])[0, 0])
@@ -246,7 +248,7 @@ def _spread(exact: float, draws: list[float]) -> float:
 _COARSE = 2.0**-30
 
 
-def _entry_rounding(plain: MLP, x: np.ndarray, t: np.ndarray, entry: tuple[int, int, int], dtype: np.dtype) -> float:
+def _entry_rounding(plain: NumPyEngine, x: np.ndarray, t: np.ndarray, entry: Entry, dtype: np.dtype) -> float:
     """How far rounding in this type may take the entry of the gradient."""
     info = np.finfo(dtype)
     own = float(info.eps) / 2
@@ -256,7 +258,7 @@ def _entry_rounding(plain: MLP, x: np.ndarray, t: np.ndarray, entry: tuple[int, 
     return _spread(exact, [_replayed_entry(plain, x, t, entry, noisy) for _ in range(DRAWS)]) * (own / unit)
 
 
-def _loss_rounding(plain: MLP, x: np.ndarray, t: np.ndarray) -> float:
+def _loss_rounding(plain: NumPyEngine, x: np.ndarray, t: np.ndarray) -> float:
     """How far rounding of the z in float64 may take the mean loss."""
     rng = np.random.default_rng(0)
     noisy = _Rounding(_COARSE, 0.0, rng)

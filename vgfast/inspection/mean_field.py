@@ -282,11 +282,17 @@ def predict(net: Any, X: Any) -> np.ndarray:
 def moments(net: Any, X: Any) -> tuple[list[float], list[float], list[float]]:
     """What ``predict_from_moments`` needs of this net and the rows of X (rows, n_in): (weight_squares, bias_squares,
     input_squares). Errors as for ``predict``."""
-    X = _check.inputs("X", X, net.sizes[0], net.dtype)
-    rows = np.sort(_row_means(X))
+    return moments_of(net.weights, net.biases, _check.inputs("X", X, net.sizes[0], net.dtype))
+
+
+def moments_of(
+    weights: Sequence[np.ndarray], biases: Sequence[np.ndarray], x: np.ndarray
+) -> tuple[list[float], list[float], list[float]]:
+    """As ``moments``, of parameters layer by layer and of rows that are checked."""
+    rows = np.sort(_row_means(x))
     return (
-        [_mean_square(f"weights[{l}]", w) for l, w in enumerate(net.weights)],
-        [_mean_square(f"biases[{l}]", b) for l, b in enumerate(net.biases)],
+        [_mean_square(f"weights[{l}]", w) for l, w in enumerate(weights)],
+        [_mean_square(f"biases[{l}]", b) for l, b in enumerate(biases)],
         [float(group.mean()) for group in np.array_split(rows, min(len(rows), GROUPS))],
     )
 

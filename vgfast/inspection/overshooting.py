@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from vgfast.inspection import trials
-from vgfast.inspection.trials import STEPS, Case, Cure, Outcome
+from vgfast.inspection.case import Case
+from vgfast.inspection.trials import STEPS, Cure, Outcome
 from vgfast.inspection.verdict import Verdict, longest_step
 from vgfast.model.losses import LOSSES
 
@@ -52,11 +53,12 @@ def _failed(case: Case, outcome: Outcome) -> bool:
     """Whether a layer is lost, or the loss is not below what it was together with the energy of motion, lr ‖v‖² / 2.
     Momentum turns one into the other, and less than all of it. More than the loss of outputs of 0 cannot have come from
     steps like these, but from a batch of another kind, and is no excuse."""
-    lr, momentum, *_ = case.optimizer.checked()
-    velocity = case.net._velocities.found(case.optimizer) if momentum > 0 else None
+    lr = case.optimizer.checked()[0]
+    velocity = case.moving
     speed = 0.0 if velocity is None else float(np.linalg.norm(velocity.astype(np.float64)))
+    net = case.engine.architecture
     with np.errstate(over="ignore"):
-        at_zero = LOSSES[case.net.loss].of(np.zeros((len(case.t), case.net.sizes[-1])), case.t)[0]
+        at_zero = LOSSES[net.loss].of(np.zeros((len(case.t), net.sizes[-1])), case.t)[0]
     energy = min(lr * speed * speed / 2, at_zero)
     return bool(outcome.ill) or not outcome.after < outcome.before + energy
 

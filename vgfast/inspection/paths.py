@@ -23,17 +23,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vgfast import _check, mlp, reference
+from vgfast import _check
 from vgfast.model.activations import CATALOG
+from vgfast.model.architecture import Architecture
+from vgfast.model.engine import Engine
+from vgfast.model.engine_numpy import NumPyEngine, textbook
 from vgfast.model.errors import DivergenceError
-from vgfast.model.losses import LOSSES
+from vgfast.model.quantities import norm
 from vgfast.show.data import plain
 from vgfast.show.table import WIDTH
 
 # More paths than these are no longer read, and finding them takes memory by their square.
 MOST_PATHS = 100
-
-Net = mlp.MLP | reference.MLP
 
 
 class Factor(NamedTuple):
@@ -232,8 +233,8 @@ def _count(n: int) -> str:
 # ---- what is asked for --------------------------------------------------------------------------------------
 
 
-def checked_entry(net: Net, layer: Any, i: Any, j: Any) -> tuple[int, int, int]:
-    last = len(net.sizes) - 1
+def checked_entry(net: Architecture, layer: Any, i: Any, j: Any) -> tuple[int, int, int]:
+    last = net.n_layers
     layer = _check.integer(f"layer, one of the net's {last} layers of weights,", layer, 1, last)
     n_in, n_out = net.sizes[layer - 1], net.sizes[layer]
     i = _check.integer(f"i, one of the {n_in} inputs of layer {layer} counted from 0,", i, 0, n_in - 1)
@@ -241,18 +242,16 @@ def checked_entry(net: Net, layer: Any, i: Any, j: Any) -> tuple[int, int, int]:
     return layer, i, j
 
 
-def float64_copy(net: Net) -> reference.MLP:
+def float64_copy(engine: Engine) -> NumPyEngine:
     """The textbook's net with the same parameters in float64."""
-    for l, (weights, biases) in enumerate(zip(net.weights, net.biases, strict=True), 1):
+    for l, (weights, biases) in enumerate(zip(engine.weights, engine.biases, strict=True), 1):
         for name, array in (("weights", weights), ("biases", biases)):
             if not np.isfinite(array).all():
                 what = "NaN" if np.isnan(array).any() else "infinity"
                 raise DivergenceError(
                     f"layer {l}'s {name} hold {what}, so nothing has a derivative; assign finite ones", layer=l
                 )
-    plain = reference.MLP(net.sizes, net.activations, net.loss, "zeros", "float64")
-    plain.params[...] = net.params
-    return plain
+    return textbook(engine, np.float64)
 
 
 def _shape(name: str, value: Any) -> tuple[int, ...]:
@@ -262,7 +261,7 @@ def _shape(name: str, value: Any) -> tuple[int, ...]:
         raise ValueError(f"{name} must be numbers in one row: {error}") from None
 
 
-def _one_sample(net: Net, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+def _one_sample(net: Architecture, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     """x (1, n_0) and y as a batch of one row, in the net's dtype."""
     n_in, n_out = net.sizes[0], net.sizes[-1]
     shape = _shape("x", x)
@@ -283,8 +282,7 @@ def _one_sample(net: Net, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         )
     if shape == () or (shape == (n_out,) and n_out > 1):
         y = np.asanyarray(y)[None]
-    sample = _check.inputs("x", x, n_in, net.dtype)
-    return sample, _check.targets("y", y, 1, n_out, net.loss, net.dtype)
+    return net.batch(x, y, ("x", "y"))
 
 
 def float64_data(array: np.ndarray) -> np.ndarray:
@@ -295,19 +293,20 @@ def float64_data(array: np.ndarray) -> np.ndarray:
 # ---- the trace ----------------------------------------------------------------------------------------------
 
 
-def follow(net: Net, layer: int, i: int, j: int, x: Any, y: Any, paths: int = 5) -> Trace:
+def follow(engine: Engine, layer: int, i: int, j: int, x: Any, y: Any, paths: int = 5) -> Trace:
     """``net.trace``: see there."""
+    net = engine.architecture
     layer, i, j = checked_entry(net, layer, i, j)
     n_strongest = _check.integer("paths", paths, 1, MOST_PATHS)
     sample, target = _one_sample(net, x, y)
-    plain = float64_copy(net)
+    plain = float64_copy(engine)
     with np.errstate(all="ignore"):
-        zs, outputs = plain._forward(sample.astype(np.float64))
-        deltas = [LOSSES[plain.loss].of(zs[-1], float64_data(target))[1][0]]
+        zs, outputs = plain.forward(sample.astype(np.float64))
+        deltas = [plain.loss(zs[-1], float64_data(target))[1][0]]
         # M_k (n_k, n_{k+1}) for k = layer..L-1: what the paths are multiplied with from z_k to z_{k+1}
         steps: list[np.ndarray] = []
         for k in range(len(zs) - 1, layer - 1, -1):
-            slope = CATALOG[plain.activations[k - 1]].slope(zs[k - 1][0])
+            slope = CATALOG[net.activations[k - 1]].slope(zs[k - 1][0])
             steps.insert(0, slope[:, None] * plain.weights[k])
             deltas.insert(0, (plain.weights[k] @ deltas[0]) * slope)
     for k, signal in enumerate([*zs, *deltas]):
@@ -321,7 +320,7 @@ def follow(net: Net, layer: int, i: int, j: int, x: Any, y: Any, paths: int = 5)
     activation, delta = float(outputs[layer - 1][0, i]), float(deltas[0][j])
     partial, total, exponent = _forwards(layer, j, steps, deltas)
     chain = (i, j, *[0] * len(steps))
-    n_paths = math.prod(plain.sizes[layer + 1 :])
+    n_paths = math.prod(net.sizes[layer + 1 :])
     best = [chain] if n_paths == 1 else [(i, j, *way) for way in _strongest(steps, j, deltas[-1], n_strongest)]
     scale = math.frexp(abs(activation) * total)
     found = [_path(plain, layer, units, zs, activation, deltas[-1], (scale[0], scale[1] + exponent)) for units in best]
@@ -340,7 +339,7 @@ def follow(net: Net, layer: int, i: int, j: int, x: Any, y: Any, paths: int = 5)
         factors=found[0].factors if n_paths == 1 else (),
         paths=tuple(path for path in found if path.contribution != 0),
         partial=tuple(partial),
-        activations=plain.activations,
+        activations=net.activations,
         eps=float(np.finfo(net.dtype).eps),
     )
 
@@ -371,14 +370,14 @@ def _forwards(
     parts: list[Partial] = []
     gain = math.nan
     for k, delta in enumerate(deltas):
-        norm = float(np.linalg.norm(signed))
+        length = float(np.linalg.norm(signed))
         left = _ratio(float(np.abs(signed).sum()), up, float(sizes.sum()), sizes_up)
-        parts.append(Partial(layer + k, _power(norm, up), gain, left, reference._norm(delta)))
+        parts.append(Partial(layer + k, _power(length, up), gain, left, norm(delta)))
         if k < len(steps):
             before = up
             signed, up = _rescaled(signed @ steps[k], up)
             sizes, sizes_up = _rescaled(sizes @ np.abs(steps[k]), sizes_up)
-            gain = _ratio(float(np.linalg.norm(signed)), up, norm, before)
+            gain = _ratio(float(np.linalg.norm(signed)), up, length, before)
     last, more = _rescaled(np.abs(deltas[-1]), sizes_up)
     return parts, float(sizes @ last), more
 
@@ -417,7 +416,7 @@ def _strongest(steps: list[np.ndarray], start: int, ends: np.ndarray, k: int) ->
 
 
 def _path(
-    plain: reference.MLP,
+    plain: NumPyEngine,
     layer: int,
     units: tuple[int, ...],
     zs: list[np.ndarray],
@@ -428,7 +427,7 @@ def _path(
     """The path through these units, factor by factor."""
     named = [(f"a_{layer - 1}[{units[0]}]", activation)]
     for k, (u, v) in enumerate(pairwise(units[1:]), layer):
-        slope = CATALOG[plain.activations[k - 1]].slope(zs[k - 1][0, u : u + 1])[0]
+        slope = CATALOG[plain.architecture.kinds[k - 1]].slope(zs[k - 1][0, u : u + 1])[0]
         named += [(f"phi'(z_{k}[{u}])", float(slope)), (f"W_{k + 1}[{u},{v}]", float(plain.weights[k][u, v]))]
     named.append((f"dloss/dz_{len(zs)}[{units[-1]}]", float(ends[units[-1]])))
     factors, product = [], 1.0

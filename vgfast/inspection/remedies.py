@@ -1,157 +1,117 @@
-"""Remedies, tried: each is applied to a copy of the net, the same batch is inspected again, and what came of it is
-told, the best first."""
+"""Remedies, tried: each is applied to a copy of the net, the same batch is inspected again, and those that help are
+reported, the best first."""
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from vgfast.inspection.case import Case, on_unit_scale, shut_shares
+from vgfast.inspection.report import GradientReport
 from vgfast.inspection.verdict import Verdict, stuck_shares
 from vgfast.model.activations import SQUASHING
-from vgfast.training.optimizers import SGD
 
-# A net, the inputs and the optimizer that a remedy leaves.
-Case = tuple[Any, np.ndarray, SGD]
+# The report on a case, without remedies; None where its gradient is not finite; ValueError for a rate beyond its dtype.
+Inspect = Callable[[Case], GradientReport | None]
+
 # The factors by which a learning rate is raised until updates reach the weights, and where that ends.
 _RAISE, _RAISE_MOST = 10.0, 1e12
 # The most rows, evenly spaced, that are tried to find out whether the inputs are at fault; inputs below are tiny.
 _ROWS, _TINY = 1024, 0.1
-# What does not heal has to take a tenth of the trouble away to be told.
+# What does not heal has to take a tenth of the trouble away to be reported.
 _NOTICEABLE = 0.9
 
 
-def made_like(net: Any, activation: Any = None, init: str = "auto", dtype: Any = None) -> Any:
-    """A new net of the same sizes, with first weights of a fixed seed."""
-    activations = list(net.activations) if activation is None else activation
-    from vgfast import mlp, reference
-
-    kind = mlp.MLP if isinstance(net, mlp.MLP) else reference.MLP  # a subclass may be made otherwise
-    return kind(net.sizes, activations, net.loss, init, net.dtype if dtype is None else dtype, rng=0)
+def _initialised(case: Case, records: np.ndarray) -> Case:
+    return case.anew()
 
 
-def twin(net: Any) -> Any:
-    """A net with the same parameters, and nothing else of a subclass."""
-    other = made_like(net, init="zeros")
-    other.params[...] = net.params
-    return other
+def _relu(case: Case, records: np.ndarray) -> Case:
+    return case.anew("he_normal", "relu")
 
 
-def with_velocity(optimizer: SGD, net: Any, other: Any) -> SGD:
-    """A copy of the optimizer, with for `other` the velocity that it has for `net`."""
-    result = copy.copy(optimizer)
-    velocity = net._velocities.found(optimizer)
-    if velocity is not None and optimizer.momentum > 0:
-        other._velocities.of(result, lambda: np.empty(other.n_params, other.dtype))[...] = velocity
-    return result
+def _leaky(case: Case, records: np.ndarray) -> Case:
+    net = case.engine.architecture
+    leaky = net._replace(activations=("leaky_relu",) * len(net.activations))
+    return case._replace(engine=case.engine.like(leaky, case.engine.params))
 
 
-def _initialised(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
-    return made_like(net), x, optimizer
-
-
-def _relu(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
-    return made_like(net, "relu", "he_normal"), x, optimizer
-
-
-def _leaky(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
-    other = made_like(net, "leaky_relu", "zeros")
-    other.params[...] = net.params
-    return other, x, with_velocity(optimizer, net, other)
-
-
-def _unbiased(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
-    other = twin(net)
-    for b in other.biases:
+def _unbiased(case: Case, records: np.ndarray) -> Case:
+    engine = case.engine.copy()
+    for b in engine.biases:
         b[...] = 0
-    return other, x, with_velocity(optimizer, net, other)
+    return case._replace(engine=engine)
 
 
-def _rescaled(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
+def _rescaled(case: Case, records: np.ndarray) -> Case:
     """W_{l+1} divided by what layer l gains, so that it would gain 1 if its derivatives stayed as they are."""
-    other = twin(net)
+    engine = case.engine.copy()
     for l, gain in enumerate(records["gain"][:-1]):
         if 0 < gain < np.inf:
-            other.weights[l + 1][...] /= other.dtype.type(np.clip(gain, 1e-6, 1e6))
-    return other, x, optimizer
+            engine.weights[l + 1][...] /= engine.params.dtype.type(np.clip(gain, 1e-6, 1e6))
+    return case._replace(engine=engine, velocity=None)
 
 
-def _standardised(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
-    if (x == x[0]).all():
+def _standardised(case: Case, records: np.ndarray) -> Case:
+    if (case.x == case.x[0]).all():
         raise ValueError("rows that are all alike have no variance to scale")
-    return net, usual(x), optimizer
+    return _scaled(case, records)
 
 
-def usual(values: np.ndarray) -> np.ndarray:
-    """Of the same shape, on unit scale: columns of mean 0 and variance 1; rows that are all alike have none, and are
-    divided by their root mean square; random ones for zeros."""
-    exact = np.asarray(values, np.float64)
-    largest = float(np.abs(exact).max())
-    if largest == 0:
-        return np.random.default_rng(0).normal(size=values.shape).astype(values.dtype)
-    exact = exact / largest  # no square can leave the range
-    spread = np.where((values == values[0]).all(axis=0), 0, exact.std(axis=0))
-    if not (spread > 0).any():
-        return (exact / np.sqrt(np.square(exact).mean())).astype(values.dtype)
-    return ((exact - exact.mean(axis=0)) / np.where(spread > 0, spread, 1)).astype(values.dtype)
+def _scaled(case: Case, records: np.ndarray) -> Case:
+    return case._replace(x=on_unit_scale(case.x))
 
 
-def _usual(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
-    return net, usual(x), optimizer
+def _in_float64(case: Case, records: np.ndarray) -> Case:
+    return case.in_float64()
 
 
-def inputs_at_fault(net: Any, x: np.ndarray, t: np.ndarray, optimizer: SGD, steps: int, judged: Verdict) -> str:
+def _faster(case: Case, records: np.ndarray) -> Case:
+    """A learning rate raised by powers of ten until, by ‖lr dW‖ / ‖W‖, the slowest layer's typical update is some
+    units in the last place."""
+    ratios = records["update_ratio"][records["update_ratio"] > 0]
+    factor = 1.0
+    while len(ratios) and ratios.min() * factor < 8 * np.finfo(case.x.dtype).eps and factor < _RAISE_MOST:
+        factor *= _RAISE
+    if factor == 1:
+        raise ValueError("the learning rate is not what keeps these weights")
+    return case.with_optimizer(lr=case.optimizer.lr * factor)
+
+
+def inputs_at_fault(case: Case, judged: Verdict, inspect: Inspect) -> str:
     """Why the inputs are to blame for this verdict, tried with others on unit scale; "" if they are not."""
     if judged.word not in ("dead", "saturated", "frozen"):
         return ""
+    x = case.x
     size = float(np.abs(x).max())
     zero = "the inputs are at fault: every input of this batch is 0"
     why = f"the inputs are at fault, whose largest value is {size:.2g}: with inputs of mean 0 and variance 1"
     if judged.word == "frozen":
-        after = net.inspect(usual(x), t, optimizer, steps, try_remedies=False).verdict if size < _TINY else "frozen"
-        return "" if after == "frozen" else zero if size == 0 else f"{why} the net would be {after}"
+        report = inspect(case._replace(x=on_unit_scale(x))) if size < _TINY else None
+        if report is None or report.verdict == "frozen":
+            return ""
+        return zero if size == 0 else f"{why} the net would be {report.verdict}"
     if size == 0:  # where all is 0 but the biases, nothing can be told of the weights
         return f"{zero}, which leaves nothing but the biases"
-    from vgfast import reference  # the textbook can take a step apart
-
     rows = x[:: -(-len(x) // _ROWS)]
     which = 0 if judged.word == "dead" else 1
     with np.errstate(all="ignore"):
-        was, now = (float(reference.shut_shares(net, a)[which][judged.layer - 1]) for a in (rows, usual(rows)))
+        was, now = (float(shut_shares(case.engine, a)[which][judged.layer - 1]) for a in (rows, on_unit_scale(rows)))
     return f"{why} it would be {now:.0%}" if now <= was / 2 else ""
-
-
-def _in_float64(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
-    other = made_like(net, init="zeros", dtype="float64")
-    other.params[...] = net.params
-    return other, x.astype(np.float64), with_velocity(optimizer, net, other)
-
-
-def _faster(net: Any, x: np.ndarray, optimizer: SGD, records: np.ndarray) -> Case:
-    """A learning rate raised by powers of ten until, by ‖lr dW‖ / ‖W‖, the slowest layer's typical update is some
-    units in the last place."""
-    other = with_velocity(optimizer, net, net)
-    ratios = records["update_ratio"][records["update_ratio"] > 0]
-    factor = 1.0
-    while len(ratios) and ratios.min() * factor < 8 * np.finfo(net.dtype).eps and factor < _RAISE_MOST:
-        factor *= _RAISE
-    if factor == 1:
-        raise ValueError("the learning rate is not what keeps these weights")
-    other.lr = optimizer.lr * factor
-    return net, x, other
 
 
 _Remedy = tuple[str, Callable[..., Case]]
 
 
-def candidates(net: Any, x: np.ndarray, verdict: Verdict) -> Iterator[_Remedy]:
+def candidates(case: Case, verdict: Verdict) -> Iterator[_Remedy]:
     """(what, how) of the remedies that may help."""
+    net = case.engine.architecture
     squashing = bool(set(net.activations) & set(SQUASHING))
-    if verdict.fault == "inputs" and not x.any():
-        yield "inputs that are not all 0 (random ones were tried)", _usual
+    if verdict.fault == "inputs" and not case.x.any():
+        yield "inputs that are not all 0 (random ones were tried)", _scaled
         return
     if verdict.word == "frozen":
         yield "a larger lr", _faster
@@ -169,20 +129,21 @@ def candidates(net: Any, x: np.ndarray, verdict: Verdict) -> Iterator[_Remedy]:
     yield "new first weights, init='auto'", _initialised
 
 
-def tried(net: Any, x: np.ndarray, t: np.ndarray, optimizer: SGD, steps: int, report: Any) -> list[str]:
+def try_remedies(case: Case, report: GradientReport, inspect: Inspect) -> list[str]:
     """Sentences on those that help, the best first: those that leave the net healthy, then by how near the gain is to
     1 or, of frozen weights, by their share."""
     found, names = [], []
-    for what, apply in candidates(net, x, report.judged):
+    for what, apply in candidates(case, report.judged):
         with np.errstate(all="ignore"):
             try:
-                other, inputs, of = apply(net, x, optimizer, report.records)
-                after = other.inspect(inputs, t, of, steps, try_remedies=False)
+                changed = apply(case, report.records)
+                after = inspect(changed)
             except (ArithmeticError, ValueError):
-                continue  # it does not apply, or leaves something that is not finite
-        if "total_gain" not in after.numbers:
-            continue  # it leaves no gradient to compare
-        name = f"lr={of.lr:.2g}" if of.lr != optimizer.lr else what
+                continue  # it does not apply
+        if after is None or "total_gain" not in after.numbers:
+            continue  # it leaves something that is not finite, or no gradient to compare
+        lr = changed.optimizer.lr
+        name = f"lr={lr:.2g}" if lr != case.optimizer.lr else what
         names.append(name)
         (ill, trouble), (_, before) = _trouble(report, after), _trouble(report, report)
         if not ill or trouble < _NOTICEABLE * before:

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vgfast import _core
 from vgfast._check import packages
-from vgfast.inspection.verdict import FEWEST_STEPS, Verdict, judge
+from vgfast.inspection.verdict import Verdict, judge
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-class Gradients(NamedTuple):
-    """The whole gradient of the mean loss of one batch, or of what ``backward`` was given.
-
-    ``weights[l-1]`` (n_in, n_out) and ``biases[l-1]`` (n_out,) are views of ``flat`` (n_params,), which is
-    ordered like ``net.params``; ``deltas[l-1]`` (rows, n_l) is dloss/dz_l.
-    """
-
-    loss: float
-    weights: list[np.ndarray]
-    biases: list[np.ndarray]
-    deltas: list[np.ndarray]
-    flat: np.ndarray
 
 
 class GradientReport:
@@ -145,53 +131,7 @@ class GradientReport:
         return tables.as_html(self)
 
 
-def reported(
-    net: Any, x: np.ndarray, t: np.ndarray, optimizer: Any, record: np.ndarray, loss: float, steps: int, tried: bool
-) -> GradientReport:
-    """The report on this net and batch, with remedies tried if something is wrong and that is wanted."""
-    from vgfast.inspection import mean_field, overshooting, remedies, trials  # only read when a net is inspected
-
-    try:
-        with np.errstate(over="ignore"):
-            moments = mean_field.moments(net, x)
-    except ValueError:  # squares beyond the range of float64
-        moments = None
-    if moments is not None and not np.isfinite(np.concatenate(moments)).all():
-        moments = None
-    error = float(np.sqrt(len(x)) * record["delta_norm"][-1])  # root mean square, over the rows, of |p - t|
-    known = {"cross_entropy": error, "binary_cross_entropy": error * net.sizes[-1]}.get(net.loss)
-    facts = (record, loss, net.sizes, net.activations, steps, len(x), moments, known, True)
-    report = GradientReport(*facts)
-    if report.verdict in ("healthy", "frozen"):
-        case = trials.Case(net, x, t, optimizer)
-        found = overshooting.found(case, record, loss, max(steps, FEWEST_STEPS), tried)
-        if found:
-            report.accept(found[0]._replace(numbers=report.numbers | found[0].numbers))
-            report.remedies = found[1]
-            return report
-    inputs = remedies.inputs_at_fault(net, x, t, optimizer, steps, report.judged)
-    if inputs:
-        report = GradientReport(*facts, inputs)
-    if tried and report.verdict != "healthy":
-        report.remedies = remedies.tried(net, x, t, optimizer, steps, report)
-    return report
-
-
 def as_dicts(records: np.ndarray) -> list[dict[str, float | None]]:
     """Records of layers as JSON can hold them: NaN and infinity become None."""
     names = records.dtype.names or ()
     return [{name: float(r[name]) if np.isfinite(r[name]) else None for name in names} for r in records]
-
-
-def _row_norms(x: np.ndarray) -> np.ndarray:
-    """(rows,) in float64, scaled so that no square leaves its range."""
-    x = np.asarray(x, np.float64)
-    largest = np.abs(x).max(axis=1)
-    scale = np.where(largest > 0, largest, 1)
-    return scale * np.sqrt(np.square(x / scale[:, None]).sum(axis=1))
-
-
-def sample_norms(inputs: list[np.ndarray], deltas: list[np.ndarray]) -> np.ndarray:
-    """(rows, L) from each layer's inputs (rows, n_in) and deltas (rows, n_out) of the mean loss."""
-    rows = len(deltas[0])
-    return rows * np.stack([_row_norms(d) * np.hypot(_row_norms(a), 1) for a, d in zip(inputs, deltas, strict=True)], 1)

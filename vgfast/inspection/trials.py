@@ -6,17 +6,18 @@ thousand steps would take all of it), and no hidden layer is left dead or satura
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from vgfast.inspection.remedies import made_like, twin, usual, with_velocity
-from vgfast.inspection.verdict import shut_layer
+from vgfast import _core
+from vgfast.inspection.case import Case, find_shut_layer, on_unit_scale
+from vgfast.model.engine import Engine
 from vgfast.model.errors import DivergenceError
-from vgfast.training.optimizers import SGD
+from vgfast.training.fit import Learner, Loop
+from vgfast.training.optimizers import Velocities
 
 # Steps of a trial, and the most rows of the batch, evenly spaced, that it takes.
 STEPS, ROWS = 20, 1024
@@ -30,16 +31,6 @@ _OUTLIER = 100.0
 _DECAY = 1e-3
 # How many powers of ten a rate is lowered by, at most, once it is no longer plainly too large.
 _POWERS = 10
-
-
-class Case(NamedTuple):
-    """What a trial takes: a net (it is copied); rows, in batches of batch_size, or all at once; an optimizer."""
-
-    net: Any
-    x: np.ndarray
-    t: np.ndarray
-    optimizer: SGD
-    batch_size: int | None = None
 
 
 class Outcome(NamedTuple):
@@ -69,42 +60,41 @@ class Cure(NamedTuple):
     case: Case
 
 
-def _quiet(net: Any) -> Any:
-    """A twin whose divergence is not looked into: no advice is sought for a trial's end in turn."""
-    other = twin(net)
-    vars(other)["_divergence"] = lambda *_: DivergenceError("")
-    return other
-
-
 def gradient(case: Case) -> tuple[float, np.ndarray] | None:
     """(loss, gradient (n_params,)) of the batch; None if that is not finite."""
     with np.errstate(all="ignore"):
-        try:
-            found = _quiet(case.net).gradients(case.x, case.t)
-        except (ArithmeticError, ValueError):
-            return None
-    return (found.loss, found.flat) if math.isfinite(found.loss) and np.isfinite(found.flat).all() else None
+        found = case.engine.backward(case.x, case.t)
+    return None if found is None else (found.loss, found.gradient)
 
 
 def outcome(case: Case, steps: int = STEPS) -> Outcome:
     """What comes of so many steps, at least; the case is left as it was."""
     every = -(-len(case.x) // ROWS) if case.batch_size is None else 1
-    x, t = case.x[::every], case.t[::every]
+    x, t = (np.ascontiguousarray(rows[::every]) for rows in (case.x, case.t))
     batch_size = min(case.batch_size or len(x), len(x))
     epochs = -(-steps // -(-len(x) // batch_size))
-    net, before = _quiet(case.net), math.inf
+    engine, before = case.engine.copy(), math.inf
     with np.errstate(all="ignore"):
         try:
-            before = net.evaluate(x, t).loss
-            optimizer = with_velocity(case.optimizer, case.net, net)
-            net.fit(x, t, epochs, batch_size, optimizer, shuffle=False)
-            after = net.evaluate(x, t).loss
+            before = engine.score(engine.outputs(x), t)[0]
+            _train(engine, case._replace(x=x, t=t, batch_size=batch_size), epochs)
+            after = engine.score(engine.outputs(x), t)[0]
         except (ArithmeticError, ValueError):  # also a rate that is beyond the dtype
             return Outcome(before, math.inf, "")
-        from vgfast import reference
+        layer, word = find_shut_layer(engine, x)
+    return Outcome(before, after, f"layer {layer} {word}" if layer else "")
 
-        layer, word = shut_layer(*reference.shut_shares(net, x), net.sizes, net.activations, len(x))
-    return Outcome(before, after if math.isfinite(after) else math.inf, f"layer {layer} {word}" if layer else "")
+
+def _train(engine: Engine, case: Case, epochs: int) -> None:
+    """Train this engine, a copy of the case's. Its divergence is not looked into: no advice is sought for a trial's end
+    in turn."""
+    velocities = Velocities()
+    if case.velocity is not None:
+        velocities.of(case.optimizer, engine.vector)[...] = case.velocity
+    learner = Learner(engine, velocities, _core.TrainingLock(), lambda *_: DivergenceError(""))
+    loop = Loop(learner, case.x, case.t, epochs, case.batch_size or len(case.x), case.optimizer)
+    for epoch in range(epochs):
+        loop.train_epoch(epoch, None, None)
 
 
 def decay_limit(momentum: float, nesterov: bool) -> float:
@@ -162,9 +152,9 @@ def _without_outliers(name: str, values: np.ndarray, fault: str, case: Case) -> 
 
 def data_cures(case: Case) -> Iterator[Cure]:
     """Where inputs, or targets of mse, are far from unit scale: outliers left out; inputs, targets, or both scaled."""
-    net, x, t, _, _ = case
+    x, t = case.x, case.t
     inputs = far_column(x) is not None
-    targets = net.loss == "mse" and far_column(t) is not None
+    targets = case.engine.architecture.loss == "mse" and far_column(t) is not None
     to = "to mean 0 and variance 1"
     large_x, large_y = (_largest(name, values) if far else "" for name, values, far in
                         (("X", x, inputs), ("y", t, targets)))  # fmt: skip
@@ -173,19 +163,12 @@ def data_cures(case: Case) -> Iterator[Cure]:
     if targets:
         yield from _without_outliers("y", t, "targets", case)
     if inputs:
-        yield Cure("inputs", f"inputs scaled {to}", f"scale {large_x} {to}", case._replace(x=usual(x)))
+        yield Cure("inputs", f"inputs scaled {to}", f"scale {large_x} {to}", case._replace(x=on_unit_scale(x)))
     if targets:
-        yield Cure("targets", f"y scaled {to}", f"scale {large_y} {to}", case._replace(t=usual(t)))
+        yield Cure("targets", f"y scaled {to}", f"scale {large_y} {to}", case._replace(t=on_unit_scale(t)))
     if inputs and targets:
-        both = case._replace(x=usual(x), t=usual(t))
+        both = case._replace(x=on_unit_scale(x), t=on_unit_scale(t))
         yield Cure("inputs and targets", f"X and y scaled {to}", f"scale {large_x} and {large_y} {to}", both)
-
-
-def _with(optimizer: SGD, net: Any, **settings: Any) -> SGD:
-    """A copy of the optimizer with these settings, and with the velocity of the net."""
-    result = with_velocity(optimizer, net, net)
-    vars(result).update(settings)
-    return result
 
 
 def lowered(case: Case, name: str, fault: str, too_large: float) -> Iterator[Cure]:
@@ -195,9 +178,8 @@ def lowered(case: Case, name: str, fault: str, too_large: float) -> Iterator[Cur
     for power in range(first, first + _POWERS):
         lower = float(f"{rate * 10.0**-power:.3g}")
         if lower > 0:
-            optimizer = _with(case.optimizer, case.net, **{name: lower})
             advice = f"lower {name} (it is {rate:g}) to {lower:g}"
-            yield Cure(fault, f"{name}={lower:g}", advice, case._replace(optimizer=optimizer))
+            yield Cure(fault, f"{name}={lower:g}", advice, case.with_optimizer(**{name: lower}))
 
 
 def calmed(case: Case) -> Iterator[Cure]:
@@ -206,21 +188,19 @@ def calmed(case: Case) -> Iterator[Cure]:
     if momentum > 0:
         lower = 0.9 if momentum > 0.9 else 0.0
         nesterov = case.optimizer.nesterov and lower > 0
-        optimizer = _with(case.optimizer, case.net, momentum=lower, nesterov=nesterov)
         advice = f"lower momentum (it is {momentum:g}) to {lower:g}"
         advice += " with nesterov=False" if case.optimizer.nesterov and not nesterov else ""
         name = f"momentum={lower:g}" + (", nesterov=False" if case.optimizer.nesterov and not nesterov else "")
-        yield Cure("momentum", name, advice, case._replace(optimizer=optimizer))
+        yield Cure("momentum", name, advice, case.with_optimizer(momentum=lower, nesterov=nesterov))
 
 
 def clipped(case: Case) -> Iterator[Cure]:
     """Gradients of norm 1 at most, if they are not yet, and if a step is then shorter than any layer's weights."""
     lr, momentum, *_ = case.optimizer.checked()
     with np.errstate(over="ignore"):
-        norms = [float(np.linalg.norm(w.astype(np.float64))) for w in case.net.weights if w.any()]
+        norms = [float(np.linalg.norm(w.astype(np.float64))) for w in case.engine.weights if w.any()]
     if case.optimizer.clip_norm is None and lr / (1 - momentum) < min(norms, default=0.0):
-        optimizer = _with(case.optimizer, case.net, clip_norm=1.0)
-        yield Cure("learning rate", "clip_norm=1.0", "set clip_norm=1.0", case._replace(optimizer=optimizer))
+        yield Cure("learning rate", "clip_norm=1.0", "set clip_norm=1.0", case.with_optimizer(clip_norm=1.0))
 
 
 def rate_cures(case: Case, polyak: float, steps: int = STEPS) -> list[tuple[Cure, Outcome]]:
@@ -240,19 +220,14 @@ def rate_cures(case: Case, polyak: float, steps: int = STEPS) -> list[tuple[Cure
 
 def widened(case: Case) -> Iterator[Cure]:
     """The same in float64, if it is not yet."""
-    net, x, t, optimizer, _ = case
-    if net.dtype == np.float32:
-        wide = made_like(net, init="zeros", dtype="float64")
-        wide.params[...] = net.params
-        exact = t if t.ndim == 1 else t.astype(np.float64)
-        other = Case(wide, x.astype(np.float64), exact, with_velocity(optimizer, net, wide), case.batch_size)
-        yield Cure("updates", "dtype='float64'", "use dtype='float64'", other)
+    if case.engine.architecture.dtype == np.float32:
+        yield Cure("updates", "dtype='float64'", "use dtype='float64'", case.in_float64())
 
 
 def scaled_anew(case: Case) -> Iterator[Cure]:
     """With data on another scale training begins anew, from first weights that know no other."""
     for cure in data_cures(case):
-        yield cure._replace(case=anew(cure.case))
+        yield cure._replace(case=cure.case.anew())
 
 
 def scaled_with_a_rate(case: Case, steps: int = STEPS) -> tuple[Cure, Outcome] | None:
@@ -264,11 +239,6 @@ def scaled_with_a_rate(case: Case, steps: int = STEPS) -> tuple[Cure, Outcome] |
                 name, advice = f"{data.name}, with {rate.name}", f"{data.advice} and {rate.advice}"
                 return Cure(rate.fault, name, advice, rate.case), after
     return None
-
-
-def anew(case: Case) -> Case:
-    """The case of a new net of the same sizes; the optimizer has no velocity for it."""
-    return case._replace(net=made_like(case.net), optimizer=copy.copy(case.optimizer))
 
 
 def best(cures: Iterable[Cure], steps: int = STEPS) -> tuple[Cure, Outcome] | None:

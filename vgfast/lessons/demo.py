@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vgfast.inspection import remedies
+from vgfast.inspection import inspect
 from vgfast.inspection import report as gradients
 from vgfast.mlp import MLP
 from vgfast.training.history import History
@@ -71,7 +71,7 @@ def run(progress: Callable[[str, int, int, History], Any] | None = None) -> dict
         steps = len(history.loss)
         found = gradients.GradientReport(mean, scores.loss, net.sizes, net.activations, steps, BATCH)
         if found.verdict != "healthy":
-            found.remedies = remedies.tried(net, *net._batch(X, y), SGD(lr=LEARNING_RATE), steps, found)
+            found.remedies = inspect.try_remedies(net._case(*net._batch(X, y), SGD(lr=LEARNING_RATE)), steps, found)
         nets.append(
             {
                 "name": name,

@@ -1,4 +1,4 @@
-"""A run of steps: what ``MLP.fit`` and ``MLP.step`` hand to C, slice by slice, and what they hear back."""
+"""A run of steps: what ``fit`` and ``step`` hand to an engine, slice by slice, and what comes back."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vgfast import _core, config
+from vgfast.model.engine import Engine
 from vgfast.model.errors import DivergenceError
 from vgfast.model.losses import LOSSES
 from vgfast.model.quantities import RECORD, histograms
 from vgfast.training.history import History
-from vgfast.training.optimizers import SGD, checked_optimizer
+from vgfast.training.optimizers import SGD, Velocities, checked_optimizer
 
-# C hands control back to Python after about so many seconds of steps: for Ctrl-C and progress.
+# An engine hands control back after about so many seconds of steps: for Ctrl-C and progress.
 _SLICE = 0.03
 # When training diverges, so many of the last rows, at most, or else one batch, are looked at.
 _RECENT = 4096
@@ -54,11 +55,12 @@ def shuffled(rows: int, rng: np.random.Generator) -> np.ndarray:
 
 
 class Stepper:
-    """What calls of ``MLP.step`` with as many rows as before, and the same optimizer, need not do again: the memory of
-    a ``Loop`` over one batch, whose settings have been checked."""
+    """What calls of ``step`` with as many rows as before, and the same optimizer, need not do again: the memory of a
+    ``Loop`` over one batch, whose settings have been checked. Of an engine that has a workspace."""
 
     def __init__(self, loop: Loop) -> None:
-        self.run, self.workspace, self.optimizer = loop.run, loop.workspace, loop.optimizer
+        self.run: _core.Run = loop.run
+        self.workspace, self.optimizer = loop.workspace, loop.optimizer
         self.run.let_go()
         self.settings, self.limit = loop.optimizer.settings(), config.get_num_threads()
 
@@ -86,58 +88,63 @@ def _longer(array: np.ndarray, n: int) -> np.ndarray:
     return longer
 
 
+class Learner(NamedTuple):
+    """What is trained: an engine, with the velocities that optimizers have for it, and the lock that says who may use
+    its parameters. ``diagnose(x, t, step, optimizer, what, batch_size)``: the error for the last of these batches, at
+    which training failed after so many good steps."""
+
+    engine: Engine
+    velocities: Velocities
+    lock: _core.TrainingLock
+    diagnose: Callable[[np.ndarray, np.ndarray, int, SGD, str, int], DivergenceError]
+
+    def velocity(self, optimizer: SGD) -> np.ndarray | None:
+        """(n_params,), made when first asked for; None without momentum."""
+        return None if optimizer.momentum == 0 else self.velocities.of(optimizer, self.engine.vector)
+
+
 class Loop:
     """One call of ``fit``: its memory, its place in the run, its history."""
 
     def __init__(
         self,
-        net: Any,
+        learner: Learner,
         x: np.ndarray,
         t: np.ndarray,
         epochs: int,
         batch_size: int,
         optimizer: SGD,
-        inspect_every: int,
+        inspect_every: int = 0,
         inspect: str = "scalars",
-        workspace: _core.Workspace | None = None,
+        workspace: Any = None,
     ) -> None:
         """workspace: of an earlier one, to be used again if it fits."""
-        self.net, self.x, self.t, self.optimizer, self.batch_size = net, x, t, optimizer, batch_size
+        self.learner, self.x, self.t, self.optimizer, self.batch_size = learner, x, t, optimizer, batch_size
         self.inspect_every = inspect_every
         self.per_epoch = -(-len(x) // batch_size)
         self.total = epochs * self.per_epoch
+        net = learner.engine.architecture
         self.losses, self.correct = np.zeros(0), np.zeros(self.per_epoch)
-        self.records = np.zeros((0, len(net.sizes) - 1), RECORD)
-        self.exponents = histograms(0, net._architecture) if inspect == "histograms" else None
+        self.records = np.zeros((0, net.n_layers), RECORD)
+        self.exponents = histograms(0, net) if inspect == "histograms" else None
+        self.has_accuracy = LOSSES[net.loss].has_accuracy
         self.history = History(self.losses)
         self.settings: tuple[Any, ...] = ()
         self.order_before: np.ndarray | None = None  # of the rows in the epoch before; None: as they come
         self.rows = np.full(self.per_epoch, batch_size)
         self.rows[-1] = len(x) - (self.per_epoch - 1) * batch_size
-
-        n_threads = net._core.threads_to_try(batch_size, config.get_num_threads())
-        if workspace is None or (workspace.rows, workspace.n_threads) != (batch_size, n_threads):
-            workspace = _core.Workspace(net._core, batch_size, n_threads)
-        self.workspace = workspace
-        self.run = _core.Run(workspace, _core.TRAIN, net._params, lock=net._lock)
-        self.run.set_data(x, t, batch_size)
-
-    def vector(self) -> np.ndarray:
-        return _core.aligned(self.net.n_params, self.net.dtype)
+        self.workspace = learner.engine.workspace(batch_size, workspace)
+        self.run = learner.engine.run(x, t, batch_size, self.workspace, learner.lock)
 
     def use_optimizer(self) -> None:
         """Its settings and velocity now, which a callback may have changed since the last epoch."""
-        if self.settings == self.optimizer.settings():
-            return
-        settings = checked_optimizer(self.optimizer, self.net.dtype).checked()
-        self.run.set_optimizer(*settings, self.optimizer.velocity(self.net, self.vector))
-        clip_norm = settings[4]
-        if clip_norm < np.inf:
-            self.run.set_gradient(self.vector())
-        self.settings = self.optimizer.settings()
+        if self.settings != self.optimizer.settings():
+            settings = checked_optimizer(self.optimizer, self.learner.engine.architecture.dtype).checked()
+            self.run.set_optimizer(*settings, self.learner.velocity(self.optimizer))
+            self.settings = self.optimizer.settings()
 
     def make_room(self, steps: int) -> None:
-        """For what is told of so many steps: by epochs, as a callback may end the longest training soon."""
+        """For what is recorded of so many steps: by epochs, as a callback may end the longest training soon."""
         self.losses = _longer(self.losses, steps)
         if self.inspect_every:
             n_records = -(-steps // self.inspect_every)
@@ -162,14 +169,14 @@ class Loop:
         while status != _core.DONE:
             status = self.run.go(_SLICE)
             if status == _core.NEEDS_GRADIENT:
-                self.run.set_gradient(self.vector())
+                self.run.set_gradient(self.learner.engine.vector())
             elif status == _core.NON_FINITE:
                 raise self.divergence(epoch, order)
             elif progress is not None:
                 progress(self.done, self.total, self.so_far())
         with _core.standard_arithmetic():
             scores = {"loss": float((self.losses[part] * self.rows).sum() / len(self.x))}
-            if LOSSES[self.net.loss].has_accuracy:
+            if self.has_accuracy:
                 scores["accuracy"] = float(self.correct.sum() / len(self.x))
         self.history.epochs.append({**scores, "seconds": time.perf_counter() - start})
         self.order_before = order
@@ -198,4 +205,4 @@ class Loop:
         most = max(0, _RECENT // size - 1) * size
         recent = np.concatenate([earlier[max(0, len(earlier) - most) :], order[first : first + size]])
         what = f"training diverged at step {self.done} (epoch {epoch + 1})"
-        return self.net._divergence(self.x[recent], self.t[recent], self.done, self.optimizer, what, size)
+        return self.learner.diagnose(self.x[recent], self.t[recent], self.done, self.optimizer, what, size)

@@ -72,17 +72,6 @@ class SGD:
         """All attributes, unchecked, and what ``reset`` renews: equal while nothing has changed."""
         return self.lr, self.momentum, self.nesterov, self.weight_decay, self.clip_norm, self.clip_value, self._tag
 
-    def velocity(self, net: Any, make: Callable[[], np.ndarray]) -> np.ndarray | None:
-        """This net's velocity (n_params,), made when first asked for; None without momentum."""
-        return None if self.momentum == 0 else net._velocities.of(self, make)
-
-    def velocity_now(self, net: Any, make: Callable[[], np.ndarray]) -> np.ndarray | None:
-        """As ``velocity``, to read only: where there is none yet, the zeros are not kept."""
-        if self.momentum == 0:
-            return None
-        velocity: np.ndarray | None = net._velocities.found(self)
-        return make() if velocity is None else velocity
-
     def reset(self) -> None:
         """Forget the velocities of all nets."""
         self._tag = _Tag()
@@ -127,6 +116,10 @@ class Velocities:
     def found(self, optimizer: SGD) -> np.ndarray | None:
         """The optimizer's velocity; None if there is none yet."""
         return next((one.velocity for one in self._kept if one.belongs_to(optimizer)), None)
+
+    def current(self, optimizer: SGD) -> np.ndarray | None:
+        """As ``found``; None also without momentum, which needs none."""
+        return None if optimizer.momentum == 0 else self.found(optimizer)
 
     def of(self, optimizer: SGD, make: Callable[[], np.ndarray]) -> np.ndarray:
         """The optimizer's velocity, of zeros if there is none yet. Those that cannot be asked for are forgotten."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from vgfast import reference
 from vgfast.bench.problems import SEED, Problem
+from vgfast.model.errors import DivergenceError
 
 
 class Competitor:
@@ -74,7 +75,10 @@ class Competitor:
             textbook.weights[l][...], textbook.biases[l][...] = weights, biases
         parts = range(0, self.problem.rows, self.problem.batch)
         stops = [slice(first, first + self.problem.batch) for first in parts]
-        return {"loss": float(np.mean([textbook.evaluate(self.X[part], self.y[part]).loss for part in stops]))}
+        try:
+            return {"loss": float(np.mean([textbook.evaluate(self.X[part], self.y[part]).loss for part in stops]))}
+        except DivergenceError:
+            return {"loss": np.nan}
 
     def time(self, epochs: int, **settings: Any) -> dict[str, float]:
         """Seconds of so many epochs, and the processors that were busy meanwhile."""

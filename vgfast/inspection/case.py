@@ -1,0 +1,87 @@
+"""What remedies and trials change and try: a net on a batch with an optimizer, and others made of it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vgfast.inspection.verdict import shut_layer
+from vgfast.model import init
+from vgfast.model.activations import CATALOG
+from vgfast.model.engine import Engine
+from vgfast.model.engine_numpy import textbook
+from vgfast.training.optimizers import SGD
+
+
+class Case(NamedTuple):
+    """An engine; rows, in batches of batch_size, or all at once; an optimizer; its velocity for this engine, or None.
+    Nothing in it is changed: what is tried is tried on copies."""
+
+    engine: Engine
+    x: np.ndarray
+    t: np.ndarray
+    optimizer: SGD
+    velocity: np.ndarray | None = None
+    batch_size: int | None = None
+
+    @property
+    def moving(self) -> np.ndarray | None:
+        """The velocity, zeros if there is none yet; None without momentum."""
+        if self.optimizer.momentum == 0:
+            return None
+        return self.engine.vector() if self.velocity is None else self.velocity
+
+    def with_optimizer(self, **settings: Any) -> Case:
+        """The same with a copy of the optimizer that has these settings."""
+        optimizer = copy.copy(self.optimizer)
+        vars(optimizer).update(settings)
+        return self._replace(optimizer=optimizer)
+
+    def anew(self, rule: str = "auto", activation: str | None = None) -> Case:
+        """The case of a new net of the same sizes, with first weights of a fixed seed and without velocity."""
+        net = self.engine.architecture
+        if activation is not None:
+            net = net._replace(activations=(activation,) * len(net.activations))
+        engine = self.engine.like(net)
+        init.fill(init.rules(rule, net), engine.weights, engine.biases, np.random.default_rng(0))
+        return self._replace(engine=engine, velocity=None)
+
+    def in_float64(self) -> Case:
+        """The same net in float64."""
+        net = self.engine.architecture._replace(dtype=np.dtype(np.float64))
+        t = self.t if self.t.ndim == 1 else self.t.astype(np.float64)
+        velocity = None if self.velocity is None else self.velocity.astype(np.float64)
+        engine = self.engine.like(net, self.engine.params)
+        return self._replace(engine=engine, x=self.x.astype(np.float64), t=t, velocity=velocity)
+
+
+def on_unit_scale(values: np.ndarray) -> np.ndarray:
+    """Of the same shape: columns of mean 0 and variance 1; rows that are all alike have none, and are divided by their
+    root mean square; random ones for zeros."""
+    exact = np.asarray(values, np.float64)
+    largest = float(np.abs(exact).max())
+    if largest == 0:
+        return np.random.default_rng(0).normal(size=values.shape).astype(values.dtype)
+    exact = exact / largest  # no square can leave the range
+    spread = np.where((values == values[0]).all(axis=0), 0, exact.std(axis=0))
+    if not (spread > 0).any():
+        return (exact / np.sqrt(np.square(exact).mean())).astype(values.dtype)
+    return ((exact - exact.mean(axis=0)) / np.where(spread > 0, spread, 1)).astype(values.dtype)
+
+
+def shut_shares(engine: Engine, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(L-1,) each: the shares of units with phi' = 0 on every row of x, and of entries with phi' below 1 % of its
+    maximum, in each hidden layer."""
+    zs = textbook(engine).forward(x)[0][:-1]
+    kinds = [CATALOG[kind] for kind in engine.architecture.activations]
+    derivatives = [kind.slope(z) for kind, z in zip(kinds, zs, strict=True)]
+    dead = [float((d == 0).all(axis=0).mean()) for d in derivatives]
+    saturated = [float((d < kind.saturated_below).mean()) for kind, d in zip(kinds, derivatives, strict=True)]
+    return np.array(dead), np.array(saturated)
+
+
+def find_shut_layer(engine: Engine, x: np.ndarray) -> tuple[int, str]:
+    """The first hidden layer that is dead, or else saturated, on these rows, and which of the two; (0, "")."""
+    return shut_layer(*shut_shares(engine, x), engine.architecture.sizes, engine.architecture.activations, len(x))

@@ -1,0 +1,61 @@
+"""The gradient of one batch, layer by layer and sample by sample."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from vgfast.model import quantities
+from vgfast.model.engine import Backward, Engine
+from vgfast.model.errors import DivergenceError
+
+
+class Gradients(NamedTuple):
+    """The whole gradient of the mean loss of one batch, or of what ``backward`` was given.
+
+    ``weights[l-1]`` (n_in, n_out) and ``biases[l-1]`` (n_out,) are views of ``flat`` (n_params,), which is
+    ordered like ``net.params``; ``deltas[l-1]`` (rows, n_l) is dloss/dz_l.
+    """
+
+    loss: float
+    weights: list[np.ndarray]
+    biases: list[np.ndarray]
+    deltas: list[np.ndarray]
+    flat: np.ndarray
+
+
+def take_gradients(engine: Engine, x: np.ndarray, t: np.ndarray) -> Gradients:
+    """``net.gradients``: see there."""
+    return _of_layers(engine, _backward(engine, x, t))
+
+
+def take_sample_norms(engine: Engine, x: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """``net.sample_norms``: see there."""
+    found = _backward(engine, x, t)
+    return quantities.sample_norms(found.inputs, found.deltas)
+
+
+def take_gradients_from(engine: Engine, x: np.ndarray, dz: np.ndarray) -> Gradients:
+    """``net.backward``: see there."""
+    found = engine.backward_from(x, dz)
+    if found is None:
+        engine.outputs(x)  # whose own error says more, if it is not dz
+        raise DivergenceError("this dz leads to gradients that are not finite; make it, or X, smaller")
+    return _of_layers(engine, found)
+
+
+def _backward(engine: Engine, x: np.ndarray, t: np.ndarray) -> Backward:
+    found = engine.backward(x, t)
+    if found is None:
+        from vgfast.inspection.case import Case  # only read where a gradient is not finite
+        from vgfast.inspection.divergence import diagnosed
+        from vgfast.training.optimizers import SGD
+
+        raise diagnosed(Case(engine, x, t, SGD()), 0, "this batch has no finite gradient", updates=False)
+    return found
+
+
+def _of_layers(engine: Engine, found: Backward) -> Gradients:
+    weights, biases = engine.architecture.views(found.gradient)
+    return Gradients(found.loss, weights, biases, [delta.copy() for delta in found.deltas], found.gradient)

@@ -1,0 +1,67 @@
+"""An inspection, from a batch to the report: what is measured, the verdict on it, what is at fault, what helps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vgfast.inspection import divergence, mean_field, overshooting, remedies
+from vgfast.inspection.case import Case
+from vgfast.inspection.report import GradientReport
+from vgfast.inspection.verdict import FEWEST_STEPS
+from vgfast.training.optimizers import checked_optimizer
+
+
+def inspect(case: Case, steps: int, try_remedies: bool = True, exponents: np.ndarray | None = None) -> GradientReport:
+    """The report on the case's next step, for a training of so many; with remedies, if something is wrong and they are
+    wanted. exponents (1, L, bins): to be filled, or None."""
+    measured = _measured(case, exponents)
+    if measured is None:
+        raise divergence.diagnosed(case, 0, "this batch has no finite gradient")
+    return _reported(case, *measured, steps, try_remedies)
+
+
+def try_remedies(case: Case, steps: int, report: GradientReport) -> list[str]:
+    """Sentences on what helps where this report says that something is wrong."""
+    return remedies.try_remedies(case, report, lambda changed: _inspected(changed, steps))
+
+
+def _inspected(case: Case, steps: int) -> GradientReport | None:
+    """The report without remedies; None where the gradient is not finite."""
+    measured = _measured(case, None)
+    return None if measured is None else _reported(case, *measured, steps, try_=False)
+
+
+def _measured(case: Case, exponents: np.ndarray | None) -> tuple[float, np.ndarray] | None:
+    """(loss, records); None if they are not finite."""
+    settings = checked_optimizer(case.optimizer, case.engine.architecture.dtype).checked()
+    return case.engine.inspect(case.x, case.t, settings, case.moving, exponents)
+
+
+def _reported(case: Case, loss: float, records: np.ndarray, steps: int, try_: bool) -> GradientReport:
+    net, rows = case.engine.architecture, len(case.x)
+    error = float(np.sqrt(rows) * records["delta_norm"][-1])  # root mean square, over the rows, of |p - t|
+    known = {"cross_entropy": error, "binary_cross_entropy": error * net.sizes[-1]}.get(net.loss)
+    facts = (records, loss, net.sizes, net.activations, steps, rows, _moments(case), known, True)
+    report = GradientReport(*facts)
+    if report.verdict in ("healthy", "frozen"):
+        found = overshooting.found(case, records, loss, max(steps, FEWEST_STEPS), try_)
+        if found:
+            report.accept(found[0]._replace(numbers=report.numbers | found[0].numbers))
+            report.remedies = found[1]
+            return report
+    inputs = remedies.inputs_at_fault(case, report.judged, lambda changed: _inspected(changed, steps))
+    if inputs:
+        report = GradientReport(*facts, inputs)
+    if try_ and report.verdict != "healthy":
+        report.remedies = try_remedies(case, steps, report)
+    return report
+
+
+def _moments(case: Case) -> tuple[list[float], list[float], list[float]] | None:
+    """What ``mean_field`` predicts the gains from; None where a square is beyond the range of float64."""
+    try:
+        with np.errstate(over="ignore"):
+            moments = mean_field.moments_of(case.engine.weights, case.engine.biases, case.x)
+    except ValueError:
+        return None
+    return moments if np.isfinite(np.concatenate(moments)).all() else None

@@ -1,0 +1,139 @@
+"""What an engine does: the arithmetic of a net, on parameters that it owns.
+
+There are two, of one interface: ``engine_c`` computes in the C core, ``engine_numpy`` as a textbook would.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+
+from vgfast import _core
+from vgfast.model.architecture import Architecture
+from vgfast.model.errors import DivergenceError
+from vgfast.model.losses import LOSSES
+
+# (lr, momentum, nesterov, weight_decay, clip_norm, clip_value) of one step, checked; an absent clip is infinity.
+Settings = tuple[float, float, bool, float, float, float]
+
+
+class Backward(NamedTuple):
+    """One batch forward and back. ``loss``: its mean; NaN where delta_L was given. ``gradient`` (n_params,), ordered
+    like ``params``. Of layer l, ``inputs[l-1]`` is a_{l-1} (rows, n_{l-1}) and ``deltas[l-1]`` delta_l (rows, n_l)."""
+
+    loss: float
+    gradient: np.ndarray
+    inputs: list[np.ndarray]
+    deltas: list[np.ndarray]
+
+
+class Engine(ABC):
+    """A net's ``architecture`` and ``params`` (n_params,), of which ``weights`` and ``biases`` are views, a layer each.
+
+    x (rows, n_in) and t, labels or targets, are as ``Architecture.batch`` returns them.
+    """
+
+    dtypes: ClassVar[tuple[str, ...]]
+
+    # probabilities(z, out): softmax or sigmoid of the outputs, by the loss; None where they are no probabilities.
+    probabilities: Callable[[np.ndarray, np.ndarray], Any] | None
+    # forward_few(params, X, lock): z_L for a few rows that are exactly as the engine takes them, whatever X is; None
+    # where it is not sure of that, or that they are finite, or that no other thread trains the net.
+    forward_few: Callable[[np.ndarray, Any, _core.TrainingLock], np.ndarray | None]
+
+    def __init__(self, architecture: Architecture) -> None:
+        self.architecture = architecture
+        self.params = self.vector()
+        self.weights, self.biases = architecture.views(self.params)
+
+    @abstractmethod
+    def vector(self) -> np.ndarray:
+        """Zeros (n_params,): memory for parameters, a gradient, a velocity."""
+
+    def copy(self) -> Self:
+        """One with the same parameters, which shares nothing."""
+        return self.like(self.architecture, self.params)
+
+    def like(self, architecture: Architecture, params: np.ndarray | None = None) -> Self:
+        """One of the same kind for this architecture; with these parameters, or zeros."""
+        other = type(self)(architecture)
+        if params is not None:
+            other.params[...] = params
+        return other
+
+    # ---- predictions ----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def raw_outputs(self, x: np.ndarray) -> np.ndarray:
+        """z_L (rows, n_out), finite or not."""
+
+    @abstractmethod
+    def losses(self, z: np.ndarray, t: np.ndarray) -> tuple[float, np.ndarray]:
+        """(mean loss, which rows are predicted rightly, or the share of each row that is)."""
+
+    def outputs(self, x: np.ndarray) -> np.ndarray:
+        """z_L (rows, n_out); ``DivergenceError`` if they are not finite: no answer is made of NaN."""
+        z = self.raw_outputs(x)
+        if np.isfinite(z).all():
+            return z
+        if not np.isfinite(self.params).all():
+            raise DivergenceError(
+                "the net's parameters hold NaN or infinity, so it predicts nothing; assign finite ones"
+            )
+        row = int(np.argmin(np.isfinite(z).all(axis=1)))
+        raise DivergenceError(
+            f"row {row} of X, whose largest value is {float(np.abs(x[row]).max()):.2g}, makes outputs that are too "
+            f"large for {z.dtype}; scale X down"
+        )
+
+    def score(self, z: np.ndarray, t: np.ndarray) -> tuple[float, float | None]:
+        """(mean loss, share predicted rightly or None) of outputs z; ``DivergenceError`` if it is not finite."""
+        loss, correct = self.losses(z, t)
+        if np.isfinite(loss):
+            return loss, float(correct.mean()) if LOSSES[self.architecture.loss].has_accuracy else None
+        row = next((i for i in range(len(z)) if not np.isfinite(self.losses(z[i : i + 1], t[i : i + 1])[0])), 0)
+        raise DivergenceError(
+            f"the loss of row {row} is too large for {z.dtype}: its outputs are as large as "
+            f"{float(np.abs(z[row]).max()):.2g}, and y as {float(np.abs(t[row]).max()):.2g}; scale X and y down"
+        )
+
+    # ---- steps ----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def backward(self, x: np.ndarray, t: np.ndarray) -> Backward | None:
+        """The gradient of the mean loss; None if it is not finite."""
+
+    @abstractmethod
+    def backward_from(self, x: np.ndarray, dz: np.ndarray) -> Backward | None:
+        """The gradient where delta_L is dz (rows, n_out); None if it is not finite."""
+
+    @abstractmethod
+    def inspect(
+        self,
+        x: np.ndarray,
+        t: np.ndarray,
+        settings: Settings,
+        velocity: np.ndarray | None,
+        exponents: np.ndarray | None,
+    ) -> tuple[float, np.ndarray] | None:
+        """(mean loss, RECORD (L,)) of a step that is not taken; None if it is not finite. exponents: zeros
+        (1, L, bins), to be filled, or None."""
+
+    @abstractmethod
+    def apply(
+        self, gradient: np.ndarray, settings: Settings, velocity: np.ndarray | None, lock: _core.TrainingLock
+    ) -> bool:
+        """One update by this gradient; False, and nothing has changed, if it would not be finite."""
+
+    @abstractmethod
+    def workspace(self, rows: int, old: Any = None) -> Any:
+        """What a run of batches of so many rows works in: the old one if it fits; None if it needs none."""
+
+    @abstractmethod
+    def run(
+        self, x: np.ndarray, t: np.ndarray, batch_size: int, workspace: Any, lock: _core.TrainingLock
+    ) -> Any:  # of the methods of _core.Run
+        """Steps over these rows, as ``training.fit`` takes them."""

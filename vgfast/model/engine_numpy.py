@@ -1,0 +1,222 @@
+"""The engine of ``vgfast.reference.MLP``: the same arithmetic in plain NumPy, to be read like a textbook.
+
+Forward, for l = 1..L, with a[0] = X:          z[l] = a[l-1] W[l] + b[l],   a[l] = phi(z[l])
+The loss gives the first delta:                delta[L] = d loss / d z[L]
+The chain rule takes it back, for l = L-1..1:  delta[l] = (delta[l+1] W[l+1]ᵀ) ∘ phi'(z[l])
+and each delta gives its layer's gradient:     dW[l] = a[l-1]ᵀ delta[l],    db[l] = sum of delta[l] over the rows
+which the update subtracts:                    W[l] -= lr dW[l],            b[l] -= lr db[l]
+
+In the code, index l - 1 holds what belongs to layer l.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vgfast import _core
+from vgfast.model import quantities
+from vgfast.model.activations import CATALOG, sigmoid
+from vgfast.model.architecture import Architecture
+from vgfast.model.engine import Backward, Engine, Settings
+from vgfast.model.losses import LOSSES, softmax
+from vgfast.model.quantities import Pass
+
+_PROBABILITIES = {"softmax": softmax, "sigmoid": sigmoid}
+
+
+class NumPyEngine(Engine):
+    """Also in half precision, which C has not: for lessons."""
+
+    dtypes = ("float16", *_core.DTYPES)
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__(architecture)
+        self.loss = LOSSES[architecture.loss].of
+        function = _PROBABILITIES.get(LOSSES[architecture.loss].link)
+        self.probabilities = None if function is None else lambda z, out: np.copyto(out, function(z))
+        self.forward_few = lambda params, X, lock: None
+
+    # ---- forward, chain, update -----------------------------------------------------------------------
+
+    def forward(self, x: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """(z of every layer, a of every layer with a[0] = x)."""
+        zs, activations = [], [x]
+        for weights, biases, kind in zip(self.weights, self.biases, self.architecture.kinds, strict=True):
+            zs.append(activations[-1] @ weights + biases)
+            activations.append(CATALOG[kind].value(zs[-1]))
+        return zs, activations
+
+    def chain(self, zs: list[np.ndarray], activations: list[np.ndarray], delta: np.ndarray) -> Pass:
+        """The way back from delta of the last layer."""
+        gradient = self.vector()
+        d_weights, d_biases = self.architecture.views(gradient)
+        deltas = [delta]
+        before_activation: list[np.ndarray] = []
+        for l in range(len(zs) - 1, -1, -1):
+            d_weights[l][...] = activations[l].T @ deltas[0]
+            d_biases[l][...] = deltas[0].sum(axis=0)
+            if l > 0:
+                before_activation.insert(0, deltas[0] @ self.weights[l].T)
+                derivative = CATALOG[self.architecture.kinds[l - 1]].slope(zs[l - 1])
+                deltas.insert(0, before_activation[0] * derivative)
+        return Pass(zs, activations, deltas, before_activation, gradient)
+
+    def step(
+        self, gradient: np.ndarray, settings: Settings, velocity: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """(what params -= subtracts, the velocity then)."""
+        lr, momentum, nesterov, decay, clip_norm, clip_value = settings
+        number = self.params.dtype.type
+        norm = quantities.norm(gradient)
+        g = gradient * number(clip_norm / norm) if norm > clip_norm else gradient.copy()
+        np.clip(g, -clip_value, clip_value, out=g)
+        for g_weights, weights in zip(self.architecture.views(g)[0], self.weights, strict=True):
+            g_weights += number(decay) * weights
+        if velocity is None:
+            return number(lr) * g, None
+        velocity = number(momentum) * velocity + g
+        return number(lr) * (g + number(momentum) * velocity if nesterov else velocity), velocity
+
+    def update(self, gradient: np.ndarray, settings: Settings, velocity: np.ndarray | None) -> bool:
+        """One step; False, and nothing has changed, if it would leave a value that is not finite."""
+        step, next_velocity = self.step(gradient, settings, velocity)
+        params = self.params - step
+        if not np.isfinite(params).all():
+            return False
+        self.params[...] = params
+        if velocity is not None:
+            velocity[...] = next_velocity
+        return True
+
+    # ---- the methods of every engine ------------------------------------------------------------------
+
+    def vector(self) -> np.ndarray:
+        return np.zeros(self.architecture.n_params, self.architecture.dtype)
+
+    def raw_outputs(self, x: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore", invalid="ignore"):  # here and below, who asks looks whether all is finite
+            return self.forward(x)[0][-1]
+
+    def losses(self, z: np.ndarray, t: np.ndarray) -> tuple[float, np.ndarray]:
+        with np.errstate(over="ignore", invalid="ignore"):
+            loss, _, correct = self.loss(z, t)
+        return loss, correct
+
+    def backward(self, x: np.ndarray, t: np.ndarray) -> Backward | None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            zs, activations = self.forward(x)
+            loss, delta, _ = self.loss(zs[-1], t)
+            found = self.chain(zs, activations, delta)
+        return _finite(loss, found) if np.isfinite(loss) else None
+
+    def backward_from(self, x: np.ndarray, dz: np.ndarray) -> Backward | None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _finite(np.nan, self.chain(*self.forward(x), dz))
+
+    def inspect(
+        self,
+        x: np.ndarray,
+        t: np.ndarray,
+        settings: Settings,
+        velocity: np.ndarray | None,
+        exponents: np.ndarray | None,
+    ) -> tuple[float, np.ndarray] | None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            zs, activations = self.forward(x)
+            loss, delta, _ = self.loss(zs[-1], t)
+            found = self.chain(zs, activations, delta)
+            if not (np.isfinite(loss) and np.isfinite(found.gradient).all()):
+                return None
+            step, _ = self.step(found.gradient, settings, velocity)
+            records = quantities.of_step(self.architecture, self.weights, found, step)
+        if exponents is not None:
+            quantities.count_exponents(self.architecture, found.gradient, exponents[0])
+        return loss, records
+
+    def apply(
+        self, gradient: np.ndarray, settings: Settings, velocity: np.ndarray | None, lock: _core.TrainingLock
+    ) -> bool:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return bool(lock.change(lambda: self.update(gradient, settings, velocity)))
+
+    def workspace(self, rows: int, old: Any = None) -> None:
+        return None
+
+    def run(self, x: np.ndarray, t: np.ndarray, batch_size: int, workspace: None, lock: _core.TrainingLock) -> NumPyRun:
+        return NumPyRun(self, x, t, batch_size, lock)
+
+
+def textbook(engine: Engine, dtype: Any = None) -> NumPyEngine:
+    """The same net in NumPy; with parameters of another dtype, if one is given."""
+    net = engine.architecture if dtype is None else engine.architecture._replace(dtype=np.dtype(dtype))
+    plain = NumPyEngine(net)
+    plain.params[...] = engine.params
+    return plain
+
+
+def _finite(loss: float, found: Pass) -> Backward | None:
+    if not np.isfinite(found.gradient).all():
+        return None
+    return Backward(loss, found.gradient, found.activations[:-1], found.deltas)
+
+
+class NumPyRun:
+    """Steps over rows x (rows, n_in) and t, batch by batch: what training asks of ``_core.Run``. ``steps_done``,
+    ``n_records``: how many steps were taken, and how many of them recorded."""
+
+    def __init__(
+        self, engine: NumPyEngine, x: np.ndarray, t: np.ndarray, batch_size: int, lock: _core.TrainingLock
+    ) -> None:
+        self.engine, self.x, self.t, self.batch_size, self.lock = engine, x, t, batch_size, lock
+        self.n_records = self.steps_done = 0
+
+    def set_optimizer(
+        self,
+        lr: float,
+        momentum: float,
+        nesterov: bool,
+        weight_decay: float,
+        clip_norm: float,
+        clip_value: float,
+        velocity: np.ndarray | None,
+    ) -> None:
+        self.settings, self.velocity = (lr, momentum, nesterov, weight_decay, clip_norm, clip_value), velocity
+
+    def set_records(self, records: np.ndarray, inspect_every: int, exponents: np.ndarray | None = None) -> None:
+        self.records, self.inspect_every, self.exponents = records, inspect_every, exponents
+
+    def set_epoch(self, order: np.ndarray | None, losses: np.ndarray, correct: np.ndarray, steps_before: int) -> None:
+        self.order = np.arange(len(self.x)) if order is None else order
+        self.losses, self.correct, self.first_step, self.steps_done = losses, correct, steps_before, steps_before
+
+    def go(self, seconds: float = 0.0) -> int:
+        """One step; the status."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return int(self.lock.change(self._take_step))
+
+    def _take_step(self) -> int:
+        number, engine = self.steps_done - self.first_step, self.engine
+        rows = self.order[number * self.batch_size : (number + 1) * self.batch_size]
+        zs, activations = engine.forward(self.x[rows])
+        loss, delta, correct = engine.loss(zs[-1], self.t[rows])
+        if not np.isfinite(loss):
+            return _core.NON_FINITE
+        found = engine.chain(zs, activations, delta)
+        inspected = self.inspect_every > 0 and self.steps_done % self.inspect_every == 0
+        if inspected:
+            self._record(found)
+        if not engine.update(found.gradient, self.settings, self.velocity):
+            return _core.NON_FINITE
+        self.losses[number], self.correct[number] = loss, correct.sum()
+        self.steps_done += 1
+        self.n_records += inspected
+        return _core.DONE if number + 1 == len(self.losses) else _core.PAUSED
+
+    def _record(self, found: Pass) -> None:
+        engine = self.engine
+        step, _ = engine.step(found.gradient, self.settings, self.velocity)
+        self.records[self.n_records] = quantities.of_step(engine.architecture, engine.weights, found, step)
+        if self.exponents is not None:
+            quantities.count_exponents(engine.architecture, found.gradient, self.exponents[self.n_records])

@@ -1,0 +1,235 @@
+"""What a net holds: its engine and random numbers, and who may use them when; its copies and files."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO, ClassVar, Self, TypeVar
+
+import numpy as np
+
+from vgfast import _check, _core
+from vgfast.model import init as init_module
+from vgfast.model.architecture import Architecture
+from vgfast.model.engine import Engine
+from vgfast.model.init import Init
+from vgfast.model.parameters import Pieces
+from vgfast.training.fit import Stepper
+from vgfast.training.history import History
+from vgfast.training.optimizers import Velocities, _Tag
+
+_Result = TypeVar("_Result")
+
+
+class State:
+    """The parameters of a dense network, in an engine, and all that is not arithmetic. See ``vgfast.MLP``."""
+
+    _engine_type: ClassVar[type[Engine]]
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activation: str | Sequence[str] = "relu",
+        loss: str = "cross_entropy",
+        init: str | Init = "auto",
+        dtype: Any = "float32",
+        rng: Any = None,
+    ) -> None:
+        architecture = Architecture.checked(sizes, activation, loss, dtype, self._engine_type.dtypes)
+        self._rng = _check.generator(rng)
+        rules = init_module.rules(init, architecture)
+        self._build(architecture)
+        with _core.standard_arithmetic():
+            init_module.fill(rules, self._engine.weights, self._engine.biases, self._rng)
+
+    def _build(self, architecture: Architecture) -> None:
+        """The engine, the views of its parameters, and what one call leaves to the next."""
+        self._engine = engine = self._engine_type(architecture)
+        # Known from here on, as they are looked up in each of many short calls.
+        self._params, self._forward_few, self._probabilities = engine.params, engine.forward_few, engine.probabilities
+        self._loss = architecture.loss
+        self._lock = _core.TrainingLock()
+        self._weights = Pieces("weights", engine.weights, self._lock.change)
+        self._biases = Pieces("biases", engine.biases, self._lock.change)
+        self._velocities = Velocities()
+        self._history: History | None = None
+        self._stepper: Stepper | None = None
+        self._last_rows = 0  # of the last call of step
+
+    @property
+    def _architecture(self) -> Architecture:
+        return self._engine.architecture
+
+    # ---- what it is ------------------------------------------------------------------------------
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """(n_in, hidden..., n_out)."""
+        return self._architecture.sizes
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """One name a hidden layer."""
+        return self._architecture.activations
+
+    @property
+    def loss(self) -> str:
+        """The name of the loss."""
+        return self._loss
+
+    @property
+    def dtype(self) -> np.dtype:
+        """float32 or float64 (of ``vgfast.reference`` also float16)."""
+        return self._architecture.dtype
+
+    @property
+    def n_params(self) -> int:
+        """Weights and biases together."""
+        return self._params.size
+
+    @property
+    def params(self) -> np.ndarray:
+        """All parameters (n_params,): W1, b1, W2, b2, ... A live view; assignment copies in."""
+        return self._params
+
+    @params.setter
+    def params(self, value: Any) -> None:
+        self._lock.change(lambda: _check.assigned("params", value, self._params))
+
+    @property
+    def weights(self) -> Pieces:
+        """``weights[l-1]`` is W_l (n_in, n_out), a live view of ``params``; assignment copies in."""
+        return self._weights
+
+    @property
+    def biases(self) -> Pieces:
+        """``biases[l-1]`` is b_l (n_out,), a live view of ``params``; assignment copies in."""
+        return self._biases
+
+    @property
+    def history(self) -> History | None:
+        """The ``History`` of the last ``fit``, also of one that was interrupted, as far as it came; None before."""
+        return self._history
+
+    def __repr__(self) -> str:
+        sizes, kinds, loss, dtype = self._architecture
+        shown = kinds[0] if len(set(kinds)) == 1 else list(kinds)
+        return f"MLP({list(sizes)}, {shown!r}, loss={loss!r}, dtype='{dtype}')"
+
+    # ---- who may use it ---------------------------------------------------------------------------
+
+    def _steadily(self, work: Callable[[Self], _Result]) -> _Result:
+        """work(net), which only reads: of this net or, where another thread trains it, of a copy of how it is between
+        two steps. In standard arithmetic."""
+        with _core.standard_arithmetic():
+            if not self._lock.is_anothers():
+                version = self._lock.version
+                try:
+                    result = work(self)
+                except Exception:
+                    if version == self._lock.version:
+                        raise
+                else:
+                    if version == self._lock.version:
+                        return result
+            return work(self._lock.between_steps(self._still))
+
+    def _still(self) -> Self:
+        """A copy to read, with its velocities."""
+        net = self._restore(self._architecture, self._params.copy(), self._rng, self._more())
+        net._velocities = Velocities(self._velocities.copied())
+        return net
+
+    # ---- copies and files ------------------------------------------------------------------------
+
+    @classmethod
+    def _restore(
+        cls,
+        architecture: Architecture,
+        params: np.ndarray,
+        rng: Any,
+        more: dict[str, Any],
+        velocities: Sequence[tuple[_Tag, np.ndarray]] = (),
+    ) -> Self:
+        """A net of this class without its constructor, which may be another's."""
+        net = cls.__new__(cls)
+        vars(net).update(more)
+        net._rng = _check.generator(rng)
+        net._build(architecture)
+        net._params[...] = params
+        net._velocities = Velocities(velocities)
+        return net
+
+    def _more(self) -> dict[str, Any]:
+        """What a subclass, or its user, has added."""
+        return {name: value for name, value in vars(self).items() if name not in _OWN}
+
+    def __reduce__(self) -> Any:
+        return self._lock.between_steps(self._reduced)
+
+    def _reduced(self) -> Any:
+        velocities = self._velocities.copied()
+        # What was added may lead back to the net, so it comes when there is one to lead to.
+        added = self._more() or None
+        return self._restore, (self._architecture, self._params.copy(), self._rng, {}, velocities), added
+
+    def _copied(self, more: dict[str, Any]) -> Self:
+        rng = copy.deepcopy(self._rng)
+        return self._lock.between_steps(lambda: self._restore(self._architecture, self._params.copy(), rng, more))
+
+    def __copy__(self) -> Self:
+        return self._copied(self._more())
+
+    def copy(self) -> Self:
+        """A net with the same parameters that will shuffle alike, and shares nothing with this one; velocities,
+        which belong to optimizer and net, stay behind. (``copy.copy`` shares what a subclass has added, and
+        ``copy.deepcopy((net, optimizer))`` takes the velocity along.)"""
+        net = self._copied({})
+        vars(net).update(copy.deepcopy(self._more(), {id(self): net}))
+        return net
+
+    def save(self, path: str | os.PathLike[str] | BinaryIO) -> None:
+        """Write a safetensors file, whole or not at all; a file that is replaced keeps its mode. Or write to a binary
+        file that is open.
+
+        The tensors are named and shaped as by ``torch.nn.Sequential`` of Linear layers with activations
+        between: ``0.weight`` (n_out, n_in), ``0.bias``, ``2.weight``, ... Errors: ``DivergenceError`` for parameters
+        that are not finite, before anything is written; OSError, the old file being as it was.
+        """
+        from vgfast.model import files
+
+        still = self._lock.between_steps(self._still)
+        files.save(path, still._architecture, still._engine.weights, still._engine.biases)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str] | BinaryIO,
+        rng: Any = None,
+        activation: str | Sequence[str] | None = None,
+        loss: str | None = None,
+    ) -> Self:
+        """The net that ``save`` wrote; ``rng`` as for a new net, for shuffling. A binary file that is open is read from
+        where it stands to its end.
+
+        activation, loss: those of a net whose file others wrote: ``torch.nn.Sequential``'s tensors, named and shaped as
+        ``save`` does it, in single, double or half precision, which becomes float32. A file of ``save`` tells them.
+        Of a subclass whose constructor sets more, that constructor does not run: set it afterwards.
+        Errors: ValueError if the file is damaged or is something else.
+
+        >>> import io, vgfast as vg
+        >>> net, file = vg.MLP([4, 8, 3], rng=0), io.BytesIO()
+        >>> net.save(file)
+        >>> vg.MLP.load(io.BytesIO(file.getvalue()))
+        MLP([4, 8, 3], 'relu', loss='cross_entropy', dtype='float32')
+        """
+        from vgfast.model import files
+
+        architecture, params = files.load(path, activation, loss)
+        return cls._restore(architecture, params, rng, {})
+
+
+# What a net is made of; all else in a subclass's __dict__ is copied as it is.
+_OWN = {"_engine", "_params", "_forward_few", "_probabilities", "_loss", "_rng", "_weights", "_biases"}
+_OWN |= {"_lock", "_velocities", "_history", "_stepper", "_last_rows"}
