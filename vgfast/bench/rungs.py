@@ -105,7 +105,7 @@ class NumPyBatches(Rung):
         "Matrix times matrix: a weight that has been fetched serves all rows, and the BLAS library behind it has "
         "vectors and blocks already, which the next rungs build up again from nothing."
     )
-    file = "vgfast/reference.py"
+    file = "vgfast/model/engine_numpy.py"
     flop = 6e-11
 
     def start(self) -> None:
