@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from vgfast import cli
+from vgfast.cli.demo import PICTURE
 from vgfast.cost import limits
 from vgfast.lessons import demo
 
@@ -35,7 +36,7 @@ def shown(tmp_path_factory):
 
 def test_demo_for_people(shown):
     text, folder = shown
-    picture = folder / demo.PICTURE
+    picture = folder / PICTURE
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert str(picture) in text
     lines = [line for line in text.splitlines() if str(folder) not in line]
@@ -53,8 +54,8 @@ def test_demo_for_programs(tmp_path):
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
     shallow, deep, cured = data["nets"]
-    assert data["picture"] == str(tmp_path / demo.PICTURE)
-    assert (tmp_path / demo.PICTURE).exists()
+    assert data["picture"] == str(tmp_path / PICTURE)
+    assert (tmp_path / PICTURE).exists()
     assert shallow["steps"] == deep["steps"] == cured["steps"]
     assert [net["verdict"] for net in data["nets"]] == ["healthy", "vanishing", "healthy"]
     assert shallow["test_accuracy"] > 0.9

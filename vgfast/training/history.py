@@ -10,6 +10,7 @@ import numpy as np
 from vgfast._check import packages
 from vgfast.model.quantities import RECORD
 from vgfast.show.data import plain
+from vgfast.training.records import over_time
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,6 +41,15 @@ class History:
         self.gradients = np.zeros((0, 0), RECORD)
         self.steps = np.zeros(0, np.int64)
         self.exponents: np.ndarray | None = None
+
+    def mean(self) -> np.ndarray:
+        """(layers,) what the records come to, as ``print`` shows it: geometric means of norms, gains and ratios, so
+        that the ledger's products still hold; means of shares; the largest of ``max_abs``; the median noise scale.
+
+        Errors: ValueError without inspected steps.
+        """
+        self._need_records("mean")
+        return over_time(self.gradients)
 
     def __repr__(self) -> str:
         last = ", ".join(f"{k}={v:.4g}" for k, v in self.epochs[-1].items()) if self.epochs else "none"
