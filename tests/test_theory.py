@@ -7,6 +7,7 @@ import pytest
 
 import vgfast as vg
 from vgfast import _core, reference
+from vgfast.inspection import averages
 from vgfast.inspection import mean_field as theory
 from vgfast.model.activations import CATALOG
 
@@ -31,7 +32,7 @@ def test_averages_against_a_riemann_sum(activation, q):
     """Steps of 1/20000 of a deviation; the ReLUs' kink costs that sum 1e-5."""
     x = (np.arange(-180_000, 180_000) + 0.5) / 20_000
     weights = np.exp(-x * x / 2) / math.sqrt(2 * math.pi) / 20_000
-    both = (theory._value(activation, q), theory._derivative(activation, q))
+    both = (averages.of_value(activation, q), averages.of_derivative(activation, q))
     for f, found in zip((CATALOG[activation].value, CATALOG[activation].slope), both, strict=True):
         square, h = f(math.sqrt(q) * x) ** 2, 1e-4
         mean = weights @ square
@@ -51,7 +52,7 @@ def test_averages_against_gauss_hermite(activation):
     x, weights = hermegauss(200)
     for q in (1e-12, 1e-3, 0.5, 1.0):
         phi = CATALOG[activation]
-        for f, average in ((phi.value, theory._value), (phi.slope, theory._derivative)):
+        for f, average in ((phi.value, averages.of_value), (phi.slope, averages.of_derivative)):
             want = weights @ f(math.sqrt(q) * x) ** 2 / weights.sum()
             assert average(activation, q).mean == pytest.approx(want, rel=1e-11)
 
@@ -59,11 +60,15 @@ def test_averages_against_gauss_hermite(activation):
 @pytest.mark.parametrize(("activation", "integral"), [("tanh", 4 / 3), ("sigmoid", 1 / 6)])
 def test_averages_at_the_ends(activation, integral):
     """phi'² is narrow beside N(0, q) for large q, and constant for small q."""
-    assert theory._derivative(activation, 1e12).mean == pytest.approx(integral / math.sqrt(2e12 * math.pi), rel=1e-11)
+    assert averages.of_derivative(activation, 1e12).mean == pytest.approx(
+        integral / math.sqrt(2e12 * math.pi), rel=1e-11
+    )
     at_0 = {"tanh": 1.0, "sigmoid": 1 / 16}[activation]
-    assert theory._derivative(activation, 0.0).mean == pytest.approx(at_0, rel=1e-14)
+    assert averages.of_derivative(activation, 0.0).mean == pytest.approx(at_0, rel=1e-14)
     assert theory.length_map(0.0, activation, 1.0) == {"tanh": 0.0, "sigmoid": 0.25}[activation]
-    assert theory._value(activation, 1e-200).spread == pytest.approx({"tanh": 3, "sigmoid": 1}[activation], rel=1e-12)
+    assert averages.of_value(activation, 1e-200).spread == pytest.approx(
+        {"tanh": 3, "sigmoid": 1}[activation], rel=1e-12
+    )
 
 
 # ---- infinite width -------------------------------------------------------------------------------------
@@ -187,7 +192,7 @@ def test_prediction_is_the_formula(rng):
         w, b = ([float(np.mean(np.square(p, dtype=float))) for p in ps] for ps in (net.weights, net.biases))
         q1 = 4 * w[0] * np.mean(np.square(X.astype(np.float32))) + b[0]
         q2 = 6 * w[1] * q1 / 2 + b[1]
-        want = [math.sqrt(6 * w[1] / 2), math.sqrt(5 * w[2] * theory._derivative("tanh", q2).mean)]
+        want = [math.sqrt(6 * w[1] / 2), math.sqrt(5 * w[2] * averages.of_derivative("tanh", q2).mean)]
         np.testing.assert_allclose(got["predicted_gain"][:-1], want, rtol=1e-6)
         assert np.isnan(got[-1].tolist()).all()
     assert np.isnan(theory.predict(vg.MLP([4, 3]), X)[0].tolist()).all()
@@ -201,7 +206,7 @@ def test_band_is_of_the_distribution_that_it_says(n, m):
     f = 1 / np.cosh(math.sqrt(2) * rng.normal(size=(100_000, n))) ** 2
     square = (f**2 * w[..., 0] ** 2).sum(axis=1) / (w**2).mean(axis=(1, 2)) / n
     _, low, high = theory.predict_from_moments([1, n, m], "tanh", [2, 1 / n], [0, 0], [1])[0]
-    mean, spread, _ = theory._derivative("tanh", 2.0)
+    mean, spread, _ = averages.of_derivative("tanh", 2.0)
     assert square.mean() == pytest.approx(mean, rel=0.01)
     assert np.var(square) / mean**2 == pytest.approx((3 * spread - 1 - 2 / m) / (n + 2 / m), rel=0.03)
     inside = np.mean((low**2 <= square) & (square <= high**2))
@@ -213,7 +218,7 @@ def test_band_of_lengths_that_vary():
     rng, q = np.random.default_rng(0), np.full(20_000, 0.5)
     for _ in range(2):
         q = 1.5 * (np.tanh(np.sqrt(q)[:, None] * rng.normal(size=(len(q), 50))) ** 2).mean(axis=1) + 0.1
-    gain = np.sqrt(1.5 * theory._derivative("tanh", q).mean)
+    gain = np.sqrt(1.5 * averages.of_derivative("tanh", q).mean)
     w = [0.5, 1.5 / 50, 1.5 / 50, 1.5 / 10**9]
     _, low, high = theory.predict_from_moments([1, 50, 50, 10**9, 1], "tanh", w, [0, 0.1, 0.1, 0], [1])[2]
     assert np.mean((low <= gain) & (gain <= high)) == pytest.approx(0.95, abs=0.01)

@@ -10,7 +10,7 @@ import pytest
 
 import vgfast as vg
 from vgfast import _core, activations, reference
-from vgfast.inspection import finite_differences, paths
+from vgfast.inspection import finite_differences, path_sums, paths
 
 SIZES = [3, 4, 3, 5, 2]
 EPS = np.finfo(np.float64).eps
@@ -85,7 +85,7 @@ def test_the_strongest_of_matrices_of_any_shape(k, rng):
             for step, (u, v) in zip(steps, itertools.pairwise((start, *way)), strict=True):
                 value *= abs(step[u, v])
             every[way] = value
-        found = paths._strongest(steps, start, ends, k)
+        found = path_sums.find_strongest(steps, start, ends, k)
         best = sorted((v for v in every.values() if v > 0), reverse=True)[:k]
         assert len(set(found)) == len(found)
         np.testing.assert_allclose([every[way] for way in found], best, rtol=1e-13)
@@ -177,8 +177,8 @@ def test_products_that_leave_the_range_of_float64():
     assert 0 <= found.cancellation < 1e-300
     assert "about 2e+799 paths. Of their absolute sum, over 1e308" in " ".join(str(found).split())
     steps = [np.full((3, 3), 1e-150)] * 5
-    assert paths._strongest(steps, 0, np.ones(3), 2) == [(0, 0, 0, 0, 0), (0, 0, 0, 0, 1)]
-    parts, total, exponent = paths._forwards(1, 0, steps, [np.ones(3)] * 6)
+    assert path_sums.find_strongest(steps, 0, np.ones(3), 2) == [(0, 0, 0, 0, 0), (0, 0, 0, 0, 1)]
+    parts, total, exponent = path_sums.sum_forwards(1, 0, steps, [np.ones(3)] * 6)
     assert parts[-1].norm == 0
     assert parts[-1].gain == pytest.approx(3e-150)
     assert parts[-1].cancellation == pytest.approx(1)

@@ -74,10 +74,8 @@ class Network(State):
         x, t = self._batch(X, y)
         batch_size = _check.batch_size(batch_size, len(x))
         _check.integer("epochs x steps of an epoch", epochs * -(-len(x) // batch_size), 1, _check.MOST_ELEMENTS)
-        validation = None
-        if validation_data is not None:
-            names = "validation_data[0]", "validation_data[1]"
-            validation = self._batch(*_check.pair(validation_data), names)
+        names = "validation_data[0]", "validation_data[1]"
+        validation = None if validation_data is None else self._batch(*_check.pair(validation_data), names)
         try:
             self._lock.own("trained")
             loop = Loop(self._learner(), x, t, epochs, batch_size, optimizer, inspect_every, inspect)

@@ -28,14 +28,14 @@ gradients?" (2018) for finite width; Klambauer, Unterthiner, Mayr, Hochreiter, "
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from vgfast import _check
+from vgfast.inspection.averages import of_derivative, of_value
 from vgfast.model.activations import CATALOG
 
 # One layer of `predict`.
@@ -43,9 +43,6 @@ PREDICTION = np.dtype([(name, np.float64) for name in ("predicted_gain", "predic
 
 # Squares of so many numbers are formed at a time.
 CHUNK = 1 << 15
-
-# Of the quadrature, on each side of 0: for q from 0 to 1e12 its averages are then exact to about 1e-15, relatively.
-NODES = 200
 
 # Of the normal distribution: 95 % are less than so many standard deviations from the mean.
 BAND = 1.959964
@@ -58,71 +55,6 @@ LARGEST = 1e290
 
 # Standard deviation that float32 arithmetic may add to a measured gain_l² of 1: not 0 where theory leaves no chance.
 ROUNDING = 1e-6
-
-
-# ---- averages over z ~ N(0, q) --------------------------------------------------------------------------
-
-
-class Square(NamedTuple):
-    """What is needed of f(z)² for z ~ N(0, q), with f = phi or phi'; each of the shape of q."""
-
-    mean: np.ndarray  # E f²
-    spread: np.ndarray  # E f⁴ / (E f²)², at least 1
-    slope: np.ndarray  # d ln E f² / d ln q
-
-
-@cache
-def _nodes() -> tuple[np.ndarray, np.ndarray]:
-    """Those of Gauss-Legendre on [-1, 0] and on [0, 1], and their weights; made when first asked for."""
-    x, weights = np.polynomial.legendre.leggauss(NODES)
-    half = (x + 1) / 2
-    return np.concatenate([-half[::-1], half]), np.concatenate([weights[::-1], weights]) / 2
-
-
-def _square(f: Callable[[np.ndarray], np.ndarray], q: Any) -> Square:
-    """By Gauss-Legendre quadrature in t, with z = sinh(t) (or sqrt(q) sinh(t), if that is less), out to 9 deviations.
-
-    phi' is about 1 wide and the normal density sqrt(q), which may be much more or less; even steps of t resolve both.
-    Each side of 0 is taken by itself, as some phi' have a corner there: what is left is analytic, and the error falls
-    exponentially with the number of nodes (Trefethen, "Is Gauss quadrature better than Clenshaw-Curtis?", 2008).
-    Gauss-Hermite with 200 nodes is 8 % off for tanh at q = 30.
-    """
-    nodes, weights_of_nodes = _nodes()
-    deviation = np.sqrt(np.maximum(q, 1e-300))[..., None]
-    unit = np.minimum(1, deviation) / deviation
-    end = np.arcsinh(9 / unit)
-    t = end * nodes
-    x = unit * np.sinh(t)
-    weights = np.exp(-x * x / 2) * np.cosh(t) * (unit * end / math.sqrt(2 * math.pi)) * weights_of_nodes
-    square = f(deviation * x) ** 2
-    largest = square.max(axis=-1, keepdims=True)  # never 0; with it, the fourth power cannot underflow
-    square /= largest
-    mean = (weights * square).sum(axis=-1)
-    spread = np.maximum((weights * square**2).sum(axis=-1) / mean**2, 1)  # not less, by rounding
-    # By parts, d E g(sqrt(q) x) / d ln q = E g(sqrt(q) x) (x² - 1) / 2: no second derivative is needed.
-    slope = (weights * square * (x * x - 1)).sum(axis=-1) / (2 * mean)
-    return Square(np.where(q > 0, mean * largest[..., 0], f(np.zeros(())) ** 2), spread, slope)
-
-
-def _value(activation: str, q: Any) -> Square:
-    """Of phi: for two straight lines, half the moments of N(0, q) times each line's slope."""
-    q = np.asarray(q, np.float64)
-    phi = CATALOG[activation]
-    if phi.slope_below is None:
-        return _square(phi.value, q)
-    a2 = phi.slope_below**2
-    return Square((1 + a2) * q / 2, np.full_like(q, 6 * (1 + a2**2) / (1 + a2) ** 2), np.ones_like(q))
-
-
-def _derivative(activation: str, q: Any) -> Square:
-    """Of phi'."""
-    q = np.asarray(q, np.float64)
-    phi = CATALOG[activation]
-    if phi.slope_below is None:
-        return _square(phi.slope, q)
-    a2 = phi.slope_below**2
-    spread = 2 * (1 + a2**2) / (1 + a2) ** 2
-    return Square(np.full_like(q, (1 + a2) / 2), np.full_like(q, spread), np.zeros_like(q))
 
 
 # ---- infinite width, any depth --------------------------------------------------------------------------
@@ -146,7 +78,7 @@ def length_map(q: float, activation: str, sw2: float, sb2: float = 0.0) -> float
     3.0
     """
     activation, sw2, sb2 = _checked(activation, sw2, sb2)
-    return float(sw2 * _value(activation, _check.real("q, a variance,", q, 0)).mean + sb2)
+    return float(sw2 * of_value(activation, _check.real("q, a variance,", q, 0)).mean + sb2)
 
 
 def fixed_point(activation: str, sw2: float, sb2: float = 0.0) -> float:
@@ -159,7 +91,7 @@ def fixed_point(activation: str, sw2: float, sb2: float = 0.0) -> float:
     """
     activation, sw2, sb2 = _checked(activation, sw2, sb2)
     if CATALOG[activation].slope_below is not None:
-        factor = sw2 * float(_derivative(activation, 1.0).mean)
+        factor = sw2 * float(of_derivative(activation, 1.0).mean)
         if factor < 1:
             return sb2 / (1 - factor)
         return math.nan if factor == 1 and sb2 == 0 else math.inf
@@ -169,7 +101,7 @@ def fixed_point(activation: str, sw2: float, sb2: float = 0.0) -> float:
     # The map is concave in q, and starts at or above the diagonal: Newton from the right cannot overshoot.
     q = sw2 + sb2
     for _ in range(200):
-        value = _value(activation, q)
+        value = of_value(activation, q)
         mapped = sw2 * value.mean
         after = float(q - (q - mapped - sb2) / (1 - mapped * value.slope / q)) if q > 0 else q
         if not 0 < after < q:
@@ -187,7 +119,7 @@ def chi(activation: str, sw2: float, sb2: float = 0.0) -> float:
     activation, sw2, sb2 = _checked(activation, sw2, sb2)
     curved = CATALOG[activation].slope_below is None
     q = fixed_point(activation, sw2, sb2) if curved else 1.0  # of straight lines, phi' does not depend on it
-    return float(sw2 * _derivative(activation, q).mean)
+    return float(sw2 * of_derivative(activation, q).mean)
 
 
 def gain(activation: str, sw2: float, sb2: float = 0.0) -> float:
@@ -219,7 +151,7 @@ def critical_variance(activation: str, sb2: float = 0.0) -> float:
     """
     activation, _, sb2 = _checked(activation, 0.0, sb2)
     if CATALOG[activation].slope_below is not None:
-        return 1 / float(_derivative(activation, 1.0).mean)
+        return 1 / float(of_derivative(activation, 1.0).mean)
     low, high = 0.0, 1.0
     while chi(activation, high, sb2) < 1:
         low, high = high, 2 * high
@@ -363,7 +295,7 @@ def predict_from_moments(
     r = np.zeros_like(q)
     squares, variances = [], []  # of gain_l², each (groups,), for l = 1..L-1
     for l, (name, (n, n_next)) in enumerate(zip(activations, pairwise(sizes[1:]), strict=True), 1):
-        value, derivative = _value(name, q), _derivative(name, q)
+        value, derivative = of_value(name, q), of_derivative(name, q)
         squares.append(n * w[l] * derivative.mean)
         chance = (3 * derivative.spread - 1 - 2 / n_next) / (n + 2 / n_next)
         variances.append(chance + derivative.slope**2 * r)

@@ -69,13 +69,7 @@ def inspect_torch(
         print(report)  # a row a layer, and a verdict
     """
     torch = _torch()
-    if not isinstance(module, torch.nn.Module):
-        raise TypeError(f"module must be a torch.nn.Module such as torch.nn.Sequential, got {type(module).__name__}")
-    if isinstance(optimizer, torch.optim.Optimizer):
-        raise TypeError(
-            f"optimizer must be a vg.SGD, got torch's {type(optimizer).__name__}, whose steps are its own; "
-            f"for example vg.SGD(lr=0.1)"
-        )
+    _check_kinds(torch, module, optimizer)
     torch_layers.check_runnable(torch, module)
     layers = list(torch_layers.find_layers(torch.nn, module))
     form = torch_layers.check_linears(layers)
@@ -106,6 +100,16 @@ def _torch() -> Any:
             "inspect_torch reads modules of torch, which cannot be imported here; pip install torch"
         ) from error
     return torch
+
+
+def _check_kinds(torch: Any, module: Any, optimizer: Any) -> None:
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(f"module must be a torch.nn.Module such as torch.nn.Sequential, got {type(module).__name__}")
+    if isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(
+            f"optimizer must be a vg.SGD, got torch's {type(optimizer).__name__}, whose steps are its own; "
+            f"for example vg.SGD(lr=0.1)"
+        )
 
 
 # ---- the batch --------------------------------------------------------------------------------------------

@@ -1,0 +1,77 @@
+"""Averages over z ~ N(0, q) of an activation and of its derivative, which mean-field theory is made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vgfast.model.activations import CATALOG
+
+# Of the quadrature, on each side of 0: for q from 0 to 1e12 its averages are then exact to about 1e-15, relatively.
+NODES = 200
+
+
+class Square(NamedTuple):
+    """What is needed of f(z)² for z ~ N(0, q), with f = phi or phi'; each of the shape of q."""
+
+    mean: np.ndarray  # E f²
+    spread: np.ndarray  # E f⁴ / (E f²)², at least 1
+    slope: np.ndarray  # d ln E f² / d ln q
+
+
+@cache
+def _nodes() -> tuple[np.ndarray, np.ndarray]:
+    """Those of Gauss-Legendre on [-1, 0] and on [0, 1], and their weights; made when first asked for."""
+    x, weights = np.polynomial.legendre.leggauss(NODES)
+    half = (x + 1) / 2
+    return np.concatenate([-half[::-1], half]), np.concatenate([weights[::-1], weights]) / 2
+
+
+def _square(f: Callable[[np.ndarray], np.ndarray], q: Any) -> Square:
+    """By Gauss-Legendre quadrature in t, with z = sinh(t) (or sqrt(q) sinh(t), if that is less), out to 9 deviations.
+
+    phi' is about 1 wide and the normal density sqrt(q), which may be much more or less; even steps of t resolve both.
+    Each side of 0 is taken by itself, as some phi' have a corner there: what is left is analytic, and the error falls
+    exponentially with the number of nodes (Trefethen, "Is Gauss quadrature better than Clenshaw-Curtis?", 2008).
+    Gauss-Hermite with 200 nodes is 8 % off for tanh at q = 30.
+    """
+    nodes, weights_of_nodes = _nodes()
+    deviation = np.sqrt(np.maximum(q, 1e-300))[..., None]
+    unit = np.minimum(1, deviation) / deviation
+    end = np.arcsinh(9 / unit)
+    t = end * nodes
+    x = unit * np.sinh(t)
+    weights = np.exp(-x * x / 2) * np.cosh(t) * (unit * end / math.sqrt(2 * math.pi)) * weights_of_nodes
+    square = f(deviation * x) ** 2
+    largest = square.max(axis=-1, keepdims=True)  # never 0; with it, the fourth power cannot underflow
+    square /= largest
+    mean = (weights * square).sum(axis=-1)
+    spread = np.maximum((weights * square**2).sum(axis=-1) / mean**2, 1)  # not less, by rounding
+    # By parts, d E g(sqrt(q) x) / d ln q = E g(sqrt(q) x) (x² - 1) / 2: no second derivative is needed.
+    slope = (weights * square * (x * x - 1)).sum(axis=-1) / (2 * mean)
+    return Square(np.where(q > 0, mean * largest[..., 0], f(np.zeros(())) ** 2), spread, slope)
+
+
+def of_value(activation: str, q: Any) -> Square:
+    """The average over phi(z)²: for two straight lines, half the moments of N(0, q) times each line's slope."""
+    q = np.asarray(q, np.float64)
+    phi = CATALOG[activation]
+    if phi.slope_below is None:
+        return _square(phi.value, q)
+    a2 = phi.slope_below**2
+    return Square((1 + a2) * q / 2, np.full_like(q, 6 * (1 + a2**2) / (1 + a2) ** 2), np.ones_like(q))
+
+
+def of_derivative(activation: str, q: Any) -> Square:
+    """The average over phi'(z)²."""
+    q = np.asarray(q, np.float64)
+    phi = CATALOG[activation]
+    if phi.slope_below is None:
+        return _square(phi.slope, q)
+    a2 = phi.slope_below**2
+    spread = 2 * (1 + a2**2) / (1 + a2) ** 2
+    return Square(np.full_like(q, (1 + a2) / 2), np.full_like(q, spread), np.zeros_like(q))
