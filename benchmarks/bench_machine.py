@@ -18,7 +18,7 @@ from vgfast.cost import limits
 HAND_UNROLLED = """
 typedef REAL vec __attribute__((vector_size(BYTES)));
 double loop(long turns) {
-    const volatile REAL one = 1; /* so that no chain can be told to be another's */
+    const volatile REAL one = 1; /* so that no chain is known to be another's */
     const vec x = (vec){0} + (REAL)0.999, y = (vec){0} + (REAL)0.001;
     vec a = x * one, b = a * one, c = b + one, d = c + one, e = d + one, f = e + one;
     vec g = f + one, h = g + one, i = h + one, j = i + one, k = j + one, l = k + one;
@@ -60,33 +60,33 @@ def hand_unrolled(folder, isa, real):
 
 @pytest.mark.parametrize(("dtype", "real"), [("float32", "float"), ("float64", "double")])
 @pytest.mark.benchmark(group="the peak of multiply-adds, one thread")
-def test_peak(benchmark, tell, tmp_path, dtype, real):
+def test_peak(benchmark, record, tmp_path, dtype, real):
     """About 1: 0.9 to 1.1 where the machine has nothing else to do."""
     rate = hand_unrolled(tmp_path, _core.isa(), real)
     benchmark(lambda: _core.fma_peak(1, dtype))
     # The best of several, in turn: what else the machine has to do can only make either slower.
     rounds = [(_core.fma_peak(1, dtype), rate(2_000_000)) for _ in range(15 if benchmark.enabled else 1)]
     ours, theirs = (max(rates) for rates in zip(*rounds, strict=True))
-    tell(GFLOPs=ours / 1e9, over_that_of_a_loop_unrolled_by_hand=ours / theirs)
+    record(GFLOPs=ours / 1e9, over_that_of_a_loop_unrolled_by_hand=ours / theirs)
 
 
 @pytest.mark.benchmark(group="vgfast info")
-def test_info(benchmark, tell):
+def test_info(benchmark, record):
     """Some two seconds; bandwidths that fall, but by their noise; vectors that are worth their width."""
     found = benchmark.pedantic(limits.measure, rounds=3 if benchmark.enabled else 1)
     fma = {isa: {dtype: of[1].median for dtype, of in types.items()} for isa, types in found.fma.items()}
     widest = fma[_core.isas()[-1]]
-    tell(
+    record(
         seconds=found.seconds,
         read_GBs=[level.read[1].median / 1e9 for level in found.levels],
         write_GBs=[level.write[1].median / 1e9 for level in found.levels],
         latency_ns=[1e9 * level.latency.median for level in found.levels],
     )
-    tell(
+    record(
         widest_over_scalar=widest["float32"] / fma["scalar"]["float32"],
         float32_over_float64=widest["float32"] / widest["float64"],
         product_over_peak=found.product["float32"][1].median / fma[found.isa]["float32"],
     )
     if found.threads > 1:
-        tell(meeting_us=1e6 * found.barrier.median, waking_us=1e6 * found.waking.median)
-        tell(exchange_over_near_reads=found.exchange.median / found.levels[0].read[found.threads].median)
+        record(barrier_us=1e6 * found.barrier.median, waking_us=1e6 * found.waking.median)
+        record(exchange_over_near_reads=found.exchange.median / found.levels[0].read[found.threads].median)

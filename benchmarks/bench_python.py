@@ -19,7 +19,7 @@ from vgfast.training.history import History
 
 
 @pytest.mark.benchmark(group="import vgfast, beyond NumPy")
-def test_import(benchmark, tell, tmp_path):
+def test_import(benchmark, record, tmp_path):
     """Below 10 ms. The least of several processes, as others slow them down; with bytecode cached as an installer
     leaves it."""
     code = (
@@ -33,11 +33,11 @@ def test_import(benchmark, tell, tmp_path):
         seconds.append(float(subprocess.run(command, env=environment, check=True, capture_output=True).stdout))
 
     benchmark.pedantic(run, rounds=9 if benchmark.enabled else 1, warmup_rounds=1)
-    tell(least_ms=1e3 * min(seconds))
+    record(least_ms=1e3 * min(seconds))
 
 
 @pytest.mark.benchmark(group="Ctrl-C during a fit")
-def test_ctrl_c(benchmark, tell):
+def test_ctrl_c(benchmark, record):
     """Within the 50 ms that are promised, where the machine has nothing else to do."""
     rng = np.random.default_rng(0)
     X, y = rng.random((64, 64), dtype=np.float32), rng.integers(0, 10, 64)
@@ -60,7 +60,7 @@ def test_ctrl_c(benchmark, tell):
         thread.join()
 
     benchmark.pedantic(interrupted, rounds=5 if benchmark.enabled else 1)
-    tell(median_ms=1e3 * float(np.median(waits)))
+    record(median_ms=1e3 * float(np.median(waits)))
 
 
 @pytest.mark.benchmark(group="pictures")

@@ -1,4 +1,4 @@
-"""What threads do to each other: two on a machine whose second processor is taken, and Python's own beside a step.
+"""What threads do to each other: two on a machine whose second processor is taken, and Python's own during a step.
 
 pytest benchmarks/bench_threads.py
 """
@@ -24,7 +24,7 @@ def problem(rows, n_in):
     not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) != 2, reason="needs two processors"
 )
 @pytest.mark.benchmark(group="one of two processors is taken")
-def test_two_threads_give_way(benchmark, tell):
+def test_two_threads_give_way(benchmark, record):
     """The time of two threads over that of one: 1.01 measured, and with AVX-512 2.1 without giving way."""
     X, y = problem(1792, 64)
     net = vg.MLP([64, 128, 64, 10], rng=0)
@@ -44,11 +44,11 @@ def test_two_threads_give_way(benchmark, tell):
     finally:
         other.kill()
         other.wait()
-    tell(two_threads_over_one=float(np.median(ratios)))
+    record(two_threads_over_one=float(np.median(ratios)))
 
 
-@pytest.mark.benchmark(group="another Python thread beside a long step")
-def test_the_gil_is_free(benchmark, tell):
+@pytest.mark.benchmark(group="another Python thread during a long step")
+def test_the_gil_is_free(benchmark, record):
     """The longest wait of a thread that does little, as a share of the step: far below 1."""
     X, y = problem(4096, 700)
     net, stop, ticks = vg.MLP([700, 1000, 10], rng=0), threading.Event(), []
@@ -67,4 +67,4 @@ def test_the_gil_is_free(benchmark, tell):
     stop.set()
     thread.join()
     gaps = np.diff([start, *(t for t in ticks if start < t < end), end])
-    tell(longest_wait_over_step=float(gaps.max() / (end - start)))
+    record(longest_wait_over_step=float(gaps.max() / (end - start)))

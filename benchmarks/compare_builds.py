@@ -121,7 +121,7 @@ def work():
 
 
 def prepared(sizes, activation, batch, rows, call=None):
-    """(do it so many times, which tells the number of steps; how many times last about ``SECONDS``)"""
+    """(do it so many times, which returns the number of steps; how many times last about ``SECONDS``)"""
     import numpy as np
 
     import vgfast as vg

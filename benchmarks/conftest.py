@@ -13,15 +13,15 @@ def stamped(benchmark):
 
 
 @pytest.fixture
-def tell(benchmark, request):
-    """Tell a figure at the end, and keep it with the result."""
+def record(benchmark, request):
+    """Print a figure at the end, and keep it with the result."""
 
-    def told(**figures):
+    def recorded(**figures):
         benchmark.extra_info.update(figures)
         shown = ", ".join(f"{name.replace('_', ' ')}: {as_text(value)}" for name, value in figures.items())
         FIGURES.append(f"{request.node.name}: {shown}")
 
-    return told
+    return recorded
 
 
 def as_text(value):

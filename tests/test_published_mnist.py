@@ -172,7 +172,7 @@ def test_the_net_of_tanhs_goes_the_published_way(case, folders):
 def test_softmax_regression_goes_the_published_way(folders):
     settings = Settings(batch_size=60, lr=0.13, patience=30, valid=210, max_epochs=60)
     told = []
-    found = softmax_regression.measure(folder=folders[28], settings=settings, tell=told.append)
+    found = softmax_regression.measure(folder=folders[28], settings=settings, progress=told.append)
     wanted, extended = one_by_one(Plain(784, 0), folders[28], settings)
     assert {name: found[name] for name in wanted} == wanted
     assert [v._asdict() for v in told] == found["validations"]

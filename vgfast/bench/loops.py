@@ -3,7 +3,7 @@
 A matrix is a list of rows. Every function is one phase of the step, as ``vgfast.cost.counts`` counts them, written as
 the formula stands, index by index: a[l] (B, n_l), with a[0] the batch, and at l - 1 what belongs to layer l. The
 formulas are those of ``vgfast.reference``; sigmoid is (1 + tanh(z / 2)) / 2, which never overflows, and a ReLU's
-derivative is told from its output.
+derivative is known from its output.
 """
 
 from __future__ import annotations

@@ -50,6 +50,6 @@ WORKLOADS = {
     "funnel": Problem((784, 1000, 500, 100, 10), "relu", 128, 2560),
 }
 INSPECTION = "funnel"  # trained by vgfast only: layers of many sizes, to see what inspection costs
-CALLS = "tiny"  # a call is long beside its work
+CALLS = "tiny"  # a call takes longer than its work
 CALLED = ("vgfast", "numpy", "torch", "jax-step")
 MEMORY = "big"

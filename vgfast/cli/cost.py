@@ -15,10 +15,10 @@ def add(commands: Any) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         help="what each layer and phase of a training step costs, and must cost",
         description="""\
-Time a training step layer by layer and phase by phase, beside what it must take
-on this machine: FLOPs, the least bytes, FLOPs per byte, the time predicted by
-the roofline, the time measured, what that is in GFLOP/s and GB/s, its share of
-the limit, and what bounds it. Takes a few seconds; the limits of the machine
+Time a training step layer by layer and phase by phase, and say what it must
+take on this machine: FLOPs, the least bytes, FLOPs per byte, the time predicted
+by the roofline, the time measured, what that is in GFLOP/s and GB/s, its share
+of the limit, and what bounds it. Takes a few seconds; the machine's limits
 are measured first (vgfast info shows them).""",
         epilog="""\
 example: vgfast cost 784 256 128 10 --batch 128

@@ -23,7 +23,7 @@ Needs the extra vgfast[lessons].""",
         epilog="""\
 example: vgfast lesson vanishing --out pictures
   sends images back through nets of 1 to 12 hidden layers of sigmoids, and shows
-  what is left of the gradient at each layer, beside what theory says: 0.2 of it
+  what is left of the gradient at each layer, and what theory says: 0.2 of it
   a layer. The picture is pictures/lesson-vanishing.png.""",
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="which lesson (default: list them)")

@@ -15,7 +15,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "reproduce",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        help="published numbers beside those that come out here",
+        help="compare published numbers with those that come out here",
         description="""\
 Compute again what others have published: their number, ours, over many seeds
 where theirs had none, and whether it holds. Without a NAME: the list. Needs the
@@ -23,7 +23,7 @@ extra vgfast[lessons]; two need the files of MNIST, too.""",
         epilog="""\
 example: vgfast reproduce nielsen-speed
   draws Nielsen's three nets anew 400 times, and shows for each layer his speed
-  of learning beside what 90 % of ours have.
+  of learning and what 90 % of ours have.
 with files: vgfast reproduce softmax-regression --mnist DIR""",
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="which result (default: list them)")
@@ -44,12 +44,12 @@ def run(arguments: argparse.Namespace) -> None:
     if not arguments.json:
         published.begin(arguments.name, out)
 
-    def tell(now: Any) -> None:
+    def show(now: Any) -> None:
         if sys.stderr.isatty():
             print(f"\r{now.iterations:,} iterations, validation {now.valid:.2%} wrong", end="", file=sys.stderr)
 
     try:
-        result = published.run(arguments.name, arguments.quick, arguments.mnist, tell)
+        result = published.run(arguments.name, arguments.quick, arguments.mnist, show)
     except ImportError as error:  # of a package with data, where no files stand in for it
         raise SystemExit(f"vgfast: {error}") from None
     deliver(result, lambda: published.end(result, out), arguments)

@@ -52,7 +52,7 @@ def deliver(
     """Print the numbers, as ``show`` does or as JSON, and save the picture, whose path becomes ``data["picture"]``.
 
     Numbers that cannot be printed are written to a file, but not where nobody reads on; of what then is not as it was
-    to be, OSError tells.
+    to be, OSError says so.
     """
     undrawn: BaseException | None = None
     unread: streams.Unprinted | None = None
@@ -80,7 +80,7 @@ def deliver(
 
 
 def _draw(data: dict[str, Any], save: Callable[[], Path]) -> BaseException | None:
-    """What kept it from being done; an interruption, too, must wait until the numbers are told."""
+    """What kept it from being done; an interruption, too, must wait until the numbers are given."""
     try:
         data["picture"] = str(save())
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""The two streams of the command: they take any text, and what they do not take at all is told in a sentence."""
+"""The two streams of the command: they take any text, and a sentence says what they do not take at all."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class _Output:
 
 @contextmanager
 def any_text() -> Iterator[None]:
-    """Within this context, what stdout or stderr cannot take is spelled plainly, or told of by ``Unprinted``.
+    """Within this context, what stdout or stderr cannot take is spelled plainly, or raises ``Unprinted``.
 
     OSError if stdout is closed.
     """

@@ -64,7 +64,7 @@ class Machine:
     """The limits. ``fma[isa][dtype][threads]``, of multiply-adds, and ``product[dtype][threads]``, of a layer's product
     with near operands, are in operations a second, ``functions[dtype][name][threads]`` in values a second,
     ``exchange``, of what threads write for and read of each other, in bytes a second, ``barrier`` and ``waking`` in
-    seconds. ``sizes_from``: "the system", or "measured" where it does not tell the sizes of its caches. ``threads``: as
+    seconds. ``sizes_from``: "the system", or "measured" where it does not say the sizes of its caches. ``threads``: as
     many as may be used, but not more than there are processors. ``complete``: whether all of them took part each time,
     which they do not while another call has the team."""
 
@@ -107,7 +107,7 @@ def _count(text: str) -> int:
 
 
 def caches_of_system(folder: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> list[tuple[int, int]]:
-    """(bytes, processors that share it) of the data caches from near to far; empty where the system does not tell."""
+    """(bytes, processors that share it) of the data caches from near to far; empty where the system does not say."""
     found = {}
     try:
         for index in sorted(folder.glob("index*")):

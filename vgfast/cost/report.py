@@ -1,11 +1,11 @@
-"""What a training step costs, layer by layer and phase by phase, beside what it must cost on this machine.
+"""What a training step costs, layer by layer and phase by phase, and what it must cost on this machine.
 
 Each row is one phase of one layer, as ``vgfast.cost.counts`` counts it. ``limit`` is what it must take by the roofline:
 the longest of its operations at the peak of multiply-adds, its exps and tanhs at the rate of the activations, and its
 bytes at the bandwidth of the nearest cache that holds all that the step comes back to (of dW + update, first for the
 gradient, then for its update, as one follows the other). ``predicted`` is the same at the peak of a product, which the
 kernel reaches where its operands are near, with what threads exchange (see ``roofline``). What is measured is
-told by timers within the step, which are off at other times; the rates of a prediction are measured in the same
+measured by timers within the step, which are off at other times; the rates of a prediction are measured in the same
 rounds. ``share`` is limit over measured, and ``bound`` what the limit is, or "overhead" where it is less than half of
 the time.
 
@@ -92,7 +92,7 @@ class CostRow:
 
 @dataclass(frozen=True)
 class CostReport:
-    """What ``net.cost`` tells: ``rows``; the whole ``step``, measured without timers, and ``timed``, with them (None
+    """What ``net.cost`` finds: ``rows``; the whole ``step``, measured without timers, and ``timed``, with them (None
     without measuring). ``peak`` and ``product_peak``: multiply-adds and products of as many threads, in operations a
     second; ``home``: the nearest cache that holds what the step comes back to; ``roofs``: bytes a second that can be
     read from each level.
@@ -214,7 +214,7 @@ class CostReport:
         return figures.draw_roofline(self)
 
     def beside(self, report: GradientReport) -> LearningCost:
-        """Each layer's share of the step's time beside what the inspected step did to its weights.
+        """Each layer's share of the step's time, and what the inspected step did to its weights.
 
         ValueError for a report on a net of other sizes.
         """
@@ -238,7 +238,7 @@ class CostReport:
 @dataclass(frozen=True)
 class LayerCost:
     """``time``: the layer's share of the step's; ``frozen``: of its weights, those whose bits the step leaves as they
-    are; ``update_ratio``: the size of the step beside that of the weights."""
+    are; ``update_ratio``: the size of the step over that of the weights."""
 
     layer: int
     time: float
@@ -279,7 +279,7 @@ def _cost_rows(
     barrier: float,
     took: dict[tuple[int, str], Measured],
 ) -> Iterator[CostRow]:
-    """``counted``, each beside what it must take and what it ``took``; at last, the barriers, and what else
+    """``counted``, each with what it must take and what it ``took``; at last, the barriers, and what else
     belongs to no phase: the loss is added up, a call begins and ends."""
     for row in counted:
         levels = (data, home) if row.phase == "gather" else (home,) * len(row.parts)
@@ -367,7 +367,7 @@ def _first(net: Architecture) -> CEngine:
 
 
 def _report(net: Architecture, B: int, here: limits.Machine, roofs: Roofs, times: timers.Times | None) -> CostReport:
-    """What is counted, beside what it must take by these roofs and what it took, if that was measured."""
+    """What is counted, with what it must take by these roofs and what it took, if that was measured."""
     of_batch = timers.batch_bytes(net, B)
     home, of_data = roofs.home(counts.working_set(net, B)), roofs.home(timers.n_batches(of_batch) * of_batch)
     took = {(l, _PHASES[phase]): m for (l, phase), m in times.phases.items()} if times else {}

@@ -1,4 +1,4 @@
-"""A cost as text: a row a phase of each layer, beside what it must take."""
+"""A cost as text: a row a phase of each layer, and what it must take."""
 
 from __future__ import annotations
 

@@ -86,8 +86,8 @@ class _Steps:
 
     def take(self, seconds: float) -> tuple[float, int]:
         """Steps for about so long: the seconds of one, and how many there were."""
-        start, beside, steps = time.perf_counter(), 0.0, 0
-        while steps == 0 or time.perf_counter() - start - beside < seconds:
+        start, drawing, steps = time.perf_counter(), 0.0, 0
+        while steps == 0 or time.perf_counter() - start - drawing < seconds:
             first = self.run.step
             status = self.run.go(seconds)
             steps += self.run.step - first
@@ -99,8 +99,8 @@ class _Steps:
                     "smaller weights"
                 )
             elif status == _core.DONE:
-                beside += self._begin()
-        return (time.perf_counter() - start - beside) / steps, steps
+                drawing += self._begin()
+        return (time.perf_counter() - start - drawing) / steps, steps
 
 
 class _Turns:

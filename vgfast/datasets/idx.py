@@ -78,7 +78,7 @@ def _told(file: BinaryIO, name: str, dimensions: int, rows: int | None) -> np.nd
 
 
 def _size(file: BinaryIO) -> int:
-    """Bytes from where the file stands to its end; ``Misused`` if none can be read from it, or it does not tell."""
+    """Bytes from where the file stands to its end; ``Misused`` if none can be read from it, or its size is unknown."""
     if isinstance(file, io.TextIOBase):
         raise foreign.Misused("must give bytes, got str; open it with mode 'rb'")
     if not getattr(file, "readable", lambda: True)():
@@ -201,7 +201,7 @@ def _find(folder: Path, stem: str, kind: str) -> Path:
         if not stem.startswith("emnist") and any(folder.glob("emnist-*")):
             how = "EMNIST's files, which are there, are read with datasets.emnist"
         raise FileNotFoundError(f"there is none of {', '.join(names)} in {folder}; {how}")
-    # Some archives unpack to folders of the same names beside the files.
+    # Some archives unpack to folders of the same names next to the files.
     return next((path for path in present if path.is_file()), present[0])
 
 

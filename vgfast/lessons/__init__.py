@@ -28,7 +28,7 @@ from vgfast.show.table import Table
 
 __all__ = ["BLUE", "GREEN", "NAMES", "NEEDS", "ORANGE", "RED", "Seen", "Table", "begin", "end", "module", "run", "save"]
 
-# For pictures, of a palette that colour-blind readers can tell apart.
+# For pictures, of a palette whose colours differ for colour-blind readers too.
 BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 
 # The lessons in their order, and what each needs besides rich and matplotlib: the packages that bring its data.

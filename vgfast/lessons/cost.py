@@ -94,7 +94,7 @@ def table(found: dict[str, Any]) -> Table:
         for rung in found["rungs"]
     ]
     notes = f"""Each is the quickest of some rounds, of the loops the only one. of peak: of the multiply-adds that
-    {found["isa"]} instructions could do. Why each rung is faster, vgfast ladder tells."""
+    {found["isa"]} instructions could do. Why each rung is faster, vgfast ladder says."""
     return Table(("", "a step, us", "x last", "x first", "of peak"), rows, " ".join(notes.split()))
 
 

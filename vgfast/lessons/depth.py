@@ -1,4 +1,4 @@
-"""Deep nets as they were in 2005, beside a shallow net and methods without layers."""
+"""Deep nets as they were in 2005, a shallow net, and methods without layers."""
 
 from __future__ import annotations
 
@@ -150,11 +150,11 @@ def saw(found: dict[str, Any]) -> Seen:
         cured = [not method["diverged"] and min(method["accuracy"]) >= GOOD for method in (tanh, relu)]
         equal = abs(shallow["params"] / deep["params"] - 1) < 0.03
         held += [stays, good, *cured, equal]
-        told = ", ".join(f"{name} {right(method)}" for name, method in rivals.items())
+        listed = ", ".join(f"{name} {right(method)}" for name, method in rivals.items())
         sentences += [
             f"On {each['data']}, the deep net of {found['activation']} {came(deep)} in {each['steps']:,} steps; it "
             f"{'stayed' if stays else 'did NOT stay'} at chance, {100 * chance:.1f} %, at either rate.",
-            f"These {'all came' if good else 'did NOT all come'} to {GOOD:.0%} and more: {told}.",
+            f"These {'all came' if good else 'did NOT all come'} to {GOOD:.0%} and more: {listed}.",
             f"The shallow net had {shallow['params']:,} parameters, the deep one "
             f"{deep['params']:,}{'' if equal else ', which is NOT as many'}.",
             f"The same depth of tanh {came(tanh)}, that of ReLUs {came(relu)}: "

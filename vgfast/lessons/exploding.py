@@ -1,4 +1,4 @@
-"""Factors above 1: the gradient explodes, the updates are too large, and the gain of a layer tells both problems."""
+"""Factors above 1: the gradient explodes, the updates are too large, and the gain of a layer shows both problems."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from vgfast.lessons import BLUE, GREEN, ORANGE, RED, Seen, Table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TITLE = "factors above 1 explode: vanishing and exploding are one problem, told by the gain of a layer"
+TITLE = "factors above 1 explode: vanishing and exploding are one problem, shown by the gain of a layer"
 
 CLAIM = """A gradient is a product with a factor for every layer. Where the factors are above 1 it grows on its way back
 instead of shrinking: the gradient explodes. Each update is then too large, jumps past the optimum, and training never
-gets there. Vanishing and exploding are one problem, that of unstable gradients, and one number tells which of the two a
+gets there. Vanishing and exploding are one problem, that of unstable gradients, and one number says which of the two a
 net has: the gain of a layer."""
 
 PLAN = """We give nets of eight hidden layers, 30 wide, first weights that are too small, right and too large: leaky
 ReLU from a quarter of He's weights to four times them, and sigmoids, whose slope is 1/4 at most, from the standard ones
-to fifty times them. We measure each layer's gain beside what theory says of it, then train on the digits: once plainly,
+to fifty times them. We measure each layer's gain, and what theory says of it, then train on the digits: once plainly,
 once with the gradient clipped to norm 1, which keeps its direction and shortens the step."""
 
 EXPECT = """A fan: lines that fall, stay level and rise, each by its gain. Leaky ReLU with twice and four times the
@@ -102,7 +102,7 @@ def saw(found: dict[str, Any]) -> Seen:
 
 
 def one_number(nets: list[dict[str, Any]]) -> tuple[bool, str]:
-    """Whether the predicted gain tells which way the signal goes."""
+    """Whether the predicted gain says which way the signal goes."""
     within = [inside for net in nets for inside in net["within"]]
     sides = [kind(net) == "steady" or (net["signal"][0] > 1) == (kind(net) == "exploding") for net in nets]
     foretold = all(sides) and np.mean(within) >= 0.85  # 0.95 is expected, but the gains of one net go together

@@ -26,7 +26,7 @@ cross-validation. A unit of layer 1 has a weight for each pixel, its filter, whi
 what was drawn at random and what was learned since, end less start: we look at the sum, and at what was learned."""
 
 EXPECT = """The net of ReLUs is right about 19 times in 20. Its filters still look like noise, as what was drawn is
-several times as large as what was learned; less the draw, they are brows, mouths and outlines, light beside dark where
+several times as large as what was learned; less the draw, they are brows, mouths and outlines, light next to dark where
 faces have it: those of a whole face, as each unit sees all pixels. With its first layer put back as it was drawn, it is
 right less often. The net of sigmoids guesses, and its filters stay the noise that they were."""
 
@@ -48,7 +48,7 @@ def as_images(filters: np.ndarray) -> np.ndarray:
 
 
 def edges(images: np.ndarray) -> np.ndarray:
-    """Where there is light beside dark: (23, 23), the mean over the images of how steep they are at each pixel."""
+    """Where there is light next to dark: (23, 23), the mean over the images of how steep they are at each pixel."""
     down, across = np.gradient(images, axis=(1, 2))
     return np.hypot(down, across).mean(axis=0)[1:-1, 1:-1]
 
@@ -65,7 +65,7 @@ def smoothness(images: np.ndarray) -> float:
 
 
 def trained(data: datasets.Dataset, rows: tuple[np.ndarray, np.ndarray], lr: float, net: vg.MLP) -> dict[str, Any]:
-    """One net, on the rows of one fold, and all that is told of it."""
+    """One net, on the rows of one fold, and all that is measured of it."""
     train, test = rows
     mean, deviation = data.X[train].mean(axis=0), (data.X[train] - data.X[train].mean(axis=0)).std()
     X, y = (data.X - mean) / deviation, data.y
@@ -89,14 +89,14 @@ def trained(data: datasets.Dataset, rows: tuple[np.ndarray, np.ndarray], lr: flo
 
 def together(runs: list[dict]) -> dict[str, Any]:
     """What the nets of all folds come to, and the filters of the first of them."""
-    told = {key: np.array([run[key] for run in runs]) for key in runs[0] if key != "filters"}
+    measured = {key: np.array([run[key] for run in runs]) for key in runs[0] if key != "filters"}
     return {
-        "accuracy": told["accuracy"].reshape(-1, 5).mean(axis=1).tolist(),  # of each cross-validation
-        "put back": float(told["put back"].mean()),
-        "signal": float(np.exp(np.log(told["signal"]).mean())),
-        "moved": [float(f(told["moved"])) for f in (np.mean, np.min, np.max)],
-        "smooth": told["smooth"].mean(axis=0).tolist(),  # of the filters at the end, and of what was learned
-        "edges": told["edges"].mean(axis=0).tolist(),
+        "accuracy": measured["accuracy"].reshape(-1, 5).mean(axis=1).tolist(),  # of each cross-validation
+        "put back": float(measured["put back"].mean()),
+        "signal": float(np.exp(np.log(measured["signal"]).mean())),
+        "moved": [float(f(measured["moved"])) for f in (np.mean, np.min, np.max)],
+        "smooth": measured["smooth"].mean(axis=0).tolist(),  # of the filters at the end, and of what was learned
+        "edges": measured["edges"].mean(axis=0).tolist(),
         "pictures": [w.T.reshape(-1, 25, 25).astype(float) for w in runs[0]["filters"]],
     }
 

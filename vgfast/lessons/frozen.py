@@ -78,7 +78,7 @@ def apart(found: dict[str, Any]) -> list[tuple[str, str, float, float]]:
     return [(a, b, half[b] - half[a], (FORMATS[b] - FORMATS[a]) * found["a_bit"]) for a, b in pairwise(FORMATS)]
 
 
-def told(of: dict[str, Any]) -> str:
+def depth_text(of: dict[str, Any]) -> str:
     """Where half is frozen, in words."""
     if math.isfinite(of["half"]):
         return f"at {of['half']:.1f}"
@@ -94,7 +94,7 @@ def saw(found: dict[str, Any]) -> Seen:
     buys = all(abs(layers - found["a_bit"]) < TOLERANCE * found["a_bit"] for layers in bought)
     sentences = [
         f"With {found['activation']}, half of the first layer's weights are stuck in "
-        f"{', '.join(f'{name} {told(of)}' for name, of in formats.items())} hidden layers, "
+        f"{', '.join(f'{name} {depth_text(of)}' for name, of in formats.items())} hidden layers, "
         f"{'as they should be' if near else 'which is NOT where they should be'}.",
         *(
             f"From {a} to {b} are {between:.1f} layers, where {FORMATS[b] - FORMATS[a]} bits predict {predicted:.1f}."
@@ -112,7 +112,7 @@ def table(found: dict[str, Any]) -> Table:
     before: dict[str, tuple[float, float]] = {b: (between, predicted) for _, b, between, predicted in apart(found)}
     for name, of in found["formats"].items():
         between = [f"{value:.1f}" for value in before[name]] if name in before else ["", ""]
-        rows.append((name, str(FORMATS[name]), told(of).removeprefix("at "), *between))
+        rows.append((name, str(FORMATS[name]), depth_text(of).removeprefix("at "), *between))
     notes = (
         f"half frozen at: so many hidden layers, between two that were tried, by the mean over {found['seeds']} seeds"
     )
@@ -123,7 +123,7 @@ def draw(found: dict[str, Any], figure: Figure) -> None:
     ax = figure.subplots()
     for name, of in found["formats"].items():
         colour, mark = COLOURS[name]
-        label = f"{name}: half {told(of)}"
+        label = f"{name}: half {depth_text(of)}"
         ax.plot(of["depths"], 100 * np.array(of["shares"]), color=colour, marker=mark, label=label)
     ax.axhline(50, color="0.5", linewidth=1)
     for a, b, between, predicted in apart(found):

@@ -1,4 +1,4 @@
-"""``vgfast reproduce``: numbers that others have published, beside ours.
+"""``vgfast reproduce``: numbers that others have published, and ours.
 
 One file a source. Each has
 
@@ -7,8 +7,8 @@ One file a source. Each has
     ABOUT    the settings, and what we do
     FILES    of MNIST's files, which vgfast does not bring: True if it needs them, at ``folder``, None if it takes them
              where they are, and False if it has no use for them
-    measure  (quick=False, folder=None) -> what was found, as plain data; where it needs files also tell=, which hears
-             of each validation
+    measure  (quick=False, folder=None) -> what was found, as plain data; where it needs files also progress=, which is
+             called with each validation
     rows     (found) -> a ``Row`` for each published number
 
 >>> from vgfast.published import selu
@@ -89,13 +89,13 @@ def check(name: str, folder: Path | None) -> None:
 
 
 def run(
-    name: str, quick: bool = False, folder: Path | None = None, tell: Callable[[Any], Any] | None = None
+    name: str, quick: bool = False, folder: Path | None = None, progress: Callable[[Any], Any] | None = None
 ) -> dict[str, Any]:
-    """Plain data; errors as of ``check``. ``tell`` hears of what takes long, as it goes."""
+    """Plain data; errors as of ``check``. ``progress`` is called with what takes long, as it goes."""
     check(name, folder)
     source = module(name)
     start = time.perf_counter()
-    found = source.measure(quick=quick, folder=folder, **({"tell": tell} if source.FILES else {}))
+    found = source.measure(quick=quick, folder=folder, **({"progress": progress} if source.FILES else {}))
     rows = source.rows(found)
     return {
         "name": name,
@@ -117,7 +117,7 @@ def begin(name: str, console: Any) -> None:
 
 
 def end(result: dict[str, Any], console: Any) -> None:
-    """Published beside ours."""
+    """What was published, and ours."""
     rows = [Row(**row) for row in result["rows"]]
     words = {True: "holds", False: "DOES NOT HOLD", None: "not tried"}
     cells = [(r.what, r.published + " *" * r.memory, r.ours, words[r.holds]) for r in rows]

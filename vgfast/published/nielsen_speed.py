@@ -46,7 +46,7 @@ def images(folder: Path | None) -> tuple[np.ndarray, np.ndarray]:
 
 
 def speeds(sizes: Sequence[int], rule: Init, seed: int, X: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """His, of the hidden layers: ten times what vgfast's inspection calls speed, but without all else that it tells."""
+    """His, of the hidden layers: ten times what vgfast's inspection calls speed, without all else that it records."""
     net = vg.MLP(sizes, "sigmoid", loss="binary_cross_entropy", init=rule, rng=seed)
     return np.array([10 * np.linalg.norm(gradient) for gradient in net.gradients(X, y).biases[:-1]])
 

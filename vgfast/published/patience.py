@@ -1,6 +1,6 @@
 """Training that stops when it no longer pays, as the tutorials of deeplearning.net have it, on MNIST as they cut it.
 
-A validation every epoch (or every patience / 2 iterations, if that is less) tells the error on rows that are not
+A validation every epoch (or every patience / 2 iterations, if that is less) finds the error on rows that are not
 trained on. Where it is the best so far, the test error is taken too; where it is less than ``threshold`` times the best
 before, patience becomes ``increase`` times the iterations so far, if that is more. Training ends when the iterations
 reach it.
@@ -39,7 +39,7 @@ class Settings(NamedTuple):
     dtype: str = "float64"
 
 
-class Rows(NamedTuple):
+class Images(NamedTuple):
     """Images (rows, pixels) and their digits (rows,)."""
 
     X: np.ndarray
@@ -47,9 +47,9 @@ class Rows(NamedTuple):
 
 
 class Split(NamedTuple):
-    train: Rows
-    valid: Rows
-    test: Rows
+    train: Images
+    valid: Images
+    test: Images
 
 
 class Validation(NamedTuple):
@@ -79,7 +79,7 @@ def mnist(folder: str | os.PathLike[str] | None, settings: Settings) -> Split:
     )
 
 
-def _rows(purpose: str, images: np.ndarray, labels: np.ndarray, settings: Settings) -> Rows:
+def _rows(purpose: str, images: np.ndarray, labels: np.ndarray, settings: Settings) -> Images:
     """Those in whole batches. Pixels are / 256, which is exact in both dtypes: so are they in the tutorials' copy of
     MNIST, where white is 255/256 (github.com/lisa-lab/pylearn2, issue 93)."""
     n = len(images) // settings.batch_size * settings.batch_size
@@ -89,19 +89,21 @@ def _rows(purpose: str, images: np.ndarray, labels: np.ndarray, settings: Settin
             f"MNIST's files, or is valid={settings.valid} too {'large' if purpose == 'to train' else 'small'}?"
         )
     pixels = np.divide(images[:n].reshape(n, -1), 256, dtype=settings.dtype)
-    return Rows(pixels, labels[:n].astype(np.int64))
+    return Images(pixels, labels[:n].astype(np.int64))
 
 
-def error(net: Any, rows: Rows, batch_size: int) -> float:
+def error(net: Any, rows: Images, batch_size: int) -> float:
     """The mean over the batches of the share of wrong predictions: as published, a mean of means, where two errors that
     are equal by count may differ in the last bit, and the less one is the better."""
     wrong = net.predict(rows.X) != rows.y
     return float(np.mean(wrong.reshape(-1, batch_size).mean(axis=1)))
 
 
-def train(net: Any, data: Split, settings: Settings, tell: Callable[[Validation], Any] | None = None) -> dict[str, Any]:
-    """Train a ``vg.MLP`` (or ``vg.reference.MLP``) and return what came of it, as plain data. ``tell`` hears of each
-    validation, as a run may take hours."""
+def train(
+    net: Any, data: Split, settings: Settings, progress: Callable[[Validation], Any] | None = None
+) -> dict[str, Any]:
+    """Train a ``vg.MLP`` (or ``vg.reference.MLP``) and return what came of it, as plain data. ``progress`` gets
+    each validation, as a run may take hours."""
     size = settings.batch_size
     patience = _check.integer("patience", settings.patience, 2)  # iterations; half of it is from one validation on
     optimizer = vg.SGD(settings.lr, weight_decay=2 * settings.l2)  # the slope of l2 W² is 2 l2 W
@@ -124,8 +126,8 @@ def train(net: Any, data: Split, settings: Settings, tell: Callable[[Validation]
                 patience = max(patience, (done - 1) * settings.increase)
             best = now = now._replace(test=error(net, data.test, size))
         validations.append(now)
-        if tell is not None:
-            tell(now)
+        if progress is not None:
+            progress(now)
     return {
         "best": best._asdict(),
         "iterations": done,
@@ -141,16 +143,16 @@ def measure(
     net: Callable[[int, str], Any],
     folder: str | os.PathLike[str] | None,
     settings: Settings,
-    tell: Callable[[Validation], Any] | None = None,
+    progress: Callable[[Validation], Any] | None = None,
 ) -> dict[str, Any]:
-    """``train`` on MNIST's files, of the net for so many pixels and this dtype, which is told too."""
+    """``train`` on MNIST's files, of the net for so many pixels and this dtype, which is in the result too."""
     data = mnist(folder, settings)
-    found = train(net(data.train.X.shape[1], settings.dtype), data, settings, tell)
+    found = train(net(data.train.X.shape[1], settings.dtype), data, settings, progress)
     return {**found, "dtype": settings.dtype}
 
 
 def rows(best: dict[str, Any], published: tuple[float, float], images: int, within: int, note: str = "") -> list[Row]:
-    """The published errors (validation, test) beside ours: rounding moves single images from right to wrong, so many
+    """The published errors (validation, test) and ours: rounding moves single images from right to wrong, so many
     ``within`` this. With a ``note``, ours is not the published run, which then was not tried."""
     result = []
     for name, theirs in zip(("valid", "test"), published, strict=True):

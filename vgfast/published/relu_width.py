@@ -21,7 +21,7 @@ the sum of 1/n over the layers. The product of 1 + 5/n is the exact form, derive
 
 ABOUT = """We draw nets with vgfast, take the gradient of each for one input, and compare: g is ‖delta_1‖ / ‖delta_L‖,
 over all layers at once, and then layer by layer, as the product of what each layer does; for that, layers must be
-independent, and one can tell more closely. ± 4 standard errors; tails are long, and a few nets make most of E g⁴, so
+independent, and one can say more closely. ± 4 standard errors; tails are long, and a few nets make most of E g⁴, so
 that the error over all layers is the one to be expected by the formula, and not estimated from the draws."""
 
 FILES = False

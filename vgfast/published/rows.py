@@ -1,4 +1,4 @@
-"""A published number beside ours, and whether they agree."""
+"""A published number and ours, and whether they agree."""
 
 from __future__ import annotations
 

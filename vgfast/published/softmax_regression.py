@@ -19,7 +19,7 @@ ABOUT = """One linear layer and a softmax, from zeros; batches of 600 in the ord
 first 50,000 images are trained on, the last 10,000 are for validation. Errors are means over whole batches, 16 of them:
 7.489583 % are 719 of 9,600 images. There is no chance in this but rounding, to which we allow an image, and of the
 epochs none. They are counted as published: all that were begun, the last of which patience ends after its first
-batches. The published dtype is not told: here it is float64, where an epoch took 0.18 s on two busy cores with AVX2,
+batches. The published dtype is unknown: here it is float64, where an epoch took 0.18 s on two busy cores with AVX2,
 and with --quick float32, 0.07 s; both take the whole run."""
 
 FILES = True
@@ -37,11 +37,11 @@ def measure(
     quick: bool = False,
     folder: Path | None = None,
     settings: Settings = SETTINGS,
-    tell: Callable[[Validation], Any] | None = None,
+    progress: Callable[[Validation], Any] | None = None,
 ) -> dict[str, Any]:
     if quick:
         settings = settings._replace(dtype="float32")
-    return patience.measure(net, folder, settings, tell)
+    return patience.measure(net, folder, settings, progress)
 
 
 def rows(found: dict[str, Any]) -> list[Row]:

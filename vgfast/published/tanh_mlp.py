@@ -22,7 +22,7 @@ rate 0.01, and 1e-4 times the sum of all squared weights in the cost. The first 
 10,000 are for validation. The published run has its best validation after 2,070,000 iterations, which are 828 epochs of
 2,500. It then goes on, for 97.34 minutes in all: at its 10.3 epochs a minute about 1,000, which is the most that the
 settings allow. An epoch is 119 GFLOP, and took 6.3 to 7.5 s in float64 on two busy cores with AVX2: 1,000 take about
-two hours, and half a gigabyte. The published dtype is not told; rounding may move a few images in so many steps, and we
+two hours, and half a gigabyte. The published dtype is unknown; rounding may move a few images in so many steps, and we
 allow 5, which are 0.05 %. It may as well make another epoch the best by an image: so we show ours, and hold what was
 wrong after 2,070,000 iterations of ours against our best. With --quick we only take the first two epochs, to see that
 it runs: the published numbers are then untried, and are not said to hold."""
@@ -49,11 +49,11 @@ def measure(
     quick: bool = False,
     folder: Path | None = None,
     settings: Settings = SETTINGS,
-    tell: Callable[[Validation], Any] | None = None,
+    progress: Callable[[Validation], Any] | None = None,
 ) -> dict[str, Any]:
     if quick:
         settings = settings._replace(max_epochs=min(QUICK_EPOCHS, settings.max_epochs))
-    found = patience.measure(net, folder, settings, tell)
+    found = patience.measure(net, folder, settings, progress)
     return {**found, "cut_short": quick and not found["out_of_patience"]}
 
 

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-# Of Okabe and Ito's palette, which the colour-blind can tell apart.
+# Of Okabe and Ito's palette, whose colours differ for the colour-blind too.
 BLUE, ORANGE, RED, GREEN, SKY, PINK = "#0072b2", "#e69f00", "#d55e00", "#009e73", "#56b4e9", "#cc79a7"
 GREY = "#cccccc"
 # With a shape each for print in grey.

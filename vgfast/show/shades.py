@@ -1,4 +1,4 @@
-"""Numbers as shades: characters for a terminal without colours, and colours that the colour-blind can tell apart."""
+"""Numbers as shades: characters for a terminal without colours, and colours that differ for the colour-blind too."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from vgfast.show.figures import BLUE, GREY, ORANGE, RED, Picture, log_axis, log_
 from vgfast.show.numbers import share
 from vgfast.training.records import exponent_of, exponents_over_time, medians, over_time, total_gain
 
-# As many as can be told apart on a screen.
+# As many as can be distinguished on a screen.
 _COLUMNS = 240
 # Labelled ones, on a scale by their square roots.
 _SHARES = (0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1)

@@ -69,7 +69,7 @@ class History:
         """A matplotlib Figure, which belongs to no window: save it with ``.savefig(path)``.
 
         Over the steps: the loss of the batches, each layer's gradient norm, update ratio and share of frozen weights;
-        beside them the ledger: what weights and activation of each layer did to the signal on its way back.
+        at their right the ledger: what weights and activation of each layer did to the signal on its way back.
         More than 240 records are shown as 240 columns of medians (of shares, means). With histograms of exponents, also
         how each layer's gradient entries, of all records together, spread over the powers of two.
 
