@@ -30,7 +30,7 @@ def trained(net, X, y, epochs=2, batch=16, times=False, unblocked=False):
         loop.run.set_times(spent)
     if unblocked:
         loop.run.set_unblocked(True)
-        loop.run.set_gradient(net._engine.vector())
+        loop.run.set_gradient(net._engine.make_vector())
     for epoch in range(epochs):
         loop.train_epoch(epoch, np.random.default_rng(epoch).permutation(len(X)), None)
     return loop.losses, spent

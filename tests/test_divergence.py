@@ -219,7 +219,7 @@ def test_parameters_that_are_not_finite_can_be_assigned():
 
 
 def test_where_nothing_helps_that_is_said(monkeypatch):
-    monkeypatch.setattr(trials, "outcome", lambda *_: trials.Outcome(1.0, np.inf, ""))
+    monkeypatch.setattr(trials, "try_steps", lambda *_: trials.Outcome(1.0, np.inf, ""))
     assert "none of what was tried helped" in error_of(lambda: regression().fit(X, VALUES, optimizer=vg.SGD(10.0)))
 
 
@@ -253,8 +253,8 @@ def test_a_loss_beyond_float64_is_the_loss():
 def test_late_divergence_is_tried_for_as_long(monkeypatch):
     """A trial shorter than the training was would call anything well."""
     steps = []
-    outcome = trials.outcome
-    monkeypatch.setattr(trials, "outcome", lambda case, n=trials.STEPS: steps.append(n) or outcome(case, n))
+    outcome = trials.try_steps
+    monkeypatch.setattr(trials, "try_steps", lambda case, n=trials.STEPS: steps.append(n) or outcome(case, n))
     with pytest.raises(vg.DivergenceError) as caught:
         regression().fit(0 * X, VALUES, epochs=2000, optimizer=vg.SGD(0.01, weight_decay=240))
     assert caught.value.step > divergence._STEPS

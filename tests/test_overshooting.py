@@ -82,7 +82,7 @@ def test_a_velocity_that_one_wild_batch_has_left_is_no_excuse(seed):
     net, optimizer = vg.MLP([4, 8, 3], rng=seed), vg.SGD(0.01, 0.9)
     net.step(300 * X, y, optimizer)
     x, t = net._batch(X, y)
-    outcome = trials.outcome(net._case(x, t, optimizer))
+    outcome = trials.try_steps(net._case(x, t, optimizer))
     assert outcome.after > 2 * outcome.before + 1
     assert net.inspect(X, y, optimizer, try_remedies=False).verdict == "overshooting"
 
@@ -91,7 +91,9 @@ def test_a_velocity_that_one_wild_batch_has_left_is_no_excuse(seed):
 def test_a_rate_of_a_narrow_type_is_a_number(classes, strict, kind):
     X, y = classes
     net, optimizer = vg.MLP(SIZES, rng=0), vg.SGD(kind(0.5), momentum=0.9)
-    net._velocities.of(optimizer, lambda: np.empty(net.n_params, np.float32))[...] = 1e4 if kind is np.float16 else 1e18
+    net._velocities.get(optimizer, lambda: np.empty(net.n_params, np.float32))[...] = (
+        1e4 if kind is np.float16 else 1e18
+    )
     net.inspect(X, y, optimizer, try_remedies=False)
 
 
@@ -321,7 +323,7 @@ def test_trials_of_large_batches_take_some_rows(classes, monkeypatch):
 
 def test_healthy_inspections_try_nothing(classes, monkeypatch):
     X, y = classes
-    monkeypatch.setattr(trials, "outcome", None)
+    monkeypatch.setattr(trials, "try_steps", None)
     assert vg.MLP(SIZES, rng=0).inspect(X, y, vg.SGD(0.1)).verdict == "healthy"
 
 
@@ -332,8 +334,8 @@ def test_the_bounds_are_those_that_are_written_down():
     assert trials.polyak_steps(2.0, 10.0, 0.5, 40.0) == 25
     assert overshooting._PARABOLA == 4
     column = np.tile([[1.0, -1.0, 3.0]], (20, 1))
-    assert trials.far_column(column * [1, 10, 1]) is None
-    assert trials.far_column(column * [1, 10.01, 1]) == 1
+    assert trials.find_far_column(column * [1, 10, 1]) is None
+    assert trials.find_far_column(column * [1, 10.01, 1]) == 1
 
 
 @pytest.mark.parametrize(("times", "left_out"), [(99, False), (101, True)])
@@ -341,5 +343,5 @@ def test_an_outlier_is_a_hundred_times_as_large_as_the_median_row(times, left_ou
     x = np.full((40, 2), 0.5, np.float32)
     x[7, 1] *= times
     case = Case(vg.MLP([2, 3], rng=0)._engine, x, np.zeros(40, np.int32), vg.SGD())
-    cures = list(trials._without_outliers("X", x, "inputs", case))
+    cures = list(trials._leave_out_outliers("X", x, "inputs", case))
     assert [len(cure.case.x) for cure in cures] == ([39] if left_out else [])

@@ -128,7 +128,7 @@ def test_what_does_not_help_is_not_recommended():
 
 def test_where_nothing_helps_that_is_told(monkeypatch):
     net, X, y, optimizer = built("vanishing", 0)
-    monkeypatch.setattr(remedies, "candidates", lambda *_: [("biases of 0", remedies._unbiased)])
+    monkeypatch.setattr(remedies, "propose", lambda *_: [("biases of 0", remedies._remove_biases)])
     assert net.inspect(X, y, optimizer).remedies == ["none helped of what was tried: biases of 0"]
 
 

@@ -83,7 +83,7 @@ def _cgroup_quotas() -> Iterator[int]:
 
 
 def free_memory() -> float:
-    """Bytes that can still be had; infinity where the system does not tell."""
+    """Bytes that can still be had; infinity where the system does not say."""
     free = math.inf
     with suppress(OSError, StopIteration, ValueError):
         lines = Path("/proc/meminfo").read_text().splitlines()

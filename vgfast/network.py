@@ -1,4 +1,4 @@
-"""The methods that users call of a net: they check, and ask its engine."""
+"""The methods of a net that users call: each checks its arguments and lets the engine compute."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from vgfast import _check, _core
 from vgfast.inspection.gradients import Gradients, take_gradients, take_gradients_from, take_sample_norms
 from vgfast.inspection.report import GradientReport
-from vgfast.model.errors import DivergenceError, unapplied
-from vgfast.model.quantities import INSPECTIONS, histograms
+from vgfast.model.errors import DivergenceError, update_error
+from vgfast.model.quantities import INSPECTIONS, make_histograms
 from vgfast.state import State
-from vgfast.training.fit import Learner, Loop, Stepper, shuffled, wants_to_stop
+from vgfast.training.fit import Learner, Loop, Stepper, call_callbacks, shuffle_rows
 from vgfast.training.history import History
 from vgfast.training.optimizers import SGD, checked_optimizer
 
@@ -58,8 +58,8 @@ class Network(State):
         True. progress(done, total, history) is called about every 30 ms, with ``history`` showing the part done so far.
 
         The same seed gives the same bits, with any number of threads and with or without inspection (but see the
-        README on inspected norms of huge values). Ctrl-C is answered after the step in work, or 30 ms of short
-        ones, and leaves the net there, and what was told until then in ``net.history``. Errors: ``DivergenceError``,
+        README on inspected norms of huge values). Ctrl-C is answered after the current step, or 30 ms of short ones;
+        it leaves the net as it is then, and what was recorded in ``net.history``. Errors: ``DivergenceError``,
         likewise; TypeError and ValueError for bad input and RuntimeError while another thread trains this net, all
         before any change.
         """
@@ -82,16 +82,16 @@ class Network(State):
             self._history = loop.history
             try:
                 for epoch in range(epochs):
-                    loop.train_epoch(epoch, shuffled(len(x), self._rng) if shuffle else None, progress)
+                    loop.train_epoch(epoch, shuffle_rows(len(x), self._rng) if shuffle else None, progress)
                     if validation is not None:
                         loop.note_validation(self._evaluate(*validation))
-                    if callbacks and wants_to_stop(self, loop.so_far(), callbacks):
+                    if callbacks and call_callbacks(self, loop.current_history(), callbacks):
                         break
             except DivergenceError as error:
                 error.history = loop.history
                 raise
             finally:
-                self._history = loop.so_far()  # a callback may have trained in between
+                self._history = loop.current_history()  # a callback may have trained in between
         finally:
             self._lock.disown()
         return loop.history
@@ -123,7 +123,7 @@ class Network(State):
     def gradients(self, X: Any, y: Any) -> Gradients:
         """The gradient of the mean loss over all rows of X; changes nothing in the net."""
         x, t = self._batch(X, y)
-        return self._steadily(lambda net: take_gradients(net._engine, x, t))
+        return self._read(lambda net: take_gradients(net._engine, x, t))
 
     def backward(self, X: Any, dz: Any) -> Gradients:
         """The gradient where the loss is not one of vgfast's: dz (rows, n_out) is its derivative by the outputs that
@@ -140,10 +140,10 @@ class Network(State):
         >>> net.apply(by_huber, vg.SGD(lr=0.1))
         """
         with _core.standard_arithmetic():
-            x = self._architecture.inputs(X)
-            d = self._architecture.output_gradient(dz, len(x))
+            x = self._architecture.check_inputs(X)
+            d = self._architecture.check_output_gradient(dz, len(x))
         x, d = (a.copy() if np.may_share_memory(a, self._params) else a for a in (x, d))
-        return self._steadily(lambda net: take_gradients_from(net._engine, x, d))
+        return self._read(lambda net: take_gradients_from(net._engine, x, d))
 
     def apply(self, gradients: Gradients | np.ndarray, optimizer: SGD | None = None) -> None:
         """One step of the optimizer with these gradients, whoever computed them: those of ``gradients`` or
@@ -162,7 +162,7 @@ class Network(State):
         finally:
             self._lock.disown()
         if not done:
-            raise unapplied(self._params, optimizer)
+            raise update_error(self._params, optimizer)
 
     def sample_norms(self, X: Any, y: Any) -> np.ndarray:
         """(rows, L) float64: the norm of the gradient of each row's own loss by W_l and b_l.
@@ -171,7 +171,7 @@ class Network(State):
         computations", 2015).
         """
         x, t = self._batch(X, y)
-        return self._steadily(lambda net: take_sample_norms(net._engine, x, t))
+        return self._read(lambda net: take_sample_norms(net._engine, x, t))
 
     def inspect(
         self,
@@ -193,8 +193,8 @@ class Network(State):
         optimizer = checked_optimizer(optimizer, self.dtype)
         steps = _check.integer("steps", steps, 1, _check.MOST_ELEMENTS)
         x, t = self._batch(X, y)
-        exponents = histograms(1, self._architecture) if inspect == "histograms" else None
-        report = self._steadily(
+        exponents = make_histograms(1, self._architecture) if inspect == "histograms" else None
+        report = self._read(
             lambda net: net._inspect(x, t, optimizer, exponents, steps=steps, try_remedies=try_remedies)
         )
         report.exponents = None if exponents is None else exponents[0]
@@ -219,29 +219,29 @@ class Network(State):
         """
         from vgfast.inspection import paths as trace
 
-        return self._steadily(lambda net: trace.follow(net._engine, layer, i, j, x, y, paths))
+        return self._read(lambda net: trace.follow(net._engine, layer, i, j, x, y, paths))
 
     def check_gradient(self, layer: int, i: int, j: int, X: Any, y: Any) -> GradientCheck:
-        """dloss/dW_layer[i, j] of the mean loss over all rows of X beside finite differences of that loss.
+        """dloss/dW_layer[i, j] of the mean loss over all rows of X, compared with finite differences of that loss.
 
         Entries are numbered as by ``trace``. The differences are those of a float64 copy of the net, and cost about
         100 forward passes in NumPy. See ``GradientCheck``. Errors: as of ``trace``.
         """
         from vgfast.inspection import finite_differences
 
-        return self._steadily(lambda net: finite_differences.check(net._engine, layer, i, j, X, y))
+        return self._read(lambda net: finite_differences.check(net._engine, layer, i, j, X, y))
 
     def _batch(self, X: Any, y: Any, names: tuple[str, str] = ("X", "y")) -> tuple[np.ndarray, np.ndarray]:
         """X and y as C takes them, sharing no memory with the parameters, which change meanwhile."""
         with _core.standard_arithmetic():
-            x, t = self._architecture.batch(X, y, names)
+            x, t = self._architecture.check_batch(X, y, names)
         x, t = (a.copy() if np.may_share_memory(a, self._params) else a for a in (x, t))
         return x, t
 
     def _case(self, x: np.ndarray, t: np.ndarray, optimizer: SGD, batch_size: int | None = None) -> Case:
         from vgfast.inspection.case import Case
 
-        return Case(self._engine, x, t, optimizer, self._velocities.current(optimizer), batch_size)
+        return Case(self._engine, x, t, optimizer, self._velocities.find_current(optimizer), batch_size)
 
     def _learner(self) -> Learner:
         return Learner(self._engine, self._velocities, self._lock, self._diagnose)
@@ -250,9 +250,9 @@ class Network(State):
         self, x: np.ndarray, t: np.ndarray, step: int, optimizer: SGD, what: str, batch_size: int
     ) -> DivergenceError:
         """The error for the last of these batches, after `step` good steps: which layer, and what to do."""
-        from vgfast.inspection.divergence import diagnosed
+        from vgfast.inspection.divergence import diagnose
 
-        return diagnosed(self._case(x, t, optimizer, batch_size if batch_size < len(x) else None), step, what)
+        return diagnose(self._case(x, t, optimizer, batch_size if batch_size < len(x) else None), step, what)
 
     # ---- predictions -----------------------------------------------------------------------------
 
@@ -262,8 +262,8 @@ class Network(State):
         if z is not None:
             return z
         with _core.standard_arithmetic():
-            x = self._architecture.inputs(X)
-        return self._steadily(lambda net: net._engine.outputs(x))
+            x = self._architecture.check_inputs(X)
+        return self._read(lambda net: net._engine.predict(x))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """(rows, n_out): softmax or sigmoid of ``forward``. ValueError for mse, which has no probabilities."""
@@ -287,7 +287,7 @@ class Network(State):
         return self._evaluate(*self._batch(X, y))
 
     def _evaluate(self, x: np.ndarray, t: np.ndarray) -> Evaluation:
-        z = self._steadily(lambda net: net._engine.outputs(x))
+        z = self._read(lambda net: net._engine.predict(x))
         with _core.standard_arithmetic():
             return Evaluation(*self._engine.score(z, t))
 

@@ -14,7 +14,7 @@ from vgfast.model import init as init_module
 from vgfast.model.architecture import Architecture
 from vgfast.model.engine import Engine
 from vgfast.model.init import Init
-from vgfast.model.parameters import Pieces
+from vgfast.model.parameters import ParameterViews
 from vgfast.training.fit import Stepper
 from vgfast.training.history import History
 from vgfast.training.optimizers import Velocities, _Tag
@@ -50,8 +50,8 @@ class State:
         self._params, self._forward_few, self._probabilities = engine.params, engine.forward_few, engine.probabilities
         self._loss = architecture.loss
         self._lock = _core.TrainingLock()
-        self._weights = Pieces("weights", engine.weights, self._lock.change)
-        self._biases = Pieces("biases", engine.biases, self._lock.change)
+        self._weights = ParameterViews("weights", engine.weights, self._lock.change)
+        self._biases = ParameterViews("biases", engine.biases, self._lock.change)
         self._velocities = Velocities()
         self._history: History | None = None
         self._stepper: Stepper | None = None
@@ -98,18 +98,18 @@ class State:
         self._lock.change(lambda: _check.assigned("params", value, self._params))
 
     @property
-    def weights(self) -> Pieces:
+    def weights(self) -> ParameterViews:
         """``weights[l-1]`` is W_l (n_in, n_out), a live view of ``params``; assignment copies in."""
         return self._weights
 
     @property
-    def biases(self) -> Pieces:
+    def biases(self) -> ParameterViews:
         """``biases[l-1]`` is b_l (n_out,), a live view of ``params``; assignment copies in."""
         return self._biases
 
     @property
     def history(self) -> History | None:
-        """The ``History`` of the last ``fit``, also of one that was interrupted, as far as it came; None before."""
+        """The ``History`` of the last ``fit``, also of one that was interrupted, up to there; None before the first."""
         return self._history
 
     def __repr__(self) -> str:
@@ -119,9 +119,9 @@ class State:
 
     # ---- who may use it ---------------------------------------------------------------------------
 
-    def _steadily(self, work: Callable[[Self], _Result]) -> _Result:
-        """work(net), which only reads: of this net or, where another thread trains it, of a copy of how it is between
-        two steps. In standard arithmetic."""
+    def _read(self, work: Callable[[Self], _Result]) -> _Result:
+        """work(net), which only reads this net; or, while another thread trains it, a copy made between two steps. In
+        standard arithmetic."""
         with _core.standard_arithmetic():
             if not self._lock.is_anothers():
                 version = self._lock.version
@@ -133,12 +133,12 @@ class State:
                 else:
                     if version == self._lock.version:
                         return result
-            return work(self._lock.between_steps(self._still))
+            return work(self._lock.between_steps(self._snapshot))
 
-    def _still(self) -> Self:
+    def _snapshot(self) -> Self:
         """A copy to read, with its velocities."""
-        net = self._restore(self._architecture, self._params.copy(), self._rng, self._more())
-        net._velocities = Velocities(self._velocities.copied())
+        net = self._restore(self._architecture, self._params.copy(), self._rng, self._added())
+        net._velocities = Velocities(self._velocities.copy_living())
         return net
 
     # ---- copies and files ------------------------------------------------------------------------
@@ -161,32 +161,32 @@ class State:
         net._velocities = Velocities(velocities)
         return net
 
-    def _more(self) -> dict[str, Any]:
+    def _added(self) -> dict[str, Any]:
         """What a subclass, or its user, has added."""
         return {name: value for name, value in vars(self).items() if name not in _OWN}
 
     def __reduce__(self) -> Any:
-        return self._lock.between_steps(self._reduced)
+        return self._lock.between_steps(self._reduce)
 
-    def _reduced(self) -> Any:
-        velocities = self._velocities.copied()
-        # What was added may lead back to the net, so it comes when there is one to lead to.
-        added = self._more() or None
+    def _reduce(self) -> Any:
+        velocities = self._velocities.copy_living()
+        # What was added may refer to the net, so it is restored after the net.
+        added = self._added() or None
         return self._restore, (self._architecture, self._params.copy(), self._rng, {}, velocities), added
 
-    def _copied(self, more: dict[str, Any]) -> Self:
+    def _copy(self, more: dict[str, Any]) -> Self:
         rng = copy.deepcopy(self._rng)
         return self._lock.between_steps(lambda: self._restore(self._architecture, self._params.copy(), rng, more))
 
     def __copy__(self) -> Self:
-        return self._copied(self._more())
+        return self._copy(self._added())
 
     def copy(self) -> Self:
         """A net with the same parameters that will shuffle alike, and shares nothing with this one; velocities,
         which belong to optimizer and net, stay behind. (``copy.copy`` shares what a subclass has added, and
         ``copy.deepcopy((net, optimizer))`` takes the velocity along.)"""
-        net = self._copied({})
-        vars(net).update(copy.deepcopy(self._more(), {id(self): net}))
+        net = self._copy({})
+        vars(net).update(copy.deepcopy(self._added(), {id(self): net}))
         return net
 
     def save(self, path: str | os.PathLike[str] | BinaryIO) -> None:
@@ -199,7 +199,7 @@ class State:
         """
         from vgfast.model import files
 
-        still = self._lock.between_steps(self._still)
+        still = self._lock.between_steps(self._snapshot)
         files.save(path, still._architecture, still._engine.weights, still._engine.biases)
 
     @classmethod
@@ -214,7 +214,7 @@ class State:
         where it stands to its end.
 
         activation, loss: those of a net whose file others wrote: ``torch.nn.Sequential``'s tensors, named and shaped as
-        ``save`` does it, in single, double or half precision, which becomes float32. A file of ``save`` tells them.
+        ``save`` does it, in single, double or half precision, which becomes float32. A file of ``save`` holds them.
         Of a subclass whose constructor sets more, that constructor does not run: set it afterwards.
         Errors: ValueError if the file is damaged or is something else.
 

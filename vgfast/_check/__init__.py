@@ -1,4 +1,4 @@
-"""Every sentence that a user is told about an argument: what it is, what was got, why not, how to mend it."""
+"""The checks of arguments. Each error is one sentence: what it is about, what was given, why not, and how to fix it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from vgfast._check import arrays
 from vgfast._check import targets as _targets
-from vgfast._check.arrays import told as told
+from vgfast._check.arrays import quote as quote
 
 # More elements than this in one array are refused: such an array is mostly a mistake of broadcasting
 # (zero strides), and converting it would ask for gigabytes.
@@ -70,7 +70,7 @@ def integer(name: str, value: Any, least: int, most: int | None = None) -> int:
         number = _number_of(value)
         fits = number is not None and number == int(number) and least <= number <= (math.inf if most is None else most)
         hint = f"; use {int(number)}" if number is not None and fits else ""
-        raise TypeError(f"{name} must be a whole number, got {told(value)} ({type(value).__name__}){hint}")
+        raise TypeError(f"{name} must be a whole number, got {quote(value)} ({type(value).__name__}){hint}")
     value = int(value)
     if value < least or (most is not None and value > most):
         span = f"at least {least}" if most is None else f"from {least} to {most}"
@@ -98,7 +98,7 @@ def real(name: str, value: Any, least: float, *, above: bool = False, below: flo
     if isinstance(value, bool | np.bool_ | str) or not isinstance(value, numbers.Real):
         meant = _number_of(value)
         hint = f"; use {meant!r}" if meant is not None and fits(meant) else ""
-        raise TypeError(f"{name} must be a number, got {told(value)} ({type(value).__name__}){hint}")
+        raise TypeError(f"{name} must be a number, got {quote(value)} ({type(value).__name__}){hint}")
     try:
         number = float(value)
     except OverflowError:
@@ -116,7 +116,7 @@ def choice(name: str, value: Any, options: Sequence[str]) -> str:
         return value
     there = f"there is {', '.join(options)}"
     if not isinstance(value, str):
-        raise ValueError(f"unknown {name} {told(value)}; {there}")
+        raise ValueError(f"unknown {name} {quote(value)}; {there}")
     spelled, elsewhere = _plain(value), _ELSEWHERE.get(name, {})
     meant = {_plain(option): option for option in options}.get(spelled) or elsewhere.get(spelled)
     if meant is None and spelled in elsewhere:
@@ -129,7 +129,7 @@ def choice(name: str, value: Any, options: Sequence[str]) -> str:
         near += difflib.get_close_matches(value.lower(), options, 1, 0.75)  # one letter in four
         meant = near[0] if near else None
     hint = f"did you mean {meant!r}? " if meant else ""
-    raise ValueError(f"unknown {name} {told(value)}; {hint}{there}")
+    raise ValueError(f"unknown {name} {quote(value)}; {hint}{there}")
 
 
 def _plain(name: str) -> str:
@@ -152,7 +152,7 @@ def generator(value: Any) -> np.random.Generator:
     hint = "; use np.random.default_rng(seed)" if legacy else ""
     kind = ValueError if isinstance(value, numbers.Integral) and not isinstance(value, bool) else TypeError
     raise kind(
-        f"rng must be None, a seed (a whole number, at least 0), or a numpy.random.Generator, got {told(value)} "
+        f"rng must be None, a seed (a whole number, at least 0), or a numpy.random.Generator, got {quote(value)} "
         f"({type(value).__name__}){hint}"
     )
 
@@ -160,14 +160,14 @@ def generator(value: Any) -> np.random.Generator:
 def sizes(value: Any) -> tuple[int, ...]:
     """[n_in, hidden..., n_out], each at least 1."""
     if isinstance(value, set | frozenset | dict):
-        raise TypeError(f"sizes must be in order, such as [64, 30, 10], got a {type(value).__name__}: {told(value)}")
+        raise TypeError(f"sizes must be in order, such as [64, 30, 10], got a {type(value).__name__}: {quote(value)}")
     try:
         items = list(value)
     except TypeError:
-        raise TypeError(f"sizes must be a list such as [64, 30, 10], got {told(value)}") from None
+        raise TypeError(f"sizes must be a list such as [64, 30, 10], got {quote(value)}") from None
     if isinstance(value, str | bytes) or len(items) < 2:
         raise ValueError(
-            f"sizes must hold at least two numbers, inputs and outputs, such as [64, 30, 10]; got {told(value)}"
+            f"sizes must hold at least two numbers, inputs and outputs, such as [64, 30, 10]; got {quote(value)}"
         )
     return tuple(integer(f"sizes[{i}], a number of units,", item, 1, MOST_ELEMENTS) for i, item in enumerate(items))
 
@@ -179,7 +179,7 @@ def activations(value: Any, n_hidden: int, options: Sequence[str]) -> tuple[str,
     try:
         names = list(value)
     except TypeError:
-        raise TypeError(f"activation must be a name or a list of names, got {told(value)}") from None
+        raise TypeError(f"activation must be a name or a list of names, got {quote(value)}") from None
     if len(names) != n_hidden:
         raise ValueError(
             f"activation must be one name, or one for each of the {n_hidden} hidden layers; got {len(names)}"
@@ -209,7 +209,7 @@ def inputs(name: str, value: Any, n_columns: int, dtype: np.dtype, which: str = 
     if array.ndim != 2:
         raise ValueError(
             f"{name} must be a matrix (samples, {n_columns}), got {array.ndim} dimension(s), shape {array.shape}"
-            f"{_mend_dimensions(name, array, n_columns, arrays.named(name, value))}"
+            f"{_fix_dimensions(name, array, n_columns, arrays.named(name, value))}"
         )
     if array.shape[1] != n_columns:
         hint = f"; use np.transpose({name}) if it has a sample a column" if array.shape[0] == n_columns else ""
@@ -238,7 +238,7 @@ def gradients(value: Any, shapes: list[tuple[int, ...]], like: np.ndarray) -> np
         own = [getattr(w, "shape", ()) for w in weights] if isinstance(weights, list) else []
     if not isinstance(flat, np.ndarray):
         raise TypeError(
-            f"gradients must be what gradients or backward returned, or a vector like net.params, got {told(value)}"
+            f"gradients must be what gradients or backward returned, or a vector like net.params, got {quote(value)}"
         )
     flat = _read("gradients", flat)
     if flat.dtype != like.dtype:
@@ -258,7 +258,7 @@ def gradients(value: Any, shapes: list[tuple[int, ...]], like: np.ndarray) -> np
     return copied
 
 
-def _mend_dimensions(name: str, array: np.ndarray, n_columns: int, plain: str) -> str:
+def _fix_dimensions(name: str, array: np.ndarray, n_columns: int, plain: str) -> str:
     if array.ndim == 1 and len(array) == n_columns:
         return f"; for one sample use np.reshape({plain}, (1, -1))"
     if array.ndim == 1 and n_columns == 1:
@@ -327,10 +327,10 @@ def functions(name: str, value: Any) -> tuple[Any, ...]:
         items = tuple(value)
     except TypeError:
         hint = f"; put it in a list, {name}=[...]" if callable(value) else ""
-        raise TypeError(f"{name} must be a list of functions, got {told(value)}{hint}") from None
+        raise TypeError(f"{name} must be a list of functions, got {quote(value)}{hint}") from None
     for item in items:
         if not callable(item):
-            raise TypeError(f"{name} must hold functions, got {told(item)}")
+            raise TypeError(f"{name} must hold functions, got {quote(item)}")
     return items
 
 

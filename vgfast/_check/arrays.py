@@ -1,4 +1,4 @@
-"""What users hand over as arrays: read as NumPy arrays of real numbers, or refused with the place of what is none."""
+"""Arrays that users give: read as NumPy arrays of real numbers, or refused, with the place of what is no number."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _NOT_IN_ORDER = str | bytes | dict | set | frozenset
 _DATES = "for example by ({0} - {0}.min()) / np.timedelta64(1, 'D')"
 
 
-def told(value: Any, most: int = 80) -> str:
+def quote(value: Any, most: int = 80) -> str:
     """repr, in one line and cut where it is long.
 
     >>> import numpy as np
-    >>> told(np.eye(2)), told("a" * 100, 10)
+    >>> quote(np.eye(2)), quote("a" * 100, 10)
     ('array([[1., 0.], [0., 1.]])', "'aaaaaa...")
     """
     text = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
@@ -140,8 +140,8 @@ def _tensor(name: str, value: Any) -> str:
     }
     calls = "".join(call for call, reason in reasons.items() if reason)
     got = " ".join(["a tensor", *filter(None, reasons.values())])
-    mend = f"{name}{calls}.numpy()" if tensor is value else f"[row{calls}.numpy() for row in {name}]"
-    return f"something that NumPy can read, got {got}; use {mend}"
+    fix = f"{name}{calls}.numpy()" if tensor is value else f"[row{calls}.numpy() for row in {name}]"
+    return f"something that NumPy can read, got {got}; use {fix}"
 
 
 # ---- numbers ----------------------------------------------------------------------------------------------
@@ -157,23 +157,23 @@ def real_numbers(name: str, array: np.ndarray, given: Any) -> np.ndarray:
     if kind == "O":
         return _from_objects(name, array, given)
     if kind in _TEXT:
-        raise TypeError(f"{name} must hold real numbers, got {_told_text(name, array, given, 0)}")
-    mend = {
+        raise TypeError(f"{name} must hold real numbers, got {_quote_text(name, array, given, 0)}")
+    fix = {
         "c": f"use np.real({name}) or np.abs({name})",
         "M": f"count days, {_DATES.format(name)}",
         "m": f"count days, for example by {name} / np.timedelta64(1, 'D')",
     }.get(kind, f"replace what is of dtype {array.dtype} by numbers")
     if "float" in array.dtype.name:  # a type that NumPy itself does not have, such as JAX's bfloat16
-        mend = f"use {name}.astype('float32')"
+        fix = f"use {name}.astype('float32')"
     elif array.dtype.names:
-        mend = f"use np.array({name}.tolist())"
-    raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}; {mend}")
+        fix = f"use np.array({name}.tolist())"
+    raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}; {fix}")
 
 
 def single(name: str, given: Any) -> str:
     """What was given where many are wanted; an iterator can be made many."""
     once = hasattr(given, "__iter__") and not hasattr(given, "__array__") and not isinstance(given, _NOT_IN_ORDER)
-    return f"{told(given)} ({type(given).__name__}){f'; use list({name})' if once else ''}"
+    return f"{quote(given)} ({type(given).__name__}){f'; use list({name})' if once else ''}"
 
 
 def is_number(kind: type) -> bool:
@@ -221,16 +221,16 @@ def _refuse_objects(name: str, array: np.ndarray, given: Any, entries: list[Any]
     flat = next(i for i, entry in enumerate(entries) if not is_number(type(entry)))
     entry = entries[flat]
     if isinstance(entry, str | bytes):
-        raise TypeError(f"{name} must hold real numbers, got {_told_text(name, array, given, flat)}")
-    what = f"{told(entry)} ({type(entry).__name__}) in {_position(given, array, flat)}"
-    mend = f"replace the entries of type {type(entry).__name__} by numbers"
+        raise TypeError(f"{name} must hold real numbers, got {_quote_text(name, array, given, flat)}")
+    what = f"{quote(entry)} ({type(entry).__name__}) in {_position(given, array, flat)}"
+    fix = f"replace the entries of type {type(entry).__name__} by numbers"
     if isinstance(entry, dict):
-        mend = f"use pd.DataFrame({name})"
+        fix = f"use pd.DataFrame({name})"
     elif hasattr(entry, "__len__") and all(hasattr(row, "__len__") and len(row) == len(entry) for row in entries):
-        mend = f"use np.stack({name})"
+        fix = f"use np.stack({name})"
     elif hasattr(entry, "timetuple") and hasattr(given, "iloc") and array.ndim == 2:
-        mend = f"count days, {_DATES.format(f'{name}[{_label(given, flat % array.shape[1])!r}]')}"
-    raise TypeError(f"{name} must hold real numbers, got {what}; {mend}")
+        fix = f"count days, {_DATES.format(f'{name}[{_label(given, flat % array.shape[1])!r}]')}"
+    raise TypeError(f"{name} must hold real numbers, got {what}; {fix}")
 
 
 def missing_value(entry: Any) -> str:
@@ -263,14 +263,14 @@ def first_text(array: np.ndarray) -> str | bytes | None:
     return next((entry for entry in entries if isinstance(entry, str | bytes)), None)
 
 
-def _told_text(name: str, array: np.ndarray, given: Any, flat: int) -> str:
+def _quote_text(name: str, array: np.ndarray, given: Any, flat: int) -> str:
     """What stands there instead of a number, and how to make numbers of it."""
-    got = f"the text {told(array.flat[flat])} in"
+    got = f"the text {quote(array.flat[flat])} in"
     if _parses(array):
         return f"{got} {_position(given, array, flat)}; use np.asarray({name}, dtype=float)"
     if array.dtype.kind in _TEXT:
         flat = next(i for i in range(array.size) if not _parses(array.ravel()[i : i + 1]))
-        got = f"the text {told(array.flat[flat])} in"
+        got = f"the text {quote(array.flat[flat])} in"
     got = f"{got} {_position(given, array, flat)}"
     if hasattr(given, "iloc") and array.ndim == 2:
         with_text = [i for i in range(array.shape[1]) if any(isinstance(v, str | bytes) for v in array[:, i])]
@@ -318,10 +318,10 @@ def _refuse_unfinite(name: str, array: np.ndarray, dtype: np.dtype, given: Any, 
     column = index[1] if len(index) == 2 and np.ndim(given) == 2 else None
     where, entry = place(given, index[0], column), array[index]
     if np.isfinite(entry):
-        mend = f"scale {name} down"
+        fix = f"scale {name} down"
         if abs(entry) <= np.finfo(np.float64).max:
-            mend += " or make the net with dtype='float64'"
-        raise ValueError(f"{name} has a value in {where} that is too large for {dtype}; {mend}")
+            fix += " or make the net with dtype='float64'"
+        raise ValueError(f"{name} has a value in {where} that is too large for {dtype}; {fix}")
     if np.isnan(entry) and hasattr(given, "iloc"):
         missing = missing_value(given.iloc[index[0]] if column is None else given.iloc[index[0], column])
         if missing not in ("", "NaN"):

@@ -1,4 +1,4 @@
-"""What users hand over as y: labels, probabilities or values, for each loss; and what to do where they are none."""
+"""Targets y that users give: labels, probabilities or values, for each loss; and advice where they are none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vgfast._check import arrays
-from vgfast._check.arrays import named, told
+from vgfast._check.arrays import named, quote
 
 # Rows of probabilities may sum to 1 but for so much: they may have been written with three digits.
 SUM_TOLERANCE = 1e-3
@@ -24,7 +24,7 @@ def checked(
     text = arrays.first_text(array)
     if text is not None and loss != "mse" and array.size == n_rows:
         raise TypeError(
-            f"{name} must hold numbers, got the text {told(text)}; {_mend_text(name, array, n_outputs, loss)}"
+            f"{name} must hold numbers, got the text {quote(text)}; {_fix_text(name, array, n_outputs, loss)}"
         )
     array = arrays.real_numbers(name, array, value)
     if loss == "cross_entropy" and array.ndim == 1:
@@ -35,7 +35,7 @@ def checked(
         also = " or labels of shape (rows,)" if loss == "cross_entropy" else ""
         raise ValueError(
             f"{name} must have shape ({n_rows}, {n_outputs}){also} for {loss}, got shape {array.shape}"
-            f"{_mend_shape(name, array, n_outputs, loss, named(name, value))}"
+            f"{_fix_shape(name, array, n_outputs, loss, named(name, value))}"
         )
     converted = arrays.converted(name, array, dtype, value)
     return converted if loss == "mse" else _probabilities(name, array, converted, loss, value)
@@ -45,7 +45,7 @@ def _single(name: str, value: Any) -> str:
     return "a single number" if isinstance(value, int | float | np.number) else arrays.single(name, value)
 
 
-def _mend_shape(name: str, array: np.ndarray, n_outputs: int, loss: str, plain: str) -> str:
+def _fix_shape(name: str, array: np.ndarray, n_outputs: int, loss: str, plain: str) -> str:
     if loss == "cross_entropy" and array.shape[1:] == (1,):
         return f"; use np.ravel({name})"
     if array.shape == (len(array), 1, n_outputs) or array.shape == (len(array), n_outputs, 1):
@@ -60,12 +60,12 @@ def _mend_shape(name: str, array: np.ndarray, n_outputs: int, loss: str, plain: 
     return f"; give {name} two dimensions"
 
 
-def _mend_text(name: str, array: np.ndarray, n_outputs: int, loss: str) -> str:
+def _fix_text(name: str, array: np.ndarray, n_outputs: int, loss: str) -> str:
     n = len(set(array.ravel().tolist()))
-    mend = f"number the classes with classes, y = np.unique({_flat(name, array)}, return_inverse=True)"
+    fix = f"number the classes with classes, y = np.unique({_flat(name, array)}, return_inverse=True)"
     if loss == "binary_cross_entropy" and n > 2:
-        return f"{mend}, and make the net with {n} outputs and loss='cross_entropy'"
-    return mend if n <= max(n_outputs, 2) else f"{mend}, and give the net {n} outputs"
+        return f"{fix}, and make the net with {n} outputs and loss='cross_entropy'"
+    return fix if n <= max(n_outputs, 2) else f"{fix}, and give the net {n} outputs"
 
 
 def _flat(name: str, array: np.ndarray) -> str:
@@ -95,18 +95,18 @@ def _refuse_range(name: str, labels: np.ndarray, n_classes: int, given: Any) -> 
     counted = f"classes, y = np.unique({name}, return_inverse=True)"
     y = f"np.asarray({name}, dtype=int)" if labels.dtype.kind == "f" else named(name, given)
     if low == 1 and high == n_classes:
-        mend = f"count them from 0: use {y} - 1"
+        fix = f"count them from 0: use {y} - 1"
     elif distinct.tolist() == [-1, 1]:
-        mend = f"use ({y} + 1) // 2"
+        fix = f"use ({y} + 1) // 2"
     elif n <= n_classes:
-        mend = f"number the classes from 0 with {counted}"
+        fix = f"number the classes from 0 with {counted}"
     elif low == 0 and high == n - 1 and labels.dtype.kind != "f":
-        mend = f"give the net {n} outputs, one for each class of {name}"
+        fix = f"give the net {n} outputs, one for each class of {name}"
     else:
-        mend = f"number the classes from 0 with {counted}, and give the net {n} outputs, one for each"
+        fix = f"number the classes from 0 with {counted}, and give the net {n} outputs, one for each"
     raise ValueError(
         f"{name} must hold labels from 0 to {n_classes - 1}, as the net has {n_classes} outputs; "
-        f"got {distinct[0] if low < 0 else distinct[-1]}; {mend}"
+        f"got {distinct[0] if low < 0 else distinct[-1]}; {fix}"
     )
 
 
@@ -151,21 +151,21 @@ def _refuse_range_of_probabilities(name: str, converted: np.ndarray, loss: str, 
     low, high = converted.min(), converted.max()
     y, few = named(name, given), set(np.unique(converted)[:3].tolist())
     if loss == "cross_entropy" and low >= 0 and converted.any(axis=1).all():
-        mend = f"use {_divided(y)}"
+        fix = f"use {_divided(y)}"
     elif few == {-1, 1} and loss != "cross_entropy":
-        mend = f"use ({y} + 1) / 2"
+        fix = f"use ({y} + 1) / 2"
     elif few == {1, 2} and loss != "cross_entropy":
-        mend = f"use {y} - 1"
+        fix = f"use {y} - 1"
     elif loss != "cross_entropy" and converted.shape[1] == 1 and len(few) > 2 and (converted % 1 == 0).all():
         classes = f"classes, y = np.unique({name}, return_inverse=True)"
         n = len(np.unique(converted))
-        mend = f"for {n} classes make a net with {n} outputs and loss='cross_entropy', and number them with {classes}"
+        fix = f"for {n} classes make a net with {n} outputs and loss='cross_entropy', and number them with {classes}"
     elif loss != "cross_entropy" and low >= 0:
-        mend = f"scale them, for example by {y} / {high!s}"
+        fix = f"scale them, for example by {y} / {high!s}"
     else:
-        mend = "make the net with loss='mse' for values that are no probabilities"
+        fix = "make the net with loss='mse' for values that are no probabilities"
     bad = low if low < 0 else high
-    raise ValueError(f"{name} must hold probabilities from 0 to 1, got {bad!s}; {mend}")
+    raise ValueError(f"{name} must hold probabilities from 0 to 1, got {bad!s}; {fix}")
 
 
 def _divided(y: str) -> str:
@@ -181,12 +181,12 @@ def _check_sums(name: str, converted: np.ndarray, eps: float, given: Any) -> Non
     row = int(off.argmax())
     whole = ((converted == 0) | (converted == 1)).all()
     if whole and sums.max() > 1:
-        mend = "for rows of several classes make the net with loss='binary_cross_entropy'"
+        fix = "for rows of several classes make the net with loss='binary_cross_entropy'"
     elif sums.min() == 0:
         empty = int(sums.argmin())
-        mend = f"remove rows without a class, as row {empty}, or give them one"
+        fix = f"remove rows without a class, as row {empty}, or give them one"
     else:
-        mend = f"use {_divided(named(name, given))}"
+        fix = f"use {_divided(named(name, given))}"
     raise ValueError(
-        f"{name} must hold probabilities that sum to 1 in each row, got {sums[row]:.6g} in row {row}; {mend}"
+        f"{name} must hold probabilities that sum to 1 in each row, got {sums[row]:.6g} in row {row}; {fix}"
     )

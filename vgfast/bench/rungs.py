@@ -163,7 +163,7 @@ class PlainC(Rung, VGFast):
         loop = Loop(self.net._learner(), x, t, 1, self.problem.batch, self.optimizer)
         loop.use_optimizer()
         loop.run.set_unblocked(True)
-        loop.run.set_gradient(self.net._engine.vector())
+        loop.run.set_gradient(self.net._engine.make_vector())
         self.stepper = Stepper(loop)
 
     def train(self, epochs: int, threads: int | None = None, **inspection: Any) -> None:

@@ -100,7 +100,7 @@ def _whole(file: BinaryIO, dimensions: int, rows: int | None) -> np.ndarray:
     here = file.tell()
     zipped = file.read(2) == gzip.MAGIC
     file.seek(here)
-    pieces = gzip.inflated(file) if zipped else iter(lambda: file.read(gzip.PIECE), b"")
+    pieces = gzip.inflate(file) if zipped else iter(lambda: file.read(gzip.PIECE), b"")
     data = bytearray()
     dtype, given = _kind(pieces, data)
     start = 4 + 4 * given

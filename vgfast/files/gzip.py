@@ -1,4 +1,4 @@
-"""What is gzipped in a file, piece by piece, so that no more has to be in memory than somebody wants."""
+"""The contents of a gzip file, piece by piece, so that no more is in memory than is asked for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PIECE = 1 << 16  # bytes at a time
 EXPANSION = 1032
 
 
-def inflated(file: BinaryIO) -> Iterator[bytes]:
+def inflate(file: BinaryIO) -> Iterator[bytes]:
     """In pieces that are never empty nor larger than ``PIECE``. ValueError says in half a sentence what is wrong.
 
     As gunzip reads it: what several members hold is one after the other (RFC 1952, 2.2), and zeros may follow.

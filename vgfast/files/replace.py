@@ -1,7 +1,7 @@
-"""Write a file whole or not at all: beside the old one first, which it then replaces.
+"""Write a file whole or not at all: into a part-file in the same folder, which then replaces the old file.
 
-What is written beside it is a part-file, with a name of its own and a lock for as long as somebody writes it. A saver
-that was killed leaves one without a lock, which the next removes.
+A part-file has a name of its own, and a lock while it is written. A process that was killed leaves one without a lock,
+which the next removes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def write(given: str, pieces: Iterable[bytes]) -> None:
         _write(folder, target, pieces)
     except OSError as error:
         shown = folder if os.path.islink(given) else os.path.dirname(given) or os.curdir
-        raise _told(error, given, shown) from None
+        raise _explain(error, given, shown) from None
 
 
 def _write(folder: str, target: str, pieces: Iterable[bytes]) -> None:
@@ -111,7 +111,7 @@ def _sync(folder: str) -> None:
             os.close(handle)
 
 
-def _told(error: OSError, given: str, folder: str) -> OSError:
+def _explain(error: OSError, given: str, folder: str) -> OSError:
     """The same error in a sentence that names what was given, and not the part-file."""
     if not os.path.isdir(folder):
         what = "is no folder" if os.path.lexists(folder) else "does not exist"
@@ -120,6 +120,6 @@ def _told(error: OSError, given: str, folder: str) -> OSError:
         why, how = f"you may not write it into the folder {folder}", "choose another folder"
     else:
         why, how = f"{error.strerror or error}", "mend that or choose another path"
-    told = type(error)(f"{given} cannot be written: {why}; {how}")
-    told.errno = error.errno
-    return told
+    explained = type(error)(f"{given} cannot be written: {why}; {how}")
+    explained.errno = error.errno
+    return explained

@@ -27,11 +27,11 @@ class Case(NamedTuple):
     batch_size: int | None = None
 
     @property
-    def moving(self) -> np.ndarray | None:
+    def current_velocity(self) -> np.ndarray | None:
         """The velocity, zeros if there is none yet; None without momentum."""
         if self.optimizer.momentum == 0:
             return None
-        return self.engine.vector() if self.velocity is None else self.velocity
+        return self.engine.make_vector() if self.velocity is None else self.velocity
 
     def with_optimizer(self, **settings: Any) -> Case:
         """The same with a copy of the optimizer that has these settings."""
@@ -39,25 +39,25 @@ class Case(NamedTuple):
         vars(optimizer).update(settings)
         return self._replace(optimizer=optimizer)
 
-    def anew(self, rule: str = "auto", activation: str | None = None) -> Case:
+    def restart(self, rule: str = "auto", activation: str | None = None) -> Case:
         """The case of a new net of the same sizes, with first weights of a fixed seed and without velocity."""
         net = self.engine.architecture
         if activation is not None:
             net = net._replace(activations=(activation,) * len(net.activations))
-        engine = self.engine.like(net)
+        engine = self.engine.make_like(net)
         init.fill(init.rules(rule, net), engine.weights, engine.biases, np.random.default_rng(0))
         return self._replace(engine=engine, velocity=None)
 
-    def in_float64(self) -> Case:
+    def widen(self) -> Case:
         """The same net in float64."""
         net = self.engine.architecture._replace(dtype=np.dtype(np.float64))
         t = self.t if self.t.ndim == 1 else self.t.astype(np.float64)
         velocity = None if self.velocity is None else self.velocity.astype(np.float64)
-        engine = self.engine.like(net, self.engine.params)
+        engine = self.engine.make_like(net, self.engine.params)
         return self._replace(engine=engine, x=self.x.astype(np.float64), t=t, velocity=velocity)
 
 
-def on_unit_scale(values: np.ndarray) -> np.ndarray:
+def scale_to_unit(values: np.ndarray) -> np.ndarray:
     """Of the same shape: columns of mean 0 and variance 1; rows that are all alike have none, and are divided by their
     root mean square; random ones for zeros."""
     exact = np.asarray(values, np.float64)
@@ -71,7 +71,7 @@ def on_unit_scale(values: np.ndarray) -> np.ndarray:
     return ((exact - exact.mean(axis=0)) / np.where(spread > 0, spread, 1)).astype(values.dtype)
 
 
-def shut_shares(engine: Engine, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def measure_shut_shares(engine: Engine, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(L-1,) each: the shares of units with phi' = 0 on every row of x, and of entries with phi' below 1 % of its
     maximum, in each hidden layer."""
     zs = textbook(engine).forward(x)[0][:-1]
@@ -84,4 +84,6 @@ def shut_shares(engine: Engine, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def find_shut_layer(engine: Engine, x: np.ndarray) -> tuple[int, str]:
     """The first hidden layer that is dead, or else saturated, on these rows, and which of the two; (0, "")."""
-    return shut_layer(*shut_shares(engine, x), engine.architecture.sizes, engine.architecture.activations, len(x))
+    return shut_layer(
+        *measure_shut_shares(engine, x), engine.architecture.sizes, engine.architecture.activations, len(x)
+    )

@@ -19,14 +19,14 @@ from vgfast.model.errors import DivergenceError
 _STEPS, _MORE, _MOST = 50, 20, 300
 
 
-def diagnosed(case: Case, step: int, what: str, updates: bool = True) -> DivergenceError:
+def diagnose(case: Case, step: int, what: str, updates: bool = True) -> DivergenceError:
     """The error for the last batch of these rows, after `step` good steps: which layer, and what to do. updates:
     whether an update was to follow."""
     if not np.isfinite(case.engine.params).all():
         return DivergenceError(f"{what}: the parameters already hold NaN or infinity; assign finite ones", step)
     with _core.standard_arithmetic():
-        layer, where = located(_last_batch(case), updates)
-        advice = _that_train(case, step) if updates else _with_finite_gradient(case)
+        layer, where = locate(_last_batch(case), updates)
+        advice = _find_what_trains(case, step) if updates else _find_finite_gradient(case)
     todo = " or ".join(advice) or "none of what was tried helped: other scales of X and y, lower rates, new weights"
     left = f"; the parameters are those after {step} steps" if updates else ""
     return DivergenceError(f"{what}: the {where} would not be finite{left}; {todo}", step, layer)
@@ -64,11 +64,11 @@ def take_apart(case: Case, updates: bool) -> Parts:
         gradients = list(zip(*net.views(gradient), strict=True))
         if not updates or not np.isfinite(gradient).all():
             return Parts(zs, gradients, None)
-        step, _ = plain.step(gradient, case.optimizer.checked(), case.moving)
+        step, _ = plain.step(gradient, case.optimizer.checked(), case.current_velocity)
         return Parts(zs, gradients, list(zip(*net.views(plain.params - step), strict=True)))
 
 
-def located(case: Case, updates: bool) -> tuple[int, str]:
+def locate(case: Case, updates: bool) -> tuple[int, str]:
     """(layer, what) is the first that is not finite, in the order of a step: outputs, loss, gradients, update."""
     last = case.engine.architecture.n_layers
     parts = take_apart(case, updates)
@@ -98,37 +98,37 @@ def _finite(arrays: Iterable[np.ndarray]) -> bool:
 # ---- what to do -----------------------------------------------------------------------------------------
 
 
-def _that_train(case: Case, step: int) -> list[str]:
+def _find_what_trains(case: Case, step: int) -> list[str]:
     """Advice with which the net trains on these batches; if there is none, with which its loss at least falls."""
     steps = min(max(_STEPS, step + _MORE), _MOST)
-    scaled = trials.first_that_trains(trials.scaled_anew(case), steps)
-    scaled = scaled or trials.scaled_with_a_rate(case, steps)
+    scaled = trials.find_first(trials.scale_anew(case), steps)
+    scaled = scaled or trials.scale_with_a_rate(case, steps)
     if scaled:
         # Tried on new weights. Those there are may be too large for it, as an earlier step may have left them.
-        as_it_is = trials.outcome(scaled[0].case._replace(engine=case.engine), steps)
+        as_it_is = trials.try_steps(scaled[0].case._replace(engine=case.engine), steps)
         return [scaled[0].advice + ("" if as_it_is.trains else " and start from new weights")]
-    new = case.anew()
-    new_trains = trials.outcome(new, steps).trains
+    new = case.restart()
+    new_trains = trials.try_steps(new, steps).trains
     weights = new_trains and step < steps
     advice = ["start from smaller weights, such as those of init='auto'"] if weights else []
     if weights and step > 0:
         return advice  # what else would help cannot be tried: the first weights are gone
     start = case if new_trains else new
-    calm = trials.first_that_trains(trials.calmed(start), steps)
-    helped = ([calm] if calm else []) + trials.rate_cures(start, trials.polyak_of(start), steps)
+    calm = trials.find_first(trials.calm(start), steps)
+    helped = ([calm] if calm else []) + trials.find_rate_cures(start, trials.measure_polyak(start), steps)
     good = [one for one in helped if one[1].trains]
     if not (advice or good):
-        wide = trials.best(trials.widened(start), steps)
+        wide = trials.find_best(trials.widen(start), steps)
         good = helped + ([wide] if wide else [])
     return advice + [cure.advice for cure, _ in good]
 
 
-def _with_finite_gradient(case: Case) -> list[str]:
+def _find_finite_gradient(case: Case) -> list[str]:
     """Advice with which the gradient of this batch is finite."""
-    for cure in trials.data_cures(case):
-        if trials.gradient(cure.case):
+    for cure in trials.find_data_cures(case):
+        if trials.find_gradient(cure.case):
             return [cure.advice]
-    advice = [cure.advice for cure in trials.widened(case) if trials.gradient(cure.case)]
-    if trials.gradient(case.anew()):
+    advice = [cure.advice for cure in trials.widen(case) if trials.find_gradient(cure.case)]
+    if trials.find_gradient(case.restart()):
         advice.append("start from smaller weights, such as those of init='auto'")
     return advice

@@ -1,4 +1,4 @@
-"""One weight's gradient beside finite differences of the loss, and how far the two may be apart.
+"""One weight's gradient compared with finite differences of the loss, and how far the two may be apart.
 
 The differences are those of a float64 copy of the net. With f(t) the mean loss when the weight is moved by t,
 
@@ -97,7 +97,7 @@ def check(engine: Engine, layer: int, i: int, j: int, X: object, y: object) -> G
     net = engine.architecture
     layer, i, j = checked_entry(net, layer, i, j)
     plain = float64_copy(engine)
-    x, t = net.batch(X, y)
+    x, t = net.check_batch(X, y)
     analytic = float(take_gradients(engine, x, t).weights[layer - 1][i, j])
     x, t = float64_data(x), float64_data(t)
     with np.errstate(all="ignore"):
@@ -203,7 +203,7 @@ class _Rounding:
         return values + spread * self.rng.standard_normal(values.shape)
 
     def product(self, a: np.ndarray, w: np.ndarray) -> np.ndarray:
-        """a @ w. The partial sums grow to the result while they wander as far as the terms' squares tell."""
+        """a @ w. The partial sums grow to the result while they wander as far as the terms' squares let them."""
         exact = a @ w
         scale = float(np.abs(a).max()) or 1.0
         wander = scale * np.sqrt(np.square(a / scale) @ np.square(w))

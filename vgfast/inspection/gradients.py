@@ -40,7 +40,7 @@ def take_gradients_from(engine: Engine, x: np.ndarray, dz: np.ndarray) -> Gradie
     """``net.backward``: see there."""
     found = engine.backward_from(x, dz)
     if found is None:
-        engine.outputs(x)  # whose own error says more, if it is not dz
+        engine.predict(x)  # whose own error says more, if it is not dz
         raise DivergenceError("this dz leads to gradients that are not finite; make it, or X, smaller")
     return _of_layers(engine, found)
 
@@ -49,10 +49,10 @@ def _backward(engine: Engine, x: np.ndarray, t: np.ndarray) -> Backward:
     found = engine.backward(x, t)
     if found is None:
         from vgfast.inspection.case import Case  # only read where a gradient is not finite
-        from vgfast.inspection.divergence import diagnosed
+        from vgfast.inspection.divergence import diagnose
         from vgfast.training.optimizers import SGD
 
-        raise diagnosed(Case(engine, x, t, SGD()), 0, "this batch has no finite gradient", updates=False)
+        raise diagnose(Case(engine, x, t, SGD()), 0, "this batch has no finite gradient", updates=False)
     return found
 
 

@@ -16,7 +16,7 @@ def inspect(case: Case, steps: int, try_remedies: bool = True, exponents: np.nda
     wanted. exponents (1, L, bins): to be filled, or None."""
     measured = _measured(case, exponents)
     if measured is None:
-        raise divergence.diagnosed(case, 0, "this batch has no finite gradient")
+        raise divergence.diagnose(case, 0, "this batch has no finite gradient")
     return _reported(case, *measured, steps, try_remedies)
 
 
@@ -34,7 +34,7 @@ def _inspected(case: Case, steps: int) -> GradientReport | None:
 def _measured(case: Case, exponents: np.ndarray | None) -> tuple[float, np.ndarray] | None:
     """(loss, records); None if they are not finite."""
     settings = checked_optimizer(case.optimizer, case.engine.architecture.dtype).checked()
-    return case.engine.inspect(case.x, case.t, settings, case.moving, exponents)
+    return case.engine.inspect(case.x, case.t, settings, case.current_velocity, exponents)
 
 
 def _reported(case: Case, loss: float, records: np.ndarray, steps: int, try_: bool) -> GradientReport:
@@ -44,12 +44,12 @@ def _reported(case: Case, loss: float, records: np.ndarray, steps: int, try_: bo
     facts = (records, loss, net.sizes, net.activations, steps, rows, _moments(case), known, True)
     report = GradientReport(*facts)
     if report.verdict in ("healthy", "frozen"):
-        found = overshooting.found(case, records, loss, max(steps, FEWEST_STEPS), try_)
+        found = overshooting.find_overshooting(case, records, loss, max(steps, FEWEST_STEPS), try_)
         if found:
             report.accept(found[0]._replace(numbers=report.numbers | found[0].numbers))
             report.remedies = found[1]
             return report
-    inputs = remedies.inputs_at_fault(case, report.judged, lambda changed: _inspected(changed, steps))
+    inputs = remedies.find_fault_of_inputs(case, report.judged, lambda changed: _inspected(changed, steps))
     if inputs:
         report = GradientReport(*facts, inputs)
     if try_ and report.verdict != "healthy":

@@ -47,7 +47,7 @@ CHUNK = 1 << 15
 # Of the normal distribution: 95 % are less than so many standard deviations from the mean.
 BAND = 1.959964
 
-# Of rows of alike length, at most, that `predict` tells apart.
+# Groups of rows of alike length, at most, that `predict` distinguishes.
 GROUPS = 16
 
 # Of the q that `predict` goes on with: what has exploded so far cannot overflow.

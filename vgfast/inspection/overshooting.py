@@ -16,7 +16,7 @@ from vgfast.model.losses import LOSSES
 _PARABOLA = 4.0
 
 
-def found(
+def find_overshooting(
     case: Case, records: np.ndarray, loss: float, steps: int, all_cures: bool
 ) -> tuple[Verdict, list[str]] | None:
     """The verdict, and what helps; None if the step is not overshooting. Without all_cures, what is at fault is found,
@@ -30,10 +30,10 @@ def found(
     long = bool((records["update_ratio"] - by_decay >= 1 - momentum).any())
     if not (decays or beyond or long or polyak >= _PARABOLA * (1 - momentum)):
         return None
-    # A single step tells enough of a short one without momentum, most often.
-    if not (decays or beyond or long or momentum) and not trials.outcome(case, 1).fails:
+    # Of a short step without momentum, one is enough to try, most often.
+    if not (decays or beyond or long or momentum) and not trials.try_steps(case, 1).fails:
         return None
-    outcome = trials.outcome(case)
+    outcome = trials.try_steps(case)
     if not (decays or beyond or _failed(case, outcome)):
         return None
     cures = _cures(case, polyak, all_cures)
@@ -54,7 +54,7 @@ def _failed(case: Case, outcome: Outcome) -> bool:
     Momentum turns one into the other, and less than all of it. More than the loss of outputs of 0 cannot have come from
     steps like these, but from a batch of another kind, and is no excuse."""
     lr = case.optimizer.checked()[0]
-    velocity = case.moving
+    velocity = case.current_velocity
     speed = 0.0 if velocity is None else float(np.linalg.norm(velocity.astype(np.float64)))
     net = case.engine.architecture
     with np.errstate(over="ignore"):
@@ -65,13 +65,13 @@ def _failed(case: Case, outcome: Outcome) -> bool:
 
 def _cures(case: Case, polyak: float, all_cures: bool) -> list[tuple[Cure, Outcome]]:
     """Those that train. Where scaled data do, they are at fault, and nothing else is tried."""
-    scaled = trials.first_that_trains(trials.scaled_anew(case))
+    scaled = trials.find_first(trials.scale_anew(case))
     if scaled:
         return [scaled]
     if not all_cures:
         return []
-    both = trials.scaled_with_a_rate(case)
-    return [*([both] if both else []), *trials.rate_cures(case, polyak)]
+    both = trials.scale_with_a_rate(case)
+    return [*([both] if both else []), *trials.find_rate_cures(case, polyak)]
 
 
 def _step(layer: int, ratio: float, polyak: float) -> str:

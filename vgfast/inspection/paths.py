@@ -266,7 +266,7 @@ def _one_sample(net: Architecture, x: Any, y: Any) -> tuple[np.ndarray, np.ndarr
         )
     if shape == () or (shape == (n_out,) and n_out > 1):
         y = np.asanyarray(y)[None]
-    return net.batch(x, y, ("x", "y"))
+    return net.check_batch(x, y, ("x", "y"))
 
 
 def float64_data(array: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vgfast.inspection.case import Case, on_unit_scale, shut_shares
+from vgfast.inspection.case import Case, measure_shut_shares, scale_to_unit
 from vgfast.inspection.report import GradientReport
 from vgfast.inspection.verdict import Verdict, stuck_shares
 from vgfast.model.activations import SQUASHING
@@ -25,28 +25,28 @@ _ROWS, _TINY = 1024, 0.1
 _NOTICEABLE = 0.9
 
 
-def _initialised(case: Case, records: np.ndarray) -> Case:
-    return case.anew()
+def _initialise(case: Case, records: np.ndarray) -> Case:
+    return case.restart()
 
 
-def _relu(case: Case, records: np.ndarray) -> Case:
-    return case.anew("he_normal", "relu")
+def _use_relu(case: Case, records: np.ndarray) -> Case:
+    return case.restart("he_normal", "relu")
 
 
-def _leaky(case: Case, records: np.ndarray) -> Case:
+def _use_leaky_relu(case: Case, records: np.ndarray) -> Case:
     net = case.engine.architecture
     leaky = net._replace(activations=("leaky_relu",) * len(net.activations))
-    return case._replace(engine=case.engine.like(leaky, case.engine.params))
+    return case._replace(engine=case.engine.make_like(leaky, case.engine.params))
 
 
-def _unbiased(case: Case, records: np.ndarray) -> Case:
+def _remove_biases(case: Case, records: np.ndarray) -> Case:
     engine = case.engine.copy()
     for b in engine.biases:
         b[...] = 0
     return case._replace(engine=engine)
 
 
-def _rescaled(case: Case, records: np.ndarray) -> Case:
+def _rescale(case: Case, records: np.ndarray) -> Case:
     """W_{l+1} divided by what layer l gains, so that it would gain 1 if its derivatives stayed as they are."""
     engine = case.engine.copy()
     for l, gain in enumerate(records["gain"][:-1]):
@@ -55,21 +55,21 @@ def _rescaled(case: Case, records: np.ndarray) -> Case:
     return case._replace(engine=engine, velocity=None)
 
 
-def _standardised(case: Case, records: np.ndarray) -> Case:
+def _standardise(case: Case, records: np.ndarray) -> Case:
     if (case.x == case.x[0]).all():
         raise ValueError("rows that are all alike have no variance to scale")
-    return _scaled(case, records)
+    return _scale(case, records)
 
 
-def _scaled(case: Case, records: np.ndarray) -> Case:
-    return case._replace(x=on_unit_scale(case.x))
+def _scale(case: Case, records: np.ndarray) -> Case:
+    return case._replace(x=scale_to_unit(case.x))
 
 
-def _in_float64(case: Case, records: np.ndarray) -> Case:
-    return case.in_float64()
+def _widen(case: Case, records: np.ndarray) -> Case:
+    return case.widen()
 
 
-def _faster(case: Case, records: np.ndarray) -> Case:
+def _raise_rate(case: Case, records: np.ndarray) -> Case:
     """A learning rate raised by powers of ten until, by ‖lr dW‖ / ‖W‖, the slowest layer's typical update is some
     units in the last place."""
     ratios = records["update_ratio"][records["update_ratio"] > 0]
@@ -81,7 +81,7 @@ def _faster(case: Case, records: np.ndarray) -> Case:
     return case.with_optimizer(lr=case.optimizer.lr * factor)
 
 
-def inputs_at_fault(case: Case, judged: Verdict, inspect: Inspect) -> str:
+def find_fault_of_inputs(case: Case, judged: Verdict, inspect: Inspect) -> str:
     """Why the inputs are to blame for this verdict, tried with others on unit scale; "" if they are not."""
     if judged.word not in ("dead", "saturated", "frozen"):
         return ""
@@ -90,50 +90,52 @@ def inputs_at_fault(case: Case, judged: Verdict, inspect: Inspect) -> str:
     zero = "the inputs are at fault: every input of this batch is 0"
     why = f"the inputs are at fault, whose largest value is {size:.2g}: with inputs of mean 0 and variance 1"
     if judged.word == "frozen":
-        report = inspect(case._replace(x=on_unit_scale(x))) if size < _TINY else None
+        report = inspect(case._replace(x=scale_to_unit(x))) if size < _TINY else None
         if report is None or report.verdict == "frozen":
             return ""
         return zero if size == 0 else f"{why} the net would be {report.verdict}"
-    if size == 0:  # where all is 0 but the biases, nothing can be told of the weights
+    if size == 0:  # where all is 0 but the biases, nothing is known of the weights
         return f"{zero}, which leaves nothing but the biases"
     rows = x[:: -(-len(x) // _ROWS)]
     which = 0 if judged.word == "dead" else 1
     with np.errstate(all="ignore"):
-        was, now = (float(shut_shares(case.engine, a)[which][judged.layer - 1]) for a in (rows, on_unit_scale(rows)))
+        was, now = (
+            float(measure_shut_shares(case.engine, a)[which][judged.layer - 1]) for a in (rows, scale_to_unit(rows))
+        )
     return f"{why} it would be {now:.0%}" if now <= was / 2 else ""
 
 
 _Remedy = tuple[str, Callable[..., Case]]
 
 
-def candidates(case: Case, verdict: Verdict) -> Iterator[_Remedy]:
+def propose(case: Case, verdict: Verdict) -> Iterator[_Remedy]:
     """(what, how) of the remedies that may help."""
     net = case.engine.architecture
     squashing = bool(set(net.activations) & set(SQUASHING))
     if verdict.fault == "inputs" and not case.x.any():
-        yield "inputs that are not all 0 (random ones were tried)", _scaled
+        yield "inputs that are not all 0 (random ones were tried)", _scale
         return
     if verdict.word == "frozen":
-        yield "a larger lr", _faster
+        yield "a larger lr", _raise_rate
         if net.dtype == np.float32:
-            yield "dtype='float64'", _in_float64
+            yield "dtype='float64'", _widen
     if verdict.word == "dead":
-        yield "biases of 0", _unbiased
-        yield "activation='leaky_relu'", _leaky
+        yield "biases of 0", _remove_biases
+        yield "activation='leaky_relu'", _use_leaky_relu
     if verdict.word in ("saturated", "dead") or verdict.fault == "inputs":
-        yield "inputs scaled to mean 0 and variance 1", _standardised
+        yield "inputs scaled to mean 0 and variance 1", _standardise
     if verdict.word in ("vanishing", "exploding"):
-        yield "each layer's weights divided by the gain of the layer before", _rescaled
+        yield "each layer's weights divided by the gain of the layer before", _rescale
     if squashing:
-        yield "activation='relu' with init='he_normal'", _relu
-    yield "new first weights, init='auto'", _initialised
+        yield "activation='relu' with init='he_normal'", _use_relu
+    yield "new first weights, init='auto'", _initialise
 
 
 def try_remedies(case: Case, report: GradientReport, inspect: Inspect) -> list[str]:
     """Sentences on those that help, the best first: those that leave the net healthy, then by how near the gain is to
     1 or, of frozen weights, by their share."""
     found, names = [], []
-    for what, apply in candidates(case, report.judged):
+    for what, apply in propose(case, report.judged):
         with np.errstate(all="ignore"):
             try:
                 changed = apply(case, report.records)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vgfast import _core
-from vgfast.inspection.case import Case, find_shut_layer, on_unit_scale
+from vgfast.inspection.case import Case, find_shut_layer, scale_to_unit
 from vgfast.model.engine import Engine
 from vgfast.model.errors import DivergenceError
 from vgfast.training.fit import Learner, Loop
@@ -60,14 +60,14 @@ class Cure(NamedTuple):
     case: Case
 
 
-def gradient(case: Case) -> tuple[float, np.ndarray] | None:
+def find_gradient(case: Case) -> tuple[float, np.ndarray] | None:
     """(loss, gradient (n_params,)) of the batch; None if that is not finite."""
     with np.errstate(all="ignore"):
         found = case.engine.backward(case.x, case.t)
     return None if found is None else (found.loss, found.gradient)
 
 
-def outcome(case: Case, steps: int = STEPS) -> Outcome:
+def try_steps(case: Case, steps: int = STEPS) -> Outcome:
     """What comes of so many steps, at least; the case is left as it was."""
     every = -(-len(case.x) // ROWS) if case.batch_size is None else 1
     x, t = (np.ascontiguousarray(rows[::every]) for rows in (case.x, case.t))
@@ -76,9 +76,9 @@ def outcome(case: Case, steps: int = STEPS) -> Outcome:
     engine, before = case.engine.copy(), math.inf
     with np.errstate(all="ignore"):
         try:
-            before = engine.score(engine.outputs(x), t)[0]
+            before = engine.score(engine.predict(x), t)[0]
             _train(engine, case._replace(x=x, t=t, batch_size=batch_size), epochs)
-            after = engine.score(engine.outputs(x), t)[0]
+            after = engine.score(engine.predict(x), t)[0]
         except (ArithmeticError, ValueError):  # also a rate that is beyond the dtype
             return Outcome(before, math.inf, "")
         layer, word = find_shut_layer(engine, x)
@@ -90,7 +90,7 @@ def _train(engine: Engine, case: Case, epochs: int) -> None:
     in turn."""
     velocities = Velocities()
     if case.velocity is not None:
-        velocities.of(case.optimizer, engine.vector)[...] = case.velocity
+        velocities.get(case.optimizer, engine.make_vector)[...] = case.velocity
     learner = Learner(engine, velocities, _core.TrainingLock(), lambda *_: DivergenceError(""))
     loop = Loop(learner, case.x, case.t, epochs, case.batch_size or len(case.x), case.optimizer)
     for epoch in range(epochs):
@@ -110,9 +110,9 @@ def polyak_steps(loss: float, norm: float, lr: float, clip_norm: float = math.in
         return float(np.float64(lr) * norm * min(norm, clip_norm) / np.float64(loss))
 
 
-def polyak_of(case: Case) -> float:
+def measure_polyak(case: Case) -> float:
     """``polyak_steps`` of the next step; NaN where the gradient is not finite."""
-    found = gradient(case)
+    found = find_gradient(case)
     if found is None:
         return math.nan
     loss, flat = found
@@ -122,7 +122,7 @@ def polyak_of(case: Case) -> float:
     return polyak_steps(loss, norm, lr, clip_norm)
 
 
-def far_column(values: np.ndarray) -> int | None:
+def find_far_column(values: np.ndarray) -> int | None:
     """The column of the largest root mean square, if that is far above unit scale."""
     if values.ndim != 2:
         return None  # labels
@@ -132,46 +132,46 @@ def far_column(values: np.ndarray) -> int | None:
     return column if squares[column] > _FAR**2 else None
 
 
-def _largest(name: str, values: np.ndarray) -> str:
+def _name_largest(name: str, values: np.ndarray) -> str:
     """Such as "X, whose largest value is 3e+04 in column 2,"."""
     size = np.abs(values)
     where = f" in column {int(size.max(axis=0).argmax())}" if values.shape[1] > 1 else ""
     return f"{name}, whose largest value is {float(size.max()):.2g}{where},"
 
 
-def _without_outliers(name: str, values: np.ndarray, fault: str, case: Case) -> Iterator[Cure]:
+def _leave_out_outliers(name: str, values: np.ndarray, fault: str, case: Case) -> Iterator[Cure]:
     """A few rows left out, if without them the values are not far from unit scale."""
     size = np.abs(values).max(axis=1).astype(np.float64)
     limit = _OUTLIER * float(np.median(size))
     keep = size <= limit
-    if limit > 0 and 0 < np.count_nonzero(~keep) <= len(keep) / 20 and far_column(values[keep]) is None:
+    if limit > 0 and 0 < np.count_nonzero(~keep) <= len(keep) / 20 and find_far_column(values[keep]) is None:
         rows = f"the rows of {name} with values above {limit:.2g}"
         advice = f"leave out {rows} (the largest is {float(size.max()):.2g})"
         yield Cure(fault, f"{rows} left out", advice, case._replace(x=case.x[keep], t=case.t[keep]))
 
 
-def data_cures(case: Case) -> Iterator[Cure]:
+def find_data_cures(case: Case) -> Iterator[Cure]:
     """Where inputs, or targets of mse, are far from unit scale: outliers left out; inputs, targets, or both scaled."""
     x, t = case.x, case.t
-    inputs = far_column(x) is not None
-    targets = case.engine.architecture.loss == "mse" and far_column(t) is not None
+    inputs = find_far_column(x) is not None
+    targets = case.engine.architecture.loss == "mse" and find_far_column(t) is not None
     to = "to mean 0 and variance 1"
-    large_x, large_y = (_largest(name, values) if far else "" for name, values, far in
+    large_x, large_y = (_name_largest(name, values) if far else "" for name, values, far in
                         (("X", x, inputs), ("y", t, targets)))  # fmt: skip
     if inputs:
-        yield from _without_outliers("X", x, "inputs", case)
+        yield from _leave_out_outliers("X", x, "inputs", case)
     if targets:
-        yield from _without_outliers("y", t, "targets", case)
+        yield from _leave_out_outliers("y", t, "targets", case)
     if inputs:
-        yield Cure("inputs", f"inputs scaled {to}", f"scale {large_x} {to}", case._replace(x=on_unit_scale(x)))
+        yield Cure("inputs", f"inputs scaled {to}", f"scale {large_x} {to}", case._replace(x=scale_to_unit(x)))
     if targets:
-        yield Cure("targets", f"y scaled {to}", f"scale {large_y} {to}", case._replace(t=on_unit_scale(t)))
+        yield Cure("targets", f"y scaled {to}", f"scale {large_y} {to}", case._replace(t=scale_to_unit(t)))
     if inputs and targets:
-        both = case._replace(x=on_unit_scale(x), t=on_unit_scale(t))
+        both = case._replace(x=scale_to_unit(x), t=scale_to_unit(t))
         yield Cure("inputs and targets", f"X and y scaled {to}", f"scale {large_x} and {large_y} {to}", both)
 
 
-def lowered(case: Case, name: str, fault: str, too_large: float) -> Iterator[Cure]:
+def lower_rate(case: Case, name: str, fault: str, too_large: float) -> Iterator[Cure]:
     """lr or weight_decay divided by powers of ten, beginning where it is no longer `too_large` times too large."""
     rate = float(getattr(case.optimizer, name))
     first = max(1, math.ceil(math.log10(too_large))) if 1 < too_large < math.inf else 1
@@ -182,7 +182,7 @@ def lowered(case: Case, name: str, fault: str, too_large: float) -> Iterator[Cur
             yield Cure(fault, f"{name}={lower:g}", advice, case.with_optimizer(**{name: lower}))
 
 
-def calmed(case: Case) -> Iterator[Cure]:
+def calm(case: Case) -> Iterator[Cure]:
     """A lower momentum, which at its best averages a tenth of the steps."""
     momentum = case.optimizer.momentum
     if momentum > 0:
@@ -194,7 +194,7 @@ def calmed(case: Case) -> Iterator[Cure]:
         yield Cure("momentum", name, advice, case.with_optimizer(momentum=lower, nesterov=nesterov))
 
 
-def clipped(case: Case) -> Iterator[Cure]:
+def clip(case: Case) -> Iterator[Cure]:
     """Gradients of norm 1 at most, if they are not yet, and if a step is then shorter than any layer's weights."""
     lr, momentum, *_ = case.optimizer.checked()
     with np.errstate(over="ignore"):
@@ -203,37 +203,37 @@ def clipped(case: Case) -> Iterator[Cure]:
         yield Cure("learning rate", "clip_norm=1.0", "set clip_norm=1.0", case.with_optimizer(clip_norm=1.0))
 
 
-def rate_cures(case: Case, polyak: float, steps: int = STEPS) -> list[tuple[Cure, Outcome]]:
+def find_rate_cures(case: Case, polyak: float, steps: int = STEPS) -> list[tuple[Cure, Outcome]]:
     """What trains, or, where nothing does, that with which the loss falls at all, causes first: a lower weight decay
     (alone, if that is what makes weights grow), a lower learning rate, clipping."""
     lr, momentum, nesterov, weight_decay, *_ = case.optimizer.checked()
     decay = lr * weight_decay
     grows = decay >= decay_limit(momentum, nesterov)
     if grows:
-        found = first_that_trains(lowered(case, "weight_decay", "weight decay", decay / _DECAY), steps)
+        found = find_first(lower_rate(case, "weight_decay", "weight decay", decay / _DECAY), steps)
         if found:
             return [found]
-    ways = (lowered(case, "lr", "learning rate", max(polyak, decay if grows else 0)), clipped(case))
-    helped = [one for one in [best(way, steps) for way in ways] if one]
+    ways = (lower_rate(case, "lr", "learning rate", max(polyak, decay if grows else 0)), clip(case))
+    helped = [one for one in [find_best(way, steps) for way in ways] if one]
     return [one for one in helped if one[1].trains] or helped
 
 
-def widened(case: Case) -> Iterator[Cure]:
+def widen(case: Case) -> Iterator[Cure]:
     """The same in float64, if it is not yet."""
     if case.engine.architecture.dtype == np.float32:
-        yield Cure("updates", "dtype='float64'", "use dtype='float64'", case.in_float64())
+        yield Cure("updates", "dtype='float64'", "use dtype='float64'", case.widen())
 
 
-def scaled_anew(case: Case) -> Iterator[Cure]:
+def scale_anew(case: Case) -> Iterator[Cure]:
     """With data on another scale training begins anew, from first weights that know no other."""
-    for cure in data_cures(case):
-        yield cure._replace(case=cure.case.anew())
+    for cure in find_data_cures(case):
+        yield cure._replace(case=cure.case.restart())
 
 
-def scaled_with_a_rate(case: Case, steps: int = STEPS) -> tuple[Cure, Outcome] | None:
-    """All data that are far from unit scale scaled, and a lower rate beside, where only both make it train."""
-    for data in list(scaled_anew(case))[-1:]:
-        rates = rate_cures(data.case, polyak_of(data.case), steps)
+def scale_with_a_rate(case: Case, steps: int = STEPS) -> tuple[Cure, Outcome] | None:
+    """All data that are far from unit scale scaled, with a lower rate, where only both together make it train."""
+    for data in list(scale_anew(case))[-1:]:
+        rates = find_rate_cures(data.case, measure_polyak(data.case), steps)
         for rate, after in rates[:1]:
             if after.trains:
                 name, advice = f"{data.name}, with {rate.name}", f"{data.advice} and {rate.advice}"
@@ -241,11 +241,11 @@ def scaled_with_a_rate(case: Case, steps: int = STEPS) -> tuple[Cure, Outcome] |
     return None
 
 
-def best(cures: Iterable[Cure], steps: int = STEPS) -> tuple[Cure, Outcome] | None:
+def find_best(cures: Iterable[Cure], steps: int = STEPS) -> tuple[Cure, Outcome] | None:
     """The first with which the net trains; or else the first with which its loss falls at all."""
     second = None
     for cure in cures:
-        found = outcome(cure.case, steps)
+        found = try_steps(cure.case, steps)
         if found.trains:
             return cure, found
         if second is None and not found.fails:
@@ -253,6 +253,6 @@ def best(cures: Iterable[Cure], steps: int = STEPS) -> tuple[Cure, Outcome] | No
     return second
 
 
-def first_that_trains(cures: Iterable[Cure], steps: int = STEPS) -> tuple[Cure, Outcome] | None:
-    found = best(cures, steps)
+def find_first(cures: Iterable[Cure], steps: int = STEPS) -> tuple[Cure, Outcome] | None:
+    found = find_best(cures, steps)
     return found if found and found[1].trains else None

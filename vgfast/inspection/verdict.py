@@ -61,7 +61,7 @@ import numpy as np
 from vgfast.model.activations import SQUASHING
 
 _HALF = 0.5
-# Fewest rows that can tell of units that are seldom used; fewest steps; the error below which a batch is known.
+# Fewest rows that show units that are seldom used; fewest steps; the error below which a batch is known.
 _ROWS, FEWEST_STEPS, _KNOWN = 16, 10, 0.01
 
 
@@ -69,7 +69,7 @@ class Verdict(NamedTuple):
     """One word; why; the layer (1..L) at which it begins, 0 if nothing is wrong; what is at fault (see above), or "";
     the numbers that it was judged by.
 
-    Overshooting begins where the step is longest beside the weights. Dead and saturated layers begin on the way
+    Overshooting begins where the step is longest relative to the weights. Dead and saturated layers begin on the way
     forward, so that is the one next to the input; what happens to the gradient begins on its way back, so there it is
     the one next to the output.
     """

@@ -1,9 +1,9 @@
 """A torch module's own forward and backward, run once and judged: are they those of the layers that it was read as?
 
-The module is run as it is, with its hooks, and each Linear layer notes what came in and out. Then each step of that run
-is done again with torch's plain functions, from the numbers that the run itself had: x W + b, the activation, the loss,
-and their derivatives. So no error grows from layer to layer, and a ReLU whose input is all but 0 is taken on the
-same side; what differs by more than roundings is something that vgfast would not know of.
+The module is run as it is, with its hooks, and each Linear layer notes its inputs and outputs. Then each step of that
+run is done again with torch's plain functions, from the numbers that the run itself had: x W + b, the activation, the
+loss, and their derivatives. So no error grows from layer to layer, and a ReLU whose input is all but 0 is taken on
+the same side; what differs by more than roundings is something that vgfast would not know of.
 
 From top to bottom: the module left as it was; the run; forward; backward.
 """
@@ -52,7 +52,7 @@ class Call:
 
 
 class Run(NamedTuple):
-    """One forward: the calls in their order, what came out or the error, and whether random numbers were drawn."""
+    """One forward: the calls in their order, the outputs or the error, and whether random numbers were drawn."""
 
     calls: list[Call]
     outputs: Any
@@ -246,7 +246,7 @@ def check_forward(torch: Any, name: str, ran: Run, linears: list[Call], x: Any, 
 
 
 def _between(name: str, calls: list[Call], call: Call, following: Call | None) -> str:
-    """What is told of a forward that does something between layers."""
+    """The error for a forward that does something between layers."""
     end = len(calls) if following is None else calls.index(following)
     last = calls[end - 1].layer if end > calls.index(call) else call.layer
     place = f"between the {last} and the {following.layer}" if following else f"after the {last}"

@@ -1,4 +1,4 @@
-"""A torch module, read into a net of vgfast that tells where its gradient goes.
+"""A torch module, read into a net of vgfast that shows where its gradient goes.
 
 Only ``inspect_torch`` imports torch, when it is called. ``torch_layers`` reads the layers, and ``autograd`` judges
 whether the module's own forward and backward are theirs. From top to bottom: the batch; the loss; the net.
@@ -119,7 +119,7 @@ def _matrix(given: Any, form: torch_layers.Form) -> tuple[np.ndarray, tuple[int,
     """X as (rows, columns), of whatever width, and the shape in which the module takes it."""
     try:
         shape = np.shape(given)
-    except ValueError:  # of rows that are not equally long, which is told below
+    except ValueError:  # of rows that are not equally long, which is refused below
         shape = ()
     if len(shape) > 2 and np.prod(shape) > 0:
         given = np.reshape(given, (shape[0], -1))
@@ -217,7 +217,7 @@ def _check_ending(ending: Layer, loss: str) -> None:
 
 
 def _check_labels(torch: Any, y: Any, name: str, n_out: int) -> None:
-    """A tensor has no ``astype``, which an array is told to use."""
+    """As for arrays; but a tensor has no ``astype``, which that error advises."""
     if name == "cross_entropy" and isinstance(y, torch.Tensor) and y.ndim == 1 and y.is_floating_point():
         raise TypeError(
             f"y must hold whole-number class labels, got {y.dtype}; use y.long() if they are whole, or probabilities "

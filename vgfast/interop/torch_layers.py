@@ -31,8 +31,8 @@ def kind_of(namespace: Any, it: Any, names: Sequence[str]) -> str:
 
 
 def find_layers(nn: Any, module: Any, path: str = "") -> Iterator[Layer]:
-    """All that vgfast knows, or has no parts, or, if it is not the outermost, has parameters beside those of its parts;
-    the rest is gone through."""
+    """All parts that vgfast knows, that have no parts, or that, inside the module, have parameters besides those of
+    their parts; the rest is gone through."""
     kind = kind_of(nn, module, _LAYERS)
     parts = {name: part for name, part in module._modules.items() if part is not None}
     own = path and any(parameter is not None for parameter in module._parameters.values())

@@ -74,15 +74,15 @@ class Architecture(NamedTuple):
 
     # ---- what it is trained on ------------------------------------------------------------------------
 
-    def inputs(self, X: Any, name: str = "X") -> np.ndarray:
+    def check_inputs(self, X: Any, name: str = "X") -> np.ndarray:
         """X (rows, n_in) as such a net takes it."""
         return _check.inputs(name, X, self.sizes[0], self.dtype)
 
-    def batch(self, X: Any, y: Any, names: tuple[str, str] = ("X", "y")) -> tuple[np.ndarray, np.ndarray]:
+    def check_batch(self, X: Any, y: Any, names: tuple[str, str] = ("X", "y")) -> tuple[np.ndarray, np.ndarray]:
         """X (rows, n_in), and y for this loss: labels (rows,) or targets (rows, n_out)."""
-        x = self.inputs(X, names[0])
+        x = self.check_inputs(X, names[0])
         return x, _check.targets(names[1], y, len(x), self.sizes[-1], self.loss, self.dtype)
 
-    def output_gradient(self, dz: Any, n_rows: int) -> np.ndarray:
+    def check_output_gradient(self, dz: Any, n_rows: int) -> np.ndarray:
         """dz (n_rows, n_out), dloss/dz_L."""
         return _check.output_gradient(dz, n_rows, self.sizes[-1], self.dtype)

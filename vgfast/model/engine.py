@@ -33,7 +33,7 @@ class Backward(NamedTuple):
 class Engine(ABC):
     """A net's ``architecture`` and ``params`` (n_params,), of which ``weights`` and ``biases`` are views, a layer each.
 
-    x (rows, n_in) and t, labels or targets, are as ``Architecture.batch`` returns them.
+    x (rows, n_in) and t, labels or targets, are as ``Architecture.check_batch`` returns them.
     """
 
     dtypes: ClassVar[tuple[str, ...]]
@@ -46,18 +46,18 @@ class Engine(ABC):
 
     def __init__(self, architecture: Architecture) -> None:
         self.architecture = architecture
-        self.params = self.vector()
+        self.params = self.make_vector()
         self.weights, self.biases = architecture.views(self.params)
 
     @abstractmethod
-    def vector(self) -> np.ndarray:
+    def make_vector(self) -> np.ndarray:
         """Zeros (n_params,): memory for parameters, a gradient, a velocity."""
 
     def copy(self) -> Self:
         """One with the same parameters, which shares nothing."""
-        return self.like(self.architecture, self.params)
+        return self.make_like(self.architecture, self.params)
 
-    def like(self, architecture: Architecture, params: np.ndarray | None = None) -> Self:
+    def make_like(self, architecture: Architecture, params: np.ndarray | None = None) -> Self:
         """One of the same kind for this architecture; with these parameters, or zeros."""
         other = type(self)(architecture)
         if params is not None:
@@ -67,16 +67,16 @@ class Engine(ABC):
     # ---- predictions ----------------------------------------------------------------------------------
 
     @abstractmethod
-    def raw_outputs(self, x: np.ndarray) -> np.ndarray:
+    def compute_outputs(self, x: np.ndarray) -> np.ndarray:
         """z_L (rows, n_out), finite or not."""
 
     @abstractmethod
-    def losses(self, z: np.ndarray, t: np.ndarray) -> tuple[float, np.ndarray]:
+    def compute_losses(self, z: np.ndarray, t: np.ndarray) -> tuple[float, np.ndarray]:
         """(mean loss, which rows are predicted rightly, or the share of each row that is)."""
 
-    def outputs(self, x: np.ndarray) -> np.ndarray:
+    def predict(self, x: np.ndarray) -> np.ndarray:
         """z_L (rows, n_out); ``DivergenceError`` if they are not finite: no answer is made of NaN."""
-        z = self.raw_outputs(x)
+        z = self.compute_outputs(x)
         if np.isfinite(z).all():
             return z
         if not np.isfinite(self.params).all():
@@ -91,10 +91,10 @@ class Engine(ABC):
 
     def score(self, z: np.ndarray, t: np.ndarray) -> tuple[float, float | None]:
         """(mean loss, share predicted rightly or None) of outputs z; ``DivergenceError`` if it is not finite."""
-        loss, correct = self.losses(z, t)
+        loss, correct = self.compute_losses(z, t)
         if np.isfinite(loss):
             return loss, float(correct.mean()) if LOSSES[self.architecture.loss].has_accuracy else None
-        row = next((i for i in range(len(z)) if not np.isfinite(self.losses(z[i : i + 1], t[i : i + 1])[0])), 0)
+        row = next((i for i in range(len(z)) if not np.isfinite(self.compute_losses(z[i : i + 1], t[i : i + 1])[0])), 0)
         raise DivergenceError(
             f"the loss of row {row} is too large for {z.dtype}: its outputs are as large as "
             f"{float(np.abs(z[row]).max()):.2g}, and y as {float(np.abs(t[row]).max()):.2g}; scale X and y down"
@@ -129,11 +129,11 @@ class Engine(ABC):
         """One update by this gradient; False, and nothing has changed, if it would not be finite."""
 
     @abstractmethod
-    def workspace(self, rows: int, old: Any = None) -> Any:
+    def make_workspace(self, rows: int, old: Any = None) -> Any:
         """What a run of batches of so many rows works in: the old one if it fits; None if it needs none."""
 
     @abstractmethod
-    def run(
+    def make_run(
         self, x: np.ndarray, t: np.ndarray, batch_size: int, workspace: Any, lock: _core.TrainingLock
     ) -> Any:  # of the methods of _core.Run
         """Steps over these rows, as ``training.fit`` takes them."""

@@ -44,7 +44,7 @@ class CEngine(Engine):
         self.probabilities = _PROBABILITIES[LOSSES[architecture.loss].link]
         self.forward_few = self.core.forward_few
 
-    def vector(self) -> np.ndarray:
+    def make_vector(self) -> np.ndarray:
         return _core.aligned(self.core.n_params, self.architecture.dtype)
 
     def threads(self, rows: int) -> int:
@@ -53,20 +53,20 @@ class CEngine(Engine):
 
     # ---- predictions ----------------------------------------------------------------------------------
 
-    def raw_outputs(self, x: np.ndarray) -> np.ndarray:
+    def compute_outputs(self, x: np.ndarray) -> np.ndarray:
         z = np.empty((len(x), self.architecture.sizes[-1]), self.architecture.dtype)
         for rows in self._slices(len(x)):
             self.core.forward(self.params, x[rows], z[rows], self.threads(rows.stop - rows.start))
         return z
 
-    def losses(self, z: np.ndarray, t: np.ndarray) -> tuple[float, np.ndarray]:
+    def compute_losses(self, z: np.ndarray, t: np.ndarray) -> tuple[float, np.ndarray]:
         losses, correct = np.empty(len(z)), np.empty(len(z))
         for rows in self._slices(len(z)):
             _core.loss(self.architecture.loss, z[rows], t[rows], losses[rows], correct[rows], np.empty_like(z[rows]))
         return float(losses.mean()), correct
 
     def _slices(self, n_rows: int) -> Iterator[slice]:
-        """Pieces of rows that C is done with in about 30 ms at the least, so that Ctrl-C is heard between."""
+        """Slices of rows, each of which C finishes within some 30 ms, so that Ctrl-C is answered between them."""
         rows = max(1, _SLICE_FLOPS // (2 * self.params.size) // _core.FORWARD_ROWS) * _core.FORWARD_ROWS
         for start in range(0, n_rows, rows):
             yield slice(start, min(start + rows, n_rows))
@@ -81,7 +81,7 @@ class CEngine(Engine):
         return None if found is None else found._replace(loss=np.nan)
 
     def _backward(self, x: np.ndarray, t: np.ndarray, given_deltas: bool) -> Backward | None:
-        workspace, gradient = self._memory(len(x)), self.vector()
+        workspace, gradient = self._memory(len(x)), self.make_vector()
         run = _core.Run(workspace, _core.GRADIENT, self.params, gradient)
         run.set_optimizer(*_NO_STEP, None)
         run.set_data(x, t, len(x), given_deltas)
@@ -100,7 +100,7 @@ class CEngine(Engine):
         velocity: np.ndarray | None,
         exponents: np.ndarray | None,
     ) -> tuple[float, np.ndarray] | None:
-        run = _core.Run(self._memory(len(x)), _core.INSPECT, self.params, self.vector())
+        run = _core.Run(self._memory(len(x)), _core.INSPECT, self.params, self.make_vector())
         run.set_optimizer(*settings, velocity)
         run.set_data(x, t, len(x))
         return self._one_batch(run, exponents)
@@ -124,13 +124,15 @@ class CEngine(Engine):
         run.set_optimizer(*settings, velocity)
         return run.apply() != _core.NON_FINITE
 
-    def workspace(self, rows: int, old: _core.Workspace | None = None) -> _core.Workspace:
+    def make_workspace(self, rows: int, old: _core.Workspace | None = None) -> _core.Workspace:
         n_threads = self.core.threads_to_try(rows, config.get_num_threads())
         if old is not None and (old.rows, old.n_threads) == (rows, n_threads):
             return old
         return _core.Workspace(self.core, rows, n_threads)
 
-    def run(self, x: np.ndarray, t: np.ndarray, batch_size: int, workspace: Any, lock: _core.TrainingLock) -> _core.Run:
+    def make_run(
+        self, x: np.ndarray, t: np.ndarray, batch_size: int, workspace: Any, lock: _core.TrainingLock
+    ) -> _core.Run:
         run = _core.Run(workspace, _core.TRAIN, self.params, lock=lock)
         run.set_data(x, t, batch_size)
         return run

@@ -50,7 +50,7 @@ class NumPyEngine(Engine):
 
     def chain(self, zs: list[np.ndarray], activations: list[np.ndarray], delta: np.ndarray) -> Pass:
         """The way back from delta of the last layer."""
-        gradient = self.vector()
+        gradient = self.make_vector()
         d_weights, d_biases = self.architecture.views(gradient)
         deltas = [delta]
         before_activation: list[np.ndarray] = []
@@ -92,14 +92,14 @@ class NumPyEngine(Engine):
 
     # ---- the methods of every engine ------------------------------------------------------------------
 
-    def vector(self) -> np.ndarray:
+    def make_vector(self) -> np.ndarray:
         return np.zeros(self.architecture.n_params, self.architecture.dtype)
 
-    def raw_outputs(self, x: np.ndarray) -> np.ndarray:
+    def compute_outputs(self, x: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):  # here and below, who asks looks whether all is finite
             return self.forward(x)[0][-1]
 
-    def losses(self, z: np.ndarray, t: np.ndarray) -> tuple[float, np.ndarray]:
+    def compute_losses(self, z: np.ndarray, t: np.ndarray) -> tuple[float, np.ndarray]:
         with np.errstate(over="ignore", invalid="ignore"):
             loss, _, correct = self.loss(z, t)
         return loss, correct
@@ -141,10 +141,12 @@ class NumPyEngine(Engine):
         with np.errstate(over="ignore", invalid="ignore"):
             return bool(lock.change(lambda: self.update(gradient, settings, velocity)))
 
-    def workspace(self, rows: int, old: Any = None) -> None:
+    def make_workspace(self, rows: int, old: Any = None) -> None:
         return None
 
-    def run(self, x: np.ndarray, t: np.ndarray, batch_size: int, workspace: None, lock: _core.TrainingLock) -> NumPyRun:
+    def make_run(
+        self, x: np.ndarray, t: np.ndarray, batch_size: int, workspace: None, lock: _core.TrainingLock
+    ) -> NumPyRun:
         return NumPyRun(self, x, t, batch_size, lock)
 
 

@@ -30,7 +30,7 @@ class DivergenceError(ArithmeticError):
         self.history: Any = None
 
 
-def unapplied(params: np.ndarray, optimizer: Any) -> DivergenceError:
+def update_error(params: np.ndarray, optimizer: Any) -> DivergenceError:
     """The error of a gradient whose update of these parameters would not be finite."""
     if not np.isfinite(params).all():
         return DivergenceError(

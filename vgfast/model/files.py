@@ -1,5 +1,5 @@
-"""Model files: a net's description and parameters, with a checksum over both, as safetensors; and the files that others
-write of the same tensors, which tell neither activation nor loss."""
+"""Model files: a net's architecture and parameters, with a checksum over both, as safetensors; and files that other
+programs write of the same tensors, which hold neither activation nor loss."""
 
 from __future__ import annotations
 
@@ -83,15 +83,15 @@ def _write(file: Any, pieces: Iterable[bytes]) -> None:
 
 def load(path: Any, activation: Any, loss: Any) -> tuple[Architecture, np.ndarray]:
     """(what net, its flat parameters) of a path or an open binary file; ValueError if anything in the file is not as it
-    was saved. activation, loss: for a file that does not tell them, or None."""
+    was saved. activation, loss: for a file that does not hold them, or None."""
     name = foreign.given_path(path, "read")
     if name is None:
-        return _told(path, foreign.file_name(path), activation, loss)
+        return _load_explained(path, foreign.file_name(path), activation, loss)
     with foreign.opened(name, safetensors.WANTED) as file:
-        return _told(file, name, activation, loss)
+        return _load_explained(file, name, activation, loss)
 
 
-def _told(file: BinaryIO, name: str, activation: Any, loss: Any) -> tuple[Architecture, np.ndarray]:
+def _load_explained(file: BinaryIO, name: str, activation: Any, loss: Any) -> tuple[Architecture, np.ndarray]:
     """``_load``, with errors that are whole sentences."""
     try:
         return _load(file, activation, loss)
@@ -148,7 +148,7 @@ def _position(file: BinaryIO) -> int:
 
 
 def _described(contents: Contents, activation: Any, loss: Any) -> Architecture:
-    """What ``save`` was given, each part checked as the constructor would, and that the tensors are such a net's."""
+    """The architecture that ``save`` wrote, checked as by the constructor, and against the tensors."""
     try:
         sizes, names, own_loss, dtype = json.loads(contents.metadata["vgfast"])
         if isinstance(names, str) or dtype not in _core.DTYPES:  # other spellings, of which no file has any
@@ -172,7 +172,7 @@ def _described(contents: Contents, activation: Any, loss: Any) -> Architecture:
 
 
 def _arguments(sizes: tuple[int, ...], activation: Any, loss: Any) -> tuple[tuple[str, ...] | None, str | None]:
-    """What the caller says of a net of these sizes; None where that is nothing."""
+    """The caller's activation and loss, checked for a net of these sizes; None where they were not given."""
     try:
         activations = None if activation is None else _check.activations(activation, len(sizes) - 2, _core.ACTIVATIONS)
         if loss is not None:
@@ -184,7 +184,7 @@ def _arguments(sizes: tuple[int, ...], activation: Any, loss: Any) -> tuple[tupl
 
 
 def _foreign_net(contents: Contents, activation: Any, loss: Any) -> Architecture:
-    """As the shapes tell, and the caller the rest."""
+    """Sizes from the shapes of the tensors, the rest from the caller."""
     sizes = _sizes(contents)
     activations, loss = _arguments(sizes, activation if len(sizes) > 2 else (), loss)
     missing = ["activation='relu'"] if activations is None else []

@@ -127,7 +127,9 @@ def of_layer(rule: str | Init, activation: str) -> Init:
     if not isinstance(rule, str):
         named = getattr(rule, "__name__", None)
         hint = f"; call it: vg.init.{named}()" if named in __all__ and rule is globals()[named] else ""
-        raise TypeError(f"init must be a name or an object such as vg.init.normal(0.05), got {_check.told(rule)}{hint}")
+        raise TypeError(
+            f"init must be a name or an object such as vg.init.normal(0.05), got {_check.quote(rule)}{hint}"
+        )
     name = _check.choice("init", rule, NAMES)
     if name == "auto":
         name = "he_normal" if CATALOG[activation].has_kink else "glorot_uniform"

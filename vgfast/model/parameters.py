@@ -10,7 +10,7 @@ import numpy as np
 from vgfast import _check
 
 
-class Pieces(Sequence[np.ndarray]):
+class ParameterViews(Sequence[np.ndarray]):
     """Live views of the parameter vector, one a layer; assigning to one copies in."""
 
     def __init__(self, name: str, views: list[np.ndarray], change: Callable[[Callable[[], None]], None]) -> None:

@@ -14,11 +14,11 @@ from vgfast.model.architecture import Architecture
 RECORD = np.dtype([(name, np.float64) for name in _core.QUANTITIES])
 
 
-# What inspection tells of a step.
+# How much of a step is recorded.
 INSPECTIONS = ("scalars", "histograms")
 
 
-def histograms(n_records: int, architecture: Architecture) -> np.ndarray:
+def make_histograms(n_records: int, architecture: Architecture) -> np.ndarray:
     """(records, L, bins) of zeros, for the exponents of gradients in the net's dtype."""
     return np.zeros((n_records, architecture.n_layers, 1 << (8 if architecture.dtype == np.float32 else 11)), np.uint32)
 

@@ -14,7 +14,7 @@ from vgfast import _core, config
 from vgfast.model.engine import Engine
 from vgfast.model.errors import DivergenceError
 from vgfast.model.losses import LOSSES
-from vgfast.model.quantities import RECORD, histograms
+from vgfast.model.quantities import RECORD, make_histograms
 from vgfast.training.history import History
 from vgfast.training.optimizers import SGD, Velocities, checked_optimizer
 
@@ -23,8 +23,9 @@ _SLICE = 0.03
 # When training diverges, so many of the last rows, at most, or else one batch, are looked at.
 _RECENT = 4096
 
-# Held while rows are shuffled, and during a fork: a generator has a lock, and a child would wait for ever for one that
-# a thread had which it does not have. A fork waits for so many seconds at most: who forks may hold a generator's lock.
+# Held while rows are shuffled, and during a fork: a generator has a lock, and a child process would wait for ever for a
+# lock that another thread of its parent held. A fork waits for so many seconds at most, as the thread that forks may
+# itself hold the lock of a generator.
 _shuffling = threading.RLock()
 _PATIENCE = 2.0
 _forking = threading.local()
@@ -48,15 +49,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
-def shuffled(rows: int, rng: np.random.Generator) -> np.ndarray:
+def shuffle_rows(rows: int, rng: np.random.Generator) -> np.ndarray:
     """0 to rows - 1 in random order."""
     with _shuffling:
         return rng.permutation(rows)
 
 
 class Stepper:
-    """What calls of ``step`` with as many rows as before, and the same optimizer, need not do again: the memory of a
-    ``Loop`` over one batch, whose settings have been checked. Of an engine that has a workspace."""
+    """What later calls of ``step`` with as many rows as before, and the same optimizer, need not do again: the memory
+    of a ``Loop`` over one batch, whose settings have been checked. For engines that have a workspace."""
 
     def __init__(self, loop: Loop) -> None:
         self.run: _core.Run = loop.run
@@ -73,13 +74,13 @@ class Stepper:
         return self.run.step_on(x, y)
 
 
-def wants_to_stop(net: Any, history: History, callbacks: Sequence[Callable[..., Any]]) -> bool:
+def call_callbacks(net: Any, history: History, callbacks: Sequence[Callable[..., Any]]) -> bool:
     """Call each; whether one said True."""
     answers = [callback(net, history) for callback in callbacks]
     return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
 
 
-def _longer(array: np.ndarray, n: int) -> np.ndarray:
+def _grow(array: np.ndarray, n: int) -> np.ndarray:
     """The array, with room for n entries; grown by a half at least, so that growing costs little."""
     if n <= len(array):
         return array
@@ -100,7 +101,7 @@ class Learner(NamedTuple):
 
     def velocity(self, optimizer: SGD) -> np.ndarray | None:
         """(n_params,), made when first asked for; None without momentum."""
-        return None if optimizer.momentum == 0 else self.velocities.of(optimizer, self.engine.vector)
+        return None if optimizer.momentum == 0 else self.velocities.get(optimizer, self.engine.make_vector)
 
 
 class Loop:
@@ -126,15 +127,15 @@ class Loop:
         net = learner.engine.architecture
         self.losses, self.correct = np.zeros(0), np.zeros(self.per_epoch)
         self.records = np.zeros((0, net.n_layers), RECORD)
-        self.exponents = histograms(0, net) if inspect == "histograms" else None
+        self.exponents = make_histograms(0, net) if inspect == "histograms" else None
         self.has_accuracy = LOSSES[net.loss].has_accuracy
         self.history = History(self.losses)
         self.settings: tuple[Any, ...] = ()
         self.order_before: np.ndarray | None = None  # of the rows in the epoch before; None: as they come
         self.rows = np.full(self.per_epoch, batch_size)
         self.rows[-1] = len(x) - (self.per_epoch - 1) * batch_size
-        self.workspace = learner.engine.workspace(batch_size, workspace)
-        self.run = learner.engine.run(x, t, batch_size, self.workspace, learner.lock)
+        self.workspace = learner.engine.make_workspace(batch_size, workspace)
+        self.run = learner.engine.make_run(x, t, batch_size, self.workspace, learner.lock)
 
     def use_optimizer(self) -> None:
         """Its settings and velocity now, which a callback may have changed since the last epoch."""
@@ -145,12 +146,12 @@ class Loop:
 
     def make_room(self, steps: int) -> None:
         """For what is recorded of so many steps: by epochs, as a callback may end the longest training soon."""
-        self.losses = _longer(self.losses, steps)
+        self.losses = _grow(self.losses, steps)
         if self.inspect_every:
             n_records = -(-steps // self.inspect_every)
-            self.records = _longer(self.records, n_records)
+            self.records = _grow(self.records, n_records)
             if self.exponents is not None:
-                self.exponents = _longer(self.exponents, n_records)
+                self.exponents = _grow(self.exponents, n_records)
         self.run.set_records(self.records, self.inspect_every, self.exponents)
 
     @property
@@ -169,11 +170,11 @@ class Loop:
         while status != _core.DONE:
             status = self.run.go(_SLICE)
             if status == _core.NEEDS_GRADIENT:
-                self.run.set_gradient(self.learner.engine.vector())
+                self.run.set_gradient(self.learner.engine.make_vector())
             elif status == _core.NON_FINITE:
                 raise self.divergence(epoch, order)
             elif progress is not None:
-                progress(self.done, self.total, self.so_far())
+                progress(self.done, self.total, self.current_history())
         with _core.standard_arithmetic():
             scores = {"loss": float((self.losses[part] * self.rows).sum() / len(self.x))}
             if self.has_accuracy:
@@ -187,7 +188,7 @@ class Loop:
         if scores.accuracy is not None:
             self.history.epochs[-1] |= {"val_accuracy": scores.accuracy}
 
-    def so_far(self) -> History:
+    def current_history(self) -> History:
         """The history, cut to what is done."""
         n = self.run.n_records
         self.history.loss = self.losses[: self.done]

@@ -82,12 +82,12 @@ class SGD:
 
 
 class _Tag:
-    """What nets know an optimizer's velocities by. It is pickled and deep-copied with either of the two, so they find
-    each other again if they are copied together, while a copy of a net holds nothing of an optimizer but this."""
+    """The key by which a net finds the velocity of an optimizer. It is pickled and deep-copied with both, so that
+    copies of net and optimizer made together still match; a copy of a net alone holds nothing else of the optimizer."""
 
 
-class _Kept(NamedTuple):
-    """A velocity, and whose it is. Weakly, so that it can be dropped with the optimizer."""
+class _Entry(NamedTuple):
+    """A velocity and its optimizer; by weak references, so that it is dropped with the optimizer."""
 
     tag: weakref.ref[_Tag]
     optimizer: weakref.ref[SGD] | None  # None in a copy, until it is asked for by its tag
@@ -107,34 +107,34 @@ class Velocities:
 
     def __init__(self, copied: Iterable[tuple[_Tag, np.ndarray]] = ()) -> None:
         self._changing = threading.Lock()
-        self._kept = [_Kept(weakref.ref(tag), None, velocity) for tag, velocity in copied]
+        self._entries = [_Entry(weakref.ref(tag), None, velocity) for tag, velocity in copied]
 
-    def living(self) -> list[np.ndarray]:
+    def list_living(self) -> list[np.ndarray]:
         """Those of optimizers that still live and were not reset."""
-        return [one.velocity for one in self._kept if one.lives]
+        return [entry.velocity for entry in self._entries if entry.lives]
 
-    def found(self, optimizer: SGD) -> np.ndarray | None:
+    def find(self, optimizer: SGD) -> np.ndarray | None:
         """The optimizer's velocity; None if there is none yet."""
-        return next((one.velocity for one in self._kept if one.belongs_to(optimizer)), None)
+        return next((entry.velocity for entry in self._entries if entry.belongs_to(optimizer)), None)
 
-    def current(self, optimizer: SGD) -> np.ndarray | None:
-        """As ``found``; None also without momentum, which needs none."""
-        return None if optimizer.momentum == 0 else self.found(optimizer)
+    def find_current(self, optimizer: SGD) -> np.ndarray | None:
+        """As ``find``; None also without momentum, which needs none."""
+        return None if optimizer.momentum == 0 else self.find(optimizer)
 
-    def of(self, optimizer: SGD, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """The optimizer's velocity, of zeros if there is none yet. Those that cannot be asked for are forgotten."""
+    def get(self, optimizer: SGD, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """The optimizer's velocity, zeros if there is none yet. Those of optimizers that no longer live are dropped."""
         with self._changing:
-            velocity = self.found(optimizer)
+            velocity = self.find(optimizer)
             if velocity is None:
                 velocity = make()
                 velocity[...] = 0
-            others = [one for one in self._kept if one.lives and not one.belongs_to(optimizer)]
-            self._kept = [*others, _Kept(weakref.ref(optimizer._tag), weakref.ref(optimizer), velocity)]
+            others = [entry for entry in self._entries if entry.lives and not entry.belongs_to(optimizer)]
+            self._entries = [*others, _Entry(weakref.ref(optimizer._tag), weakref.ref(optimizer), velocity)]
         return velocity
 
-    def copied(self) -> list[tuple[_Tag, np.ndarray]]:
-        """Copies of ``living``, each with its optimizer's tag."""
-        entries = [(one.tag(), one.velocity) for one in self._kept if one.lives]
+    def copy_living(self) -> list[tuple[_Tag, np.ndarray]]:
+        """Copies of ``list_living``, each with its optimizer's tag."""
+        entries = [(entry.tag(), entry.velocity) for entry in self._entries if entry.lives]
         return [(tag, velocity.copy()) for tag, velocity in entries if tag is not None]
 
 
@@ -143,7 +143,7 @@ def checked_optimizer(optimizer: Any, dtype: np.dtype) -> SGD:
     if optimizer is None:
         return SGD()
     if not isinstance(optimizer, SGD):
-        raise TypeError(f"optimizer must be a vg.SGD, got {_check.told(optimizer)}; for example vg.SGD(lr=0.1)")
+        raise TypeError(f"optimizer must be a vg.SGD, got {_check.quote(optimizer)}; for example vg.SGD(lr=0.1)")
     optimizer.checked()
     least, most = float(np.finfo(dtype).smallest_subnormal), float(np.finfo(dtype).max)
     for name in ("lr", "weight_decay"):
