@@ -95,8 +95,8 @@ def compare(builds, asked, rounds):
         counts = [worker.ask(prepare=problem) for worker in workers]
         entrants = {i: partial(worker.ask, repeat=max(counts)) for i, worker in enumerate(workers)}
         *_, took = take_turns(entrants, rounds)
-        ratio = Measured.of([new / old for old, new in zip(took[0], took[1], strict=True)])
-        old, new = (1e6 * Measured.of(took[i]).median for i in (0, 1))
+        ratio = Measured.from_rounds([new / old for old, new in zip(took[0], took[1], strict=True)])
+        old, new = (1e6 * Measured.from_rounds(took[i]).median for i in (0, 1))
         spread = f"{ratio.median:.3f} ({ratio.low:.3f}-{ratio.high:.3f})"
         print(f"{what:<34}{old:>10.4g}{new:>10.4g}  {spread}", flush=True)
     for worker in workers:

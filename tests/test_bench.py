@@ -168,7 +168,7 @@ def test_broken_competitors_do_not_spoil_the_rest(tmp_path, monkeypatch, patienc
     names = ("Raises", "Dies", "DiesLater", "Hangs", "Idle", "Infinite")
     for name in names:
         monkeypatch.setitem(COMPETITORS, name.lower(), getattr(importlib.import_module("broken"), name))
-    settings = comparison.settings(",".join(map(str.lower, names)) + ",numpy", "tiny", None, None, True)
+    settings = comparison.read_settings(",".join(map(str.lower, names)) + ",numpy", "tiny", None, None, True)
     result = comparison.measure(**settings)
     tiny = result["workloads"]["tiny"]
     reasons = {name: (found["status"], found.get("reason")) for name, found in tiny["competitors"].items()}
@@ -463,8 +463,8 @@ def test_inspection_that_is_interrupted(quick_nets, monkeypatch, capsys, tmp_pat
 
 def test_advice_to_leave_an_option_out_helps():
     with pytest.raises(ValueError, match="leave out --competitors numpy"):
-        inspection.settings("numpy", None, 1, 1, True)
-    assert inspection.settings(None, None, 1, 1, True)["rounds"] == 1
+        inspection.read_settings("numpy", None, 1, 1, True)
+    assert inspection.read_settings(None, None, 1, 1, True)["rounds"] == 1
 
 
 def test_unknown_names(capsys):

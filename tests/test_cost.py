@@ -130,7 +130,7 @@ def test_rows_add_up_to_the_step(steps, clockwork, monkeypatch):
 def test_what_threads_exchange_takes_time():
     """In forward every thread needs all of W, of which others have changed their shares; in dX it takes lines for the
     deltas of the layer below from all others; of dW + update, each does a share."""
-    counted = counts.rows_of(Architecture.checked([20, 30, 5]), 8)
+    counted = counts.count_step(Architecture.checked([20, 30, 5]), 8)
     forward, dx, update = (
         next(row for row in counted if row.phase == phase) for phase in ("forward", "dX", "dW + update")
     )
@@ -141,7 +141,7 @@ def test_what_threads_exchange_takes_time():
         (update, lambda n: (n - 1) / n * 4 * (8 * 50 + 2 * 630)),
     )
     for n in (1, 2, 4):
-        roofs = replace(Roofs.of(here, "float32", 1), threads=n, exchange=np.inf)
+        roofs = replace(Roofs.from_machine(here, "float32", 1), threads=n, exchange=np.inf)
         for row, n_bytes in moved:
             levels = [here.levels[0]] * len(row.parts)
             alone, together = (
@@ -207,7 +207,7 @@ def test_nets_that_are_too_large_to_measure(monkeypatch, sizes, why):
     if why == "a step would":
         monkeypatch.setattr(cost, "LONGEST", 1e-6)
     monkeypatch.setattr(cost.timers, "time_steps", None)
-    found = cost.of_sizes(sizes, batch_size=100)
+    found = cost.report_cost(sizes, batch_size=100)
     assert found.step is None
     assert why in found.note
     assert found.note in " ".join(str(found).split())
@@ -218,9 +218,9 @@ def test_nets_that_are_too_large_to_measure(monkeypatch, sizes, why):
 
 def test_memory_that_measuring_takes_is_counted_before():
     """Of few inputs and many outputs, too."""
-    found = cost.of_sizes([1, 10**5], loss="mse", batch_size=10**6)
+    found = cost.report_cost([1, 10**5], loss="mse", batch_size=10**6)
     assert "of memory" in found.note
-    assert cost.of_sizes([1, 10**5], batch_size=10**6, measure=False).step is None
+    assert cost.report_cost([1, 10**5], batch_size=10**6, measure=False).step is None
 
 
 class Counted(tuple):
@@ -251,7 +251,7 @@ def test_the_rows_are_gone_through_no_more_often_for_more_layers(widths):
 
 def test_no_columns_run_together():
     for sizes, batch in (([784, 30, 10], 60000), ([2, 2], 10**6), ([10**9] * 4, 32), ([1, 2], 1)):
-        lines = str(cost.of_sizes(sizes, batch_size=batch, measure=sizes[0] < 3)).splitlines()
+        lines = str(cost.report_cost(sizes, batch_size=batch, measure=sizes[0] < 3)).splitlines()
         rows = [line.split() for line in lines if line.startswith(" ") and "gather" not in line and "/" not in line]
         assert max(map(len, lines)) <= 80
         for cells in rows[2:]:
@@ -267,7 +267,7 @@ def test_bad_batches(batch_size):
 @pytest.mark.parametrize("sizes", [[3], [3, 0], [3, -2, 2], [3, 2.5], "32", 7, [[3, 2]]])
 def test_bad_sizes(sizes):
     with pytest.raises((TypeError, ValueError), match="sizes"):
-        cost.of_sizes(sizes)
+        cost.report_cost(sizes)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

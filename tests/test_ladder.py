@@ -126,7 +126,7 @@ def test_rungs_agree_in_this_process_too(kind):
 
 
 def test_a_net_that_is_too_large_for_loops_leaves_them_out():
-    problem = ladder.settings([784, 2048, 2048, 2048, 10], 512)
+    problem = ladder.read_settings([784, 2048, 2048, 2048, 10], 512)
     assert problem.steps == 2
     assert ladder._why_not(ladder.RUNGS[0], problem, 2).startswith("left out: a step would take about")
     assert ladder._why_not(ladder.RUNGS[-1], problem, 2) == ""
@@ -141,20 +141,22 @@ def test_a_rung_that_fails_is_an_error():
 
 def test_a_net_that_memory_cannot_hold_is_refused():
     with pytest.raises(ValueError, match=r"the ladder cannot be climbed with this net: it would take .*; take smaller"):
-        ladder.settings([10**6, 10**6, 10], 2)
+        ladder.read_settings([10**6, 10**6, 10], 2)
 
 
 @pytest.mark.skipif(len(_core.isas()) == 1, reason="there is nothing above plain C")
 def test_a_cap_on_the_instruction_set_is_kept(isa):
     above = [rung for rung in ladder.RUNGS if rung.isa in _core.isas()[_core.isas().index(isa) + 1 :]]
     for rung in above:
-        assert ladder._why_not(rung, ladder.settings(None, None), 2) == f"not here: VGFAST_ISA allows {isa} at most"
+        assert (
+            ladder._why_not(rung, ladder.read_settings(None, None), 2) == f"not here: VGFAST_ISA allows {isa} at most"
+        )
     assert len(above) < len(_core.isas())
 
 
 def test_steps_are_few_for_large_nets_and_many_for_small():
-    assert ladder.settings(None, None).steps == 2
-    assert ladder.settings([3, 2], 1).steps == 64
+    assert ladder.read_settings(None, None).steps == 2
+    assert ladder.read_settings([3, 2], 1).steps == 64
 
 
 @pytest.mark.parametrize(

@@ -17,32 +17,32 @@ def found():
 
 
 def test_the_claim_holds(found):
-    holds, sentences = depth.saw(found)
+    holds, sentences = depth.conclude(found)
     assert holds
     assert "NOT" not in " ".join(sentences)
 
 
 def test_the_sentences_have_the_numbers_found(found):
-    sentences = " ".join(depth.saw(found).sentences)
+    sentences = " ".join(depth.conclude(found).sentences)
     for method in found["sets"][0]["methods"].values():
         assert f"{100 * np.mean(method['accuracy']):.1f} %" in sentences
 
 
 @pytest.mark.parametrize("kind", [("relu", "he_normal"), ("tanh", "lecun_uniform")])
 def test_the_deep_net_is_told_if_it_learns(kind):
-    holds, sentences = depth.saw(depth.measure(quick=True, activation=kind[0], init=kind[1]))
+    holds, sentences = depth.conclude(depth.measure(quick=True, activation=kind[0], init=kind[1]))
     assert not holds
     assert "did NOT stay at chance" in sentences[0]
 
 
 def test_a_net_that_is_not_deep_is_told():
-    assert not depth.saw(depth.measure(quick=True, layers=2)).holds
+    assert not depth.conclude(depth.measure(quick=True, layers=2)).holds
 
 
 def altered(found, name, **values):
     each = found["sets"][0]
     methods = each["methods"] | {name: each["methods"][name] | values}
-    return depth.saw(found | {"sets": [each | {"methods": methods}]})
+    return depth.conclude(found | {"sets": [each | {"methods": methods}]})
 
 
 @pytest.mark.parametrize("name", ["shallow net", "3 neighbours", "SVM"])
@@ -82,7 +82,7 @@ def test_a_deep_net_that_diverges_is_told(monkeypatch):
     Figure = pytest.importorskip("matplotlib.figure").Figure
     monkeypatch.setattr(depth, "RATES", (1e6, 1e7))
     found = depth.measure(quick=True, activation="relu", init="he_normal")
-    holds, sentences = depth.saw(found)
+    holds, sentences = depth.conclude(found)
     assert not holds
     assert found["sets"][0]["methods"]["deep net"]["diverged"] == 1
     assert "the deep net of relu diverged" in sentences[0]

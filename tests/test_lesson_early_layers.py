@@ -75,7 +75,7 @@ def test_training_is_his(images):
 
 
 def test_the_claim_holds(found):
-    seen = early_layers.saw(found)
+    seen = early_layers.conclude(found)
     assert seen.holds
     assert "NOT" not in " ".join(seen.sentences)
     assert [net["hidden"] for net in found["nets"]] == [1, 4]
@@ -87,7 +87,7 @@ def test_the_claim_holds(found):
 
 def test_layers_of_equal_speed_are_told():
     found = early_layers.measure(quick=True, activation="relu", init="he_normal")
-    seen = early_layers.saw(found)
+    seen = early_layers.conclude(found)
     assert not seen.holds
     assert "Each layer was NOT always slower than the next" in seen.sentences[0]
     assert "about equal" in seen.sentences[0]

@@ -21,7 +21,7 @@ def found():
 
 
 def test_the_claim_holds(found):
-    seen = exploding.saw(found)
+    seen = exploding.conclude(found)
     assert seen.holds
     assert "NOT" not in " ".join(seen.sentences)
     assert "64 of 64 gains" in seen.sentences[0]
@@ -41,7 +41,7 @@ def test_the_signal_is_that_of_the_deltas(found):
 
 
 def test_without_a_gain_above_1_nothing_explodes():
-    seen = exploding.saw(exploding.measure(quick=True, scales={"leaky_relu": (1 / 4, 1)}))
+    seen = exploding.conclude(exploding.measure(quick=True, scales={"leaky_relu": (1 / 4, 1)}))
     assert not seen.holds
     assert "had a gain clearly above 1: the claim on divergence was NOT put to the test" in seen.sentences[1]
 
@@ -49,14 +49,14 @@ def test_without_a_gain_above_1_nothing_explodes():
 def test_updates_that_are_not_too_large_do_not_diverge():
     found = exploding.measure(quick=True, scales={"leaky_relu": (2,)}, lr=1e-5)
     assert found["nets"][0]["gain"] > 1.5
-    seen = exploding.saw(found)
+    seen = exploding.conclude(found)
     assert not seen.holds
     assert "leaky x2" in seen.sentences[1]
     assert "which is NOT as claimed" in seen.sentences[1]
 
 
 def test_a_clip_that_clips_nothing_saves_nothing():
-    seen = exploding.saw(exploding.measure(quick=True, scales={"leaky_relu": (1 / 4, 1, 4)}, clip_norm=1e30))
+    seen = exploding.conclude(exploding.measure(quick=True, scales={"leaky_relu": (1 / 4, 1, 4)}, clip_norm=1e30))
     assert not seen.holds
     assert "diverged at step 2, and clipped to norm 1e+30 was not: its loss" in seen.sentences[1]
     assert "which is NOT as claimed" in seen.sentences[1]
@@ -65,7 +65,7 @@ def test_a_clip_that_clips_nothing_saves_nothing():
 def test_a_signal_that_goes_the_other_way_is_told(found):
     other = copy.deepcopy(found)
     other["nets"][0]["signal"][0] = 2.0
-    seen = exploding.saw(other)
+    seen = exploding.conclude(other)
     assert not seen.holds
     assert "did NOT foretell" in seen.sentences[0]
 
@@ -74,7 +74,7 @@ def test_a_steady_net_that_does_not_learn_is_told(found):
     other = copy.deepcopy(found)
     (steady,) = (net for net in other["nets"] if net["name"] == "leaky x1")
     steady["plain"]["accuracy"] = 0.1
-    seen = exploding.saw(other)
+    seen = exploding.conclude(other)
     assert not seen.holds
     assert "Right, NOT as claimed" in seen.sentences[2]
 
@@ -84,7 +84,7 @@ def test_a_net_far_from_1_that_learns_is_told(found, name):
     other = copy.deepcopy(found)
     (net,) = (net for net in other["nets"] if net["name"] == name)
     net["plain"] |= {"accuracy": 0.99, "diverged": None}
-    seen = exploding.saw(other)
+    seen = exploding.conclude(other)
     assert not seen.holds
     assert "Right, NOT as claimed" in seen.sentences[2]
 
@@ -94,7 +94,7 @@ def test_a_sigmoid_that_diverges_or_is_cured_is_told(found, way, what):
     other = copy.deepcopy(found)
     (net,) = (net for net in other["nets"] if net["name"] == "sigmoid x50")
     net[way] |= what
-    seen = exploding.saw(other)
+    seen = exploding.conclude(other)
     assert not seen.holds
     assert seen.sentences[1].endswith("which is NOT as claimed.")
 

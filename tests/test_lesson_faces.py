@@ -17,20 +17,23 @@ def found():
 
 
 def test_the_claim_holds(found):
-    holds, sentences = faces.saw(found)
+    holds, sentences = faces.conclude(found)
     assert holds
     assert "NOT" not in " ".join(sentences)
 
 
 def test_the_sentences_have_the_numbers_found(found):
-    sentences = " ".join(faces.saw(found).sentences)
+    sentences = " ".join(faces.conclude(found).sentences)
     healthy, vanishing = found["nets"]
     for net in (healthy, vanishing):
         assert f"{100 * np.mean(net['accuracy']):.1f} %" in sentences
         assert f"{net['signal']:.2g}" in sentences
         assert faces.percent(net["moved"][0]) in sentences
-        assert f"{faces.of(net['edges'][0])} and, of neighbouring pixels, {faces.of(net['smooth'][0])}" in sentences
-    assert faces.of(healthy["edges"][1]) in sentences
+        assert (
+            f"{faces.decimals(net['edges'][0])} and, of neighbouring pixels, {faces.decimals(net['smooth'][0])}"
+            in sentences
+        )
+    assert faces.decimals(healthy["edges"][1]) in sentences
     assert f"{100 * healthy['put back']:.1f} %" in sentences
 
 
@@ -51,7 +54,7 @@ def test_what_was_learned_is_end_less_start(found):
 
 def test_filters_that_do_not_move_are_told():
     """At a millionth of the rate."""
-    holds, sentences = faces.saw(faces.measure(quick=True, lr=3e-9))
+    holds, sentences = faces.conclude(faces.measure(quick=True, lr=3e-9))
     assert not holds
     assert "NOT the 93% expected" in sentences[0]
     assert "did NOT move much" in sentences[2]
@@ -59,7 +62,7 @@ def test_filters_that_do_not_move_are_told():
 
 
 def test_a_second_net_that_learns_is_told():
-    holds, sentences = faces.saw(faces.measure(quick=True, vanishing="relu"))
+    holds, sentences = faces.conclude(faces.measure(quick=True, vanishing="relu"))
     assert not holds
     assert "NOT a guess" in sentences[0]
     assert "did NOT stay" in sentences[2]
@@ -68,7 +71,7 @@ def test_a_second_net_that_learns_is_told():
 
 def altered(found, which, **values):
     nets = [net | values if i == which else net for i, net in enumerate(found["nets"])]
-    return faces.saw(found | {"nets": nets})
+    return faces.conclude(found | {"nets": nets})
 
 
 def test_a_little_less_than_expected_is_not_told_as_no_learning(found):
@@ -101,7 +104,7 @@ def test_filters_that_show_what_they_learned_are_told(found):
 
 def test_shares_and_correlations_are_short():
     assert [faces.percent(4.8), faces.percent(0.0000573)] == ["480 %", "0.0057 %"]
-    assert [faces.of(0.512), faces.of(-0.001)] == ["0.51", "0.00"]
+    assert [faces.decimals(0.512), faces.decimals(-0.001)] == ["0.51", "0.00"]
 
 
 def test_a_flat_filter_has_no_edges(found):

@@ -147,7 +147,7 @@ def told(seen):
 
 def test_the_chain():
     found = chain.measure()
-    seen = chain.saw(found)
+    seen = chain.conclude(found)
     assert seen.holds
     assert "1/4, 1/12, 1/48, which are 1/4, 1/12 and 1/48 exactly" in told(seen)
     assert "Up to |w| = 4.000 no input" in told(seen)
@@ -157,7 +157,7 @@ def test_the_chain():
 
 
 def test_another_chain():
-    seen = chain.saw(chain.measure(factors=(1 / 4, 2.0, 1 / 4)))
+    seen = chain.conclude(chain.measure(factors=(1 / 4, 2.0, 1 / 4)))
     assert not seen.holds
     assert "which are NOT 1/4, 1/12 and 1/48" in told(seen)
     assert "did NOT shrink" in told(seen)
@@ -167,13 +167,13 @@ def test_another_chain():
 def test_another_interval(what):
     found = chain.measure()
     found[what] += 0.01
-    seen = chain.saw(found)
+    seen = chain.conclude(found)
     assert not seen.holds
     assert "NOT as Nielsen has it" in told(seen)
 
 
 def test_negative_factors_shrink_it_too():
-    assert "The signal shrank" in told(chain.saw(chain.measure(factors=(-1 / 4, 1 / 3, 1 / 4))))
+    assert "The signal shrank" in told(chain.conclude(chain.measure(factors=(-1 / 4, 1 / 3, 1 / 4))))
 
 
 @pytest.mark.parametrize("w", [3.9, 4.5, 6.894, 15.0])
@@ -187,7 +187,7 @@ def test_the_interval_is_that_in_which_the_slope_is_large_enough(w):
 @needs_data
 def test_demo():
     found = demo.measure(quick=True)
-    seen = demo.saw(found)
+    seen = demo.conclude(found)
     assert seen.holds
     assert "The verdicts: shallow healthy, deep vanishing, cured healthy." in told(seen)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
@@ -213,9 +213,9 @@ def test_a_demo_that_comes_out_otherwise(monkeypatch, change, sentence):
     shallow, deep, cured = found["nets"]
     for net in (shallow, cured):
         net.update(test_accuracy=0.95)
-    assert demo.saw(found).holds
+    assert demo.conclude(found).holds
     change(shallow, deep, cured)
-    seen = demo.saw(found)
+    seen = demo.conclude(found)
     assert not seen.holds
     assert sentence in told(seen)
 
@@ -223,7 +223,7 @@ def test_a_demo_that_comes_out_otherwise(monkeypatch, change, sentence):
 @needs_data
 @pytest.mark.slow
 def test_vanishing():
-    seen = vanishing.saw(vanishing.measure(quick=True))
+    seen = vanishing.conclude(vanishing.measure(quick=True))
     assert seen.holds
     assert "It vanishes." in told(seen)
     assert "it falls exponentially. The verdicts on the deepest are all vanishing: 5 vanishing." in told(seen)
@@ -232,7 +232,7 @@ def test_vanishing():
 @needs_data
 @pytest.mark.slow
 def test_a_net_that_does_not_vanish():
-    seen = vanishing.saw(vanishing.measure(quick=True, activation="relu", init="he_normal"))
+    seen = vanishing.conclude(vanishing.measure(quick=True, activation="relu", init="he_normal"))
     assert not seen.holds
     assert "It does NOT vanish." in told(seen)
     assert "The verdicts on the deepest are NOT all vanishing: 5 healthy." in told(seen)
@@ -244,7 +244,7 @@ def test_a_net_that_does_not_vanish():
 @pytest.mark.filterwarnings("error")
 def test_a_signal_that_rises_or_is_nothing_does_not_fall_exponentially(init):
     found = vanishing.measure(quick=True, activation="identity", init=init)
-    seen = vanishing.saw(found)
+    seen = vanishing.conclude(found)
     assert not seen.holds
     assert "it does NOT fall exponentially" in told(seen)
     assert "nan" not in told(seen)
@@ -255,7 +255,7 @@ def test_a_signal_that_rises_or_is_nothing_does_not_fall_exponentially(init):
 def test_a_verdict_that_is_another_counts():
     found = vanishing.measure(quick=True)
     found["nets"][-1]["verdicts"][3] = "healthy"
-    seen = vanishing.saw(found)
+    seen = vanishing.conclude(found)
     assert not seen.holds
     assert "are NOT all vanishing: 1 healthy, 4 vanishing" in told(seen)
 
@@ -266,7 +266,7 @@ def test_gains_that_theory_does_not_predict():
     found = vanishing.measure(quick=True)
     for net in found["nets"]:
         net["inside"] = 0.5
-    seen = vanishing.saw(found)
+    seen = vanishing.conclude(found)
     assert not seen.holds
     assert "50% have a gain within the band of 95 % that theory predicts, which is TOO FEW" in told(seen)
 
@@ -278,7 +278,7 @@ def test_frozen():
     found = frozen.measure(quick=True)
     halves = [of["half"] for of in found["formats"].values()]
     assert halves == pytest.approx([3, 8, 21], abs=1)
-    seen = frozen.saw(found)
+    seen = frozen.conclude(found)
     assert seen.holds
     assert "where 29 bits predict 12.7" in told(seen)
     bits = [(b - a) / n for a, b, n in zip(halves, halves[1:], (13, 29), strict=False)]
@@ -288,7 +288,7 @@ def test_frozen():
 @needs_data
 @pytest.mark.slow
 def test_a_net_that_does_not_freeze():
-    seen = frozen.saw(frozen.measure(quick=True, activation="relu", init="he_normal"))
+    seen = frozen.conclude(frozen.measure(quick=True, activation="relu", init="he_normal"))
     assert not seen.holds
     assert "float32 at NONE up to 12" in told(seen)
     assert "NOT near the 0.437" in told(seen)
@@ -302,7 +302,7 @@ def test_frozen_from_the_first_on_and_between():
         name: {"half": half, "depths": [1, 2]}
         for name, half in (("float16", -np.inf), ("float32", 8.0), ("float64", 22.0))
     }
-    seen = frozen.saw({"activation": "sigmoid", "formats": formats, "a_bit": 0.437})
+    seen = frozen.conclude({"activation": "sigmoid", "formats": formats, "a_bit": 0.437})
     assert not seen.holds
     assert "float16 before 1, float32 at 8.0" in told(seen)
 
@@ -310,7 +310,7 @@ def test_frozen_from_the_first_on_and_between():
 @pytest.mark.parametrize(("halves", "holds"), [((3.0, 8.5, 21.0), True), ((3.0, 7.6, 21.5), False)])
 def test_layers_a_bit_are_those_measured(halves, holds):
     formats = {name: {"half": half, "depths": [1, 2]} for name, half in zip(frozen.FORMATS, halves, strict=True)}
-    seen = frozen.saw({"activation": "sigmoid", "formats": formats, "a_bit": 0.437})
+    seen = frozen.conclude({"activation": "sigmoid", "formats": formats, "a_bit": 0.437})
     assert seen.holds == holds
     assert ("NOT near the 0.437" in told(seen)) != holds
 
@@ -332,10 +332,10 @@ def costs():
 
 
 def test_cost(costs):
-    seen = cost.saw(costs)
+    seen = cost.conclude(costs)
     assert seen.holds, told(seen)
     assert "6,000 times as fast as the first: thousands, with the same weights on every rung" in told(seen)
-    without = cost.saw({**costs, "isa": "scalar"})
+    without = cost.conclude({**costs, "isa": "scalar"})
     assert without.holds
     assert "6,000 times as fast as the first: hundreds, with" in told(without)
 
@@ -354,7 +354,7 @@ def test_cost(costs):
 def test_costs_that_are_others(costs, change, sentence):
     found = copy.deepcopy(costs)
     change(found)
-    seen = cost.saw(found)
+    seen = cost.conclude(found)
     assert not seen.holds
     assert sentence in told(seen)
 
@@ -370,7 +370,7 @@ def test_costs_are_those_of_the_net(costs):
     assert found["first"] == sum(row.flops for row in static.rows if row.layer == 1) / static.flops
     assert all(rung["agrees"] for rung in found["rungs"])
     assert {"forward", "dX", "dW + update", "loss"} <= found["phases"].keys()
-    assert len(cost.saw(found).sentences) == 4
+    assert len(cost.conclude(found).sentences) == 4
 
 
 @needs_data

@@ -9,7 +9,7 @@ import pytest
 import vgfast as vg
 from vgfast.bench import loops
 from vgfast.cost import counts
-from vgfast.cost.counts import rows_of
+from vgfast.cost.counts import count_step
 from vgfast.model.architecture import Architecture
 
 
@@ -209,7 +209,7 @@ def test_counts_are_those_of_a_step_in_python(monkeypatch, rng, sizes, activatio
     weights, biases = [numbers(w) for w in net.weights], [Vector(map(Number, b)) for b in net.biases]
     kinds = (*net.activations, "identity")
     found = counted_step(monkeypatch, weights, biases, kinds, loss, numbers(X), y, order, item)
-    said = {(r.layer, r.phase): [r.flops, r.functions, r.read, r.written] for r in rows_of(described, rows)}
+    said = {(r.layer, r.phase): [r.flops, r.functions, r.read, r.written] for r in count_step(described, rows)}
     assert said == found
 
 
@@ -234,7 +234,7 @@ def test_the_large_counts_are_the_products(rng):
     """4 B m n for the first layer, 6 B m n for the others: what the benchmarks count."""
     sizes, B = [784, 2048, 2048, 10], 512
     net = Architecture.checked(sizes)
-    rows = rows_of(net, B)
+    rows = count_step(net, B)
     products = sum((4 if l == 0 else 6) * B * m * n for l, (m, n) in enumerate(pairwise(sizes)))
     assert products < sum(row.flops for row in rows) < 1.01 * products
     assert counts.working_set(net, B) > 4 * vg.MLP(sizes, rng=rng).n_params

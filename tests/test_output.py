@@ -433,16 +433,16 @@ def test_the_examples_of_the_help_can_be_typed():
 def test_smaller_sizes_or_batches_are_climbed(monkeypatch):
     monkeypatch.setattr(ladder, "lack_of_memory", lambda n: "too much" if n > 4e6 else "")
     with pytest.raises(ValueError, match="too much; take smaller --sizes or a smaller --batch"):
-        ladder.settings([100, 100, 10], 1000)
-    assert ladder.settings([100, 100, 10], 10)
+        ladder.read_settings([100, 100, 10], 1000)
+    assert ladder.read_settings([100, 100, 10], 10)
     with pytest.raises(ValueError, match="take smaller --sizes"):
-        ladder.settings([1000, 1000, 10], 1)
-    assert ladder.settings([100, 100, 10], 1)
+        ladder.read_settings([1000, 1000, 10], 1)
+    assert ladder.read_settings([100, 100, 10], 1)
 
 
 def test_competitors_that_are_said_to_be_installed_are():
     with pytest.raises(ValueError, match="unknown competitor") as said:
-        comparison.settings("nosuch", None, 1, 1, True)
+        comparison.read_settings("nosuch", None, 1, 1, True)
     names = str(said.value).partition("installed is ")[2]
-    assert comparison.settings(names, None, 1, 1, True)["competitors"] == names.split(", ")
+    assert comparison.read_settings(names, None, 1, 1, True)["competitors"] == names.split(", ")
     assert np.isin(["vgfast", "numpy"], names.split(", ")).all()

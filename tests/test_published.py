@@ -173,8 +173,8 @@ def test_within_half_a_unit_and_not_more():
     for value, holds in ((0.9, False), (1, True), (3, True), (3.1, False)):
         assert published.enclosed("", "", value, [1, 3], ".1f") == ("", "", "1.0 to 3.0", holds, False)
         assert published.enclosed("", "", value, [1, 2, 3], "d") == ("", "", "1 / 2 / 3", holds, False)
-    assert he_depth.factor("", 17_400).holds
-    assert not he_depth.factor("", 17_600).holds
+    assert he_depth.compare_factor("", 17_400).holds
+    assert not he_depth.compare_factor("", 17_600).holds
 
 
 def test_selus_constants_are_a_fixed_point():
@@ -239,9 +239,9 @@ def test_a_step_is_nielsens(monkeypatch):
 
 def test_a_level_is_held_against_the_spread_of_the_seeds():
     wide, narrow = np.array([96.0, 96.5, 97.0]), np.array([96.0, 96.01, 96.02])
-    assert nielsen_depth.tried(2, wide).holds
-    assert not nielsen_depth.tried(2, narrow).holds
-    assert nielsen_depth.untried(2, narrow)[1:4] == ("96.90", "96.01 (96.0 to 96.0)", None)
+    assert nielsen_depth.try_accuracy(2, wide).holds
+    assert not nielsen_depth.try_accuracy(2, narrow).holds
+    assert nielsen_depth.show_accuracy(2, narrow)[1:4] == ("96.90", "96.01 (96.0 to 96.0)", None)
 
 
 @pytest.mark.parametrize(

@@ -45,5 +45,5 @@ def test_time_that_is_over_ends_it_before_the_next_turn(monkeypatch):
 def test_medians_and_quartiles(rng):
     values = rng.random(9).tolist()
     low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
-    assert Measured.of(values) == Measured(median, low, high)
+    assert Measured.from_rounds(values) == Measured(median, low, high)
     assert summary(values) == {"median": median, "quartiles": [low, high], "rounds": values}

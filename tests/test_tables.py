@@ -51,4 +51,4 @@ def test_html_shows_some_of_too_many_rows_with_both_ends(n):
     assert text.count("<tr>") == 1 + min(n, 40)
     assert "&lt;0&gt;" in text
     assert f"&lt;{n - 1}&gt;" in text
-    assert ("layers are shown" in text) == (n > 40)
+    assert ("rows are shown" in text) == (n > 40)

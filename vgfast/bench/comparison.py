@@ -39,7 +39,7 @@ PICTURE = "bench.png"
 # ---- who and what is asked for -----------------------------------------------------------------------
 
 
-def settings(
+def read_settings(
     competitors: str | None,
     workloads: str | None,
     threads: int | None,
@@ -154,7 +154,7 @@ def too_short(minutes: float, what: str) -> ValueError:
     return ValueError(f"in {minutes:g} minutes {what}; give it more --minutes, or leave the option out")
 
 
-def turns(settings: dict[str, Any]) -> int:
+def count_turns(settings: dict[str, Any]) -> int:
     """How often ``measure`` calls ``progress``."""
     entrants = sum(len(entrants_of(workload, settings["competitors"])) for workload in settings["workloads"])
     return (1 + settings["rounds"]) * entrants + (MEMORY in settings["workloads"])

@@ -82,7 +82,7 @@ NOT_ALIKE = (
 # ---- measuring ---------------------------------------------------------------------------------------
 
 
-def settings(
+def read_settings(
     competitors: str | None,
     workloads: str | None,
     threads: int | None,
@@ -96,11 +96,11 @@ def settings(
             raise ValueError(f"--inspection times vgfast alone, on {INSPECTION}; leave out {option} {value}")
     if rounds is None and not quick:
         rounds = ROUNDS
-    taken = comparison.settings(None, None, threads, rounds, quick, minutes)
+    taken = comparison.read_settings(None, None, threads, rounds, quick, minutes)
     return {name: taken[name] for name in ("threads", "rounds", "seconds", "minutes")}
 
 
-def turns(settings: dict[str, Any]) -> int:
+def count_turns(settings: dict[str, Any]) -> int:
     """How often ``measure`` calls ``progress``."""
     return 1 + settings["rounds"] * len(WAYS)
 

@@ -35,7 +35,7 @@ _STEPS_LEAST, _STEPS_MOST, _LOOPS, _LONGEST = 2, 64, 6.0, 60.0
 PICTURE = "ladder.png"
 
 
-def settings(sizes: Sequence[int] | None, batch: int | None) -> Problem:
+def read_settings(sizes: Sequence[int] | None, batch: int | None) -> Problem:
     """What ``measure`` takes, from a command line; ValueError for what it cannot take."""
     net = Architecture.checked(SIZES if sizes is None else sizes)
     rows = _check.integer("--batch", BATCH if batch is None else batch, 1, _check.MOST_ELEMENTS)
@@ -127,7 +127,7 @@ def _assessed(
     answer: dict[str, Any], problem: Problem, peak: float, before: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
     """What a rung has answered, and how that compares with those below it."""
-    measured = Measured.of(answer["rounds"])
+    measured = Measured.from_rounds(answer["rounds"])
     seconds = min(answer["rounds"])  # each rung is climbed at another time: what disturbs one need not disturb the next
     below = [rung["seconds_per_step"] for rung in before if rung["available"]]
     return {

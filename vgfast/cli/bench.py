@@ -65,7 +65,7 @@ def _steps(arguments: argparse.Namespace) -> None:
     from vgfast.show import figures
     from vgfast.show.progress import Bar
 
-    settings = comparison.settings(*_asked(arguments))
+    settings = comparison.read_settings(*_asked(arguments))
     figures.check_folder(arguments.out)
     so_far: dict[str, Any] = {}
     steps, out = tables.Steps(console()), arguments.out
@@ -79,7 +79,7 @@ def _steps(arguments: argparse.Namespace) -> None:
             "Time over vgfast's, by workload",
         )
 
-    with given(so_far, give), Bar(console(stderr=True), comparison.turns(settings), arguments.json) as bar:
+    with given(so_far, give), Bar(console(stderr=True), comparison.count_turns(settings), arguments.json) as bar:
 
         def each(found: dict[str, Any]) -> None:
             so_far.update(found, picture=None)
@@ -94,11 +94,11 @@ def _inspection(arguments: argparse.Namespace) -> None:
     from vgfast.bench import inspection
     from vgfast.show.progress import Bar
 
-    settings = inspection.settings(*_asked(arguments))
+    settings = inspection.read_settings(*_asked(arguments))
     so_far: dict[str, Any] = {}
 
     def give() -> None:
         deliver(so_far, lambda: inspection.show(so_far, console()), arguments)
 
-    with given(so_far, give), Bar(console(stderr=True), inspection.turns(settings), arguments.json) as bar:
+    with given(so_far, give), Bar(console(stderr=True), inspection.count_turns(settings), arguments.json) as bar:
         so_far.update(inspection.measure(**settings, progress=bar.turn, each=so_far.update))

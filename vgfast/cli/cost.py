@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
     check_picture(arguments.out, "cost")
     threads = config.get_num_threads() if arguments.threads is None else arguments.threads
     with config.threads(threads):
-        report = cost.of_sizes(
+        report = cost.report_cost(
             arguments.sizes,
             arguments.activation,
             dtype=arguments.dtype,

@@ -43,7 +43,7 @@ example: vgfast ladder --sizes 64 128 64 10 --batch 64 --out /tmp
 def run(arguments: argparse.Namespace) -> None:
     from vgfast.bench import ladder, ladder_text
 
-    problem = ladder.settings(arguments.sizes, arguments.batch)
+    problem = ladder.read_settings(arguments.sizes, arguments.batch)
     check_picture(arguments.out, "the ladder")
     so_far: dict[str, Any] = {}
 

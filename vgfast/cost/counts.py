@@ -50,8 +50,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One phase of one layer; ``layer`` 0 is the batch itself. ``parts``: what is done one after the other."""
+class Work:
+    """What one phase of one layer does; ``layer`` 0 is the batch itself. ``parts`` are done one after the other."""
 
     layer: int
     phase: str
@@ -87,7 +87,7 @@ def _loss(name: str, B: int, n: int, item: int) -> Part:
     )
 
 
-def _layer(net: Architecture, l: int, B: int) -> list[Row]:
+def _layer(net: Architecture, l: int, B: int) -> list[Work]:
     (m, n), item, last = net.shapes[l - 1], net.dtype.itemsize, l == net.n_layers
     product = 2 * B * m * n
     phi = CATALOG[net.kinds[l - 1]]
@@ -98,32 +98,32 @@ def _layer(net: Architecture, l: int, B: int) -> list[Row]:
         back = _BACK[phi.derivative]
         activate.append(Part(B * n * back, read=out if back else 0, written=out))
     rows = [
-        Row(l, "forward", (B, m, n), (Part(product, read=(B * m + m * n) * item, exchanged_by_all=m * n * item),)),
-        Row(l, "activation", (B, n), tuple(activate)),
+        Work(l, "forward", (B, m, n), (Part(product, read=(B * m + m * n) * item, exchanged_by_all=m * n * item),)),
+        Work(l, "activation", (B, n), tuple(activate)),
     ]
     if last:
-        rows.append(Row(l, "loss", (B, n), (_loss(net.loss, B, n, item),)))
+        rows.append(Work(l, "loss", (B, n), (_loss(net.loss, B, n, item),)))
     if l > 1:
         # Its tail writes B x m deltas, which is counted as activation, but the stores hold up the product.
         rows.append(
-            Row(l, "dX", (B, n, m), (Part(product, read=(B * n + m * n) * item, exchanged_by_all=B * m * item),))
+            Work(l, "dX", (B, n, m), (Part(product, read=(B * n + m * n) * item, exchanged_by_all=B * m * item),))
         )
     values, params = (B * m + B * n) * item, (m * n + n) * item
     gradient = Part(product + B * n, read=values, exchanged=values)
     update = Part(2 * (m * n + n), read=params, written=params, exchanged=2 * params)
-    return [*rows, Row(l, "dW + update", (m, B, n), (gradient, update))]
+    return [*rows, Work(l, "dW + update", (m, B, n), (gradient, update))]
 
 
-def rows_of(net: Architecture, B: int) -> list[Row]:
+def count_step(net: Architecture, B: int) -> list[Work]:
     """The rows of a step on B rows. cross_entropy is that of labels.
 
-    >>> forward = rows_of(Architecture.checked([784, 30, 10], "sigmoid"), 10)[1]
+    >>> forward = count_step(Architecture.checked([784, 30, 10], "sigmoid"), 10)[1]
     >>> forward.phase, forward.shape, forward.flops, forward.read, forward.written
     ('forward', (10, 784, 30), 470400, 125440, 0)
     """
     n_in = net.sizes[0]
     x = B * n_in * net.dtype.itemsize
-    rows = [Row(0, "gather", (B, n_in), (Part(read=x + B * _SAMPLE), Part(written=x)))]
+    rows = [Work(0, "gather", (B, n_in), (Part(read=x + B * _SAMPLE), Part(written=x)))]
     for l in range(1, net.n_layers + 1):
         rows += _layer(net, l, B)
     return rows

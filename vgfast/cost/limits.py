@@ -155,7 +155,7 @@ def _in_rounds(measurements: dict[Any, Callable[[], float]]) -> tuple[dict[Any, 
         _core.fma_peak(config.get_num_threads())
     *_, values = take_turns(measurements, ROUNDS)
     complete = all(value > 0 for of in values.values() for value in of)
-    return {key: Measured.of(np.abs(of).tolist()) for key, of in values.items()}, complete
+    return {key: Measured.from_rounds(np.abs(of).tolist()) for key, of in values.items()}, complete
 
 
 def _tree(flat: dict[Any, Measured], kind: str) -> dict[Any, Any]:

@@ -271,7 +271,7 @@ class LearningCost:
 
 
 def _cost_rows(
-    counted: Sequence[counts.Row],
+    counted: Sequence[counts.Work],
     net: Architecture,
     roofs: Roofs,
     home: Level,
@@ -324,7 +324,7 @@ def _threads_for(net: Architecture, rows: int) -> int:
         return limit
 
 
-def of_sizes(
+def report_cost(
     sizes: Any,
     activation: Any = "relu",
     loss: str = "cross_entropy",
@@ -335,7 +335,7 @@ def of_sizes(
     """The cost of a step of a net that need not be there; arguments as of ``vg.MLP`` and ``net.cost``.
 
     >>> from vgfast.cost import report
-    >>> huge = report.of_sizes([10**6, 10**6, 10], batch_size=10**5, measure=False)
+    >>> huge = report.report_cost([10**6, 10**6, 10], batch_size=10**5, measure=False)
     >>> f"{huge.flops:.2e}"
     '4.00e+17'
     """
@@ -346,14 +346,14 @@ def of_architecture(net: Architecture, batch_size: int, measure: bool, engine: C
     """The cost of a step of such a net, of which an engine is made if it is to be measured and none is given."""
     B = _check.integer("batch_size", batch_size, 1, _check.MOST_ELEMENTS)
     here = limits.limits()
-    static = _report(net, B, here, Roofs.of(here, net.dtype.name, _threads_for(net, B)), None)
+    static = _report(net, B, here, Roofs.from_machine(here, net.dtype.name, _threads_for(net, B)), None)
     if not measure:
         return static
     note = _why_not(timers.memory(net, B), static.predicted)
     if note:
         return replace(static, note=note)
     times = timers.time_steps(_first(net) if engine is None else engine, B)
-    roofs = Roofs.of(here, net.dtype.name, times.threads)
+    roofs = Roofs.from_machine(here, net.dtype.name, times.threads)
     peak = max(times.peak.median, times.product.median)  # which is multiply-adds, too
     roofs = replace(roofs, peak=peak, product=times.product.median, exchange=times.exchange.median)
     return _report(net, B, here, roofs, times)
@@ -371,7 +371,7 @@ def _report(net: Architecture, B: int, here: limits.Machine, roofs: Roofs, times
     of_batch = timers.batch_bytes(net, B)
     home, of_data = roofs.home(counts.working_set(net, B)), roofs.home(timers.n_batches(of_batch) * of_batch)
     took = {(l, _PHASES[phase]): m for (l, phase), m in times.phases.items()} if times else {}
-    counted = counts.rows_of(net, B)
+    counted = counts.count_step(net, B)
     return CostReport(
         sizes=net.sizes,
         activations=net.activations,

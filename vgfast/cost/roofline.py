@@ -31,7 +31,7 @@ class Roofs:
     levels: tuple[Level, ...]
 
     @classmethod
-    def of(cls, here: Machine, dtype: str, threads: int) -> Roofs:
+    def from_machine(cls, here: Machine, dtype: str, threads: int) -> Roofs:
         """As the machine's limits say."""
         functions = {name: of_threads(by, threads) for name, by in here.functions[dtype].items()}
         peak, product = (of_threads(by, threads) for by in (here.fma[here.isa][dtype], here.product[dtype]))

@@ -22,14 +22,14 @@ class Measured:
     high: float
 
     @classmethod
-    def of(cls, values: Sequence[float] | np.ndarray) -> Measured:
+    def from_rounds(cls, values: Sequence[float] | np.ndarray) -> Measured:
         low, median, high = np.percentile(values, [25, 50, 75])
         return cls(float(median), float(low), float(high))
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:
     """Median, quartiles and the values themselves, of one measurement in each round."""
-    measured = Measured.of(values)
+    measured = Measured.from_rounds(values)
     return {"median": measured.median, "quartiles": [measured.low, measured.high], "rounds": list(values)}
 
 

@@ -144,10 +144,18 @@ def time_steps(engine: CEngine, batch_size: int) -> Times:
     timed, spent, counts = zip(*values["timed"], strict=True)
     each = np.array([of.sum(axis=0) for of in spent]) / (rate * np.array(counts)[:, None, None])
     phases = {
-        (l, phase): Measured.of(each[:, l, i]) for l in range(len(net.sizes)) for i, phase in enumerate(_core.PHASES)
+        (l, phase): Measured.from_rounds(each[:, l, i])
+        for l in range(len(net.sizes))
+        for i, phase in enumerate(_core.PHASES)
     }
-    rates = map(Measured.of, zip(*values["rates"], strict=True))
-    return Times(Measured.of(values["plain"]), Measured.of(timed), phases, _threads(np.sum(spent, axis=0)), *rates)
+    rates = map(Measured.from_rounds, zip(*values["rates"], strict=True))
+    return Times(
+        Measured.from_rounds(values["plain"]),
+        Measured.from_rounds(timed),
+        phases,
+        _threads(np.sum(spent, axis=0)),
+        *rates,
+    )
 
 
 def _threads(spent: np.ndarray) -> int:

@@ -41,7 +41,7 @@ def as_html(report: Any) -> str:
     """The same table with each layer's gradient norm as a colour, and the verdict; under 20 kB."""
     headings, *rows = _table(report)
     places, low, high = shades.places(report.records["grad_norm"])
-    table = table_html([*headings, "|dW|"], rows, [[shades.colour(place)] for place in places.tolist()])
+    table = table_html([*headings, "|dW|"], rows, [[shades.colour(place)] for place in places.tolist()], "layers")
     remedies = "".join(f"<li>{html.escape(remedy)}</li>" for remedy in report.remedies)
     verdict = f"<p><b>{html.escape(report.verdict)}</b>: {html.escape(report.explanation)}</p><ul>{remedies}</ul>"
     return table + colour_key(low, high, bool(np.isnan(places).any())) + verdict

@@ -6,12 +6,12 @@ One file a lesson, each to be read as an example too: it uses nothing but the pu
     CLAIM    what is claimed            PLAN    what we do            EXPECT    what you should see
     measure  (quick=False, **input) -> what was found, as plain data. The input is what the claim depends on, so that
              one can ask what happens otherwise; quick takes less of everything, to see that it runs
-    saw      (found) -> what you did see: whether the claim held, and sentences with the numbers found
+    conclude (found) -> what you did see: whether the claim held, and sentences with the numbers found
     table    (found) -> the numbers, in rows
     draw     (found, figure): the picture
 
 >>> from vgfast.lessons import chain
->>> chain.saw(chain.measure()).holds
+>>> chain.conclude(chain.measure()).holds
 True
 """
 
@@ -65,7 +65,7 @@ def run(name: str, quick: bool = False) -> dict[str, Any]:
     lesson = module(name)
     start = time.perf_counter()
     found = lesson.measure(quick=quick)
-    holds, sentences = lesson.saw(found)
+    holds, sentences = lesson.conclude(found)
     return {
         "lesson": name,
         "quick": quick,

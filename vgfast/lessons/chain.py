@@ -84,7 +84,7 @@ def fraction(value: float) -> str:
     return str(near) if float(near) == value else f"{value:.6g}"
 
 
-def saw(found: dict[str, Any]) -> Seen:
+def conclude(found: dict[str, Any]) -> Seen:
     gradients = [link["gradient"] for link in found["links"]]
     product = " x ".join(fraction(link["factor"]) for link in found["links"])
     exact = gradients == [1 / 4, 1 / 12, 1 / 48]

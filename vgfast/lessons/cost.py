@@ -37,7 +37,7 @@ VECTORS, NONE = (1000, "thousands"), (100, "hundreds")  # what the last rung mus
 def measure(quick: bool = False, sizes: Sequence[int] | None = None, batch: int | None = None) -> dict[str, Any]:
     if sizes is None or batch is None:
         sizes, batch = QUICK if quick else (SIZES, BATCH)
-    climbed = ladder.measure(ladder.settings(sizes, batch), seconds=0.01 if quick else 0.1)
+    climbed = ladder.measure(ladder.read_settings(sizes, batch), seconds=0.01 if quick else 0.1)
     report = vg.MLP(sizes, rng=0).cost(batch)
     phases: dict[str, dict[str, float]] = {}
     for row in report.rows:
@@ -59,7 +59,7 @@ def measure(quick: bool = False, sizes: Sequence[int] | None = None, batch: int 
 PRODUCTS = ("forward", "dX", "dW + update")
 
 
-def saw(found: dict[str, Any]) -> Seen:
+def conclude(found: dict[str, Any]) -> Seen:
     rungs, phases = found["rungs"], found["phases"]
     times = rungs[0]["seconds_per_step"] / rungs[-1]["seconds_per_step"]
     least, word = NONE if found["isa"] == "scalar" else VECTORS

@@ -80,7 +80,7 @@ def trained(
     }
 
 
-def saw(found: dict[str, Any]) -> Seen:
+def conclude(found: dict[str, Any]) -> Seen:
     shallow, deep, cured = found["nets"]
     learn = [net["test_accuracy"] >= GOOD for net in (shallow, cured)]
     guesses, vanishes = deep["test_accuracy"] <= CHANCE, deep["verdict"] == "vanishing"

@@ -126,7 +126,7 @@ def measure(
     return {"sets": sets, "activation": activation, "layers": layers}
 
 
-def right(method: dict[str, Any]) -> str:
+def accuracy_text(method: dict[str, Any]) -> str:
     """The mean over the seeds that did not diverge, and how many did."""
     if not method["accuracy"]:
         return "diverged"
@@ -134,11 +134,11 @@ def right(method: dict[str, Any]) -> str:
     return f"{100 * np.mean(method['accuracy']):.1f} %{lost}"
 
 
-def came(method: dict[str, Any]) -> str:
-    return f"came to {right(method)}" if method["accuracy"] else "diverged"
+def outcome(method: dict[str, Any]) -> str:
+    return f"came to {accuracy_text(method)}" if method["accuracy"] else "diverged"
 
 
-def saw(found: dict[str, Any]) -> Seen:
+def conclude(found: dict[str, Any]) -> Seen:
     held, sentences = [], []
     for each in found["sets"]:
         methods, chance = each["methods"], each["chance"]
@@ -150,14 +150,14 @@ def saw(found: dict[str, Any]) -> Seen:
         cured = [not method["diverged"] and min(method["accuracy"]) >= GOOD for method in (tanh, relu)]
         equal = abs(shallow["params"] / deep["params"] - 1) < 0.03
         held += [stays, good, *cured, equal]
-        listed = ", ".join(f"{name} {right(method)}" for name, method in rivals.items())
+        listed = ", ".join(f"{name} {accuracy_text(method)}" for name, method in rivals.items())
         sentences += [
-            f"On {each['data']}, the deep net of {found['activation']} {came(deep)} in {each['steps']:,} steps; it "
+            f"On {each['data']}, the deep net of {found['activation']} {outcome(deep)} in {each['steps']:,} steps; it "
             f"{'stayed' if stays else 'did NOT stay'} at chance, {100 * chance:.1f} %, at either rate.",
             f"These {'all came' if good else 'did NOT all come'} to {GOOD:.0%} and more: {listed}.",
             f"The shallow net had {shallow['params']:,} parameters, the deep one "
             f"{deep['params']:,}{'' if equal else ', which is NOT as many'}.",
-            f"The same depth of tanh {came(tanh)}, that of ReLUs {came(relu)}: "
+            f"The same depth of tanh {outcome(tanh)}, that of ReLUs {outcome(relu)}: "
             f"{'depth is not at fault' if all(cured) else f'NOT both to {GOOD:.0%} and more'}.",
         ]
     return Seen(all(held), sentences)
@@ -171,7 +171,7 @@ def table(found: dict[str, Any]) -> Table:
             shares = [100 * share for share in method["accuracy"]]
             spread = f"{min(shares):.1f} to {max(shares):.1f}" if len(shares) > 1 else ""
             params = f"{method['params']:,}" if method["params"] else "-"
-            rows.append((f"  {name}", params, right(method), spread, f"{method['seconds']:.2f} s"))
+            rows.append((f"  {name}", params, accuracy_text(method), spread, f"{method['seconds']:.2f} s"))
     notes = "Right: of the digits kept back; seeds: worst and best. Time: to learn, and to answer for those kept back."
     return Table(("", "parameters", "right", "seeds", "time"), rows, notes)
 
@@ -184,7 +184,7 @@ def draw(found: dict[str, Any], figure: Figure) -> None:
             shares = 100 * np.array(method["accuracy"])
             axes.barh(row, shares.mean() if len(shares) else 0, color=COLOURS[name], height=0.6)
             axes.plot(shares, [row] * len(shares), "k|", markersize=12)
-            text = f"{right(method)}, {method['seconds']:.2f} s"
+            text = f"{accuracy_text(method)}, {method['seconds']:.2f} s"
             axes.text(15, row, text, va="center", bbox={"facecolor": "white", "edgecolor": "none", "pad": 2})
         axes.axvline(100 * each["chance"], color="0.3", linestyle="--")
         axes.text(15, -0.6, f"chance, {100 * each['chance']:.1f} %", va="center", color="0.3")

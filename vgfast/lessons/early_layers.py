@@ -98,7 +98,7 @@ def measure(
     return {"activation": activation, "nets": nets, "cured": cured}
 
 
-def saw(found: dict[str, Any]) -> Seen:
+def conclude(found: dict[str, Any]) -> Seen:
     deep = [net for net in found["nets"] if net["hidden"] > 1]
     parts = [slowest(deep), moved(deep), accuracy(found["nets"], found["cured"])]
     return Seen(all(holds for holds, _ in parts), [sentence for _, sentence in parts])

@@ -95,7 +95,7 @@ def kind(net: dict[str, Any]) -> str:
     return "vanishing" if net["predicted"] < STEADY[0] else "exploding" if net["predicted"] > STEADY[1] else "steady"
 
 
-def saw(found: dict[str, Any]) -> Seen:
+def conclude(found: dict[str, Any]) -> Seen:
     nets = sorted(found["nets"], key=lambda net: net["gain"])
     parts = [one_number(nets), too_large(nets, found["clip_norm"]), steady_learns(nets)]
     return Seen(all(holds for holds, _ in parts), [sentence for _, sentence in parts])
@@ -140,7 +140,7 @@ def steady_learns(nets: list[dict[str, Any]]) -> tuple[bool, str]:
     between = [net for net in nets if net not in far and net not in steady]
     ends = [[net["plain"]["accuracy"] for net in part] for part in (steady, far)]
     learns = min(ends[0], default=0.0) > 0.7 and max(ends[1], default=1.0) < 0.5
-    texts = [", ".join(f"{n['name']} {right(n)}" for n in part) or "none" for part in (steady, far, between)]
+    texts = [", ".join(f"{n['name']} {accuracy_text(n)}" for n in part) or "none" for part in (steady, far, between)]
     so = "as claimed" if learns else "NOT as claimed"
     return learns, (
         f"Right, {so}: with a gain of about 1 {texts[0]}; below {FAR[0]:g} or above {FAR[1]:g} {texts[1]}; in between "
@@ -148,7 +148,7 @@ def steady_learns(nets: list[dict[str, Any]]) -> tuple[bool, str]:
     )
 
 
-def right(net: dict[str, Any]) -> str:
+def accuracy_text(net: dict[str, Any]) -> str:
     """Of the digits, after plain training."""
     return "diverged" if net["plain"]["diverged"] is not None else f"{net['plain']['accuracy']:.0%}"
 

@@ -125,18 +125,20 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.01 else f"{100 * share:.2g} %"
 
 
-def of(correlation: float) -> str:
+def decimals(correlation: float) -> str:
     return f"{round(correlation, 2) + 0.0:.2f}"  # + 0.0: not -0.00
 
 
-def saw(found: dict[str, Any]) -> Seen:
+def conclude(found: dict[str, Any]) -> Seen:
     one, other = found["nets"]
     right, guess = (float(np.mean(net["accuracy"])) for net in (one, other))
     learns, guesses = right >= GOOD, abs(guess - 0.5) <= NEAR_HALF
     moves, stays = one["moved"][0] > MOVED, other["moved"][2] < UNMOVED
     edged, needed = one["edges"][1] > EDGES, one["put back"] < right - NEEDED
     noisy, noise = (max(abs(net["edges"][0]), abs(net["smooth"][0])) < NOISE for net in (one, other))
-    pair = [f"{of(net['edges'][0])} and, of neighbouring pixels, {of(net['smooth'][0])}" for net in (one, other)]
+    pair = [
+        f"{decimals(net['edges'][0])} and, of neighbouring pixels, {decimals(net['smooth'][0])}" for net in (one, other)
+    ]
     sentences = [
         f"The deep net of {one['activation']} was right about {100 * right:.1f} % of the images that it had not seen"
         f"{'' if learns else f', which is NOT the {GOOD:.0%} expected'}; that of {other['activation']} about "
@@ -148,7 +150,7 @@ def saw(found: dict[str, Any]) -> Seen:
         f"the second's {'stayed: they' if stays else 'did NOT stay: they'} moved by {percent(other['moved'][0])}, "
         f"{percent(other['moved'][2])} at the most.",
         f"What the first's filters learned {'has' if edged else 'does NOT have'} its edges where faces have them: "
-        f"a correlation of {of(one['edges'][1])}. The filters, draw and all, "
+        f"a correlation of {decimals(one['edges'][1])}. The filters, draw and all, "
         f"{'still look like noise' if noisy else 'are not like noise'}: {pair[0]}.",
         f"With layer 1 put back as drawn, the first was right about {100 * one['put back']:.1f} %, which is "
         f"{'less' if needed else 'NOT clearly less'}.",
@@ -162,16 +164,16 @@ def table(found: dict[str, Any]) -> Table:
         return what, say(found["nets"][0]), say(found["nets"][1])
 
     def learned(key: str) -> tuple[str, str, str]:
-        return row("  what was learned", lambda net: of(net[key][1]) if net["moved"][0] > UNMOVED else "-")
+        return row("  what was learned", lambda net: decimals(net[key][1]) if net["moved"][0] > UNMOVED else "-")
 
     rows = [
         row("right, by 5-fold cross-validation", lambda net: f"{100 * np.mean(net['accuracy']):.1f} %"),
         row("  with layer 1 put back as drawn", lambda net: f"{100 * net['put back']:.1f} %"),
         row("signal that reaches layer 1", lambda net: f"{net['signal']:.2g}"),
         row("filters moved, of their start", lambda net: percent(net["moved"][0])),
-        row("edges as in faces: filters", lambda net: of(net["edges"][0])),
+        row("edges as in faces: filters", lambda net: decimals(net["edges"][0])),
         learned("edges"),
-        row("neighbouring pixels: filters", lambda net: of(net["smooth"][0])),
+        row("neighbouring pixels: filters", lambda net: decimals(net["smooth"][0])),
         learned("smooth"),
     ]
     headings = ("", *(f"{found['hidden']} layers of {net['activation']}" for net in found["nets"]))

@@ -85,7 +85,7 @@ def depth_text(of: dict[str, Any]) -> str:
     return f"before {of['depths'][0]}" if of["half"] < 0 else f"at NONE up to {of['depths'][-1]}"
 
 
-def saw(found: dict[str, Any]) -> Seen:
+def conclude(found: dict[str, Any]) -> Seen:
     formats = found["formats"]
     near = all(
         abs(formats[name]["half"] - depth) <= 1 for name, depth in (("float16", 3), ("float32", 8), ("float64", 21))

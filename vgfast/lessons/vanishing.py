@@ -49,10 +49,10 @@ def measure(quick: bool = False, activation: str = "sigmoid", init: Any = NIELSE
                 {
                     "data": data.name,
                     "hidden": depth,
-                    "gain": mean([of["gain"] for of in layers]),
-                    "predicted": mean([of["predicted_gain"] for of in layers]),
+                    "gain": geometric_mean([of["gain"] for of in layers]),
+                    "predicted": geometric_mean([of["predicted_gain"] for of in layers]),
                     "inside": float(np.mean(inside)),
-                    "left": [mean(left) for left in (deltas / deltas[:, -1:]).T],
+                    "left": [geometric_mean(left) for left in (deltas / deltas[:, -1:]).T],
                     "verdicts": [report.verdict for report in reports],
                 }
             )
@@ -60,8 +60,8 @@ def measure(quick: bool = False, activation: str = "sigmoid", init: Any = NIELSE
     return {"activation": activation, "nets": found, "wide": wide}
 
 
-def mean(values: Any) -> float:
-    """Geometric; 0 where a value is."""
+def geometric_mean(values: Any) -> float:
+    """0 where a value is."""
     with np.errstate(divide="ignore"):
         return float(np.exp(np.log(values).mean()))
 
@@ -75,7 +75,7 @@ def straight(left: list[float]) -> tuple[float, float]:
     return float(np.polyfit(behind, logs, 1)[0]), float(np.corrcoef(behind, logs)[0, 1] ** 2)
 
 
-def saw(found: dict[str, Any]) -> Seen:
+def conclude(found: dict[str, Any]) -> Seen:
     deep = [net for net in found["nets"] if net["hidden"] == 12]
     gains = [net["gain"] for net in found["nets"]]
     inside = float(np.mean([net["inside"] for net in found["nets"]]))

@@ -59,20 +59,20 @@ def rows(found: dict[str, Any]) -> list[Row]:
     rounded = math.prod(round(100 * right[n], 1) for n in FANS)
     return [
         *stds,
-        factor("factor, rounded as printed", rounded),
-        factor("factor, exact", exact),
-        factor("gain, He / 0.01: of weights", found["he_weights"] / found["small_weights"]),
-        factor("gain, He / 0.01: in all", found["he"] / found["small"]),
-        kept(found),
+        compare_factor("factor, rounded as printed", rounded),
+        compare_factor("factor, exact", exact),
+        compare_factor("gain, He / 0.01: of weights", found["he_weights"] / found["small_weights"]),
+        compare_factor("gain, He / 0.01: in all", found["he"] / found["small"]),
+        compare_size(found),
     ]
 
 
-def factor(what: str, ours: float) -> Row:
+def compare_factor(what: str, ours: float) -> Row:
     """Within half a unit of the published number's last digit."""
     return Row(what, "1.7e4", f"{ours:,.0f}", abs(ours - FACTOR) <= 500, memory=True)
 
 
-def kept(found: dict[str, Any]) -> Row:
+def compare_size(found: dict[str, Any]) -> Row:
     """Whether He's weights keep the gradient's size, within 2 deviations: by Hanin, ln gain² varies by the sum of 5/n
     from net to net."""
     deviation = math.sqrt(sum(5 / n for n in found["fans"])) / 2

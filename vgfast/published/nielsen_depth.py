@@ -70,32 +70,32 @@ def measure(
 
 def rows(found: dict[str, Any]) -> list[Row]:
     ours = {int(hidden): np.asarray(values) for hidden, values in found["accuracy"].items()}
-    level = tried if found["images"] == 50_000 else untried
+    compare = try_accuracy if found["images"] == 50_000 else show_accuracy
     # A difference of two accuracies p from n images, as if they were drawn for each: sqrt(2 p (1 - p) / n).
     p = float(ours[2].mean()) / 100
     error = 100 * math.sqrt(2 * p * (1 - p) / found["validation"])
     return [
-        *(level(hidden, ours[hidden]) for hidden in PUBLISHED),
-        order((2, 1), ours, error),
-        order((2, 3, 4), ours, error),
-        order((2, 4), ours, 0),
+        *(compare(hidden, ours[hidden]) for hidden in PUBLISHED),
+        compare_order((2, 1), ours, error),
+        compare_order((2, 3, 4), ours, error),
+        compare_order((2, 4), ours, 0),
     ]
 
 
-def tried(hidden: int, ours: np.ndarray) -> Row:
+def try_accuracy(hidden: int, ours: np.ndarray) -> Row:
     """Whether his is in the interval in which 90 % of further nets lie."""
     half = T90 * float(ours.std(ddof=1)) * math.sqrt(1 + 1 / len(ours))
     his = f"{PUBLISHED[hidden]:.2f}"
     return around(f"{hidden} hidden, %", his, 2, float(ours.mean()), half, hidden in MEMORY)
 
 
-def untried(hidden: int, ours: np.ndarray) -> Row:
+def show_accuracy(hidden: int, ours: np.ndarray) -> Row:
     low, high = np.percentile(ours, [5, 95])
     text = f"{ours.mean():.2f} ({low:.1f} to {high:.1f})"
     return Row(f"{hidden} hidden, %", f"{PUBLISHED[hidden]:.2f}", text, None, hidden in MEMORY)
 
 
-def order(layers: Sequence[int], ours: dict[int, np.ndarray], error: float) -> Row:
+def compare_order(layers: Sequence[int], ours: dict[int, np.ndarray], error: float) -> Row:
     """Whether each mean is as large as the next, give or take the error, if there is one; else it must be larger."""
     means = [float(ours[hidden].mean()) for hidden in layers]
     holds = all(more >= less - error if error else more > less for more, less in pairwise(means))

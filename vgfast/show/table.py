@@ -107,9 +107,11 @@ def _parts(line: str, width: int) -> list[str]:
     return [line] if len(line) <= width else textwrap.wrap(line, width)
 
 
-def as_html(headings: Sequence[str], rows: Sequence[Sequence[str]], colours: Sequence[Sequence[str]]) -> str:
+def as_html(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], colours: Sequence[Sequence[str]], what: str = "rows"
+) -> str:
     """A table whose rows end with a cell that goes through the row's colours from left to right; of too many rows,
-    some."""
+    some; ``what``: they are."""
     n = min(len(rows), MOST_ROWS)
     chosen = [round(i * (len(rows) - 1) / max(n - 1, 1)) for i in range(n)]
     cells = "".join(f"<th>{html.escape(heading)}</th>" for heading in headings)
@@ -117,7 +119,7 @@ def as_html(headings: Sequence[str], rows: Sequence[Sequence[str]], colours: Seq
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in rows[i]) + _strip(colours[i]) + "</tr>"
         for i in chosen
     )
-    note = "" if len(chosen) == len(rows) else f"<p>{len(chosen)} of the {len(rows)} layers are shown.</p>"
+    note = "" if len(chosen) == len(rows) else f"<p>{len(chosen)} of the {len(rows)} {what} are shown.</p>"
     return f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>{note}"
 
 

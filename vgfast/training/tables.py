@@ -118,5 +118,5 @@ def as_html(history: Any) -> str:
     places, low, high = _course(history, _STOPS)
     headings = (*HEADINGS, f"|dW| from step {history.steps[0]} to {history.steps[-1]}")
     rows = ledger_rows(records.over_time(history.gradients))
-    table = table_html(headings, rows, [[*map(shades.colour, layer)] for layer in places.tolist()])
+    table = table_html(headings, rows, [[*map(shades.colour, layer)] for layer in places.tolist()], "layers")
     return about + table + colour_key(low, high, bool(np.isnan(places).any()))
