@@ -6,7 +6,7 @@ import textwrap
 from typing import Any
 
 from vgfast.bench.problems import Problem
-from vgfast.show.numbers import count, duration, significant
+from vgfast.show.numbers import count, duration, percent, significant
 from vgfast.show.table import WIDTH, Layout
 
 _LAYOUT = Layout((30, 9, 8, 9, 9, 8))
@@ -26,13 +26,12 @@ def heading(problem: Problem) -> list[str]:
 def rung_lines(rung: dict[str, Any]) -> list[str]:
     """A line of numbers, and why."""
     if rung["available"]:
-        share = rung["share_of_peak"]
         cells = (
             rung["name"],
             duration(rung["seconds_per_step"]),
             *("" if rung[over] is None else significant(rung[over]) for over in ("over_last", "over_first")),
             significant(rung["flops_per_second"] / 1e9),
-            f"{share:.1%}" if share > 0.001 else f"{share:.0e}",
+            percent(rung["share_of_peak"]),
         )
         lines = [_LAYOUT.line(cells)]
         if not rung["agrees"]:

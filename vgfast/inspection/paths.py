@@ -31,7 +31,8 @@ from vgfast.model.engine import Engine
 from vgfast.model.engine_numpy import NumPyEngine, textbook
 from vgfast.model.errors import DivergenceError
 from vgfast.show.data import plain
-from vgfast.show.table import WIDTH
+from vgfast.show.numbers import percent
+from vgfast.show.table import WIDTH, Layout, fit
 
 # More paths than these are no longer read, and finding them takes memory by their square.
 MOST_PATHS = 100
@@ -130,7 +131,7 @@ class Trace:
         if self.cancellation > 1 - len(self.partial) * 1e-15:
             return f"Their absolute sum is {size}: none of it cancels."
         if not math.isnan(self.cancellation):
-            return f"Of their absolute sum, {size}, {_share(self.cancellation)} is left: the rest cancels."
+            return f"Of their absolute sum, {size}, {percent(self.cancellation)} is left: the rest cancels."
         if self.activation == 0:
             return f"All are 0, as a_{self.layer - 1}[{self.i}] is."
         stop = next((part.layer for part in self.partial if part.norm == 0), 0)
@@ -153,19 +154,19 @@ class Trace:
         rows = [("factor", "value", "product so far")]
         for n, factor in enumerate(self.factors, 1):
             rows.append((factor.formula, _number(factor.value, self.eps), _number(factor.product, n * self.eps)))
-        return [f"{formula:<19}{value:<19}{product}" for formula, value, product in rows]
+        return [*map(Layout((18, 18, 0), left=(0, 1, 2)).line, rows)]
 
     def _path_table(self) -> list[str]:
         if not self.paths:
             return []
         n = len(self.paths)
-        total = _share(math.fsum(path.share for path in self.paths))
+        total = percent(math.fsum(path.share for path in self.paths))
         text = "The strongest path" if n == 1 else f"The {n} strongest paths"
         layers = range(self.layer - 1, self.partial[-1].layer + 1)
         named = ", ".join(map(str, layers)) if len(layers) < 5 else f"{layers[0]}, {layers[1]}, ..., {layers[-1]}"
         lines = [f"{text}, {total} of the absolute sum:", f"contribution   share  units of layers {named}"]
         for path in self.paths:
-            start = f"{path.contribution:>12.3e}  {_share(path.share):>6}  "
+            start = f"{path.contribution:>12.3e}  {percent(path.share):>6}  "
             way = " > ".join(map(str, path.units))
             lines += textwrap.wrap(way, WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
         return lines
@@ -174,11 +175,9 @@ class Trace:
         rows = [("layer", f"|dz/dz_{self.layer}[{self.j}]|", "gain", "not cancelled", "|dloss/dz|")]
         for part in self.partial:
             gain = "-" if math.isnan(part.gain) else f"{part.gain:.3g}"
-            left = _share(part.cancellation)
+            left = percent(part.cancellation)
             rows.append((str(part.layer), f"{part.norm:.3e}", gain, left, f"{part.delta_norm:.3e}"))
-        widths = [max(len(row[c]) for row in rows) for c in range(5)]
-        lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
-        return [f"The signal of z_{self.layer}[{self.j}], layer by layer:", *lines]
+        return [f"The signal of z_{self.layer}[{self.j}], layer by layer:", *map(fit(rows, left=()).line, rows)]
 
 
 def _records(rows: Sequence[NamedTuple]) -> list[dict[str, Any]]:
@@ -195,10 +194,6 @@ def _number(value: float, error: float) -> str:
     small = near.denominator > 1 and abs(near.numerator) <= 64
     same = small and abs(value - float(near)) <= error * abs(value)
     return f"{value:.6g} = {near}" if same else f"{value:.6g}"
-
-
-def _share(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.1%}" if value >= 0.001 or value == 0 else f"{value:.0e}"
 
 
 def _count(n: int) -> str:

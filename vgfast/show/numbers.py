@@ -81,6 +81,15 @@ def count(n: int, what: str) -> str:
     return f"{n} {what}{'s' * (n != 1)}"
 
 
+def percent(value: float) -> str:
+    """With one decimal; less than a thousandth by its power of ten; "-" for NaN.
+
+    >>> percent(0.1234), percent(0.00004), percent(0.0), percent(float("nan"))
+    ('12.3%', '4e-05', '0.0%', '-')
+    """
+    return "-" if value != value else f"{value:.1%}" if value >= 0.001 or value == 0 else f"{value:.0e}"
+
+
 def share(part: int, whole: int) -> str:
     """In percent, with one decimal, so that some are never shown as none and not all never as all.
 
