@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vgfast.model import quantities
 from vgfast.model.engine import Backward, Engine
 from vgfast.model.errors import DivergenceError
 
@@ -32,8 +31,10 @@ def take_gradients(engine: Engine, x: np.ndarray, t: np.ndarray) -> Gradients:
 
 def take_sample_norms(engine: Engine, x: np.ndarray, t: np.ndarray) -> np.ndarray:
     """``net.sample_norms``: see there."""
+    from vgfast.model import quantities_numpy  # only read when asked for
+
     found = _backward(engine, x, t)
-    return quantities.sample_norms(found.inputs, found.deltas)
+    return quantities_numpy.sample_norms(found.inputs, found.deltas)
 
 
 def take_gradients_from(engine: Engine, x: np.ndarray, dz: np.ndarray) -> Gradients:

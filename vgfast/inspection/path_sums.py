@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vgfast.model.quantities import norm
+from vgfast.model.quantities_numpy import norm
 
 
 class Partial(NamedTuple):

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from vgfast import _core
-from vgfast.model import quantities
+from vgfast.model import quantities_numpy as quantities
 from vgfast.model.activations import CATALOG, sigmoid
 from vgfast.model.architecture import Architecture
 from vgfast.model.engine import Backward, Engine, Settings
 from vgfast.model.losses import LOSSES, softmax
-from vgfast.model.quantities import Pass
+from vgfast.model.quantities_numpy import Pass
 
 _PROBABILITIES = {"softmax": softmax, "sigmoid": sigmoid}
 
@@ -50,7 +50,7 @@ class NumPyEngine(Engine):
 
     def chain(self, zs: list[np.ndarray], activations: list[np.ndarray], delta: np.ndarray) -> Pass:
         """The way back from delta of the last layer."""
-        gradient = self.make_vector()
+        gradient = np.empty_like(self.params)
         d_weights, d_biases = self.architecture.views(gradient)
         deltas = [delta]
         before_activation: list[np.ndarray] = []
@@ -69,8 +69,9 @@ class NumPyEngine(Engine):
         """(what params -= subtracts, the velocity then)."""
         lr, momentum, nesterov, decay, clip_norm, clip_value = settings
         number = self.params.dtype.type
-        norm = quantities.norm(gradient)
-        g = gradient * number(clip_norm / norm) if norm > clip_norm else gradient.copy()
+        g = gradient.copy()
+        if clip_norm < np.inf and (norm := quantities.norm(g)) > clip_norm:
+            g *= number(clip_norm / norm)
         np.clip(g, -clip_value, clip_value, out=g)
         for g_weights, weights in zip(self.architecture.views(g)[0], self.weights, strict=True):
             g_weights += number(decay) * weights
@@ -190,8 +191,8 @@ class NumPyRun:
         self.records, self.inspect_every, self.exponents = records, inspect_every, exponents
 
     def set_epoch(self, order: np.ndarray | None, losses: np.ndarray, correct: np.ndarray, steps_before: int) -> None:
-        self.order = np.arange(len(self.x)) if order is None else order
-        self.losses, self.correct, self.first_step, self.steps_done = losses, correct, steps_before, steps_before
+        self.order, self.losses, self.correct = order, losses, correct
+        self.first_step = self.steps_done = steps_before
 
     def go(self, seconds: float = 0.0) -> int:
         """One step; the status."""
@@ -200,7 +201,8 @@ class NumPyRun:
 
     def _take_step(self) -> int:
         number, engine = self.steps_done - self.first_step, self.engine
-        rows = self.order[number * self.batch_size : (number + 1) * self.batch_size]
+        batch = slice(number * self.batch_size, (number + 1) * self.batch_size)
+        rows = batch if self.order is None else self.order[batch]
         zs, activations = engine.forward(self.x[rows])
         loss, delta, correct = engine.loss(zs[-1], self.t[rows])
         if not np.isfinite(loss):

@@ -1,13 +1,10 @@
-"""What is recorded of each layer on an inspected step, and how NumPy computes it."""
+"""What is recorded of each layer on an inspected step."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 
 from vgfast import _core
-from vgfast.model.activations import CATALOG
 from vgfast.model.architecture import Architecture
 
 # One layer on one inspected step. The names are defined in vgfast.inspection.
@@ -21,94 +18,3 @@ INSPECTIONS = ("scalars", "histograms")
 def make_histograms(n_records: int, architecture: Architecture) -> np.ndarray:
     """(records, L, bins) of zeros, for the exponents of gradients in the net's dtype."""
     return np.zeros((n_records, architecture.n_layers, 1 << (8 if architecture.dtype == np.float32 else 11)), np.uint32)
-
-
-# ---- norms ----------------------------------------------------------------------------------------------
-
-
-def norm(x: np.ndarray) -> float:
-    """Frobenius norm, in float64 and scaled so that tiny entries do not vanish when squared."""
-    x = np.asarray(x, np.float64)
-    largest = float(np.abs(x).max(initial=0))
-    return largest * float(np.sqrt(np.square(x / largest).sum())) if largest > 0 else largest
-
-
-def _ratio(a: float, b: float) -> float:
-    """a / b, as C has it."""
-    return a / b if b != 0 else np.nan if a == 0 else np.inf
-
-
-def _noise(norms: np.ndarray, grad_norm: float, bias_grad_norm: float) -> tuple[float, float]:
-    """(``sample_norm``, ``noise_scale``) of a layer, from the norms (B,) of its samples' gradients and the batch's."""
-    rows = len(norms)
-    rms = norm(norms) / float(np.sqrt(rows))
-    if rows == 1 or rms == 0:
-        return rms, np.nan
-    square = (float(np.hypot(grad_norm, bias_grad_norm)) / rms) ** 2
-    signal = rows * square - 1
-    return rms, rows * max(1 - square, 0) / signal if signal > 0 else np.inf
-
-
-def _row_norms(x: np.ndarray) -> np.ndarray:
-    """(rows,) in float64, scaled so that no square leaves its range."""
-    x = np.asarray(x, np.float64)
-    largest = np.abs(x).max(axis=1)
-    scale = np.where(largest > 0, largest, 1)
-    return scale * np.sqrt(np.square(x / scale[:, None]).sum(axis=1))
-
-
-def sample_norms(inputs: list[np.ndarray], deltas: list[np.ndarray]) -> np.ndarray:
-    """(rows, L) from each layer's inputs (rows, n_in) and deltas (rows, n_out) of the mean loss."""
-    rows = len(deltas[0])
-    return rows * np.stack([_row_norms(d) * np.hypot(_row_norms(a), 1) for a, d in zip(inputs, deltas, strict=True)], 1)
-
-
-# ---- a step in NumPy ------------------------------------------------------------------------------------
-
-
-class Pass(NamedTuple):
-    """One batch forward and back. Of layer l: ``zs[l-1]``; ``activations[l]``, a_l, with a_0 = x; ``deltas[l-1]``;
-    ``before_activation[l-1]``, delta_{l+1} W_{l+1}ᵀ; and all together ``gradient`` (n_params,)."""
-
-    zs: list[np.ndarray]
-    activations: list[np.ndarray]
-    deltas: list[np.ndarray]
-    before_activation: list[np.ndarray]
-    gradient: np.ndarray
-
-
-def of_step(net: Architecture, weights: list[np.ndarray], found: Pass, step: np.ndarray) -> np.ndarray:
-    """RECORD (L,) of this pass and of the step (n_params,) that the update would subtract."""
-    (d_weights, d_biases), (moves, _) = net.views(found.gradient), net.views(step)
-    zs, deltas, before = found.zs, found.deltas, found.before_activation
-    records = np.full(net.n_layers, np.nan, RECORD)
-    tiny = np.finfo(net.dtype).smallest_normal
-    norms = sample_norms(found.activations[: len(deltas)], deltas)
-    for l, (r, kind) in enumerate(zip(records, net.kinds, strict=True)):
-        derivative = CATALOG[kind].slope(zs[l])
-        size = np.abs(d_weights[l])
-        r["grad_norm"], r["bias_grad_norm"] = norm(d_weights[l]), norm(d_biases[l])
-        r["weight_norm"], r["delta_norm"], r["speed"] = norm(weights[l]), norm(deltas[l]), norm(d_biases[l])
-        if l + 1 < len(zs):
-            r["weight_gain"] = _ratio(norm(before[l]), norm(deltas[l + 1]))
-            r["activation_gain"] = _ratio(norm(deltas[l]), norm(before[l]))
-            r["gain"] = _ratio(norm(deltas[l]), norm(deltas[l + 1]))
-        r["mean_derivative"] = derivative.mean(dtype=np.float64)
-        r["saturated"] = (derivative < CATALOG[kind].saturated_below).mean()
-        r["dead"] = (derivative == 0).all(axis=0).mean()
-        same = weights[l] - moves[l] == weights[l]
-        r["update_ratio"] = _ratio(norm(moves[l]), norm(weights[l]))
-        r["frozen"], r["stuck"] = same.mean(), (same & (size > 0)).mean()
-        r["zero"], r["max_abs"] = (size == 0).mean(), size.max()
-        r["subnormal"] = ((size > 0) & (size < tiny)).mean()
-        r["sample_norm"], r["noise_scale"] = _noise(norms[:, l], r["grad_norm"], r["bias_grad_norm"])
-    return records
-
-
-def count_exponents(net: Architecture, gradient: np.ndarray, exponents: np.ndarray) -> None:
-    """Into exponents (L, bins): how many entries of each layer's dW have each exponent."""
-    info = np.finfo(net.dtype)
-    for counts, dw in zip(exponents, net.views(gradient)[0], strict=True):
-        patterns = dw.view(f"i{net.dtype.itemsize}").ravel()
-        bins = np.right_shift(patterns, int(info.nmant)) % (1 << info.nexp)
-        counts[...] = np.bincount(bins, minlength=len(counts))
