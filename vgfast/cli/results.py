@@ -131,7 +131,9 @@ def list_titles(titles: dict[str, str], arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(titles, indent=2))
         return
+    from vgfast.show.table import WIDTH
+
     widest = max(map(len, titles)) + 2
     for name, title in titles.items():
-        print(*textwrap.wrap(f"{name:<{widest}}{title}", 80, subsequent_indent=" " * widest), sep="\n")
+        print(*textwrap.wrap(f"{name:<{widest}}{title}", WIDTH, subsequent_indent=" " * widest), sep="\n")
     print(f"\nRun one with: vgfast {arguments.command} NAME")

@@ -8,7 +8,7 @@ One file a lesson, each to be read as an example too: it uses nothing but the pu
              one can ask what happens otherwise; quick takes less of everything, to see that it runs
     conclude (found) -> what you did see: whether the claim held, and sentences with the numbers found
     table    (found) -> the numbers, in rows
-    draw     (found, figure): the picture
+    draw     (found, figure): the picture; SIZE: its inches, if they are not those of most
 
 >>> from vgfast.lessons import chain
 >>> chain.conclude(chain.measure()).holds
@@ -28,6 +28,7 @@ from vgfast.show.table import Table
 
 __all__ = ["BLUE", "GREEN", "NAMES", "NEEDS", "ORANGE", "RED", "Seen", "Table", "begin", "end", "module", "run", "save"]
 
+SIZE = (9, 4.5)
 # For pictures, of a palette whose colours differ for colour-blind readers too.
 BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 
@@ -87,9 +88,10 @@ def save(result: dict[str, Any], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    lesson = module(result["lesson"])
+    figure = Figure(figsize=getattr(lesson, "SIZE", SIZE), layout="constrained")
     FigureCanvasAgg(figure)
-    module(result["lesson"]).draw(result["found"], figure)
+    lesson.draw(result["found"], figure)
     figure.savefig(path, dpi=130)
 
 

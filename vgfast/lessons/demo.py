@@ -37,6 +37,7 @@ NETS = (
 )
 EPOCHS, QUICK_EPOCHS, BATCH, LR = 100, 60, 32, 0.05
 INSPECT_EVERY = 10
+SIZE = (11, 4.2)
 GOOD, CHANCE = 0.85, 0.15  # accuracies: this or more has learned, this or less has not begun
 
 
