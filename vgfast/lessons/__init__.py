@@ -85,12 +85,10 @@ def picture_of(name: str, folder: Path) -> Path:
 
 def save(result: dict[str, Any], path: Path) -> None:
     """What the lesson draws, as a PNG; no global state of matplotlib is touched."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from vgfast.show.figures import Picture
 
     lesson = module(result["lesson"])
-    figure = Figure(figsize=getattr(lesson, "SIZE", SIZE), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Picture(*getattr(lesson, "SIZE", SIZE))
     lesson.draw(result["found"], figure)
     figure.savefig(path, dpi=130)
 
