@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vgfast import _core, activations
-from vgfast.model import losses
+from vgfast.model import engine_numpy, losses
 from vgfast.model.activations import CATALOG
 
 Z = np.concatenate([-np.geomspace(700, 1e-6, 4000), np.geomspace(1e-6, 700, 4000)])
@@ -13,11 +13,13 @@ Z = np.concatenate([-np.geomspace(700, 1e-6, 4000), np.geomspace(1e-6, 700, 4000
 def test_every_line_has_its_formulas():
     assert [name for name in _core.ACTIVATIONS if name not in activations.FORMULAS] == []
     assert [name for name in _core.LOSSES if name not in losses.FORMULAS] == []
+    assert [name for name in _core.RULES if name not in engine_numpy.RULES] == []
 
 
 def test_every_formula_has_its_line():
     assert tuple(CATALOG) == activations.NAMES == tuple(activations.FORMULAS)
     assert tuple(losses.LOSSES) == _core.LOSSES == tuple(losses.FORMULAS)
+    assert tuple(engine_numpy.RULES) == _core.RULES
 
 
 @pytest.mark.parametrize("name", CATALOG)

@@ -459,7 +459,7 @@ def test_load_names_rng(tmp_path):
 
 @pytest.mark.parametrize("lr", [np.float32(0.5), np.float64(0.5), np.float16(0.5), fractions.Fraction(1, 2)])
 def test_real_numbers_of_any_type(lr):
-    assert vg.SGD(lr=lr).checked()[0] == 0.5
+    assert vg.SGD(lr=lr).checked().lr == 0.5
     net, same = vg.MLP([3, 3], rng=0), vg.MLP([3, 3], rng=0)
     assert net.step(X, Y, vg.SGD(lr=lr)) == same.step(X, Y, vg.SGD(lr=0.5))
     np.testing.assert_array_equal(net.params, same.params)

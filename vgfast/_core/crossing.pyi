@@ -92,13 +92,13 @@ class Run:
     def set_unblocked(self, unblocked: bool) -> None: ...
     def set_optimizer(
         self,
+        rule: str,
         lr: float,
-        momentum: float,
-        nesterov: int,
         weight_decay: float,
+        hyper: float,
         clip_norm: float,
         clip_value: float,
-        velocity: NDArray[Any] | None,
+        state: NDArray[Any] | None,
     ) -> None: ...
     def set_data(self, x: NDArray[Any], y: NDArray[Any], batch_size: int, given_deltas: bool = False) -> None: ...
     def apply(self) -> int: ...

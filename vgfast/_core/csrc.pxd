@@ -6,7 +6,7 @@ cdef extern from "vgfast.h" nogil:
     ctypedef enum vg_activation: pass
     ctypedef enum vg_loss: VG_CROSS_ENTROPY, VG_MSE  # and others
     ctypedef enum vg_derivative: VG_ONE, VG_STEP, VG_LEAK, VG_STORED
-    ctypedef enum vg_rule: VG_SGD, VG_MOMENTUM, VG_NESTEROV
+    ctypedef enum vg_rule: pass
     int VG_N_ACTIVATIONS, VG_N_LOSSES, VG_N_RULES, VG_HYPER_MOST
 
     ctypedef struct vg_activation_facts:

@@ -76,15 +76,17 @@ cdef class Run:
         cdef size_t n_bytes = self.run.plan.n_params * c.vg_item_size(self.run.plan.dtype)
         self.run.gradient = self.hold("gradient", gradient, n_bytes, 1)
 
-    def set_optimizer(self, double lr, double momentum, int nesterov, double weight_decay,
-                      double clip_norm, double clip_value, velocity):
-        """velocity (n_params,), or None without momentum."""
+    def set_optimizer(self, str rule, double lr, double weight_decay, double hyper, double clip_norm,
+                      double clip_value, state):
+        """state (n_params,), or None for a rule without one."""
         cdef size_t n_bytes = self.run.plan.n_params * c.vg_item_size(self.run.plan.dtype)
         cdef c.vg_optimizer *optimizer = &self.run.optimizer
-        optimizer.rule = c.VG_SGD if momentum == 0 else c.VG_NESTEROV if nesterov else c.VG_MOMENTUM
-        optimizer.lr, optimizer.weight_decay, optimizer.hyper[0] = lr, weight_decay, momentum
+        optimizer.rule = <c.vg_rule><int>RULES.index(rule)
+        optimizer.lr, optimizer.weight_decay, optimizer.hyper[0] = lr, weight_decay, hyper
         optimizer.clip_norm, optimizer.clip_value = clip_norm, clip_value
-        optimizer.state = self.hold("velocity", velocity, n_bytes, 1)
+        if (state is None) == (c.vg_rules[<int>optimizer.rule].states > 0):
+            raise ValueError(f"the rule {rule} and its state do not belong together")
+        optimizer.state = self.hold("state", state, n_bytes, 1)
 
     def set_data(self, x, y, size_t batch_size, bint given_deltas=False):
         """x (rows, n_0) of the net's dtype; y int32 labels (rows,), or targets (rows, n_L) like x, or, so given,

@@ -12,6 +12,7 @@ from vgfast import _core, config
 from vgfast.cost.limits import exchange
 from vgfast.cost.rounds import Measured, take_turns
 from vgfast.model.architecture import Architecture
+from vgfast.model.engine import Settings
 from vgfast.model.engine_c import CEngine
 
 ROUNDS, ROUNDS_LEAST = 9, 3
@@ -74,7 +75,7 @@ class _Steps:
         params = _core.aligned(net.n_params, net.dtype)
         params[...] = engine.params
         self.run = _core.Run(self.workspace, _core.TRAIN, params)
-        self.run.set_optimizer(0.0, 0.0, 0, 0.0, np.inf, np.inf, None)
+        self.run.set_optimizer(*Settings("sgd", lr=0.0), None)
         self.run.set_data(x, y, batch_size)
         self._begin()
 

@@ -97,10 +97,10 @@ def _train(engine: Engine, case: Case, epochs: int) -> None:
         loop.train_epoch(epoch, None, None)
 
 
-def decay_limit(momentum: float, nesterov: bool) -> float:
+def decay_limit(momentum: float, rule: str) -> float:
     """Weights that decay alone grow, instead, from this lr x weight_decay on: the stability of (Nesterov's) momentum on
     a parabola. Without momentum each step multiplies them by 1 - lr weight_decay, and the limit is 2."""
-    return 2 * (1 + momentum) / (1 + 2 * momentum if nesterov else 1)
+    return 2 * (1 + momentum) / (1 + 2 * momentum if rule == "nesterov" else 1)
 
 
 def polyak_steps(loss: float, norm: float, lr: float, clip_norm: float = math.inf) -> float:
@@ -116,10 +116,10 @@ def measure_polyak(case: Case) -> float:
     if found is None:
         return math.nan
     loss, flat = found
-    lr, _, _, _, clip_norm, _ = case.optimizer.checked()
+    settings = case.optimizer.checked()
     largest = float(np.abs(flat).max())
     norm = largest * float(np.linalg.norm(flat / largest)) if largest > 0 else 0.0
-    return polyak_steps(loss, norm, lr, clip_norm)
+    return polyak_steps(loss, norm, settings.lr, settings.clip_norm)
 
 
 def find_far_column(values: np.ndarray) -> int | None:
@@ -196,7 +196,7 @@ def calm(case: Case) -> Iterator[Cure]:
 
 def clip(case: Case) -> Iterator[Cure]:
     """Gradients of norm 1 at most, if they are not yet, and if a step is then shorter than any layer's weights."""
-    lr, momentum, *_ = case.optimizer.checked()
+    _, lr, _, momentum, *_ = case.optimizer.checked()
     with np.errstate(over="ignore"):
         norms = [float(np.linalg.norm(w.astype(np.float64))) for w in case.engine.weights if w.any()]
     if case.optimizer.clip_norm is None and lr / (1 - momentum) < min(norms, default=0.0):
@@ -206,9 +206,9 @@ def clip(case: Case) -> Iterator[Cure]:
 def find_rate_cures(case: Case, polyak: float, steps: int = STEPS) -> list[tuple[Cure, Outcome]]:
     """What trains, or, where nothing does, that with which the loss falls at all, causes first: a lower weight decay
     (alone, if that is what makes weights grow), a lower learning rate, clipping."""
-    lr, momentum, nesterov, weight_decay, *_ = case.optimizer.checked()
+    rule, lr, weight_decay, momentum, *_ = case.optimizer.checked()
     decay = lr * weight_decay
-    grows = decay >= decay_limit(momentum, nesterov)
+    grows = decay >= decay_limit(momentum, rule)
     if grows:
         found = find_first(lower_rate(case, "weight_decay", "weight decay", decay / _DECAY), steps)
         if found:

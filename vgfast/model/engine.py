@@ -5,6 +5,7 @@ There are two, of one interface: ``engine_c`` computes in the C core, ``engine_n
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Self
@@ -16,8 +17,17 @@ from vgfast.model.architecture import Architecture
 from vgfast.model.errors import DivergenceError
 from vgfast.model.losses import LOSSES
 
-# (lr, momentum, nesterov, weight_decay, clip_norm, clip_value) of one step, checked; an absent clip is infinity.
-Settings = tuple[float, float, bool, float, float, float]
+
+class Settings(NamedTuple):
+    """Of one step, checked. ``rule``: its name in the catalog (csrc/catalog.def), which says what ``hyper`` is. An
+    absent clip is infinity."""
+
+    rule: str
+    lr: float
+    weight_decay: float = 0.0
+    hyper: float = 0.0
+    clip_norm: float = math.inf
+    clip_value: float = math.inf
 
 
 class Backward(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from vgfast.model.quantities import RECORD
 # About what plain C without vectors does in 30 ms: 8 GFLOP/s were measured.
 _SLICE_FLOPS = 240_000_000
 # Of a run without an update.
-_NO_STEP: Settings = (0.0, 0.0, False, 0.0, inf, inf)
+_NO_STEP = Settings("sgd", lr=0.0)
 _PROBABILITIES: dict[str, Callable[[np.ndarray, np.ndarray], Any] | None] = {
     "softmax": _core.softmax,
     "sigmoid": partial(_core.activate, "sigmoid"),

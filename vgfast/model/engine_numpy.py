@@ -26,6 +26,24 @@ from vgfast.model.quantities_numpy import Pass
 _PROBABILITIES = {"softmax": softmax, "sigmoid": sigmoid}
 
 
+def _by_sgd(g: np.ndarray, v: Any, momentum: Any) -> tuple[np.ndarray, Any]:
+    return g, None
+
+
+def _by_momentum(g: np.ndarray, v: Any, momentum: Any) -> tuple[np.ndarray, Any]:
+    v = momentum * v + g
+    return v, v
+
+
+def _by_nesterov(g: np.ndarray, v: Any, momentum: Any) -> tuple[np.ndarray, Any]:
+    v = momentum * v + g
+    return g + momentum * v, v
+
+
+# The step s of W -= lr s, of the gradient and the state before; and the state then.
+RULES = {"sgd": _by_sgd, "momentum": _by_momentum, "nesterov": _by_nesterov}
+
+
 class NumPyEngine(Engine):
     """Also in half precision, which C has not: for lessons."""
 
@@ -67,7 +85,7 @@ class NumPyEngine(Engine):
         self, gradient: np.ndarray, settings: Settings, velocity: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """(what params -= subtracts, the velocity then)."""
-        lr, momentum, nesterov, decay, clip_norm, clip_value = settings
+        rule, lr, decay, hyper, clip_norm, clip_value = settings
         number = self.params.dtype.type
         g = gradient.copy()
         if clip_norm < np.inf and (norm := quantities.norm(g)) > clip_norm:
@@ -75,10 +93,8 @@ class NumPyEngine(Engine):
         np.clip(g, -clip_value, clip_value, out=g)
         for g_weights, weights in zip(self.architecture.views(g)[0], self.weights, strict=True):
             g_weights += number(decay) * weights
-        if velocity is None:
-            return number(lr) * g, None
-        velocity = number(momentum) * velocity + g
-        return number(lr) * (g + number(momentum) * velocity if nesterov else velocity), velocity
+        step, velocity = RULES[rule](g, velocity, number(hyper))
+        return number(lr) * step, velocity
 
     def update(self, gradient: np.ndarray, settings: Settings, velocity: np.ndarray | None) -> bool:
         """One step; False, and nothing has changed, if it would leave a value that is not finite."""
@@ -175,17 +191,9 @@ class NumPyRun:
         self.engine, self.x, self.t, self.batch_size, self.lock = engine, x, t, batch_size, lock
         self.n_records = self.steps_done = 0
 
-    def set_optimizer(
-        self,
-        lr: float,
-        momentum: float,
-        nesterov: bool,
-        weight_decay: float,
-        clip_norm: float,
-        clip_value: float,
-        velocity: np.ndarray | None,
-    ) -> None:
-        self.settings, self.velocity = (lr, momentum, nesterov, weight_decay, clip_norm, clip_value), velocity
+    def set_optimizer(self, *settings: Any) -> None:
+        """The ``Settings``, one by one, and the velocity."""
+        self.settings, self.velocity = Settings(*settings[:-1]), settings[-1]
 
     def set_records(self, records: np.ndarray, inspect_every: int, exponents: np.ndarray | None = None) -> None:
         self.records, self.inspect_every, self.exponents = records, inspect_every, exponents

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vgfast import _check
+from vgfast.model.engine import Settings
 
 
 class SGD:
@@ -55,8 +56,8 @@ class SGD:
         self._tag = _Tag()
         self.checked()
 
-    def checked(self) -> tuple[float, float, bool, float, float, float]:
-        """(lr, momentum, nesterov, weight_decay, clip_norm, clip_value), an absent clip being infinity."""
+    def checked(self) -> Settings:
+        """What a step goes by now."""
         lr = _check.real("lr", self.lr, 0, above=True)
         momentum = _check.real("momentum", self.momentum, 0, below=1)
         decay = _check.real("weight_decay", self.weight_decay, 0)
@@ -66,7 +67,8 @@ class SGD:
             math.inf if value is None else _check.real(name, value, 0, above=True)
             for name, value in (("clip_norm", self.clip_norm), ("clip_value", self.clip_value))
         ]
-        return lr, momentum, bool(self.nesterov), decay, clips[0], clips[1]
+        rule = "sgd" if momentum == 0 else "nesterov" if self.nesterov else "momentum"
+        return Settings(rule, lr, decay, momentum, *clips)
 
     def settings(self) -> tuple[Any, ...]:
         """All attributes, unchecked, and what ``reset`` renews: equal while nothing has changed."""
