@@ -1,5 +1,6 @@
 """One front, two engines: what the nets of vgfast and of its reference have in common, and the engines' agreement."""
 
+import io
 import threading
 
 import numpy as np
@@ -149,5 +150,17 @@ def test_half_precision_is_of_the_reference_alone(small_problem):
     assert net.params.dtype == np.float16
     assert np.isfinite(history.gradients["grad_norm"]).all()
     assert net.copy().predict_proba(X).dtype == np.float16
+    with pytest.raises(ValueError, match="a model file holds a net of float32 or float64, got one of float16"):
+        net.save(io.BytesIO())
     with pytest.raises(ValueError, match="vgfast has no dtype 'float16'"):
         vg.MLP(SIZES, dtype="float16")
+
+
+@pytest.mark.parametrize("kind", NETS)
+@pytest.mark.parametrize("row", [0, 1, 6, 12])
+def test_the_row_whose_loss_is_too_large(kind, row):
+    net = kind([2, 1], loss="mse", dtype="float64", rng=0)
+    y = np.zeros((13, 1))
+    y[row] = 1e200
+    with pytest.raises(vg.DivergenceError, match=f"the loss of row {row} is too large"):
+        net.evaluate(np.ones((13, 2)), y)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vgfast.model.engine_c import CEngine
-from vgfast.network import Evaluation as Evaluation
 from vgfast.network import Network
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from vgfast.model.quantities import INSPECTIONS, make_histograms
 from vgfast.state import State
 from vgfast.training.fit import Learner, Loop, Stepper, call_callbacks, shuffle_rows
 from vgfast.training.history import History
-from vgfast.training.optimizers import SGD, checked_optimizer
+from vgfast.training.optimizers import SGD, check_optimizer
 
 if TYPE_CHECKING:
     from vgfast.inspection.case import Case
@@ -70,7 +70,7 @@ class Network(State):
         callbacks = _check.functions("callbacks", callbacks)
         if progress is not None and not callable(progress):
             raise TypeError(f"progress must be a function of (done, total, history), got {progress!r}")
-        optimizer = checked_optimizer(optimizer, self.dtype)
+        optimizer = check_optimizer(optimizer, self.dtype)
         x, t = self._batch(X, y)
         batch_size = _check.batch_size(batch_size, len(x))
         _check.integer("epochs x steps of an epoch", epochs * -(-len(x) // batch_size), 1, _check.MOST_ELEMENTS)
@@ -105,7 +105,7 @@ class Network(State):
                 loss = self._stepper.step(X, y, optimizer)
                 if loss is not None:
                     return loss
-            return self._first_step(X, y, checked_optimizer(optimizer, self.dtype))
+            return self._first_step(X, y, check_optimizer(optimizer, self.dtype))
         finally:
             self._lock.disown()
 
@@ -153,7 +153,7 @@ class Network(State):
         Errors: TypeError or ValueError for gradients of another dtype or shape, or not finite; ``DivergenceError`` if
         the update would not be finite; RuntimeError while another thread trains this net. The net is then as it was.
         """
-        optimizer = checked_optimizer(optimizer, self.dtype)
+        optimizer = check_optimizer(optimizer, self.dtype)
         flat = _check.gradients(gradients, [w.shape for w in self._weights], self._params)
         try:
             self._lock.own("trained")
@@ -190,7 +190,7 @@ class Network(State):
         inspect="histograms" also counts the exponents of gradients (``GradientReport.exponents``).
         """
         inspect = _check.choice("inspect", inspect, INSPECTIONS)
-        optimizer = checked_optimizer(optimizer, self.dtype)
+        optimizer = check_optimizer(optimizer, self.dtype)
         steps = _check.integer("steps", steps, 1, _check.MOST_ELEMENTS)
         x, t = self._batch(X, y)
         exponents = make_histograms(1, self._architecture) if inspect == "histograms" else None

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vgfast.inspection.gradients import take_gradients
-from vgfast.inspection.paths import checked_entry, float64_copy, float64_data
+from vgfast.inspection.paths import check_entry, float64_copy, float64_data
 from vgfast.model.activations import CATALOG
 from vgfast.model.engine import Engine
 from vgfast.model.engine_numpy import NumPyEngine
@@ -95,7 +95,7 @@ class GradientCheck(NamedTuple):
 def check(engine: Engine, layer: int, i: int, j: int, X: object, y: object) -> GradientCheck:
     """``net.check_gradient``: see there."""
     net = engine.architecture
-    layer, i, j = checked_entry(net, layer, i, j)
+    layer, i, j = check_entry(net, layer, i, j)
     plain = float64_copy(engine)
     x, t = net.check_batch(X, y)
     analytic = float(take_gradients(engine, x, t).weights[layer - 1][i, j])

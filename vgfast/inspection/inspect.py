@@ -8,40 +8,40 @@ from vgfast.inspection import divergence, mean_field, overshooting, remedies
 from vgfast.inspection.case import Case
 from vgfast.inspection.report import GradientReport
 from vgfast.inspection.verdict import FEWEST_STEPS
-from vgfast.training.optimizers import checked_optimizer
+from vgfast.training.optimizers import check_optimizer
 
 
 def inspect(case: Case, steps: int, try_remedies: bool = True, exponents: np.ndarray | None = None) -> GradientReport:
     """The report on the case's next step, for a training of so many; with remedies, if something is wrong and they are
     wanted. exponents (1, L, bins): to be filled, or None."""
-    measured = _measured(case, exponents)
+    measured = _measure(case, exponents)
     if measured is None:
         raise divergence.diagnose(case, 0, "this batch has no finite gradient")
-    return _reported(case, *measured, steps, try_remedies)
+    return _report(case, *measured, steps, try_remedies)
 
 
 def try_remedies(case: Case, steps: int, report: GradientReport) -> list[str]:
     """Sentences on what helps where this report says that something is wrong."""
-    return remedies.try_remedies(case, report, lambda changed: _inspected(changed, steps))
+    return remedies.try_remedies(case, report, lambda changed: _inspect_alone(changed, steps))
 
 
-def _inspected(case: Case, steps: int) -> GradientReport | None:
+def _inspect_alone(case: Case, steps: int) -> GradientReport | None:
     """The report without remedies; None where the gradient is not finite."""
-    measured = _measured(case, None)
-    return None if measured is None else _reported(case, *measured, steps, try_=False)
+    measured = _measure(case, None)
+    return None if measured is None else _report(case, *measured, steps, try_=False)
 
 
-def _measured(case: Case, exponents: np.ndarray | None) -> tuple[float, np.ndarray] | None:
+def _measure(case: Case, exponents: np.ndarray | None) -> tuple[float, np.ndarray] | None:
     """(loss, records); None if they are not finite."""
-    settings = checked_optimizer(case.optimizer, case.engine.architecture.dtype).checked()
+    settings = check_optimizer(case.optimizer, case.engine.architecture.dtype).checked()
     return case.engine.inspect(case.x, case.t, settings, case.current_velocity, exponents)
 
 
-def _reported(case: Case, loss: float, records: np.ndarray, steps: int, try_: bool) -> GradientReport:
+def _report(case: Case, loss: float, records: np.ndarray, steps: int, try_: bool) -> GradientReport:
     net, rows = case.engine.architecture, len(case.x)
     error = float(np.sqrt(rows) * records["delta_norm"][-1])  # root mean square, over the rows, of |p - t|
     known = {"cross_entropy": error, "binary_cross_entropy": error * net.sizes[-1]}.get(net.loss)
-    facts = (records, loss, net.sizes, net.activations, steps, rows, _moments(case), known, True)
+    facts = (records, loss, net.sizes, net.activations, steps, rows, _take_moments(case), known, True)
     report = GradientReport(*facts)
     if report.verdict in ("healthy", "frozen"):
         found = overshooting.find_overshooting(case, records, loss, max(steps, FEWEST_STEPS), try_)
@@ -49,7 +49,7 @@ def _reported(case: Case, loss: float, records: np.ndarray, steps: int, try_: bo
             report.accept(found[0]._replace(numbers=report.numbers | found[0].numbers))
             report.remedies = found[1]
             return report
-    inputs = remedies.find_fault_of_inputs(case, report.judged, lambda changed: _inspected(changed, steps))
+    inputs = remedies.find_fault_of_inputs(case, report.judged, lambda changed: _inspect_alone(changed, steps))
     if inputs:
         report = GradientReport(*facts, inputs)
     if try_ and report.verdict != "healthy":
@@ -57,7 +57,7 @@ def _reported(case: Case, loss: float, records: np.ndarray, steps: int, try_: bo
     return report
 
 
-def _moments(case: Case) -> tuple[list[float], list[float], list[float]] | None:
+def _take_moments(case: Case) -> tuple[list[float], list[float], list[float]] | None:
     """What ``mean_field`` predicts the gains from; None where a square is beyond the range of float64."""
     try:
         with np.errstate(over="ignore"):

@@ -212,7 +212,7 @@ def _count(n: int) -> str:
 # ---- what is asked for --------------------------------------------------------------------------------------
 
 
-def checked_entry(net: Architecture, layer: Any, i: Any, j: Any) -> tuple[int, int, int]:
+def check_entry(net: Architecture, layer: Any, i: Any, j: Any) -> tuple[int, int, int]:
     last = net.n_layers
     layer = _check.integer(f"layer, one of the net's {last} layers of weights,", layer, 1, last)
     n_in, n_out = net.sizes[layer - 1], net.sizes[layer]
@@ -275,7 +275,7 @@ def float64_data(array: np.ndarray) -> np.ndarray:
 def follow(engine: Engine, layer: int, i: int, j: int, x: Any, y: Any, paths: int = 5) -> Trace:
     """``net.trace``: see there."""
     net = engine.architecture
-    layer, i, j = checked_entry(net, layer, i, j)
+    layer, i, j = check_entry(net, layer, i, j)
     n_strongest = _check.integer("paths", paths, 1, MOST_PATHS)
     sample, target = _one_sample(net, x, y)
     plain = float64_copy(engine)

@@ -104,7 +104,11 @@ class Engine(ABC):
         loss, correct = self.compute_losses(z, t)
         if np.isfinite(loss):
             return loss, float(correct.mean()) if LOSSES[self.architecture.loss].has_accuracy else None
-        row = next((i for i in range(len(z)) if not np.isfinite(self.compute_losses(z[i : i + 1], t[i : i + 1])[0])), 0)
+        row, after = 0, len(z)
+        while after - row > 1:
+            middle = (row + after) // 2
+            above = np.isfinite(self.compute_losses(z[row:middle], t[row:middle])[0])
+            row, after = (middle, after) if above else (row, middle)
         raise DivergenceError(
             f"the loss of row {row} is too large for {z.dtype}: its outputs are as large as "
             f"{float(np.abs(z[row]).max()):.2g}, and y as {float(np.abs(t[row]).max()):.2g}; scale X and y down"
@@ -143,7 +147,5 @@ class Engine(ABC):
         """What a run of batches of so many rows works in: the old one if it fits; None if it needs none."""
 
     @abstractmethod
-    def make_run(
-        self, x: np.ndarray, t: np.ndarray, batch_size: int, workspace: Any, lock: _core.TrainingLock
-    ) -> Any:  # of the methods of _core.Run
-        """Steps over these rows, as ``training.fit`` takes them."""
+    def make_run(self, x: np.ndarray, t: np.ndarray, batch_size: int, workspace: Any, lock: _core.TrainingLock) -> Any:
+        """Steps over these rows, with the methods of ``_core.Run`` that ``training.fit`` calls."""

@@ -40,6 +40,11 @@ def _names(n_layers: int) -> list[str]:
 def save(path: Any, architecture: Architecture, weights: list[np.ndarray], biases: list[np.ndarray]) -> None:
     """To a path, or to a binary file that is open; ``DivergenceError`` if there is NaN or infinity."""
     name = foreign.given_path(path, "write")
+    if architecture.dtype.name not in _core.DTYPES:
+        raise ValueError(
+            f"a model file holds a net of {' or '.join(_core.DTYPES)}, got one of {architecture.dtype}; assign its "
+            f"params to a net of such a dtype and save that"
+        )
     arrays: list[np.ndarray] = []
     for l, (w, b) in enumerate(zip(weights, biases, strict=True), 1):
         arrays += [np.array(w.T, order="C"), b.copy()]  # which nobody changes between checksum and file

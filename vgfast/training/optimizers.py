@@ -140,7 +140,7 @@ class Velocities:
         return [(tag, velocity.copy()) for tag, velocity in entries if tag is not None]
 
 
-def checked_optimizer(optimizer: Any, dtype: np.dtype) -> SGD:
+def check_optimizer(optimizer: Any, dtype: np.dtype) -> SGD:
     """The optimizer itself, or ``SGD()`` for None, if its rates are numbers in this dtype."""
     if optimizer is None:
         return SGD()
