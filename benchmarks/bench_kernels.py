@@ -56,14 +56,14 @@ def test_forward(benchmark, shape, by):
 def test_backward(benchmark, shape, by):
     x, w, _, dy, scratch = layer(shape)
     a = sigmoid(x)
-    dx, slopes = np.empty_like(x), a * (1 - a)
+    dx, derivatives = np.empty_like(x), a * (1 - a)
 
     def plain():
         np.matmul(dy, w.T, out=dx)
-        dx.__imul__(slopes)
+        dx.__imul__(derivatives)
 
-    run = plain if by == "numpy" else lambda: _core.dense_backward("sigmoid", dy, w, slopes, dx, scratch)
-    measure(benchmark, run, lambda: dx, (dy.astype(float) @ w.T) * slopes, shape)
+    run = plain if by == "numpy" else lambda: _core.dense_backward("sigmoid", dy, w, derivatives, dx, scratch)
+    measure(benchmark, run, lambda: dx, (dy.astype(float) @ w.T) * derivatives, shape)
 
 
 @pytest.mark.parametrize("by", BY)

@@ -61,7 +61,7 @@ typedef struct {
     double sum, exponent;
 } vg_norm;
 
-/* The largest lr and decay for which an untripped check proves that an update is finite. */
+/* The largest lr and decay for which a passed check proves that an update is finite. */
 enum { VG_RATE_MOST = 1 << 20 };
 
 /* What inspection adds up over some rows of a weight matrix. */

@@ -242,7 +242,7 @@ typedef struct {
 
     void *params;   /* (n_params,) */
     void *gradient; /* (n_params,), or NULL. VG_APPLY reads it; else it is written where clip_norm,
-                     * the mode, a tripped finite check or `unblocked` needs it */
+                     * the mode, a failed finite check or `unblocked` needs it */
     void *memory;   /* workspace->n_elements */
     double *notes;  /* workspace->n_notes */
     vg_optimizer optimizer;

@@ -23,37 +23,37 @@ def test_every_formula_has_its_line():
 
 
 @pytest.mark.parametrize("name", CATALOG)
-def test_the_slope_is_the_derivative(name):
+def test_the_derivative_is_that_of_the_value(name):
     """By differences of 2^-14, whose error is some h² / 6 of the third derivative."""
     phi, h = CATALOG[name], 2.0**-14
     smooth = np.abs(Z) > 2 * h
     z = Z[smooth]
     difference = (phi.value(z + h) - phi.value(z - h)) / (2 * h)
-    np.testing.assert_allclose(difference, phi.slope(z), rtol=1e-7, atol=2e-8)
+    np.testing.assert_allclose(difference, phi.derivative(z), rtol=1e-7, atol=2e-8)
 
 
 @pytest.mark.parametrize("name", CATALOG)
 def test_the_form_of_the_derivative_is_as_told(name):
     """For both signs, from what the core has of it: one, the output, or what was stored."""
     phi = CATALOG[name]
-    slope, outputs = phi.slope(Z), phi.value(Z)
+    slope, outputs = phi.derivative(Z), phi.value(Z)
     if phi.stored:
         assert np.unique(slope[Z > 0]).size > 10
     else:
-        below = {"one": 1.0, "step": 0.0, "leak": phi.alpha}[phi.derivative]
+        below = {"one": 1.0, "step": 0.0, "leak": phi.alpha}[phi.form]
         np.testing.assert_array_equal(slope, np.where(outputs > 0, 1.0, below))
         assert (phi.slope_below, phi.has_kink) == (below, below != 1)
 
 
 @pytest.mark.parametrize("name", CATALOG)
-def test_the_largest_slope_is_reached_and_not_passed(name):
-    slope = CATALOG[name].slope(np.append(Z, 0.0))
-    assert slope.max() == CATALOG[name].largest_slope
+def test_the_largest_derivative_is_reached_and_not_passed(name):
+    slope = CATALOG[name].derivative(np.append(Z, 0.0))
+    assert slope.max() == CATALOG[name].largest_derivative
 
 
 @pytest.mark.parametrize("name", CATALOG)
 def test_a_squashing_one_saturates_at_both_ends(name):
     """And no other does."""
     phi = CATALOG[name]
-    ends = phi.slope(np.array([-700.0, 700.0])) < phi.saturated_below
+    ends = phi.derivative(np.array([-700.0, 700.0])) < phi.saturated_below
     assert phi.squashing == ends.all()

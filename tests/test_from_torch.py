@@ -119,7 +119,7 @@ class Bounds:
             z, e_z = self.product(a, e, w, extra=np.abs(b))
             self.zs.append((z + b, e_z))
             a = activations.CATALOG[kind].value(z + b)
-            slope = activations.CATALOG[kind].slope(z + b) if "relu" in kind else SLOPES[kind]
+            slope = activations.CATALOG[kind].derivative(z + b) if "relu" in kind else SLOPES[kind]
             e = np.where(z + b < -e_z, slope, SLOPES[kind]) * e_z + 8 * self.u * np.abs(a) * (kind != "identity")
             self.inputs.append((a, e))
         self.deltas, self.raw = [self.delta_of(net.loss, y)], []
@@ -159,7 +159,7 @@ class Bounds:
         raw, e_raw = self.product(*self.deltas[0], self.weights[l].T)
         z, e_z = self.zs[l - 1]
         kind = self.kinds[l - 1]
-        slope = activations.CATALOG[kind].slope(z)
+        slope = activations.CATALOG[kind].derivative(z)
         if "relu" in kind:  # beside the kink, either side
             e_slope = np.where(np.abs(z) < e_z, CURVES[kind], 2 * self.u * slope)
         else:

@@ -132,14 +132,14 @@ def test_fused_epilogues(isa, dtype, activation, rng):
     x, w = rng.normal(size=(rows, n_in)).astype(dtype), rng.normal(size=(n_in, n_out)).astype(dtype)
     bias, dy = rng.normal(size=n_out).astype(dtype), rng.normal(size=(rows, n_out)).astype(dtype)
     scratch = np.empty(_core.scratch_size(64), dtype)
-    z, y, slopes, parts, part_slopes = (np.empty((rows, n_out), dtype) for _ in range(5))
+    z, y, derivatives, parts, part_derivatives = (np.empty((rows, n_out), dtype) for _ in range(5))
     _core.dense_forward("identity", x, w, bias, z, scratch)
-    _core.dense_forward(activation, x, w, bias, y, scratch, slopes)
-    _core.activate(activation, z, parts, part_slopes)
+    _core.dense_forward(activation, x, w, bias, y, scratch, derivatives)
+    _core.activate(activation, z, parts, part_derivatives)
     np.testing.assert_array_equal(y, parts)
     kept = CATALOG[activation].stored
     if kept:
-        np.testing.assert_array_equal(slopes, part_slopes)
+        np.testing.assert_array_equal(derivatives, part_derivatives)
 
     raw, dx, a, derivative = (np.empty((rows, n_in), dtype) for _ in range(4))
     _core.activate(activation, x, a, derivative)

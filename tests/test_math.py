@@ -68,25 +68,25 @@ def test_derivatives(isa, dtype, name, rng):
     is below twice the least normal number."""
     low, high = (-104.5, 104.5) if dtype == "float32" else (-746.0, 746.0)
     x = spread(dtype, low, high, rng)
-    slopes = np.full_like(x, np.nan)
-    _core.activate(name, x, None, slopes)
+    derivatives = np.full_like(x, np.nan)
+    _core.activate(name, x, None, derivatives)
     e = np.exp(-np.abs(x.astype(np.longdouble)) * (2 if name == "tanh" else 1))
     exact = (4 if name == "tanh" else 1) * e / (1 + e) ** 2
     tiny = (exact < 2 * np.finfo(dtype).smallest_normal) & (name == "tanh")
-    assert ulps(slopes[~tiny], exact[~tiny]).max() <= 6  # one of exp, and about as many roundings after it
-    assert (slopes[tiny] <= 2 * np.finfo(dtype).smallest_normal).all()
+    assert ulps(derivatives[~tiny], exact[~tiny]).max() <= 6  # one of exp, and about as many roundings after it
+    assert (derivatives[tiny] <= 2 * np.finfo(dtype).smallest_normal).all()
 
 
 def test_softsign_and_its_derivative(isa, dtype, rng):
     """To the range's ends: both are quotients of 1 + |z|, which cannot overflow where z is a number."""
     x = (rng.normal(size=20_000) * 10.0 ** rng.uniform(-30, 37, 20_000)).astype(dtype)
     wide = np.abs(x.astype(np.longdouble)) + 1
-    slopes = np.empty_like(x)
+    derivatives = np.empty_like(x)
     got = np.empty_like(x)
-    _core.activate("softsign", x, got, slopes)
+    _core.activate("softsign", x, got, derivatives)
     assert ulps(got, x / wide).max() <= ULPS
     assert (
-        ulps(slopes, 1 / wide**2).max() <= 5
+        ulps(derivatives, 1 / wide**2).max() <= 5
     )  # roundings of the sum and of the quotient, each twice, and of the square
 
 

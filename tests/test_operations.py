@@ -152,8 +152,8 @@ def counted_step(monkeypatch, weights, biases, activations, loss, X, y, order, i
     def activate(z, b, activation):
         counter.begin(counter.layer, "activation", fused=True)
         leaves(z)
-        slopes = real["activate"](z, b, activation)
-        return in_memory(slopes)
+        derivatives = real["activate"](z, b, activation)
+        return in_memory(derivatives)
 
     def loss_of(z, t, losses):
         counter.begin(len(weights), "loss")
@@ -163,10 +163,10 @@ def counted_step(monkeypatch, weights, biases, activations, loss, X, y, order, i
         counter.begin(l, "dX")
         return in_memory(real["backward"](delta, W, l), written=False)
 
-    def differentiate(d, a, slopes, activation):
+    def differentiate(d, a, derivatives, activation):
         counter.begin(counter.layer - 1, "activation", fused=True)
         leaves(d)
-        real["differentiate"](d, a, slopes, activation)
+        real["differentiate"](d, a, derivatives, activation)
 
     def update(W, b, a, delta, l, lr):
         counter.begin(l, "dW + update")

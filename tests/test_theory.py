@@ -33,7 +33,7 @@ def test_averages_against_a_riemann_sum(activation, q):
     x = (np.arange(-180_000, 180_000) + 0.5) / 20_000
     weights = np.exp(-x * x / 2) / math.sqrt(2 * math.pi) / 20_000
     both = (averages.of_value(activation, q), averages.of_derivative(activation, q))
-    for f, found in zip((CATALOG[activation].value, CATALOG[activation].slope), both, strict=True):
+    for f, found in zip((CATALOG[activation].value, CATALOG[activation].derivative), both, strict=True):
         square, h = f(math.sqrt(q) * x) ** 2, 1e-4
         mean = weights @ square
         above, below = (math.log(weights @ f(math.sqrt(q * math.exp(s)) * x) ** 2) for s in (h, -h))
@@ -52,7 +52,7 @@ def test_averages_against_gauss_hermite(activation):
     x, weights = hermegauss(200)
     for q in (1e-12, 1e-3, 0.5, 1.0):
         phi = CATALOG[activation]
-        for f, average in ((phi.value, averages.of_value), (phi.slope, averages.of_derivative)):
+        for f, average in ((phi.value, averages.of_value), (phi.derivative, averages.of_derivative)):
             want = weights @ f(math.sqrt(q) * x) ** 2 / weights.sum()
             assert average(activation, q).mean == pytest.approx(want, rel=1e-11)
 

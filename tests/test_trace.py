@@ -33,7 +33,7 @@ def every_path(net, layer, i, j, x, y):
     plain = paths.float64_copy(net._engine)
     zs, outputs = plain.forward(np.array([x], np.float64))
     delta = plain.backward(np.array([x]), net._batch([x], np.array([y]))[1]).deltas[-1][0]
-    slopes = [activations.CATALOG[kind].slope(z[0]) for kind, z in zip(net.activations, zs, strict=False)]
+    slopes = [activations.CATALOG[kind].derivative(z[0]) for kind, z in zip(net.activations, zs, strict=False)]
     found = {}
     for units in itertools.product(*[range(n) for n in net.sizes[layer + 1 :]]):
         way = (i, j, *units)

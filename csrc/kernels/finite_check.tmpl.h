@@ -5,7 +5,7 @@
  * NaN ever leaves a sum again. While the activations and deltas of a step, the weights and the
  * velocity before it stay below that, and lr and the decay below VG_RATE_MOST, gradients of up to
  * 2^20 rows stay below 2^86 and updates below 2^106 (float64: 2^278, 2^298): nothing can overflow,
- * and nothing else needs to be looked at. A check that trips proves nothing bad: the step is then
+ * and nothing else needs to be looked at. A check that fails proves nothing bad: the step is then
  * taken the careful way, with every value checked (step.c). Counting lanes that compare as
  * non-finite costs three instructions instead of one and sees the harm too late. */
 #if REAL_BITS == 32
@@ -14,7 +14,7 @@
 #define CHECK_SCALE 0x1p896
 #endif
 
-/* exact: only what is not finite trips it (0 * inf = NaN) */
+/* exact: it fails only by what is not finite (0 * inf = NaN) */
 static inline vec NAME(check_scale)(int exact) { return v_set(exact ? 0 : CHECK_SCALE); }
 
 static inline vec NAME(check_finite)(vec check, vec x, vec scale) { return v_fma(x, scale, check); }

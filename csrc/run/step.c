@@ -7,9 +7,9 @@
  *      -- barrier --
  *
  * If the update needs to know the whole gradient first (clip_norm), or if a finite check has
- * tripped, B writes the gradient to memory and
+ * failed, B writes the gradient to memory and
  *      -- barrier --
- *   C  each thread applies it to its units. (After a trip: twice, the first time without storing.)
+ *   C  each thread applies it to its units. (After a failed check: twice, the first time without storing.)
  *
  * No sum over the batch is ever split, and sums over threads are taken in a fixed order. */
 #include "run/thread_context.h"

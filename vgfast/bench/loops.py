@@ -37,7 +37,7 @@ def forward(a: Any, W: Any, l: int) -> list[list[float]]:
 def activate(z: Any, b: Any, activation: str) -> list[list[float]]:
     """z becomes phi(z + b); returns phi' (B, n) where it is kept from here, else nothing."""
     phi = CATALOG[activation]
-    slopes = [[0.0] * len(b) if phi.stored else [] for _ in range(len(z))]
+    derivatives = [[0.0] * len(b) if phi.stored else [] for _ in range(len(z))]
     for i in range(len(z)):
         for j in range(len(b)):
             value = z[i][j] + b[j]
@@ -47,17 +47,17 @@ def activate(z: Any, b: Any, activation: str) -> list[list[float]]:
                 value = max(value, LEAK * value)
             elif activation == "sigmoid":
                 value = 0.5 + 0.5 * math.tanh(0.5 * value)
-                slopes[i][j] = value * (1.0 - value)
+                derivatives[i][j] = value * (1.0 - value)
             elif activation == "tanh":
                 value = math.tanh(value)
-                slopes[i][j] = 1.0 - value * value
+                derivatives[i][j] = 1.0 - value * value
             elif activation != "identity":  # one that is not written out here
                 exact = np.array(value)
                 value = float(phi.value(exact))
                 if phi.stored:
-                    slopes[i][j] = float(phi.slope(exact))
+                    derivatives[i][j] = float(phi.derivative(exact))
             z[i][j] = value
-    return slopes
+    return derivatives
 
 
 def cross_entropy(z: Any, labels: Any, losses: Any) -> list[list[float]]:
@@ -128,15 +128,15 @@ def backward(delta: Any, W: Any, l: int) -> list[list[float]]:
     return d
 
 
-def differentiate(d: Any, a: Any, slopes: Any, activation: str) -> None:
+def differentiate(d: Any, a: Any, derivatives: Any, activation: str) -> None:
     """d becomes d ∘ phi'."""
     phi = CATALOG[activation]
-    if phi.derivative == "one":
+    if phi.form == "one":
         return
     for i in range(len(d)):
         for p in range(len(d[i])):
-            slope = slopes[i][p] if phi.stored else 1.0 if a[i][p] > 0.0 else phi.alpha
-            d[i][p] = d[i][p] * slope
+            derivative = derivatives[i][p] if phi.stored else 1.0 if a[i][p] > 0.0 else phi.alpha
+            d[i][p] = d[i][p] * derivative
 
 
 def update(W: Any, b: Any, a: Any, delta: Any, l: int, lr: float) -> None:
@@ -166,15 +166,15 @@ def step(
     binary_cross_entropy times n_out. y: a label or a row of targets for each of the batch; activations: one a layer,
     the last identity."""
     L, losses = len(weights), _no_losses(len(order))
-    a, slopes = [gather(X, order)], []
+    a, derivatives = [gather(X, order)], []
     delta: list[list[list[float]]] = [[] for _ in range(L)]
     for l in range(1, L + 1):
         a.append(forward(a, weights, l))
-        slopes.append(activate(a[l], biases[l - 1], activations[l - 1]))
+        derivatives.append(activate(a[l], biases[l - 1], activations[l - 1]))
     delta[L - 1] = LOSSES[loss](a[L], y, losses)
     for l in range(L, 1, -1):
         delta[l - 2] = backward(delta, weights, l)
-        differentiate(delta[l - 2], a[l - 1], slopes[l - 2], activations[l - 2])
+        differentiate(delta[l - 2], a[l - 1], derivatives[l - 2], activations[l - 2])
     for l in range(1, L + 1):
         update(weights, biases, a, delta, l, lr)
     return losses

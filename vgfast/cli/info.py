@@ -14,7 +14,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         help="show version, instruction set, threads, and what this machine can do at best",
         description="Show version, instruction set and number of threads, and what this machine can do at best: "
         "multiply-adds by instruction set, type and threads, the product of a layer, activations, bytes to and from "
-        "each cache and memory, and what it costs threads to meet. Measured in about two seconds, with its spread, and "
+        "each cache and memory, and what a barrier costs threads. Measured in about two seconds, with its spread, and "
         "kept until the machine starts again.",
     )
     parser.add_argument("--refresh", action="store_true", help="measure again")

@@ -95,7 +95,7 @@ def _layer(net: Architecture, l: int, B: int) -> list[Work]:
     stored = out if phi.stored else 0
     activate = [Part(B * n * (1 + phi.operations), B * n * phi.functions, read=n * item, written=out + stored)]
     if not last:
-        back = _BACK[phi.derivative]
+        back = _BACK[phi.form]
         activate.append(Part(B * n * back, read=out if back else 0, written=out))
     rows = [
         Work(l, "forward", (B, m, n), (Part(product, read=(B * m + m * n) * item, exchanged_by_all=m * n * item),)),
@@ -104,7 +104,7 @@ def _layer(net: Architecture, l: int, B: int) -> list[Work]:
     if last:
         rows.append(Work(l, "loss", (B, n), (_loss(net.loss, B, n, item),)))
     if l > 1:
-        # Its tail writes B x m deltas, which is counted as activation, but the stores hold up the product.
+        # Its epilogue writes B x m deltas, which is counted as activation, but the stores hold up the product.
         rows.append(
             Work(l, "dX", (B, n, m), (Part(product, read=(B * n + m * n) * item, exchanged_by_all=B * m * item),))
         )

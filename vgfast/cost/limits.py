@@ -2,8 +2,8 @@
 
 Operations a second of multiply-adds that touch no memory, by instruction set, type and number of threads; values a
 second of the activations that are more than a comparison; bytes a second that are read from and written to each cache
-and to memory, by the widest instructions that there are, and what a load takes that waits for the one before; what it
-costs threads to meet, and to be woken.
+and to memory, by the widest instructions that there are, and what a load takes that waits for the one before; what
+threads pay for a barrier, and for being woken.
 
 These are the roofs of the roofline model (Williams, Waterman and Patterson, "Roofline: an insightful visual
 performance model for multicore architectures", 2009), by which ``vgfast.cost`` predicts the time of a training step.

@@ -51,7 +51,7 @@ def n_batches(of_one: int) -> int:
 
 def memory(net: Architecture, batch_size: int) -> int:
     """Bytes that ``time_steps`` takes, about: data, two copies of the parameters, and, by whole cache lines, outputs,
-    slopes and deltas."""
+    derivatives and deltas."""
     data = batch_bytes(net, batch_size)
     columns = sum(-(-n // 16) * 16 for n in net.sizes)
     return n_batches(data) * data + net.dtype.itemsize * (2 * net.n_params + 3 * batch_size * columns)

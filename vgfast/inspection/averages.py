@@ -71,7 +71,7 @@ def of_derivative(activation: str, q: Any) -> Square:
     q = np.asarray(q, np.float64)
     phi = CATALOG[activation]
     if phi.slope_below is None:
-        return _square(phi.slope, q)
+        return _square(phi.derivative, q)
     a2 = phi.slope_below**2
     spread = 2 * (1 + a2**2) / (1 + a2) ** 2
     return Square(np.full_like(q, (1 + a2) / 2), np.full_like(q, spread), np.zeros_like(q))

@@ -76,7 +76,7 @@ def measure_shut_shares(engine: Engine, x: np.ndarray) -> tuple[np.ndarray, np.n
     maximum, in each hidden layer."""
     zs = textbook(engine).forward(x)[0][:-1]
     kinds = [CATALOG[kind] for kind in engine.architecture.activations]
-    derivatives = [kind.slope(z) for kind, z in zip(kinds, zs, strict=True)]
+    derivatives = [kind.derivative(z) for kind, z in zip(kinds, zs, strict=True)]
     dead = [float((d == 0).all(axis=0).mean()) for d in derivatives]
     saturated = [float((d < kind.saturated_below).mean()) for kind, d in zip(kinds, derivatives, strict=True)]
     return np.array(dead), np.array(saturated)

@@ -233,8 +233,8 @@ def _replayed_entry(plain: NumPyEngine, x: np.ndarray, t: np.ndarray, entry: Ent
     layer, i, j = entry
     zs, outputs, _, delta = _replayed(plain, x, t, r)
     for l in range(len(zs) - 1, layer - 1, -1):
-        slope = CATALOG[plain.architecture.activations[l - 1]].slope(zs[l - 1])
-        delta = r.product(delta, plain.weights[l].T) * slope
+        derivative = CATALOG[plain.architecture.activations[l - 1]].derivative(zs[l - 1])
+        delta = r.product(delta, plain.weights[l].T) * derivative
         delta = r.off(delta, np.abs(delta), ULPS)
     return float(r.product(outputs[layer - 1][:, [i]].T, delta[:, [j]])[0, 0])
 

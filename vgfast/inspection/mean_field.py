@@ -96,7 +96,7 @@ def fixed_point(activation: str, sw2: float, sb2: float = 0.0) -> float:
             return sb2 / (1 - factor)
         return math.nan if factor == 1 and sb2 == 0 else math.inf
     phi, zero = CATALOG[activation], np.zeros(())
-    if sb2 == 0 and phi.value(zero) == 0 and sw2 * phi.slope(zero) ** 2 <= 1:
+    if sb2 == 0 and phi.value(zero) == 0 and sw2 * phi.derivative(zero) ** 2 <= 1:
         return 0.0
     # The map is concave in q, and starts at or above the diagonal: Newton from the right cannot overshoot.
     q = sw2 + sb2

@@ -285,9 +285,9 @@ def follow(engine: Engine, layer: int, i: int, j: int, x: Any, y: Any, paths: in
         # M_k (n_k, n_{k+1}) for k = layer..L-1: what the paths are multiplied with from z_k to z_{k+1}
         steps: list[np.ndarray] = []
         for k in range(len(zs) - 1, layer - 1, -1):
-            slope = CATALOG[net.activations[k - 1]].slope(zs[k - 1][0])
-            steps.insert(0, slope[:, None] * plain.weights[k])
-            deltas.insert(0, (plain.weights[k] @ deltas[0]) * slope)
+            derivative = CATALOG[net.activations[k - 1]].derivative(zs[k - 1][0])
+            steps.insert(0, derivative[:, None] * plain.weights[k])
+            deltas.insert(0, (plain.weights[k] @ deltas[0]) * derivative)
     for k, signal in enumerate([*zs, *deltas]):
         if not np.isfinite(signal).all():
             l, what = (k + 1, "outputs") if k < len(zs) else (k - len(zs) + layer, "deltas")
@@ -335,8 +335,8 @@ def _path(
     """The path through these units, factor by factor."""
     named = [(f"a_{layer - 1}[{units[0]}]", activation)]
     for k, (u, v) in enumerate(pairwise(units[1:]), layer):
-        slope = CATALOG[plain.architecture.kinds[k - 1]].slope(zs[k - 1][0, u : u + 1])[0]
-        named += [(f"phi'(z_{k}[{u}])", float(slope)), (f"W_{k + 1}[{u},{v}]", float(plain.weights[k][u, v]))]
+        derivative = CATALOG[plain.architecture.kinds[k - 1]].derivative(zs[k - 1][0, u : u + 1])[0]
+        named += [(f"phi'(z_{k}[{u}])", float(derivative)), (f"W_{k + 1}[{u},{v}]", float(plain.weights[k][u, v]))]
     named.append((f"dloss/dz_{len(zs)}[{units[-1]}]", float(ends[units[-1]])))
     factors, product = [], 1.0
     mantissa, exponent = 1.0, 0  # the product again, which cannot underflow

@@ -77,7 +77,7 @@ class NumPyEngine(Engine):
             d_biases[l][...] = deltas[0].sum(axis=0)
             if l > 0:
                 before_activation.insert(0, deltas[0] @ self.weights[l].T)
-                derivative = CATALOG[self.architecture.kinds[l - 1]].slope(zs[l - 1])
+                derivative = CATALOG[self.architecture.kinds[l - 1]].derivative(zs[l - 1])
                 deltas.insert(0, before_activation[0] * derivative)
         return Pass(zs, activations, deltas, before_activation, gradient)
 

@@ -73,7 +73,7 @@ def of_step(net: Architecture, weights: list[np.ndarray], found: Pass, step: np.
     tiny = np.finfo(net.dtype).smallest_normal
     norms = sample_norms(found.activations[: len(deltas)], deltas)
     for l, (r, kind) in enumerate(zip(records, net.kinds, strict=True)):
-        derivative = CATALOG[kind].slope(zs[l])
+        derivative = CATALOG[kind].derivative(zs[l])
         size = np.abs(d_weights[l])
         r["grad_norm"], r["bias_grad_norm"] = norm(d_weights[l]), norm(d_biases[l])
         r["weight_norm"], r["delta_norm"], r["speed"] = norm(weights[l]), norm(deltas[l]), norm(d_biases[l])
