@@ -8,7 +8,7 @@ from vgfast.inspection import divergence, mean_field, overshooting, remedies
 from vgfast.inspection.case import Case
 from vgfast.inspection.report import GradientReport
 from vgfast.inspection.verdict import FEWEST_STEPS
-from vgfast.training.optimizers import check_optimizer
+from vgfast.training.optimizers import read_settings
 
 
 def inspect(case: Case, steps: int, try_remedies: bool = True, exponents: np.ndarray | None = None) -> GradientReport:
@@ -33,7 +33,7 @@ def _inspect_alone(case: Case, steps: int) -> GradientReport | None:
 
 def _measure(case: Case, exponents: np.ndarray | None) -> tuple[float, np.ndarray] | None:
     """(loss, records); None if they are not finite."""
-    settings = check_optimizer(case.optimizer, case.engine.architecture.dtype).checked()
+    settings = read_settings(case.optimizer, case.engine.architecture.dtype)
     return case.engine.inspect(case.x, case.t, settings, case.current_velocity, exponents)
 
 

@@ -16,7 +16,7 @@ from vgfast.model.errors import DivergenceError
 from vgfast.model.losses import LOSSES
 from vgfast.model.quantities import RECORD, make_histograms
 from vgfast.training.history import History
-from vgfast.training.optimizers import SGD, Velocities, check_optimizer
+from vgfast.training.optimizers import SGD, Velocities, read_settings
 
 # An engine hands control back after about so many seconds of steps: for Ctrl-C and progress.
 _SLICE = 0.03
@@ -140,7 +140,7 @@ class Loop:
     def use_optimizer(self) -> None:
         """Its settings and velocity now, which a callback may have changed since the last epoch."""
         if self.settings != self.optimizer.settings():
-            settings = check_optimizer(self.optimizer, self.learner.engine.architecture.dtype).checked()
+            settings = read_settings(self.optimizer, self.learner.engine.architecture.dtype)
             self.run.set_optimizer(*settings, self.learner.velocity(self.optimizer))
             self.settings = self.optimizer.settings()
 

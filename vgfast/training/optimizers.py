@@ -141,15 +141,20 @@ class Velocities:
 
 
 def check_optimizer(optimizer: Any, dtype: np.dtype) -> SGD:
-    """The optimizer itself, or ``SGD()`` for None, if its rates are numbers in this dtype."""
+    """The optimizer itself, or ``SGD()`` for None, if ``read_settings`` takes it."""
     if optimizer is None:
         return SGD()
     if not isinstance(optimizer, SGD):
         raise TypeError(f"optimizer must be a vg.SGD, got {_check.quote(optimizer)}; for example vg.SGD(lr=0.1)")
-    optimizer.checked()
+    read_settings(optimizer, dtype)
+    return optimizer
+
+
+def read_settings(optimizer: SGD, dtype: np.dtype) -> Settings:
+    """What its steps go by now; ValueError for rates that are no numbers in this dtype."""
+    settings = optimizer.checked()
     least, most = float(np.finfo(dtype).smallest_subnormal), float(np.finfo(dtype).max)
-    for name in ("lr", "weight_decay"):
-        rate = float(getattr(optimizer, name))
+    for name, rate in (("lr", settings.lr), ("weight_decay", settings.weight_decay)):
         if rate > most or 0 < rate < least:
             raise ValueError(f"{name} must be from {least!r} to {most!r} for a net of {dtype}, got {rate!r}")
-    return optimizer
+    return settings
