@@ -9,4 +9,7 @@ const vg_activation_facts vg_activations[VG_N_ACTIVATIONS] = {VG_ACTIVATIONS(ACT
 const vg_loss_facts vg_losses[VG_N_LOSSES] = {VG_LOSSES(LOSS, )};
 
 #define RULE(w, symbol, name, states) {#name, states},
+#define ONE_STATE(w, symbol, name, states)                                                         \
+    _Static_assert(states <= 1, #name ": vg_optimizer has room for one state");
+VG_RULES(ONE_STATE, )
 const vg_rule_facts vg_rules[VG_N_RULES] = {VG_RULES(RULE, )};

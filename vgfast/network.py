@@ -269,7 +269,7 @@ class Network(State):
         """(rows, n_out): softmax or sigmoid of ``forward``. ValueError for mse, which has no probabilities."""
         probabilities = self._probabilities
         if probabilities is None:
-            raise ValueError("a net with loss='mse' predicts values, not probabilities; use predict")
+            raise ValueError(f"a net with loss={self._loss!r} predicts values, not probabilities; use predict")
         z = self.forward(X)
         probabilities(z, z)
         return z

@@ -197,6 +197,22 @@ static inline NAME(patch)
     };
 }
 
+/* W -= lr g alone: to choose the rule for each tile would be a tenth of that. */
+#define PLAIN(n) NAME(update_columns)(1, VG_SGD, 0, 0, &patch, &c->update, rows, v, 1, n, &none)
+static void NAME(plain_epilogue)(void *context, size_t i, size_t j, size_t rows, size_t cols,
+                                 real *tile) {
+    NAME(update_context) *const c = context;
+    const NAME(patch) patch = NAME(patch_of)(c, i, j, tile);
+    NAME(measures) none = {.check = v_zero()};
+    NAME(fetch_next)(patch.params + rows * c->n_out, c->n_out);
+    for (size_t v = 0; v < cols; v += LANES)
+        if (cols - v >= LANES)
+            PLAIN(LANES);
+        else
+            PLAIN(cols - v);
+}
+#undef PLAIN
+
 static void NAME(update_epilogue)(void *context, size_t i, size_t j, size_t rows, size_t cols,
                                   real *tile) {
     NAME(update_context) *const c = context;
@@ -249,9 +265,10 @@ static void NAME(weight_update)(vg_matrix x, vg_matrix dy, size_t first, size_t 
     c.words = NAME(begin_summary)(summaries, NAME(just_plain)(&c.update));
     const size_t n_units = summaries ? (last - first + VG_UNIT_ROWS - 1) / VG_UNIT_ROWS : 0;
     for (size_t b = 0; b < n_units; b++) summaries[b] = (vg_summary){0};
-    NAME(epilogue) *const epilogue = gradient    ? NAME(gradient_epilogue)
-                                     : summaries ? NAME(inspected_epilogue)
-                                                 : NAME(update_epilogue);
+    NAME(epilogue) *const epilogue = gradient                      ? NAME(gradient_epilogue)
+                                     : summaries                   ? NAME(inspected_epilogue)
+                                     : NAME(just_plain)(&c.update) ? NAME(plain_epilogue)
+                                                                   : NAME(update_epilogue);
     const NAME(operands) ab = {
         .a = (const real *)x.p + first,
         .a_row = 1,

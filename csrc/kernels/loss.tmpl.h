@@ -234,15 +234,17 @@ static void NAME(loss)(vg_loss kind, vg_matrix outputs, vg_targets wanted, doubl
         const real *const t = targets ? (const real *)targets + sample * n : NULL;
         real *const dz = (real *)deltas + r * ld;
         correct[r] = 0;
-        if (kind == VG_MSE)
-            losses[r] = NAME(mse)(n, z, t, share, dz);
-        else if (kind == VG_BINARY_CROSS_ENTROPY)
-            losses[r] = NAME(binary_cross_entropy)(n, z, t, share, dz, correct + r);
-        else if (t)
-            losses[r] = NAME(cross_entropy)(n, z, t, share, dz, correct + r);
-        else
-            losses[r] =
-                NAME(cross_entropy_label)(n, z, (size_t)labels[sample], share, dz, correct + r);
+        switch (kind) { /* without a default: the compiler names a loss that is not here */
+            case VG_CROSS_ENTROPY:
+                losses[r] = t ? NAME(cross_entropy)(n, z, t, share, dz, correct + r)
+                              : NAME(cross_entropy_label)(n, z, (size_t)labels[sample], share, dz,
+                                                          correct + r);
+                break;
+            case VG_BINARY_CROSS_ENTROPY:
+                losses[r] = NAME(binary_cross_entropy)(n, z, t, share, dz, correct + r);
+                break;
+            case VG_MSE: losses[r] = NAME(mse)(n, z, t, share, dz); break;
+        }
         for (size_t j = 0; j < n; j += LANES)
             in_lanes = NAME(check_finite)(in_lanes, v_load_n(dz + j, n - j), scale);
     }

@@ -29,6 +29,10 @@ void vg_share_units(const vg_plan *plan, int thread, int n_threads, size_t *firs
     const double share = (double)plan->n_params / n_threads;
     double done = 0;
     *first = *last = 0;
+    if (n_threads == 1) {
+        *last = plan->n_units;
+        return;
+    }
     count_units(plan, VG_WEIGHTS, share * thread, share * (thread + 1), &done, first, last);
     count_units(plan, VG_BIASES, share * thread, share * (thread + 1), &done, first, last);
     if (thread == n_threads - 1) *last = plan->n_units;

@@ -50,7 +50,7 @@ cdef class Net:
     def forward(self, params, x, z, int n_threads):
         """z (rows, n_L) = the net applied to x (rows, n_0)."""
         cdef size_t item = c.vg_item_size(self.plan.dtype), rows = x.shape[0]
-        cdef size_t n_0 = self.width(0), n_l = self.width(self.plan.n_layers)
+        cdef size_t n_0 = self.width(0), n_l = self.width(self.plan.n_tensors - 1)
         cdef size_t n_scratch = c.vg_forward_scratch(&self.plan, n_threads)
         if n_scratch == 0:
             raise MemoryError("this net's layers are wider than the address space")
@@ -73,7 +73,7 @@ cdef class Net:
         cdef bint small = self.plan.dtype == c.VG_F32
         if not as_it_is(x, &view, 2, b"f" if small else b"d"):
             return None
-        cdef size_t rows = <size_t>view.shape[0], n_l = self.width(self.plan.n_layers)
+        cdef size_t rows = <size_t>view.shape[0], n_l = self.width(self.plan.n_tensors - 1)
         cdef bint fits = 0 < rows <= c.VG_FORWARD_ROWS and <size_t>view.shape[1] == self.width(0)
         cdef void *scratch = NULL
         cdef void *z_at = NULL

@@ -93,7 +93,7 @@ cdef class Run:
         delta_L instead of a loss."""
         cdef size_t item = c.vg_item_size(self.run.plan.dtype), rows = x.shape[0]
         cdef size_t n_0 = self.run.plan.tensors[0].cols
-        cdef size_t n_l = self.run.plan.tensors[self.run.plan.n_layers].cols
+        cdef size_t n_l = self.run.plan.tensors[self.run.plan.n_tensors - 1].cols
         if not 0 < batch_size <= self.workspace.layout.rows:
             raise ValueError(f"a batch of {batch_size} rows in a workspace of {self.workspace.rows}")
         self.run.x = self.hold("x", x, rows * n_0 * item, 0)
@@ -160,7 +160,7 @@ cdef class Run:
         changed."""
         cdef Py_buffer x_view, y_view
         cdef size_t rows = self.workspace.layout.rows, n_0 = self.run.plan.tensors[0].cols
-        cdef size_t n_l = self.run.plan.tensors[self.run.plan.n_layers].cols
+        cdef size_t n_l = self.run.plan.tensors[self.run.plan.n_tensors - 1].cols
         cdef size_t item = c.vg_item_size(self.run.plan.dtype)
         cdef char *format = b"f" if item == 4 else b"d"
         cdef bint labelled = self.run.plan.loss == c.VG_CROSS_ENTROPY, ready = False

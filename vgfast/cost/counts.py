@@ -78,7 +78,7 @@ class Work:
 def _loss(name: str, B: int, n: int, item: int) -> Part:
     """The rows' losses and delta_L."""
     of = LOSSES[name]
-    targets = B * _LABEL if name == "cross_entropy" else B * n * item
+    targets = B * _LABEL if of.takes_labels else B * n * item
     return Part(
         B * (n * of.operations + of.row_operations),
         B * (n * of.functions + of.row_functions),

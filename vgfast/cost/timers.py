@@ -14,6 +14,7 @@ from vgfast.cost.rounds import Measured, take_turns
 from vgfast.model.architecture import Architecture
 from vgfast.model.engine import Settings
 from vgfast.model.engine_c import CEngine
+from vgfast.model.losses import LOSSES
 
 ROUNDS, ROUNDS_LEAST = 9, 3
 SECONDS = 0.02  # of steps in a round; one at the least
@@ -40,7 +41,7 @@ class Times(NamedTuple):
 def batch_bytes(net: Architecture, batch_size: int) -> int:
     """Of the rows of a batch, what they should come to, and their order."""
     item = net.dtype.itemsize
-    target = 4 if net.loss == "cross_entropy" else item * net.sizes[-1]
+    target = 4 if LOSSES[net.loss].takes_labels else item * net.sizes[-1]
     return batch_size * (item * net.sizes[0] + target + 8)
 
 
@@ -66,7 +67,7 @@ class _Steps:
         self.engine, self.n = engine, n_batches(batch_bytes(net, batch_size))
         self.rows, n_out = self.n * batch_size, net.sizes[-1]
         x = self.rng.random((self.rows, net.sizes[0]), net.dtype.type)
-        if net.loss == "cross_entropy":
+        if LOSSES[net.loss].takes_labels:
             y = self.rng.integers(0, n_out, self.rows, np.int32)
         else:
             y = self.rng.random((self.rows, n_out), net.dtype.type)

@@ -61,7 +61,7 @@ def trained(
     history = net.fit(X, y, epochs=epochs, batch_size=BATCH, optimizer=sgd, inspect_every=INSPECT_EVERY)
     scores, steps = net.evaluate(X_test, y_test), len(history.loss)
     report = vg.GradientReport(history.mean(), scores.loss, net.sizes, net.activations, steps, BATCH)
-    healthy = report.verdict == "healthy"
+    last = net.inspect(X, y, optimizer=sgd, steps=steps)  # at the end: the report's verdict is on the mean of all steps
     return {
         "name": name,
         "sizes": list(sizes),
@@ -74,7 +74,7 @@ def trained(
         "test_accuracy": scores.accuracy,
         "verdict": report.verdict,
         "explanation": report.explanation,
-        "remedies": [] if healthy else net.inspect(X, y, optimizer=sgd, steps=steps).remedies,
+        "remedies": last.remedies if last.verdict == report.verdict else [],
         "layers": report.to_dict()["layers"],
         "inspected": history.steps.tolist(),
         "norms": history.gradients["grad_norm"].T.tolist(),

@@ -59,6 +59,11 @@ class Loss(NamedTuple):
     of: Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray, np.ndarray]]
 
     @property
+    def takes_labels(self) -> bool:
+        """Whether y may be one label a row."""
+        return self.link == "softmax"
+
+    @property
     def has_accuracy(self) -> bool:
         """Whether outputs are predictions that are right or wrong, and have probabilities."""
         return self.link != "linear"
