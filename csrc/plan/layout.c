@@ -30,19 +30,6 @@ static size_t round_up(size_t n, int *fits) {
 size_t vg_item_size(vg_dtype dtype) { return dtype == VG_F32 ? sizeof(float) : sizeof(double); }
 size_t vg_exponent_bins(vg_dtype dtype) { return dtype == VG_F32 ? VG_F32_BINS : VG_F64_BINS; }
 
-/* Units are numbered through all weights first and then through all biases: in this order their sums
- * of squares make the gradient's norm. */
-static void number_units(vg_plan *plan) {
-    plan->n_units = 0;
-    for (int role = VG_WEIGHTS; role <= VG_BIASES; role++)
-        for (size_t i = 0; i < plan->n_param_arrays; i++) {
-            vg_param *const param = &plan->params[i];
-            if (param->role != (vg_role)role) continue;
-            param->unit = plan->n_units;
-            plan->n_units += vg_n_units(param);
-        }
-}
-
 static double flops_of_row(const vg_plan *plan) {
     double flops = 0;
     for (size_t i = 0; i < plan->n_ops; i++) {
@@ -57,7 +44,8 @@ static double flops_of_row(const vg_plan *plan) {
 
 int vg_plan_lay_out(vg_plan *plan) {
     int fits = 1;
-    plan->n_params = plan->n_columns = plan->n_derivatives = plan->widest = 0;
+    plan->n_params = plan->n_units = 0;
+    plan->n_columns = plan->n_derivatives = plan->widest = 0;
     for (size_t i = 0; i < plan->n_tensors; i++) {
         vg_tensor *const tensor = &plan->tensors[i];
         tensor->ld = round_up(tensor->cols, &fits);
@@ -72,9 +60,10 @@ int vg_plan_lay_out(vg_plan *plan) {
     for (size_t i = 0; i < plan->n_param_arrays; i++) {
         vg_param *const param = &plan->params[i];
         param->offset = plan->n_params;
+        param->unit = plan->n_units;
+        plan->n_units += vg_n_units(param);
         plan->n_params = add_product(plan->n_params, param->rows, param->cols, &fits);
     }
-    number_units(plan);
     vg_plan_cut_stages(plan);
     plan->flops = flops_of_row(plan);
     plan->panel = add_product(0, plan->widest, VG_TILE_COLS, &fits);

@@ -10,8 +10,8 @@ void vg_plan_cut_stages(vg_plan *plan);
 /* layout.c. Where a thread's check lies in the notes. */
 size_t vg_check_at(const vg_workspace *workspace, int thread);
 
-/* units.c. The units [*first, *last) of one of n threads: neighbours, about as many elements for each
- * thread, as far as whole units go. And the rows [*first, *last) of `rows`. */
+/* units.c. The units [*first, *last) of one of n threads: those whose middle element lies in its share
+ * of all. And the rows [*first, *last) of `rows`. */
 void vg_share_units(const vg_plan *plan, int thread, int n_threads, size_t *first, size_t *last);
 void vg_share_rows(size_t rows, int thread, int n_threads, size_t *first, size_t *last);
 

@@ -8,32 +8,24 @@ void vg_share_rows(size_t rows, int thread, int n_threads, size_t *first, size_t
     *last = rows * (t + 1) / n;
 }
 
-/* Count the units of params of one role whose middle element comes before `from`, and before `to`;
- * `done` elements come before the first. */
-static void count_units(const vg_plan *plan, vg_role role, double from, double to, double *done,
-                        size_t *first, size_t *last) {
-    for (size_t i = 0; i < plan->n_param_arrays; i++) {
-        const vg_param *const p = &plan->params[i];
-        if (p->role != role) continue;
-        for (size_t row = 0; row < p->rows; row += VG_UNIT_ROWS) {
-            const size_t left = p->rows - row, rows = left < VG_UNIT_ROWS ? left : VG_UNIT_ROWS;
-            const double size = (double)rows * (double)p->cols, middle = *done + size / 2;
-            *done += size;
-            *first += middle < from;
-            *last += middle < to;
-        }
-    }
-}
-
 void vg_share_units(const vg_plan *plan, int thread, int n_threads, size_t *first, size_t *last) {
     const double share = (double)plan->n_params / n_threads;
+    const double from = share * thread, to = share * (thread + 1);
     double done = 0;
     *first = *last = 0;
     if (n_threads == 1) {
         *last = plan->n_units;
         return;
     }
-    count_units(plan, VG_WEIGHTS, share * thread, share * (thread + 1), &done, first, last);
-    count_units(plan, VG_BIASES, share * thread, share * (thread + 1), &done, first, last);
+    for (size_t i = 0; i < plan->n_param_arrays; i++) {
+        const vg_param *const p = &plan->params[i];
+        for (size_t row = 0; row < p->rows; row += VG_UNIT_ROWS) {
+            const size_t left = p->rows - row, rows = left < VG_UNIT_ROWS ? left : VG_UNIT_ROWS;
+            const double size = (double)rows * (double)p->cols, middle = done + size / 2;
+            done += size;
+            *first += middle < from;
+            *last += middle < to;
+        }
+    }
     if (thread == n_threads - 1) *last = plan->n_units;
 }

@@ -112,11 +112,18 @@ static int moderate_rates(const thread_context *c) {
     return o->lr <= VG_RATE_MOST && o->weight_decay <= VG_RATE_MOST;
 }
 
-/* Of the whole gradient in memory, by units in their order: the same bits in every thread. */
+/* Of the whole gradient in memory, of all weights and then of all biases, by units in their order:
+ * the same bits in every thread. */
 static vg_norm gradient_norm(const thread_context *c) {
+    const vg_plan *const plan = c->run->plan;
     vg_norm total = {0, 0};
-    for (size_t unit = 0; unit < c->run->plan->n_units; unit++)
-        vg_norm_add(&total, summary(c, unit)->gradient);
+    for (int role = VG_WEIGHTS; role <= VG_BIASES; role++)
+        for (size_t i = 0; i < plan->n_param_arrays; i++) {
+            const vg_param *const p = &plan->params[i];
+            if (p->role != (vg_role)role) continue;
+            for (size_t u = 0; u < vg_n_units(p); u++)
+                vg_norm_add(&total, summary(c, p->unit + u)->gradient);
+        }
     return total;
 }
 
