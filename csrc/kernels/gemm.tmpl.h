@@ -165,8 +165,10 @@ typedef struct {
  * are copied, if the copy is read more than once. Of a transposed A, so many columns that their
  * copies and a panel of B stay in the L2 cache.
  * What lost against this is in benchmarks/notes.md. */
-static void NAME(gemm)(size_t m, size_t n, size_t k, const NAME(operands) *ab, vg_tools *tools,
-                       NAME(epilogue) *epilogue, void *context) {
+static inline
+    __attribute__((always_inline)) void NAME(gemm)(size_t m, size_t n, size_t k,
+                                                   const NAME(operands) *ab, vg_tools *tools,
+                                                   NAME(epilogue) *epilogue, void *context) {
     const real *const a = ab->a, *const b = ab->b;
     const size_t a_row = ab->a_row, a_col = ab->a_col, ldb = ab->ldb;
     const int transposed = ab->transposed, aligned = ab->aligned;
