@@ -277,7 +277,7 @@ static void NAME(weight_update)(vg_matrix x, vg_matrix dy, size_t first, size_t 
         .ldb = dy.ld,
         .aligned = summaries != NULL,
     };
-    NAME(gemm)(last - first, dy.cols, x.rows, &ab, tools, epilogue, &c);
+    NAME(product)(last - first, dy.cols, x.rows, &ab, tools, epilogue, &c);
     if (summaries) {
         NAME(flush_norms)(&c.words, NULL);
         NAME(flush_counts)(&c.words, summaries);

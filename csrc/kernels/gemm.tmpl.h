@@ -166,9 +166,9 @@ typedef struct {
  * copies and a panel of B stay in the L2 cache.
  * What lost against this is in benchmarks/notes.md. */
 static inline
-    __attribute__((always_inline)) void NAME(gemm)(size_t m, size_t n, size_t k,
-                                                   const NAME(operands) *ab, vg_tools *tools,
-                                                   NAME(epilogue) *epilogue, void *context) {
+    __attribute__((always_inline)) void NAME(product)(size_t m, size_t n, size_t k,
+                                                      const NAME(operands) *ab, vg_tools *tools,
+                                                      NAME(epilogue) *epilogue, void *context) {
     const real *const a = ab->a, *const b = ab->b;
     const size_t a_row = ab->a_row, a_col = ab->a_col, ldb = ab->ldb;
     const int transposed = ab->transposed, aligned = ab->aligned;
@@ -212,4 +212,11 @@ static inline
             }
         }
     }
+}
+
+/* One copy for the ways forward and back; that of the update, with its other epilogues, is its own. */
+static __attribute__((noinline)) void NAME(gemm)(size_t m, size_t n, size_t k,
+                                                 const NAME(operands) *ab, vg_tools *tools,
+                                                 NAME(epilogue) *epilogue, void *context) {
+    NAME(product)(m, n, k, ab, tools, epilogue, context);
 }
