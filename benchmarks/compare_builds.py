@@ -4,7 +4,9 @@
 
 Each of the two commits is built in an environment of its own, in a temporary folder. Then both train the workloads of
 ``vgfast bench`` in turn, and do single calls; what is printed are the medians of the rounds' ratios, new over old, and
-their quartiles. Which of the two comes first changes from round to round.
+their quartiles. A round is a new process of each build, and some turns of both: where a process has its memory changes
+the time of a small net by some 5 %, so that two processes say little of two builds. Which of the two comes first
+changes from turn to turn.
 """
 
 import argparse
@@ -17,7 +19,8 @@ from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SECONDS = 0.3  # of a build in a round, about
+TURNS = 8  # of each build in a round
+SECONDS = 0.06  # of a turn, about
 CALLS = ("a step of tiny", "predict_proba of one row of tiny")
 
 
@@ -85,23 +88,33 @@ class Worker:
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
 
 def compare(builds, asked, rounds):
+    from vgfast.cost.rounds import Measured
+
+    print(f"{'':<34}{'old, us':>10}{'new, us':>10}  new / old (quartiles)")
+    for what, problem in asked.items():
+        old, new = zip(*(times_of_round(builds, problem) for _ in range(rounds)), strict=True)
+        ratio = Measured.from_rounds([n / o for o, n in zip(old, new, strict=True)])
+        microseconds = [1e6 * Measured.from_rounds(times).median for times in (old, new)]
+        spread = f"{ratio.median:.3f} ({ratio.low:.3f}-{ratio.high:.3f})"
+        print(f"{what:<34}{microseconds[0]:>10.4g}{microseconds[1]:>10.4g}  {spread}", flush=True)
+
+
+def times_of_round(builds, problem):
+    """Seconds a step of each build, each in a new process: the median of some turns."""
     from vgfast.cost.rounds import Measured, take_turns
 
     workers = [Worker(interpreter) for interpreter in builds]
-    print(f"{'':<34}{'old, us':>10}{'new, us':>10}  new / old (quartiles)")
-    for what, problem in asked.items():
-        counts = [worker.ask(prepare=problem) for worker in workers]
-        entrants = {i: partial(worker.ask, repeat=max(counts)) for i, worker in enumerate(workers)}
-        *_, took = take_turns(entrants, rounds)
-        ratio = Measured.from_rounds([new / old for old, new in zip(took[0], took[1], strict=True)])
-        old, new = (1e6 * Measured.from_rounds(took[i]).median for i in (0, 1))
-        spread = f"{ratio.median:.3f} ({ratio.low:.3f}-{ratio.high:.3f})"
-        print(f"{what:<34}{old:>10.4g}{new:>10.4g}  {spread}", flush=True)
+    repeat = max(worker.ask(prepare=problem) for worker in workers)
+    *_, took = take_turns({i: partial(worker.ask, repeat=repeat) for i, worker in enumerate(workers)}, TURNS)
     for worker in workers:
-        worker.process.stdin.close()
-        worker.process.wait()
+        worker.close()
+    return [Measured.from_rounds(took[i]).median for i in range(len(workers))]
 
 
 # ---- in a process of one build, by public names alone ---------------------------------------------------
