@@ -87,7 +87,7 @@ class Sdist(sdist):
     def make_distribution(self):
         self.filelist.extend(HEADERS + SOURCES + ["CHANGELOG.md", "CONTRIBUTING.md", "csrc/README.md", ".ci/run"])
         for folder in ("tests", "benchmarks", ".pictures"):
-            self.filelist.extend(str(p) for p in Path(folder).iterdir() if p.is_file())
+            self.filelist.extend(str(p) for p in Path(folder).rglob("*") if p.is_file() and p.suffix != ".pyc")
         super().make_distribution()
 
 

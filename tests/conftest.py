@@ -1,4 +1,4 @@
-"""Fixtures, and the bounds that comparisons of floats are judged by."""
+"""Fixtures that tests of several rooms use."""
 
 import os
 import signal
@@ -7,7 +7,6 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from torch_modules import net_class
 
 import vgfast as vg
 from vgfast import _core
@@ -99,29 +98,6 @@ def torch():
     torch.set_num_threads(1)
     yield torch
     torch.set_num_threads(before)
-
-
-@pytest.fixture
-def seeded(torch):
-    torch.manual_seed(0)
-
-
-@pytest.fixture
-def Net(torch):
-    """A class of modules for ``inspect_torch``."""
-    return net_class(torch)
-
-
-@pytest.fixture
-def net():
-    """One to save."""
-    return vg.MLP([4, 5, 3], "tanh", rng=0)
-
-
-@pytest.fixture
-def path(tmp_path):
-    """Where to save it: there is no file yet."""
-    return tmp_path / "net.safetensors"
 
 
 @pytest.fixture

@@ -110,6 +110,6 @@ class Activation(NamedTuple):
         return 0.01 * self.largest_derivative
 
 
-# Each has its formulas: tests/test_activations.py names one that has not.
+# Each has its formulas: tests/model/test_activations.py names one that has not.
 CATALOG = {line[0]: Activation(*line, *FORMULAS[line[0]]) for line in _core.activation_facts() if line[0] in FORMULAS}
 SQUASHING = tuple(name for name, of in CATALOG.items() if of.squashing)

@@ -69,5 +69,5 @@ class Loss(NamedTuple):
         return self.link != "linear"
 
 
-# Each has its formula: tests/test_activations.py names one that has not.
+# Each has its formula: tests/model/test_activations.py names one that has not.
 LOSSES = {line[0]: Loss(*line, FORMULAS[line[0]]) for line in _core.loss_facts() if line[0] in FORMULAS}

@@ -2,7 +2,7 @@
 says so where it does not.
 
 His cost is the sum over the ten outputs, and his step is w (1 - eta lambda / n) - eta (mean gradient), of which biases
-do not have the decay; see ``tests/test_nielsen.py`` for where that is from.
+do not have the decay; see ``tests/published/test_nielsen.py`` for where that is from.
 """
 
 import functools

@@ -6,7 +6,7 @@ from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
-from test_cli import vgfast
+from command import vgfast
 
 import vgfast as vg
 from vgfast import _core, cli
@@ -82,7 +82,7 @@ def test_for_people(capsys):
 def test_files_that_are_named_are_there():
     from pathlib import Path
 
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     for rung in ladder.RUNGS:
         assert (root / rung.file).is_file()
 

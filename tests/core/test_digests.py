@@ -1,7 +1,7 @@
 """The bits of trainings: parameters, losses and records of 40 nets after 50 steps, as they were when they were kept in
 digests.json. They show a change of arithmetic that no tolerance would; one that is meant is kept anew by
 
-    python tests/test_digests.py
+    python tests/core/test_digests.py
 
 Data, weights and rates come from raw random bits and exact arithmetic, so that they depend on no library's version.
 """
@@ -17,7 +17,7 @@ import pytest
 import vgfast as vg
 from vgfast import _core
 
-KEPT = Path(__file__).with_suffix("").parent / "digests.json"
+KEPT = Path(__file__).with_name("digests.json")
 THREADS = 1, 2, 3, 7
 STEPS = 50
 # What was recorded of a layer when the digests were first kept.

@@ -1,26 +1,15 @@
 """The command line, as a user types it."""
 
 import json
-import subprocess
 import sys
 
 import pytest
+from command import vgfast
 
 from vgfast import cli
 from vgfast.cli.demo import PICTURE
 from vgfast.cost import limits
 from vgfast.lessons import demo
-
-
-def vgfast(*arguments, cwd="/", **kwargs):
-    return subprocess.run(
-        [sys.executable, "-m", "vgfast", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        **kwargs,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -392,7 +392,7 @@ def test_a_ladder_that_is_interrupted(monkeypatch):
 
 
 def test_the_extra_that_is_to_be_installed_brings_what_was_missing(monkeypatch):
-    extras = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"][
+    extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"][
         "optional-dependencies"
     ]
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 FLAGS = {
     "avx2": ["-mavx2", "-mfma", "-mpopcnt"],
     "avx512": ["-mavx2", "-mfma", "-mpopcnt", "-mavx512f"],
@@ -21,7 +22,7 @@ WIDE = ["-DVG_HAVE_AVX2", "-DVG_HAVE_AVX512"] if platform.machine() == "x86_64" 
 # Nothing is optimised away, and compiling takes a sixth of the time of -O1, which the runs do not win back.
 ALL = ["-std=gnu11", "-O0", "-g", "-ffp-contract=off", "-fno-sanitize-recover=all", f"-I{ROOT / 'csrc'}", *WIDE]
 STRICT = ["-Wall", "-Wextra", "-Wconversion", "-Werror"]
-EXTRA = {"address,undefined": ["-include", str(ROOT / "tests" / "sanitize_masked.h")]}
+EXTRA = {"address,undefined": ["-include", str(HERE / "sanitize_masked.h")]}
 # On the stacks that this takes from the heap, gcc 13.3 places vectors of 64 bytes where it then cannot store them.
 OPTIONS = {"ASAN_OPTIONS": "detect_stack_use_after_return=0"}
 RUNS = {
@@ -38,7 +39,7 @@ pytestmark = [
 
 def build(folder, sanitizer, pool):
     """The driver and the whole core, with warnings as errors."""
-    driver = ROOT / "tests" / "sanitize.c"
+    driver = HERE / "sanitize.c"
 
     def compiled(source):
         output = folder / f"{source.stem}.o"
