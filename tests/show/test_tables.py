@@ -47,7 +47,7 @@ def test_a_cell_that_is_too_long_pushes_the_next():
 
 @pytest.mark.parametrize("n", [1, 2, 39, 40, 41, 500])
 def test_html_shows_some_of_too_many_rows_with_both_ends(n):
-    text = as_html(("layer",), [(f"<{i}>",) for i in range(n)], [("#000",)] * n)
+    text = as_html(("layer",), [(f"<{i}>",) for i in range(n)], [("#000",)] * n, "rows")
     assert text.count("<tr>") == 1 + min(n, 40)
     assert "&lt;0&gt;" in text
     assert f"&lt;{n - 1}&gt;" in text

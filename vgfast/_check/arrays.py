@@ -11,20 +11,23 @@ import numpy as np
 _MISSING = {"NoneType": "None", "NAType": "pd.NA", "NaTType": "pd.NaT"}
 _TEXT = "UST"  # kinds of dtypes: str, bytes, and NumPy 2's StringDType
 
+# Characters of a value in an error.
+_QUOTED = 80
+
 _NOT_IN_ORDER = str | bytes | dict | set | frozenset
 
 _DATES = "for example by ({0} - {0}.min()) / np.timedelta64(1, 'D')"
 
 
-def quote(value: Any, most: int = 80) -> str:
+def quote(value: Any) -> str:
     """repr, in one line and cut where it is long.
 
     >>> import numpy as np
-    >>> quote(np.eye(2)), quote("a" * 100, 10)
-    ('array([[1., 0.], [0., 1.]])', "'aaaaaa...")
+    >>> quote(np.eye(2)), len(quote("a" * 100))
+    ('array([[1., 0.], [0., 1.]])', 80)
     """
     text = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
-    return text if len(text) <= most else text[: most - 3] + "..."
+    return text if len(text) <= _QUOTED else text[: _QUOTED - 3] + "..."
 
 
 def named(name: str, value: Any) -> str:

@@ -241,7 +241,7 @@ def scale_with_a_rate(case: Case, steps: int = STEPS) -> tuple[Cure, Outcome] | 
     return None
 
 
-def find_best(cures: Iterable[Cure], steps: int = STEPS) -> tuple[Cure, Outcome] | None:
+def find_best(cures: Iterable[Cure], steps: int) -> tuple[Cure, Outcome] | None:
     """The first with which the net trains; or else the first with which its loss falls at all."""
     second = None
     for cure in cures:

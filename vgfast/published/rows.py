@@ -18,10 +18,10 @@ class Row(NamedTuple):
     memory: bool = False
 
 
-def near(what: str, published: str, ours: float, within: float, memory: bool = False) -> Row:
+def near(what: str, published: str, ours: float, within: float) -> Row:
     """Whether ours, shown with as many digits, is no further off than ``within``."""
     digits = max(len(published.partition(".")[2]), 1)
-    return Row(what, published, f"{ours:.{digits}f}", abs(ours - float(published)) <= within, memory)
+    return Row(what, published, f"{ours:.{digits}f}", abs(ours - float(published)) <= within)
 
 
 def around(what: str, published: str, digits: int, ours: float, half: float, memory: bool = False) -> Row:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 
-def significant(value: float, n: int = 3) -> str:
-    """So many digits, or all that are before the point, and so many decimals at most; of a million and more, with a
+def significant(value: float) -> str:
+    """Three digits, or all that are before the point, and three decimals at most; of a million and more, with a
     letter.
 
-    >>> [significant(x) for x in (0.0042, 0.1234, 1, 12.34, 1234.5, 2.5e9)], significant(99.7, 2)
-    (['0.004', '0.123', '1.00', '12.3', '1,234', '2.5G'], '100')
+    >>> [significant(x) for x in (0.0042, 0.1234, 1, 12.34, 1234.5, 2.5e9)]
+    ['0.004', '0.123', '1.00', '12.3', '1,234', '2.5G']
     """
     if abs(value) < 0.1:
-        return f"{value:.{n}f}"
-    if abs(value) < 10**n - 0.5:
-        return f"{value:#.{n}g}".rstrip(".")
-    return f"{value:,.0f}" if abs(value) < 999_999.5 else scaled(value, n)
+        return f"{value:.3f}"
+    if abs(value) < 999.5:
+        return f"{value:#.3g}".rstrip(".")
+    return f"{value:,.0f}" if abs(value) < 999_999.5 else scaled(value)
 
 
 def scaled(value: float, n: int = 3) -> str:

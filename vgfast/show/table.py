@@ -71,11 +71,11 @@ def fit(rows: Sequence[Sequence[str]], left: Collection[int] = (0,), gap: int = 
     return layout if layout.width <= width else Layout(layout.widths, left, 1)
 
 
-def lines(table: Table, left: Collection[int] = (0,), gap: int = 2, width: int = WIDTH) -> list[str]:
+def lines(table: Table, gap: int = 2, width: int = WIDTH) -> list[str]:
     """Headings, a rule, and rows, whose widest cells are wrapped where all would be wider than ``width``; a row of
     one cell may take the whole line."""
     whole = [row for row in (table.headings, *table.rows) if len(row) > 1]
-    layout = fit(whole, left, gap, width)
+    layout = fit(whole, gap=gap, width=width)
     if layout.width > width:
         layout = _narrowed(layout, whole, width)
     text = [*layout.heading(_wrapped(table.headings, layout)), layout.rule()]
@@ -107,11 +107,9 @@ def _parts(line: str, width: int) -> list[str]:
     return [line] if len(line) <= width else textwrap.wrap(line, width)
 
 
-def as_html(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], colours: Sequence[Sequence[str]], what: str = "rows"
-) -> str:
+def as_html(headings: Sequence[str], rows: Sequence[Sequence[str]], colours: Sequence[Sequence[str]], what: str) -> str:
     """A table whose rows end with a cell that goes through the row's colours from left to right; of too many rows,
-    some; ``what``: they are."""
+    some, and then a line that says so and calls the rows ``what``."""
     n = min(len(rows), MOST_ROWS)
     chosen = [round(i * (len(rows) - 1) / max(n - 1, 1)) for i in range(n)]
     cells = "".join(f"<th>{html.escape(heading)}</th>" for heading in headings)
