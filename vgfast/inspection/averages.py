@@ -57,21 +57,27 @@ def _square(f: Callable[[np.ndarray], np.ndarray], q: Any) -> Square:
 
 
 def of_value(activation: str, q: Any) -> Square:
-    """The average over phi(z)²: for two straight lines, half the moments of N(0, q) times each line's slope."""
-    q = np.asarray(q, np.float64)
+    """The average over phi(z)²."""
     phi = CATALOG[activation]
-    if phi.slope_below is None:
-        return _square(phi.value, q)
-    a2 = phi.slope_below**2
-    return Square((1 + a2) * q / 2, np.full_like(q, 6 * (1 + a2**2) / (1 + a2) ** 2), np.ones_like(q))
+    return _average(phi.value, phi.slope_below, 1, q)
 
 
 def of_derivative(activation: str, q: Any) -> Square:
     """The average over phi'(z)²."""
-    q = np.asarray(q, np.float64)
     phi = CATALOG[activation]
-    if phi.slope_below is None:
-        return _square(phi.derivative, q)
-    a2 = phi.slope_below**2
-    spread = 2 * (1 + a2**2) / (1 + a2) ** 2
-    return Square(np.full_like(q, (1 + a2) / 2), np.full_like(q, spread), np.zeros_like(q))
+    return _average(phi.derivative, phi.slope_below, 0, q)
+
+
+def _average(f: Callable[[np.ndarray], np.ndarray], slope_below: float | None, degree: int, q: Any) -> Square:
+    """The average over f(z)², with f = phi (degree 1) or phi' (degree 0).
+
+    Of two straight lines f is z^degree above 0 and slope_below times that below, so that each side has half the moments
+    of N(0, q), times a power of its slope.
+    """
+    q = np.asarray(q, np.float64)
+    if slope_below is None:
+        return _square(f, q)
+    square = slope_below**2
+    variance, kurtosis = (q, 3) if degree == 1 else (np.ones_like(q), 1)
+    spread = 2 * kurtosis * (1 + square**2) / (1 + square) ** 2
+    return Square((1 + square) * variance / 2, np.full_like(q, spread), np.full_like(q, degree))
