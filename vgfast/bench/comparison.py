@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,9 @@ from vgfast import _check, _core, config
 from vgfast.bench.about import describe_machine, versions
 from vgfast.bench.competitors import COMPETITORS, Textbook, VGFast
 from vgfast.bench.problems import CALLED, CALLS, INSPECTION, LR, MEMORY, WORKLOADS
+from vgfast.bench.runner import Begin, Results
 from vgfast.bench.workers import Failed, Workers
-from vgfast.cost.rounds import OutOfTime, summary, take_turns, until
+from vgfast.cost.rounds import summary, take_turns
 from vgfast.show.numbers import count
 
 # The largest relative difference of the loss after one epoch from that of the textbook in float64. Measured, those who
@@ -47,7 +47,7 @@ def read_settings(
     quick: bool,
     minutes: float | None = None,
 ) -> dict[str, Any]:
-    """What ``measure`` takes, from a command line; ValueError for what it cannot take."""
+    """What ``measure`` takes, and ``minutes``, from a command line; ValueError for what it cannot take."""
     if threads is None:
         threads = config.get_num_threads()
     if rounds is None:
@@ -150,31 +150,17 @@ class Entrant:
         return found | {name: summary(values) for name, values in self.rounds.items()}
 
 
-def too_short(minutes: float, what: str) -> ValueError:
-    return ValueError(f"in {minutes:g} minutes {what}; give it more --minutes, or leave the option out")
-
-
 def count_turns(settings: dict[str, Any]) -> int:
-    """How often ``measure`` calls ``progress``."""
+    """How often ``measure`` calls ``begin``."""
     entrants = sum(len(entrants_of(workload, settings["competitors"])) for workload in settings["workloads"])
     return (1 + settings["rounds"]) * entrants + (MEMORY in settings["workloads"])
 
 
 def measure(
-    competitors: Sequence[str],
-    workloads: Sequence[str],
-    threads: int,
-    rounds: int,
-    seconds: float,
-    minutes: float = math.inf,
-    progress: Callable[[str], Any] = lambda turn: None,
-    each: Callable[[dict[str, Any]], Any] = lambda found: None,
-) -> dict[str, Any]:
-    """Everything, as plain data. ``progress`` is called with whose turn it is, ``each`` with what there is after each
-    workload.
-
-    After so many minutes it is "partial", without what is "left_out"; ValueError if that is all.
-    """
+    begin: Begin, competitors: Sequence[str], workloads: Sequence[str], threads: int, rounds: int, seconds: float
+) -> Results:
+    """What there is after each workload, and after memory: "partial" while anything is "left_out". ``begin`` is called
+    with whose turn it is."""
     left = [*workloads, *(["memory"] if MEMORY in workloads else [])]
     found: dict[str, Any] = {
         "machine": describe_machine(threads),
@@ -186,25 +172,21 @@ def measure(
         "missing": {},
         "workloads": {},
     }
-    begin = until(minutes, progress)
-    with suppress(OutOfTime):
-        with Workers(threads) as workers:
-            for workload in workloads:
-                there = [name for name in entrants_of(workload, competitors) if name not in found["missing"]]
-                of = _compare(workers, workload, there, rounds, seconds, begin, found["missing"])
-                found["workloads"][workload] = of
-                found["versions"] = versions(name for name in competitors if name not in found["missing"])
-                left.remove(workload)
-                found["partial"] = bool(left)
-                each(found)
-        if MEMORY in workloads:
-            begin("memory")
-            found["memory"] = _memory(threads)
-            left.remove("memory")
-            found["partial"] = False
-    if not found["workloads"]:
-        raise too_short(minutes, f"{workloads[0]} could not be measured")
-    return found
+    with Workers(threads) as workers:
+        for workload in workloads:
+            there = [name for name in entrants_of(workload, competitors) if name not in found["missing"]]
+            of = _compare(workers, workload, there, rounds, seconds, begin, found["missing"])
+            found["workloads"][workload] = of
+            found["versions"] = versions(name for name in competitors if name not in found["missing"])
+            left.remove(workload)
+            found["partial"] = bool(left)
+            yield found
+    if MEMORY in workloads:
+        begin("memory")
+        found["memory"] = _memory(threads)
+        left.remove("memory")
+        found["partial"] = False
+        yield found
 
 
 def entrants_of(workload: str, competitors: Sequence[str]) -> list[str]:
@@ -217,7 +199,7 @@ def _compare(
     competitors: Sequence[str],
     rounds: int,
     seconds: float,
-    begin: Callable[[str], Any],
+    begin: Begin,
     missing: dict[str, str],
 ) -> dict[str, Any]:
     """The competitors on one workload; a library that is not there is noted in ``missing``."""

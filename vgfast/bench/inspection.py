@@ -9,9 +9,6 @@ medians and quartiles of the rounds.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,8 +18,9 @@ from vgfast.bench import comparison, tables
 from vgfast.bench.about import describe_machine, versions
 from vgfast.bench.competitors import VGFast
 from vgfast.bench.problems import INSPECTION, WORKLOADS
+from vgfast.bench.runner import Begin, Results
 from vgfast.bench.workers import Workers
-from vgfast.cost.rounds import OutOfTime, summary, take_turns, until
+from vgfast.cost.rounds import summary, take_turns
 from vgfast.show.numbers import count, milliseconds, significant
 from vgfast.show.table import Table
 
@@ -90,7 +88,7 @@ def read_settings(
     quick: bool,
     minutes: float | None = None,
 ) -> dict[str, Any]:
-    """What ``measure`` takes, from a command line; ValueError for what it cannot take."""
+    """What ``measure`` takes, and ``minutes``, from a command line; ValueError for what it cannot take."""
     for option, value in (("--competitors", competitors), ("--workloads", workloads)):
         if value is not None:
             raise ValueError(f"--inspection times vgfast alone, on {INSPECTION}; leave out {option} {value}")
@@ -101,40 +99,23 @@ def read_settings(
 
 
 def count_turns(settings: dict[str, Any]) -> int:
-    """How often ``measure`` calls ``progress``."""
+    """How often ``measure`` calls ``begin``."""
     return 1 + settings["rounds"] * len(WAYS)
 
 
-def measure(
-    threads: int,
-    rounds: int,
-    seconds: float,
-    minutes: float = math.inf,
-    progress: Callable[[str], Any] = lambda turn: None,
-    each: Callable[[dict[str, Any]], Any] = lambda found: None,
-) -> dict[str, Any]:
-    """Everything, as plain data. ``progress`` is called with whose turn it is, ``each`` with what there is after each
-    round.
-
-    After so many minutes it is "partial", of fewer "rounds"; ValueError if there is none.
-    """
-    problem = WORKLOADS[INSPECTION]
-    found: dict[str, Any] = {}
-    begin = until(minutes, progress)
-    with suppress(OutOfTime), Workers(threads) as workers:
+def measure(begin: Begin, threads: int, rounds: int, seconds: float) -> Results:
+    """What there is after each round, of fewer "rounds" while it is "partial". ``begin`` is called with whose turn it
+    is."""
+    with Workers(threads) as workers:
         ask = partial(workers.ask, VGFast)
         begin("vgfast warms up")
-        ask(problem=problem)
+        ask(problem=WORKLOADS[INSPECTION])
         ask(do="time", epochs=1)
         epochs = max(1, round(seconds / ask(do="time", epochs=1)["seconds"]))
         turns = {way: partial(ask, do="time", epochs=epochs, **way.settings) for way in WAYS}
         for answers in take_turns(turns, rounds, lambda n, way: begin(f"round {n} of {rounds}, {way.title}")):
             left = rounds - len(answers[PLAIN])
-            found = {**_result(threads, epochs, answers), "partial": left > 0, "left_out": left}
-            each(found)
-    if not found:
-        raise comparison.too_short(minutes, "not one round could be measured")
-    return found
+            yield {**_result(threads, epochs, answers), "partial": left > 0, "left_out": left}
 
 
 def _result(threads: int, epochs: int, answers: dict[Way, list[dict[str, float]]]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def _asked(arguments: argparse.Namespace) -> tuple[Any, ...]:
 
 
 def _steps(arguments: argparse.Namespace) -> None:
-    from vgfast.bench import comparison, tables
+    from vgfast.bench import comparison, runner, tables
     from vgfast.show import figures
     from vgfast.show.progress import Bar
 
@@ -87,11 +87,11 @@ def _steps(arguments: argparse.Namespace) -> None:
                 with bar.aside():
                     steps.show(found)
 
-        so_far.update(comparison.measure(**settings, progress=bar.turn, each=each))
+        so_far.update(runner.run(comparison.measure, **settings, progress=bar.turn, each=each))
 
 
 def _inspection(arguments: argparse.Namespace) -> None:
-    from vgfast.bench import inspection
+    from vgfast.bench import inspection, runner
     from vgfast.show.progress import Bar
 
     settings = inspection.read_settings(*_asked(arguments))
@@ -101,4 +101,4 @@ def _inspection(arguments: argparse.Namespace) -> None:
         deliver(so_far, lambda: inspection.show(so_far, console()), arguments)
 
     with given(so_far, give), Bar(console(stderr=True), inspection.count_turns(settings), arguments.json) as bar:
-        so_far.update(inspection.measure(**settings, progress=bar.turn, each=so_far.update))
+        so_far.update(runner.run(inspection.measure, **settings, progress=bar.turn, each=so_far.update))

@@ -1,0 +1,37 @@
+"""The runner of ``vgfast bench``: whatever it measures ends when its minutes are over, with what there is by then."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator
+from contextlib import closing, suppress
+from typing import Any
+
+from vgfast.cost.rounds import OutOfTime, until
+
+# Called with whose turn it is, before each turn.
+Begin = Callable[[str], Any]
+Results = Generator[dict[str, Any], None, None]
+
+
+def run(
+    measure: Callable[..., Results],
+    minutes: float = math.inf,
+    progress: Begin = lambda turn: None,
+    each: Callable[[dict[str, Any]], Any] = lambda found: None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """The last result that ``measure(begin, **settings)`` yields, as plain data: it yields one after each part of its
+    work, with all that there is by then. ``progress`` is called with whose turn it is, ``each`` with every result.
+
+    After so many minutes it is the last result so far; ValueError if there is none.
+    """
+    found: dict[str, Any] = {}
+    with suppress(OutOfTime), closing(measure(until(minutes, progress), **settings)) as results:
+        for found in results:
+            each(found)
+    if not found:
+        raise ValueError(
+            f"in {minutes:g} minutes nothing could be measured; give it more --minutes, or leave the option out"
+        )
+    return found
