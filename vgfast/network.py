@@ -11,6 +11,7 @@ from vgfast import _check, _core
 from vgfast.inspection.gradients import Gradients, take_gradients, take_gradients_from, take_sample_norms
 from vgfast.inspection.report import GradientReport
 from vgfast.model.errors import DivergenceError, update_error
+from vgfast.model.losses import LOSSES
 from vgfast.model.quantities import INSPECTIONS, make_histograms
 from vgfast.state import State
 from vgfast.training.fit import Learner, Loop, Stepper, call_callbacks, shuffle_rows
@@ -277,10 +278,7 @@ class Network(State):
     def predict(self, X: Any) -> np.ndarray:
         """Class labels (rows,) for cross_entropy; 0 or 1 (rows, n_out) for binary_cross_entropy; values
         (rows, n_out) for mse."""
-        z = self.forward(X)
-        if self._loss == "cross_entropy":
-            return z.argmax(axis=1)
-        return (z > 0).astype(np.int64) if self._loss == "binary_cross_entropy" else z
+        return LOSSES[self._loss].predict(self.forward(X))
 
     def evaluate(self, X: Any, y: Any) -> Evaluation:
         """Mean loss and accuracy over all rows of X. ``DivergenceError`` if the loss is not finite."""

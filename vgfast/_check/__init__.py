@@ -314,9 +314,9 @@ def pair(data: Any) -> tuple[Any, Any]:
 
 def outputs(n_outputs: int, loss: str) -> None:
     """A softmax of one output is always 1."""
-    if loss == "cross_entropy" and n_outputs == 1:
+    if _targets.LINKS[loss] == "softmax" and n_outputs == 1:
         raise ValueError(
-            "cross_entropy needs at least two outputs, one a class, got sizes[-1] = 1; "
+            f"{loss} needs at least two outputs, one a class, got sizes[-1] = 1; "
             "for yes or no use loss='binary_cross_entropy'"
         )
 

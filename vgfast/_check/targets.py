@@ -6,11 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from vgfast import _core
 from vgfast._check import arrays
 from vgfast._check.arrays import named, quote
 
 # Rows of probabilities may sum to 1 but for so much: they may have been written with three digits.
 SUM_TOLERANCE = 1e-3
+
+# What makes probabilities of the outputs, by loss, and so what y may hold: of "softmax" a label a row or probabilities
+# that sum to 1, of "sigmoid" probabilities, of "linear" (nothing) any values.
+LINKS = {name: link for name, link, *_ in _core.loss_facts()}
 
 
 def checked(
@@ -21,32 +26,33 @@ def checked(
         transposed = array.shape == (n_outputs, n_rows)
         got = f"{len(array)}{f'; use np.transpose({name})' * transposed}" if array.ndim else _single(name, value)
         raise ValueError(f"{name} must have one entry for each of the {n_rows} rows of X, got {got}")
+    link = LINKS[loss]
     text = arrays.first_text(array)
-    if text is not None and loss != "mse" and array.size == n_rows:
+    if text is not None and link != "linear" and array.size == n_rows:
         raise TypeError(
-            f"{name} must hold numbers, got the text {quote(text)}; {_fix_text(name, array, n_outputs, loss)}"
+            f"{name} must hold numbers, got the text {quote(text)}; {_fix_text(name, array, n_outputs, link)}"
         )
     array = arrays.real_numbers(name, array, value)
-    if loss == "cross_entropy" and array.ndim == 1:
+    if link == "softmax" and array.ndim == 1:
         return _labels(name, array, n_outputs, value)
     if array.ndim == 1 and n_outputs == 1:
         array = array[:, None]
     if array.shape != (n_rows, n_outputs):
-        also = " or labels of shape (rows,)" if loss == "cross_entropy" else ""
+        also = " or labels of shape (rows,)" if link == "softmax" else ""
         raise ValueError(
             f"{name} must have shape ({n_rows}, {n_outputs}){also} for {loss}, got shape {array.shape}"
-            f"{_fix_shape(name, array, n_outputs, loss, named(name, value))}"
+            f"{_fix_shape(name, array, n_outputs, link, named(name, value))}"
         )
     converted = arrays.converted(name, array, dtype, value)
-    return converted if loss == "mse" else _probabilities(name, array, converted, loss, value)
+    return converted if link == "linear" else _probabilities(name, array, converted, link, value)
 
 
 def _single(name: str, value: Any) -> str:
     return "a single number" if isinstance(value, int | float | np.number) else arrays.single(name, value)
 
 
-def _fix_shape(name: str, array: np.ndarray, n_outputs: int, loss: str, plain: str) -> str:
-    if loss == "cross_entropy" and array.shape[1:] == (1,):
+def _fix_shape(name: str, array: np.ndarray, n_outputs: int, link: str, plain: str) -> str:
+    if link == "softmax" and array.shape[1:] == (1,):
         return f"; use np.ravel({name})"
     if array.shape == (len(array), 1, n_outputs) or array.shape == (len(array), n_outputs, 1):
         return f"; use np.reshape({plain}, (len({name}), -1))"
@@ -60,10 +66,10 @@ def _fix_shape(name: str, array: np.ndarray, n_outputs: int, loss: str, plain: s
     return f"; give {name} two dimensions"
 
 
-def _fix_text(name: str, array: np.ndarray, n_outputs: int, loss: str) -> str:
+def _fix_text(name: str, array: np.ndarray, n_outputs: int, link: str) -> str:
     n = len(set(array.ravel().tolist()))
     fix = f"number the classes with classes, y = np.unique({_flat(name, array)}, return_inverse=True)"
-    if loss == "binary_cross_entropy" and n > 2:
+    if link == "sigmoid" and n > 2:
         return f"{fix}, and make the net with {n} outputs and loss='cross_entropy'"
     return fix if n <= max(n_outputs, 2) else f"{fix}, and give the net {n} outputs"
 
@@ -129,7 +135,7 @@ def _refuse_float_labels(name: str, labels: np.ndarray, n_classes: int, given: A
 # ---- probabilities ----------------------------------------------------------------------------------------
 
 
-def _probabilities(name: str, array: np.ndarray, converted: np.ndarray, loss: str, given: Any) -> np.ndarray:
+def _probabilities(name: str, array: np.ndarray, converted: np.ndarray, link: str, given: Any) -> np.ndarray:
     """The targets, clipped to [0, 1] if rounding took them out of it; array: as they were given.
 
     What is scaled to [0, 1] is scaled as x s + m, with s = 1 / (high - low) and m = -low s, rounded five times: it is
@@ -139,28 +145,28 @@ def _probabilities(name: str, array: np.ndarray, converted: np.ndarray, loss: st
     eps = max(float(np.finfo(kind).eps) for kind in kinds)
     low, high = converted.min(), converted.max()
     if low < -16 * eps or high > 1 + 16 * eps:
-        _refuse_range_of_probabilities(name, converted, loss, given)
+        _refuse_range_of_probabilities(name, converted, link, given)
     if low < 0 or high > 1:
         converted = np.clip(converted, 0, 1)
-    if loss == "cross_entropy":
+    if link == "softmax":
         _check_sums(name, converted, float(np.finfo(kinds[0]).eps), given)
     return converted
 
 
-def _refuse_range_of_probabilities(name: str, converted: np.ndarray, loss: str, given: Any) -> None:
+def _refuse_range_of_probabilities(name: str, converted: np.ndarray, link: str, given: Any) -> None:
     low, high = converted.min(), converted.max()
     y, few = named(name, given), set(np.unique(converted)[:3].tolist())
-    if loss == "cross_entropy" and low >= 0 and converted.any(axis=1).all():
+    if link == "softmax" and low >= 0 and converted.any(axis=1).all():
         fix = f"use {_divided(y)}"
-    elif few == {-1, 1} and loss != "cross_entropy":
+    elif few == {-1, 1} and link != "softmax":
         fix = f"use ({y} + 1) / 2"
-    elif few == {1, 2} and loss != "cross_entropy":
+    elif few == {1, 2} and link != "softmax":
         fix = f"use {y} - 1"
-    elif loss != "cross_entropy" and converted.shape[1] == 1 and len(few) > 2 and (converted % 1 == 0).all():
+    elif link != "softmax" and converted.shape[1] == 1 and len(few) > 2 and (converted % 1 == 0).all():
         classes = f"classes, y = np.unique({name}, return_inverse=True)"
         n = len(np.unique(converted))
         fix = f"for {n} classes make a net with {n} outputs and loss='cross_entropy', and number them with {classes}"
-    elif loss != "cross_entropy" and low >= 0:
+    elif link != "softmax" and low >= 0:
         fix = f"scale them, for example by {y} / {high!s}"
     else:
         fix = "make the net with loss='mse' for values that are no probabilities"

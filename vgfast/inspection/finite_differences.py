@@ -27,6 +27,7 @@ from vgfast.inspection.paths import check_entry, float64_copy, float64_data
 from vgfast.model.activations import CATALOG
 from vgfast.model.engine import Engine
 from vgfast.model.engine_numpy import NumPyEngine
+from vgfast.model.losses import LOSSES
 from vgfast.show.table import WIDTH
 
 # Of a weight: its layer from 1, its input and its output from 0.
@@ -218,13 +219,16 @@ def _replayed(
     for weights, biases, kind in zip(plain.weights, plain.biases, plain.architecture.kinds, strict=True):
         z = r.product(outputs[-1], weights) + biases
         zs.append(r.off(z, np.abs(z) + np.abs(biases), 1))
-        a = CATALOG[kind].value(zs[-1])
-        outputs.append(a if kind in ("identity", "relu") else r.off(a, np.abs(a), ULPS))
+        phi = CATALOG[kind]
+        a = phi.value(zs[-1])
+        exact = phi.slope_below in (0, 1)  # of straight lines with these slopes
+        outputs.append(a if exact else r.off(a, np.abs(a), ULPS))
     loss, delta, _ = plain.loss(zs[-1], t)
     size = np.abs(delta)
-    if plain.architecture.loss != "mse":  # p - y: what both have in common cancels, the error of p does not
+    known = LOSSES[plain.architecture.loss]
+    if known.has_accuracy:  # p - y: what both have in common cancels, the error of p does not
         given = np.eye(delta.shape[1])[t] if t.ndim == 1 else t
-        size = size + given / (len(t) if plain.architecture.loss == "cross_entropy" else delta.size)
+        size = size + given / (delta.size if known.averages_outputs else len(t))
     return zs, outputs, loss, r.off(delta, size, ULPS)
 
 

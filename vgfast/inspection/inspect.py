@@ -8,6 +8,8 @@ from vgfast.inspection import divergence, mean_field, overshooting, remedies
 from vgfast.inspection.case import Case
 from vgfast.inspection.report import GradientReport
 from vgfast.inspection.verdict import FEWEST_STEPS
+from vgfast.model.architecture import Architecture
+from vgfast.model.losses import LOSSES
 from vgfast.training.optimizers import read_settings
 
 
@@ -39,9 +41,8 @@ def _measure(case: Case, exponents: np.ndarray | None) -> tuple[float, np.ndarra
 
 def _report(case: Case, loss: float, records: np.ndarray, steps: int, try_: bool) -> GradientReport:
     net, rows = case.engine.architecture, len(case.x)
-    error = float(np.sqrt(rows) * records["delta_norm"][-1])  # root mean square, over the rows, of |p - t|
-    known = {"cross_entropy": error, "binary_cross_entropy": error * net.sizes[-1]}.get(net.loss)
-    facts = (records, loss, net.sizes, net.activations, steps, rows, _take_moments(case), known, True)
+    error = _measure_error(net, records, rows)
+    facts = (records, loss, net.sizes, net.activations, steps, rows, _take_moments(case), error, True)
     report = GradientReport(*facts)
     if report.verdict in ("healthy", "frozen"):
         found = overshooting.find_overshooting(case, records, loss, max(steps, FEWEST_STEPS), try_)
@@ -55,6 +56,15 @@ def _report(case: Case, loss: float, records: np.ndarray, steps: int, try_: bool
     if try_ and report.verdict != "healthy":
         report.remedies = try_remedies(case, steps, report)
     return report
+
+
+def _measure_error(net: Architecture, records: np.ndarray, rows: int) -> float | None:
+    """The root mean square, over the rows, of |p - t|; None where outputs are no probabilities."""
+    loss = LOSSES[net.loss]
+    if not loss.has_accuracy:
+        return None
+    error = float(np.sqrt(rows) * records["delta_norm"][-1])  # delta_L: p - t over the terms of the mean
+    return error * net.sizes[-1] if loss.averages_outputs else error
 
 
 def _take_moments(case: Case) -> tuple[list[float], list[float], list[float]] | None:

@@ -30,6 +30,7 @@ from vgfast.model.architecture import Architecture
 from vgfast.model.engine import Engine
 from vgfast.model.engine_numpy import NumPyEngine, textbook
 from vgfast.model.errors import DivergenceError
+from vgfast.model.losses import LOSSES
 from vgfast.show.data import plain
 from vgfast.show.numbers import percent
 from vgfast.show.table import WIDTH, Layout, fit
@@ -255,7 +256,7 @@ def _one_sample(net: Architecture, x: Any, y: Any) -> tuple[np.ndarray, np.ndarr
         x = np.asanyarray(x)[None]
     shape = _shape("y", y)
     if len(shape) and shape not in ((1,), (n_out,), (1, n_out)):
-        label = "a label or " if net.loss == "cross_entropy" else ""
+        label = "a label or " if LOSSES[net.loss].takes_labels else ""
         raise ValueError(
             f"y must be {label}a row of {n_out} targets, for one sample, got shape {shape}; give the y of that sample"
         )

@@ -16,6 +16,7 @@ from vgfast import _core
 from vgfast.inspection.case import Case, find_shut_layer, scale_to_unit
 from vgfast.model.engine import Engine
 from vgfast.model.errors import DivergenceError
+from vgfast.model.losses import LOSSES
 from vgfast.training.fit import Learner, Loop
 from vgfast.training.optimizers import Velocities
 
@@ -154,7 +155,7 @@ def find_data_cures(case: Case) -> Iterator[Cure]:
     """Where inputs, or targets of mse, are far from unit scale: outliers left out; inputs, targets, or both scaled."""
     x, t = case.x, case.t
     inputs = find_far_column(x) is not None
-    targets = case.engine.architecture.loss == "mse" and find_far_column(t) is not None
+    targets = not LOSSES[case.engine.architecture.loss].has_accuracy and find_far_column(t) is not None
     to = "to mean 0 and variance 1"
     large_x, large_y = (_name_largest(name, values) if far else "" for name, values, far in
                         (("X", x, inputs), ("y", t, targets)))  # fmt: skip

@@ -68,6 +68,17 @@ class Loss(NamedTuple):
         """Whether outputs are predictions that are right or wrong, and have probabilities."""
         return self.link != "linear"
 
+    @property
+    def averages_outputs(self) -> bool:
+        """Whether the loss is a mean over rows and outputs, and not over rows alone."""
+        return self.link != "softmax"
+
+    def predict(self, z: np.ndarray) -> np.ndarray:
+        """What outputs z (rows, n_out) predict: the class of each row, 1 or 0 (yes or no) each, or values."""
+        if self.link == "softmax":
+            return z.argmax(axis=1)
+        return (z > 0).astype(np.int64) if self.link == "sigmoid" else z
+
 
 # Each has its formula: tests/model/test_activations.py names one that has not.
 LOSSES = {line[0]: Loss(*line, FORMULAS[line[0]]) for line in _core.loss_facts() if line[0] in FORMULAS}
