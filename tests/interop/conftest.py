@@ -10,6 +10,11 @@ def seeded(torch):
 
 
 @pytest.fixture
+def nn(torch):
+    return torch.nn
+
+
+@pytest.fixture
 def Net(torch):
     """A class of modules for ``inspect_torch``."""
     return net_class(torch)
