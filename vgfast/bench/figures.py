@@ -8,8 +8,9 @@ from typing import Any
 
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from vgfast.show.figures import BLUE, MARKS, ORANGE, Picture
+from vgfast.show.figures import Picture
 from vgfast.show.numbers import duration, microseconds, significant
+from vgfast.show.palette import BLUE, MARKS, ORANGE
 
 
 def draw_step_times(times: dict[str, dict[str, float]], title: str, path: Path) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from vgfast.show.figures import MARKS, Picture
+from vgfast.show.figures import Picture
+from vgfast.show.palette import MARKS
 
 
 def draw_roofline(cost: Any) -> Picture:

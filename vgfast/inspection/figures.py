@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from vgfast.show.figures import BLUE, RED, Picture, log_axis, log_limits
+from vgfast.show.figures import Picture, log_axis, log_limits
+from vgfast.show.palette import BLUE, RED
 from vgfast.training.figures import exponents, layer_axis, ledger
 
 

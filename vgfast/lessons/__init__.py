@@ -24,13 +24,12 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from vgfast.show.console import print_paragraph, print_table
+from vgfast.show.palette import BLUE, GREEN, ORANGE, RED
 from vgfast.show.table import Table
 
 __all__ = ["BLUE", "GREEN", "NAMES", "NEEDS", "ORANGE", "RED", "Seen", "Table", "begin", "end", "module", "run", "save"]
 
 SIZE = (9, 4.5)
-# For pictures, of a palette whose colours differ for colour-blind readers too.
-BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 
 # The lessons in their order, and what each needs besides rich and matplotlib: the packages that bring its data.
 NEEDS: dict[str, tuple[str, ...]] = {

@@ -1,4 +1,4 @@
-"""Pictures: figures that belong to no window, axes, and colours. matplotlib is needed to import this; no pyplot and no
+"""Pictures: figures that belong to no window, and axes. matplotlib is needed to import this; no pyplot and no
 global state of it is touched."""
 
 from __future__ import annotations
@@ -14,11 +14,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-# Of Okabe and Ito's palette, whose colours differ for the colour-blind too.
-BLUE, ORANGE, RED, GREEN, SKY, PINK = "#0072b2", "#e69f00", "#d55e00", "#009e73", "#56b4e9", "#cc79a7"
-GREY = "#cccccc"
-# With a shape each for print in grey.
-MARKS = ((BLUE, "o"), (ORANGE, "s"), (RED, "D"), (GREEN, "^"), (SKY, "v"), (PINK, "P"))
 # Smaller and larger cannot be drawn on a log axis.
 _TINIEST, _LARGEST = 1e-300, 1e300
 

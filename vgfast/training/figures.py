@@ -21,8 +21,9 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
-from vgfast.show.figures import BLUE, GREY, ORANGE, RED, Picture, log_axis, log_limits
+from vgfast.show.figures import Picture, log_axis, log_limits
 from vgfast.show.numbers import share
+from vgfast.show.palette import BLUE, GREY, ORANGE, RED
 from vgfast.training.records import exponent_of, exponents_over_time, medians, over_time, total_gain
 
 # As many as can be distinguished on a screen.
