@@ -24,7 +24,9 @@ read it: W in its update, and in dX the delta of the layer below.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from vgfast.model.activations import CATALOG
 from vgfast.model.architecture import Architecture
@@ -127,6 +129,11 @@ def count_step(net: Architecture, B: int) -> list[Work]:
     for l in range(1, net.n_layers + 1):
         rows += _layer(net, l, B)
     return rows
+
+
+def count_products(sizes: Sequence[int], B: int) -> int:
+    """Operations of a step's products on B rows: forward, dW and, but for layer 1, dX."""
+    return sum((4 if l == 0 else 6) * B * m * n for l, (m, n) in enumerate(pairwise(sizes)))
 
 
 def working_set(net: Architecture, B: int) -> int:

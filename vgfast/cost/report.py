@@ -165,7 +165,7 @@ class CostReport:
     def formula(self) -> str:
         """How the step's operations come about, in words."""
         shapes = list(pairwise(self.sizes))
-        products = sum((4 if l == 0 else 6) * self.batch_size * m * n for l, (m, n) in enumerate(shapes))
+        products = counts.count_products(self.sizes, self.batch_size)
         sums = ", ".join(f"{m} x {n}" for m, n in shapes[:4]) + (", ..." if len(shapes) > 4 else "")
         return (
             f"A product of {self.batch_size} rows with m x n weights is 2 x {self.batch_size} x m x n operations, a "
