@@ -59,7 +59,7 @@ def memory(net: Architecture, batch_size: int) -> int:
 
 
 class _Steps:
-    """A run without end over random rows, whose lr is 0: the work of training, and no end of it."""
+    """A run over random rows whose lr is 0: the work of training, for as long as it is asked for."""
 
     def __init__(self, engine: CEngine, batch_size: int) -> None:
         self.rng = np.random.default_rng(_SEED)

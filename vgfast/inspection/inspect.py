@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from vgfast.inspection import divergence, mean_field, overshooting, remedies
@@ -30,7 +32,7 @@ def try_remedies(case: Case, steps: int, report: GradientReport) -> list[str]:
 def _inspect_alone(case: Case, steps: int) -> GradientReport | None:
     """The report without remedies; None where the gradient is not finite."""
     measured = _measure(case, None)
-    return None if measured is None else _report(case, *measured, steps, try_=False)
+    return None if measured is None else _report(case, *measured, steps, with_remedies=False)
 
 
 def _measure(case: Case, exponents: np.ndarray | None) -> tuple[float, np.ndarray] | None:
@@ -39,21 +41,31 @@ def _measure(case: Case, exponents: np.ndarray | None) -> tuple[float, np.ndarra
     return case.engine.inspect(case.x, case.t, settings, case.current_velocity, exponents)
 
 
-def _report(case: Case, loss: float, records: np.ndarray, steps: int, try_: bool) -> GradientReport:
+def _report(case: Case, loss: float, records: np.ndarray, steps: int, with_remedies: bool) -> GradientReport:
     net, rows = case.engine.architecture, len(case.x)
-    error = _measure_error(net, records, rows)
-    facts = (records, loss, net.sizes, net.activations, steps, rows, _take_moments(case), error, True)
-    report = GradientReport(*facts)
+    judge = partial(
+        GradientReport,
+        records,
+        loss,
+        net.sizes,
+        net.activations,
+        steps,
+        rows,
+        moments=_take_moments(case),
+        error=_measure_error(net, records, rows),
+        one_step=True,
+    )
+    report = judge()
     if report.verdict in ("healthy", "frozen"):
-        found = overshooting.find_overshooting(case, records, loss, max(steps, FEWEST_STEPS), try_)
+        found = overshooting.find_overshooting(case, records, loss, max(steps, FEWEST_STEPS), with_remedies)
         if found:
             report.accept(found[0]._replace(numbers=report.numbers | found[0].numbers))
             report.remedies = found[1]
             return report
     inputs = remedies.find_fault_of_inputs(case, report.judged, lambda changed: _inspect_alone(changed, steps))
     if inputs:
-        report = GradientReport(*facts, inputs)
-    if try_ and report.verdict != "healthy":
+        report = judge(inputs=inputs)
+    if with_remedies and report.verdict != "healthy":
         report.remedies = try_remedies(case, steps, report)
     return report
 

@@ -156,7 +156,8 @@ def try_remedies(case: Case, report: GradientReport, inspect: Inspect) -> list[s
 
 
 def _trouble(first: Any, report: Any) -> tuple[bool, float]:
-    """Less is better: whether something is wrong, and how far from what the first report complains of the lack of."""
+    """(whether something is wrong, how much), less being better: the share of frozen weights, if the first report
+    complains of those, or else how far the gain is from 1."""
     if first.verdict == "frozen":
         return report.verdict != "healthy", float(stuck_shares(report.records).max())
     gain = report.numbers.get("total_gain", 1.0)

@@ -15,8 +15,8 @@ _ACTIVATIONS = {"Sigmoid": "sigmoid", "Tanh": "tanh", "ReLU": "relu", "LeakyReLU
 _ENDINGS = ("Softmax", "LogSoftmax")
 _LAYERS = ("Linear", *_ACTIVATIONS, "Identity", "Flatten", "Dropout", *_ENDINGS)
 _LEAK = CATALOG["leaky_relu"].alpha
-_KNOWN = f"Linear, Sigmoid, Tanh, ReLU, LeakyReLU({_LEAK:g}), Softsign, Identity, Flatten, LogSoftmax at the end, and "
-_KNOWN += "Dropout in eval()"
+_KNOWN = ", ".join(("Linear", *_ACTIVATIONS)).replace("LeakyReLU", f"LeakyReLU({_LEAK:g})")
+_KNOWN += ", Identity, Flatten, LogSoftmax at the end, and Dropout in eval()"
 
 # ---- what can be read, before the module is run -------------------------------------------------------------
 
