@@ -11,6 +11,7 @@ import numpy as np
 
 from vgfast._check import arrays
 from vgfast._check import targets as _targets
+from vgfast._check.arrays import name_unfinite as name_unfinite
 from vgfast._check.arrays import quote as quote
 
 # More elements than this in one array are refused: such an array is mostly a mistake of broadcasting

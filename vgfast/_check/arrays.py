@@ -30,6 +30,17 @@ def quote(value: Any) -> str:
     return text if len(text) <= _QUOTED else text[: _QUOTED - 3] + "..."
 
 
+def name_unfinite(array: np.ndarray) -> str:
+    """ "NaN" if the array holds any, or else "infinity"; "" if all of it is finite.
+
+    >>> name_unfinite(np.array([1.0, np.inf])), name_unfinite(np.ones(2))
+    ('infinity', '')
+    """
+    if np.isfinite(array).all():
+        return ""
+    return "NaN" if np.isnan(array).any() else "infinity"
+
+
 def named(name: str, value: Any) -> str:
     """What to write for the value in advice that calculates with it: a list takes no `- 1`, a frame no `keepdims`."""
     return name if isinstance(value, np.ndarray) else f"np.asarray({name})"

@@ -40,13 +40,13 @@ def activate(str activation, z, y, derivatives=None):
     cdef size_t n = z.size, item = z.itemsize, i = 0, some
     cdef void *z_at = at(z)
     cdef void *y_at = at(y)
-    cdef void *slopes_at = at(derivatives)
+    cdef void *derivatives_at = at(derivatives)
     cdef c.vg_float_mode mode
     while i < n:
         some = min(n - i, <size_t>VALUES_AT_A_TIME)
         with nogil:
             mode = c.vg_enter_float_mode()
-            k.activate(phi, some, beyond(z_at, i * item), beyond(y_at, i * item), beyond(slopes_at, i * item))
+            k.activate(phi, some, beyond(z_at, i * item), beyond(y_at, i * item), beyond(derivatives_at, i * item))
             c.vg_leave_float_mode(mode)
         PyErr_CheckSignals()
         i += some

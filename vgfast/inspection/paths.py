@@ -226,8 +226,8 @@ def float64_copy(engine: Engine) -> NumPyEngine:
     """The textbook's net with the same parameters in float64."""
     for l, (weights, biases) in enumerate(zip(engine.weights, engine.biases, strict=True), 1):
         for name, array in (("weights", weights), ("biases", biases)):
-            if not np.isfinite(array).all():
-                what = "NaN" if np.isnan(array).any() else "infinity"
+            what = _check.name_unfinite(array)
+            if what:
                 raise DivergenceError(
                     f"layer {l}'s {name} hold {what}, so nothing has a derivative; assign finite ones", layer=l
                 )

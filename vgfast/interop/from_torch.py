@@ -279,7 +279,7 @@ def _parameters(torch: Any, layer: Layer) -> tuple[np.ndarray, np.ndarray | None
 
 def _finite(torch: Any, name: str, parameter: Any) -> np.ndarray:
     array = _array(torch, name, parameter)
-    if not np.isfinite(array).all():
-        what = "NaN" if np.isnan(array).any() else "infinity"
+    what = _check.name_unfinite(array)
+    if what:
         raise ValueError(f"the {name} holds {what}, so there is no gradient; inspect the module before it diverges")
     return array

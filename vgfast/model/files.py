@@ -60,8 +60,8 @@ def save(path: Any, architecture: Architecture, weights: list[np.ndarray], biase
 
 
 def _check_finite(layer: int, kind: str, array: np.ndarray) -> None:
-    if not np.isfinite(array).all():
-        what = "NaN" if np.isnan(array).any() else "infinity"
+    what = _check.name_unfinite(array)
+    if what:
         raise DivergenceError(
             f"the {kind} of layer {layer} hold {what}, so the net is not saved; assign finite ones, for example from a "
             f"copy made before",
