@@ -458,6 +458,25 @@ def test_inspection_that_is_interrupted(quick_nets, monkeypatch, capsys, tmp_pat
     assert (data["partial"], data["rounds"]) == (True, 1)
 
 
+def test_an_error_while_a_result_is_shown_ends_the_measurement():
+    """At once, though the error holds on to the frame that was running it: processes must not stay behind."""
+    ended = []
+
+    def measure(begin):
+        try:
+            yield {"rounds": 1}
+        finally:
+            ended.append(True)
+
+    def show(found):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        runner.run(measure, each=show)
+    assert ended
+    del caught
+
+
 def test_advice_to_leave_an_option_out_helps():
     with pytest.raises(ValueError, match="leave out --competitors numpy"):
         inspection.read_settings("numpy", None, 1, 1, True)
