@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vgfast import _check, _core, config
+from vgfast import _check
 from vgfast.bench.about import describe_machine, versions
 from vgfast.bench.competitors import COMPETITORS, Textbook, VGFast
 from vgfast.bench.problems import CALLED, CALLS, INSPECTION, LR, MEMORY, WORKLOADS
-from vgfast.bench.runner import Begin, Results
+from vgfast.bench.runner import Begin, Results, read_common_settings
 from vgfast.bench.workers import Failed, Workers
 from vgfast.cost.rounds import summary, take_turns
 from vgfast.show.numbers import count
@@ -30,10 +30,7 @@ from vgfast.show.numbers import count
 # a learning rate that is 1 % off, 2.8e-4 (mnist) and 3.5e-3 (big) with another order of the rows.
 TOLERANCE = {"tanh": 1e-6, "sigmoid": 1e-6, "relu": 1e-4}
 
-SECONDS = 0.2  # of one competitor in one round, about
-QUICK_SECONDS = 0.03
 ROUNDS = 7
-QUICK_ROUNDS = 3
 PICTURE = "bench.png"
 
 # ---- who and what is asked for -----------------------------------------------------------------------
@@ -48,18 +45,8 @@ def read_settings(
     minutes: float | None = None,
 ) -> dict[str, Any]:
     """What ``measure`` takes, and ``minutes``, from a command line; ValueError for what it cannot take."""
-    if threads is None:
-        threads = config.get_num_threads()
-    if rounds is None:
-        rounds = QUICK_ROUNDS if quick else ROUNDS
-    return {
-        "competitors": _competitors(competitors),
-        "workloads": _workloads(workloads),
-        "threads": _check.integer("--threads", threads, 1, _core.THREADS_MOST),
-        "rounds": _check.integer("--rounds", rounds, 1),
-        "seconds": QUICK_SECONDS if quick else SECONDS,
-        "minutes": math.inf if minutes is None else _check.real("--minutes", minutes, 0, above=True),
-    }
+    names = {"competitors": _competitors(competitors), "workloads": _workloads(workloads)}
+    return names | read_common_settings(threads, rounds, ROUNDS, quick, minutes)
 
 
 def _names(text: str) -> list[str]:

@@ -14,11 +14,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from vgfast import _core
-from vgfast.bench import comparison, tables
+from vgfast.bench import tables
 from vgfast.bench.about import describe_machine, versions
 from vgfast.bench.competitors import VGFast
 from vgfast.bench.problems import INSPECTION, WORKLOADS
-from vgfast.bench.runner import Begin, Results
+from vgfast.bench.runner import Begin, Results, read_common_settings
 from vgfast.bench.workers import Workers
 from vgfast.cost.rounds import summary, take_turns
 from vgfast.show.numbers import count, milliseconds, significant
@@ -92,10 +92,7 @@ def read_settings(
     for option, value in (("--competitors", competitors), ("--workloads", workloads)):
         if value is not None:
             raise ValueError(f"--inspection times vgfast alone, on {INSPECTION}; leave out {option} {value}")
-    if rounds is None and not quick:
-        rounds = ROUNDS
-    taken = comparison.read_settings(None, None, threads, rounds, quick, minutes)
-    return {name: taken[name] for name in ("threads", "rounds", "seconds", "minutes")}
+    return read_common_settings(threads, rounds, ROUNDS, quick, minutes)
 
 
 def count_turns(settings: dict[str, Any]) -> int:

@@ -7,11 +7,32 @@ from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from typing import Any
 
+from vgfast import _check, _core, config
 from vgfast.cost.rounds import OutOfTime, until
+
+SECONDS, QUICK_SECONDS = 0.2, 0.03  # of one turn, about
+QUICK_ROUNDS = 3
 
 # Called with whose turn it is, before each turn.
 Begin = Callable[[str], Any]
 Results = Generator[dict[str, Any], None, None]
+
+
+def read_common_settings(
+    threads: int | None, rounds: int | None, usual_rounds: int, quick: bool, minutes: float | None
+) -> dict[str, Any]:
+    """What all measurements take, from a command line: ``threads``, ``rounds``, ``seconds`` of one turn, about, and
+    ``minutes``. ValueError for what they cannot take."""
+    if threads is None:
+        threads = config.get_num_threads()
+    if rounds is None:
+        rounds = QUICK_ROUNDS if quick else usual_rounds
+    return {
+        "threads": _check.integer("--threads", threads, 1, _core.THREADS_MOST),
+        "rounds": _check.integer("--rounds", rounds, 1),
+        "seconds": QUICK_SECONDS if quick else SECONDS,
+        "minutes": math.inf if minutes is None else _check.real("--minutes", minutes, 0, above=True),
+    }
 
 
 def run(
