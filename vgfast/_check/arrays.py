@@ -11,7 +11,7 @@ import numpy as np
 _MISSING = {"NoneType": "None", "NAType": "pd.NA", "NaTType": "pd.NaT"}
 _TEXT = "UST"  # kinds of dtypes: str, bytes, and NumPy 2's StringDType
 
-# Characters of a value in an error.
+# Characters of a value in an error, at most.
 _QUOTED = 80
 
 _NOT_IN_ORDER = str | bytes | dict | set | frozenset
@@ -31,7 +31,7 @@ def quote(value: Any) -> str:
 
 
 def name_unfinite(array: np.ndarray) -> str:
-    """ "NaN" if the array holds any, or else "infinity"; "" if all of it is finite.
+    """What an array holds that is no finite number: "NaN" if there is any, or else "infinity"; "" if it holds none.
 
     >>> name_unfinite(np.array([1.0, np.inf])), name_unfinite(np.ones(2))
     ('infinity', '')

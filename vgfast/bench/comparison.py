@@ -45,8 +45,8 @@ def read_settings(
     minutes: float | None = None,
 ) -> dict[str, Any]:
     """What ``measure`` takes, and ``minutes``, from a command line; ValueError for what it cannot take."""
-    names = {"competitors": _competitors(competitors), "workloads": _workloads(workloads)}
-    return names | read_common_settings(threads, rounds, ROUNDS, quick, minutes)
+    asked = {"competitors": _competitors(competitors), "workloads": _workloads(workloads)}
+    return asked | read_common_settings(threads, rounds, ROUNDS, quick, minutes)
 
 
 def _names(text: str) -> list[str]:
