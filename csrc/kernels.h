@@ -120,6 +120,20 @@ typedef struct {
     uint32_t *exponents;   /* tables to count in; may be NULL */
 } vg_recording;
 
+/* The aim of hidden units' mean activity: its value, what missing it costs, and the share that the
+ * mean keeps of itself from step to step. */
+typedef struct {
+    double target, cost, decay;
+} vg_sparsity;
+
+/* Which random numbers: what is drawn for a row and a column depends on these alone
+ * (kernels/random.tmpl.h). */
+typedef struct {
+    uint64_t seed, step;
+    uint32_t draw; /* among those of a step */
+    size_t row;    /* of the batch, that the first row of the matrix is */
+} vg_key;
+
 /* What a thread brings along for products. */
 typedef struct {
     void *scratch;
@@ -151,6 +165,13 @@ typedef struct {
     void (*dense_backward)(vg_matrix dy, const void *weights, vg_activation activation,
                            vg_matrix source, vg_matrix dx, vg_tools *tools, vg_norm *norms);
 
+    /* The decoder of tied weights: y (rows, n_in) = phi(x W^T + b), x (rows, n_out), b (n_in); and
+     * dx (rows, n_out) = (dy W) * phi' of dy (rows, n_in), phi' from source (rows, n_out). */
+    void (*decoder_forward)(vg_matrix x, const void *weights, const void *biases,
+                            vg_activation activation, vg_matrix y, vg_tools *tools);
+    void (*decoder_backward)(vg_matrix dy, const void *weights, vg_activation activation,
+                             vg_matrix source, vg_matrix dx, vg_tools *tools);
+
     /* Rows [first, last) of dW = x^T dy, of x (rows, n_in) and dy (rows, n_out). */
     void (*weight_update)(vg_matrix x, vg_matrix dy, size_t first, size_t last,
                           vg_parameters parameters, const vg_update *update, vg_tools *tools,
@@ -158,6 +179,19 @@ typedef struct {
 
     /* sums (n) = the column sums of dy (rows, n; ld) */
     void (*column_sums)(size_t rows, size_t n, const void *dy, size_t ld, void *sums);
+
+    /* to (n) = a - b; to may be either */
+    void (*subtract)(size_t n, const void *a, const void *b, void *to);
+
+    /* to (rows, cols) = 1 with probability p (rows, cols), else 0; to may be p. And: x with the
+     * probability keep, else 0. The draws are those of the key, for the rows from its row on. */
+    void (*sample)(vg_matrix p, vg_key key, vg_matrix to);
+    void (*drop)(vg_matrix x, double keep, vg_key key, vg_matrix to);
+
+    /* activity (n) = its moving mean; penalty (n) = cost (activity - target). sums (n): of penalty - h
+     * over so many rows, with the penalty of before. */
+    void (*renew_penalty)(size_t n, const void *sums, double rows, vg_sparsity sparsity,
+                          void *activity, void *penalty);
 
     /* Apply gradient (n,) to params and state (n,). summary: NULL, or what to fill. */
     void (*update)(size_t n, const void *gradient, void *params, void *state,

@@ -72,9 +72,11 @@ static void NAME(forward_epilogue)(void *context, size_t i, size_t j, size_t row
 }
 #undef FORWARD
 
-static void NAME(dense_forward)(vg_matrix x, const void *weights, const void *biases,
-                                vg_activation activation, vg_matrix y, void *derivatives,
-                                vg_tools *tools) {
+static inline
+    __attribute__((always_inline)) void NAME(forward)(const NAME(operands) *ab, size_t n_in,
+                                                      const void *biases, vg_activation activation,
+                                                      vg_matrix y, void *derivatives,
+                                                      vg_tools *tools) {
     NAME(forward_context) c = {
         .biases = biases,
         .activation = activation,
@@ -84,9 +86,22 @@ static void NAME(dense_forward)(vg_matrix x, const void *weights, const void *bi
         .check = v_zero(),
         .scale = NAME(check_scale)(0),
     };
-    const NAME(operands) ab = {.a = x.p, .a_row = x.ld, .a_col = 1, .b = weights, .ldb = y.cols};
-    NAME(gemm)(x.rows, y.cols, x.cols, &ab, tools, NAME(forward_epilogue), &c);
+    NAME(gemm)(y.rows, y.cols, n_in, ab, tools, NAME(forward_epilogue), &c);
     tools->check += v_sum(c.check);
+}
+
+static void NAME(dense_forward)(vg_matrix x, const void *weights, const void *biases,
+                                vg_activation activation, vg_matrix y, void *derivatives,
+                                vg_tools *tools) {
+    const NAME(operands) ab = {.a = x.p, .a_row = x.ld, .a_col = 1, .b = weights, .ldb = y.cols};
+    NAME(forward)(&ab, x.cols, biases, activation, y, derivatives, tools);
+}
+
+static void NAME(decoder_forward)(vg_matrix x, const void *weights, const void *biases,
+                                  vg_activation activation, vg_matrix y, vg_tools *tools) {
+    const NAME(operands) ab = {
+        .a = x.p, .a_row = x.ld, .a_col = 1, .b = weights, .ldb = x.cols, .transposed = 1};
+    NAME(forward)(&ab, x.cols, biases, activation, y, NULL, tools);
 }
 
 typedef struct {
@@ -134,8 +149,11 @@ static void NAME(backward_epilogue)(void *context, size_t i, size_t j, size_t ro
 }
 #undef BACKWARD
 
-static void NAME(dense_backward)(vg_matrix dy, const void *weights, vg_activation activation,
-                                 vg_matrix source, vg_matrix dx, vg_tools *tools, vg_norm *norms) {
+static inline
+    __attribute__((always_inline)) void NAME(backward)(const NAME(operands) *ab, vg_matrix dy,
+                                                       vg_activation activation, vg_matrix source,
+                                                       vg_matrix dx, vg_tools *tools,
+                                                       vg_norm *norms) {
     NAME(backward_context) c = {
         .form = vg_activations[activation].derivative,
         .alpha = v_set((real)vg_activations[activation].alpha),
@@ -148,10 +166,21 @@ static void NAME(dense_backward)(vg_matrix dy, const void *weights, vg_activatio
         .check = v_zero(),
         .scale = NAME(check_scale)(0),
     };
+    NAME(gemm)(dy.rows, dx.cols, dy.cols, ab, tools, NAME(backward_epilogue), &c);
+    tools->check += v_sum(c.check);
+}
+
+static void NAME(dense_backward)(vg_matrix dy, const void *weights, vg_activation activation,
+                                 vg_matrix source, vg_matrix dx, vg_tools *tools, vg_norm *norms) {
     const NAME(operands) ab = {
         .a = dy.p, .a_row = dy.ld, .a_col = 1, .b = weights, .ldb = dy.cols, .transposed = 1};
-    NAME(gemm)(dy.rows, dx.cols, dy.cols, &ab, tools, NAME(backward_epilogue), &c);
-    tools->check += v_sum(c.check);
+    NAME(backward)(&ab, dy, activation, source, dx, tools, norms);
+}
+
+static void NAME(decoder_backward)(vg_matrix dy, const void *weights, vg_activation activation,
+                                   vg_matrix source, vg_matrix dx, vg_tools *tools) {
+    const NAME(operands) ab = {.a = dy.p, .a_row = dy.ld, .a_col = 1, .b = weights, .ldb = dx.cols};
+    NAME(backward)(&ab, dy, activation, source, dx, tools, NULL);
 }
 
 typedef struct {
@@ -313,4 +342,27 @@ static void NAME(column_sums)(size_t rows, size_t n, const void *dy, size_t ld, 
     for (; n - j >= 2 * LANES; j += 2 * LANES)
         NAME(sum_columns)(2, rows, LANES, from + j, ld, to + j);
     for (; j < n; j += LANES) NAME(sum_columns)(1, rows, n - j, from + j, ld, to + j);
+}
+
+static void NAME(subtract)(size_t n, const void *a, const void *b, void *to) {
+    for (size_t i = 0; i < n; i += LANES)
+        v_store_n((real *)to + i,
+                  v_sub(v_load_n((const real *)a + i, n - i), v_load_n((const real *)b + i, n - i)),
+                  n - i);
+}
+
+/* The mean of h over the rows is penalty - sums / rows. */
+static void NAME(renew_penalty)(size_t n, const void *sums, double rows, vg_sparsity sparsity,
+                                void *activity, void *penalty) {
+    const vec keep = v_set((real)sparsity.decay), give = v_set((real)(1 - sparsity.decay));
+    const vec target = v_set((real)sparsity.target), cost = v_set((real)sparsity.cost);
+    const vec each = v_set((real)(1 / rows));
+    for (size_t i = 0; i < n; i += LANES) {
+        real *const p = (real *)penalty + i, *const a = (real *)activity + i;
+        const vec sum = v_load_n((const real *)sums + i, n - i);
+        const vec mean = v_fnma(each, sum, v_load_n(p, n - i));
+        const vec active = v_fma(keep, v_load_n(a, n - i), v_mul(give, mean));
+        v_store_n(a, active, n - i);
+        v_store_n(p, v_mul(cost, v_sub(active, target)), n - i);
+    }
 }

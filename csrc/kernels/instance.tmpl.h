@@ -18,6 +18,7 @@
 #include "summary.tmpl.h"
 #include "optimizer.tmpl.h"
 #include "dense.tmpl.h"
+#include "random.tmpl.h"
 #include "loss.tmpl.h"
 #include "../limits/peak.tmpl.h"
 
@@ -36,8 +37,14 @@ const vg_kernels NAME(vg_kernels) = {
     .gather = NAME(gather),
     .dense_forward = NAME(dense_forward),
     .dense_backward = NAME(dense_backward),
+    .decoder_forward = NAME(decoder_forward),
+    .decoder_backward = NAME(decoder_backward),
     .weight_update = NAME(weight_update),
     .column_sums = NAME(column_sums),
+    .subtract = NAME(subtract),
+    .sample = NAME(sample),
+    .drop = NAME(drop),
+    .renew_penalty = NAME(renew_penalty),
     .update = NAME(update),
     .loss = NAME(loss),
     .count_exponents = NAME(count_exponents),

@@ -5,15 +5,13 @@
 /* Elements in a cache line of 64 bytes of the smaller type: rows and pieces start at multiples of
  * it. */
 enum { LINE = 16 };
-/* Threads' checks lie a cache line apart, in doubles. */
-enum { CHECK_STRIDE = 8 };
 
 /* No array may have more bytes than a signed offset can hold. */
 static const size_t MOST = PTRDIFF_MAX / sizeof(double);
 
 /* total + a * b; *fits becomes 0 if that leaves the range. What is summed without it is bounded by
  * what is summed with it: derivatives by columns, units by weights. */
-static size_t add_product(size_t total, size_t a, size_t b, int *fits) {
+size_t vg_add_product(size_t total, size_t a, size_t b, int *fits) {
     size_t product, sum;
     if (__builtin_mul_overflow(a, b, &product) || __builtin_add_overflow(total, product, &sum) ||
         sum > MOST) {
@@ -23,8 +21,8 @@ static size_t add_product(size_t total, size_t a, size_t b, int *fits) {
     return sum;
 }
 
-static size_t round_up(size_t n, int *fits) {
-    return add_product(0, n / LINE + (n % LINE != 0), LINE, fits);
+size_t vg_round_up(size_t n, int *fits) {
+    return vg_add_product(0, n / LINE + (n % LINE != 0), LINE, fits);
 }
 
 size_t vg_item_size(vg_dtype dtype) { return dtype == VG_F32 ? sizeof(float) : sizeof(double); }
@@ -48,11 +46,11 @@ int vg_plan_lay_out(vg_plan *plan) {
     plan->n_columns = plan->n_derivatives = plan->widest = 0;
     for (size_t i = 0; i < plan->n_tensors; i++) {
         vg_tensor *const tensor = &plan->tensors[i];
-        tensor->ld = round_up(tensor->cols, &fits);
+        tensor->ld = vg_round_up(tensor->cols, &fits);
         tensor->value = plan->n_columns;
         tensor->grad = i == 0 ? 0 : tensor->value - plan->tensors[0].ld;
         tensor->derivative = plan->n_derivatives;
-        plan->n_columns = add_product(plan->n_columns, tensor->ld, 1, &fits);
+        plan->n_columns = vg_add_product(plan->n_columns, tensor->ld, 1, &fits);
         if (vg_stores_derivative(plan->ops[tensor->op].activation))
             plan->n_derivatives += tensor->ld;
         if (tensor->ld > plan->widest) plan->widest = tensor->ld;
@@ -62,62 +60,67 @@ int vg_plan_lay_out(vg_plan *plan) {
         param->offset = plan->n_params;
         param->unit = plan->n_units;
         plan->n_units += vg_n_units(param);
-        plan->n_params = add_product(plan->n_params, param->rows, param->cols, &fits);
+        plan->n_params = vg_add_product(plan->n_params, param->rows, param->cols, &fits);
     }
     vg_plan_cut_stages(plan);
     plan->flops = flops_of_row(plan);
-    plan->panel = add_product(0, plan->widest, VG_TILE_COLS, &fits);
+    plan->panel = vg_add_product(0, plan->widest, VG_TILE_COLS, &fits);
     return fits ? 0 : -1;
 }
 
 /* Elements that packing takes at most of A = x^T, for any k up to rows: the last batch of an epoch
  * is shorter, and of a shorter k more rows may be packed. */
-static size_t packed_size(const vg_plan *plan, size_t rows, int *fits) {
-    const size_t share = VG_PACKED_BYTES / vg_item_size(plan->dtype);
-    const size_t least = add_product(0, rows, VG_UNIT_ROWS, fits);
-    const size_t all = add_product(0, plan->widest + VG_UNIT_ROWS, rows, fits);
+static size_t packed_size(vg_dtype dtype, size_t widest, size_t rows, int *fits) {
+    const size_t share = VG_PACKED_BYTES / vg_item_size(dtype);
+    const size_t least = vg_add_product(0, rows, VG_UNIT_ROWS, fits);
+    const size_t all = vg_add_product(0, widest + VG_UNIT_ROWS, rows, fits);
     const size_t some = share > least ? share : least;
     return some < all ? some : all;
+}
+
+size_t vg_product_scratch(vg_dtype dtype, size_t widest, size_t rows, int *fits) {
+    const size_t deepest = rows > widest ? rows : widest;
+    const size_t panel =
+        vg_add_product(packed_size(dtype, widest, rows, fits), deepest, VG_TILE_COLS, fits);
+    return vg_add_product(panel, VG_TILE_SIZE, 1, fits);
 }
 
 int vg_workspace_lay_out(const vg_plan *plan, size_t rows, int n_threads, vg_workspace *w) {
     int fits = 1;
     const size_t threads = (size_t)n_threads;
-    size_t panel = add_product(0, rows, VG_TILE_COLS, &fits);
-    panel = panel > plan->panel ? panel : plan->panel;
     w->rows = rows;
     w->n_threads = n_threads;
     w->flops = plan->flops * (double)rows;
-    w->gradients = add_product(0, rows, plan->n_columns, &fits);
-    w->derivatives = add_product(w->gradients, rows, plan->n_columns - plan->tensors[0].ld, &fits);
-    w->scratch = add_product(w->derivatives, rows, plan->n_derivatives, &fits);
-    panel = add_product(panel, packed_size(plan, rows, &fits), 1, &fits);
-    w->per_thread = add_product(panel, VG_TILE_SIZE, 1, &fits);
-    w->n_elements = add_product(w->scratch, w->per_thread, threads, &fits);
+    w->gradients = vg_add_product(0, rows, plan->n_columns, &fits);
+    w->derivatives =
+        vg_add_product(w->gradients, rows, plan->n_columns - plan->tensors[0].ld, &fits);
+    w->scratch = vg_add_product(w->derivatives, rows, plan->n_derivatives, &fits);
+    w->per_thread = vg_product_scratch(plan->dtype, plan->widest, rows, &fits);
+    w->n_elements = vg_add_product(w->scratch, w->per_thread, threads, &fits);
 
     w->row_correct = rows;
-    w->row_norms = add_product(0, rows, 2, &fits);
-    w->summaries =
-        add_product(w->row_norms, rows * plan->n_layers, sizeof(vg_norm) / sizeof(double), &fits);
+    w->row_norms = vg_add_product(0, rows, 2, &fits);
+    w->summaries = vg_add_product(w->row_norms, rows * plan->n_layers,
+                                  sizeof(vg_norm) / sizeof(double), &fits);
     w->statistics =
-        add_product(w->summaries, plan->n_units, sizeof(vg_summary) / sizeof(double), &fits);
-    w->checks =
-        add_product(w->statistics, plan->n_layers, sizeof(vg_statistics) / sizeof(double), &fits);
-    w->tallies = add_product(w->checks, threads, CHECK_STRIDE, &fits);
+        vg_add_product(w->summaries, plan->n_units, sizeof(vg_summary) / sizeof(double), &fits);
+    w->checks = vg_add_product(w->statistics, plan->n_layers,
+                               sizeof(vg_statistics) / sizeof(double), &fits);
+    w->tallies = vg_add_product(w->checks, threads, VG_CHECK_STRIDE, &fits);
     const size_t tables = VG_EXPONENT_TABLES * vg_exponent_bins(plan->dtype);
     w->n_notes =
-        add_product(w->tallies, threads, tables * sizeof(uint32_t) / sizeof(double), &fits);
+        vg_add_product(w->tallies, threads, tables * sizeof(uint32_t) / sizeof(double), &fits);
     return fits ? 0 : -1;
 }
 
 size_t vg_check_at(const vg_workspace *w, int thread) {
-    return w->checks + (size_t)thread * CHECK_STRIDE;
+    return w->checks + (size_t)thread * VG_CHECK_STRIDE;
 }
 
 size_t vg_forward_scratch(const vg_plan *plan, int n_threads) {
     int fits = 1;
-    const size_t tile = add_product(plan->panel, VG_TILE_SIZE, 1, &fits);
-    const size_t each = add_product(tile, plan->widest, 2 * VG_FORWARD_ROWS, &fits);
-    const size_t all = add_product(0, each, (size_t)n_threads, &fits);
+    const size_t tile = vg_add_product(plan->panel, VG_TILE_SIZE, 1, &fits);
+    const size_t each = vg_add_product(tile, plan->widest, 2 * VG_FORWARD_ROWS, &fits);
+    const size_t all = vg_add_product(0, each, (size_t)n_threads, &fits);
     return fits ? all : 0;
 }

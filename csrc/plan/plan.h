@@ -7,7 +7,15 @@
 /* plan.c. Stages end where an op says so, and at the last. */
 void vg_plan_cut_stages(vg_plan *plan);
 
-/* layout.c. Where a thread's check lies in the notes. */
+/* layout.c. total + a * b, and n rounded up to a cache line; *fits becomes 0 if that leaves the range.
+ * And the elements that a thread's products need, of so many rows and columns at most. */
+size_t vg_add_product(size_t total, size_t a, size_t b, int *fits);
+size_t vg_round_up(size_t n, int *fits);
+size_t vg_product_scratch(vg_dtype dtype, size_t widest, size_t rows, int *fits);
+
+/* Threads' checks lie a cache line apart in the notes, in doubles. */
+enum { VG_CHECK_STRIDE = 8 };
+/* layout.c. Where a thread's check lies. */
 size_t vg_check_at(const vg_workspace *workspace, int thread);
 
 /* units.c. The units [*first, *last) of one of n threads: those whose middle element lies in its share

@@ -1,22 +1,15 @@
-/* epoch.c - a run of steps: one task of the team, in slices of time. */
+/* epoch.c - a run of steps, in slices of time. */
 #include <string.h>
 
 #include "run/thread_context.h"
-#include "team/tuner.h"
+#include "team/slices.h"
 
-typedef struct {
-    vg_run *run;
-    double until;
-    int pause;
-} train_call;
-
-static void train(void *context, int thread, int n_threads) {
-    train_call *const call = context;
-    vg_run *const run = call->run;
+static void train(vg_slices *slices, int thread, int n_threads) {
+    vg_run *const run = slices->run;
     thread_context c = {
         .run = run,
-        .pause = &call->pause,
-        .until = call->until,
+        .pause = &slices->pause,
+        .until = slices->until,
         .kernels = vg_kernels_of(run->plan->dtype),
         .thread = thread,
         .n_threads = n_threads,
@@ -41,18 +34,15 @@ static void train(void *context, int thread, int n_threads) {
 }
 
 void vg_train(vg_run *run) {
-    const int most = run->n_threads;
-    const int trying = vg_tuner_tries(run);
-    const double end = run->seconds > 0 ? vg_seconds() + run->seconds : INFINITY;
-    do {
-        train_call call = {.run = run, .until = end};
-        const double start = trying ? vg_seconds() : 0;
-        const int n_threads = trying ? vg_tuner_threads(&run->tuner, run, start) : most;
-        const size_t first = run->step;
-        if (trying && run->tuner.until < end) call.until = run->tuner.until;
-        const int ran = vg_team_run(train, &call, n_threads, VG_TRAINING);
-        if (trying && ran == n_threads) /* what fewer took says nothing of so many */
-            vg_tuner_record(&run->tuner, most, vg_seconds() - start, run->step - first);
-        if (call.until == end) return;
-    } while (run->status == VG_PAUSED);
+    vg_slices slices = {
+        .slice = train,
+        .run = run,
+        .tuner = run->mode == VG_TRAIN ? &run->tuner : NULL,
+        .flops = run->workspace->flops,
+        .n_threads = run->n_threads,
+        .seconds = run->seconds,
+        .step = &run->step,
+        .status = &run->status,
+    };
+    vg_run_slices(&slices);
 }

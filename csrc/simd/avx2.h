@@ -170,3 +170,8 @@ static inline double v_tallied(vec t) {
     return sum;
 }
 static inline unsigned v_bits(flags f) { return (unsigned)MM(movemask)(f); }
+
+typedef uint64_t ints __attribute__((vector_size(32), may_alias));
+static inline ints v_mul_low(ints a, ints b) {
+    return (ints)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+}

@@ -128,3 +128,8 @@ static inline vec v_tally(vec t, flags f) { return v_count(t, f); }
 static inline double v_tallied(vec t) { return v_sum(t); }
 static inline unsigned v_bits(flags f) { return f; }
 static inline real v_largest(vec x) { return MM(reduce_max)(x); }
+
+typedef uint64_t ints __attribute__((vector_size(64), may_alias));
+static inline ints v_mul_low(ints a, ints b) {
+    return (ints)_mm512_mul_epu32((__m512i)a, (__m512i)b);
+}

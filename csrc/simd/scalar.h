@@ -78,3 +78,6 @@ static inline vec v_ldexp(vec x, vec n) {
     const int whole = n == n ? (int)n : 0, half = whole / 2;
     return x * v_power((real)half) * v_power((real)(whole - half));
 }
+
+typedef uint64_t ints __attribute__((vector_size(8), may_alias));
+static inline ints v_mul_low(ints a, ints b) { return (a & 0xFFFFFFFFu) * (b & 0xFFFFFFFFu); }

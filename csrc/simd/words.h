@@ -25,6 +25,8 @@
  *   v_bits(f)                  one bit a lane
  *   v_sum(x) v_largest(x)      across the lanes; v_sum in double
  *   v_transpose(rows)          a LANES x LANES block, in place
+ *   ints                       integers of 64 bits, with C's operators; v_mul_low(a, b): the products of
+ *                              their lower halves
  * and the tile of the matrix product: MR rows of NV vectors, with EACH_ROW(f, v), EACH_VEC(f),
  * which list f(1, v) .. f(MR, v), f(1) .. f(NV). With less than NV vectors a tile may have up to
  * TALL rows; EACH_TALL(f) lists f(r, v) for those of more than MR. */
@@ -65,5 +67,7 @@
 #define v_sum NAME(sum)
 #define v_largest NAME(largest)
 #define v_transpose NAME(transpose)
+#define ints NAME(ints)
+#define v_mul_low NAME(mul_low)
 
 #endif

@@ -27,19 +27,21 @@ static const double ENOUGH = 0.9;
 /* A step of this many operations for each thread is worth sharing anywhere. */
 static const double SMALL = 32e6;
 
+/* A barrier of two threads costs some microseconds, in which one thread with AVX-512 does about 100
+ * kFLOP each: below about a MFLOP a thread, a second one costs more than it brings. Where threads
+ * share a cache, it can bring something from 30 kFLOP each on. */
+static const double PAYS = 1e6, MAY_PAY = 30e3;
+
 static int threads_of(double flops, double each, int limit) {
     const double n = flops / each;
     return n >= limit ? limit : n > 1 ? (int)n : 1;
 }
 
-/* A barrier of two threads costs some microseconds, in which one thread with AVX-512 does about 100
- * kFLOP each: below about a MFLOP a thread, a second one costs more than it brings. Where threads
- * share a cache, it can bring something from 30 kFLOP each on. */
 int vg_threads_for(const vg_plan *plan, size_t rows, int limit) {
-    return threads_of(plan->flops * (double)rows, 1e6, limit);
+    return threads_of(plan->flops * (double)rows, PAYS, limit);
 }
 int vg_threads_to_try(const vg_plan *plan, size_t rows, int limit) {
-    return threads_of(plan->flops * (double)rows, 30e3, limit);
+    return threads_of(plan->flops * (double)rows, MAY_PAY, limit);
 }
 
 /* Written by tests only. */
@@ -48,10 +50,7 @@ void vg_tuner_force(int force) { forced = force; }
 
 /* ---- trying ---------------------------------------------------------------------------------- */
 
-int vg_tuner_tries(const vg_run *run) {
-    return run->mode == VG_TRAIN && !forced && run->n_threads > 1 &&
-           run->workspace->flops < SMALL * run->n_threads;
-}
+int vg_tuner_tries(double flops, int most) { return !forced && most > 1 && flops < SMALL * most; }
 
 /* The i-th number of threads to try. */
 static int candidate(int i, int most) { return 1 << i < most ? 1 << i : most; }
@@ -80,11 +79,11 @@ static void rest(vg_tuner *tuner, int chosen, double now) {
     tuner->half = 0;
 }
 
-int vg_tuner_threads(vg_tuner *tuner, const vg_run *run, double now) {
-    const int most = run->n_threads, n = n_candidates(most);
+int vg_tuner_threads(vg_tuner *tuner, double flops, int most, double now) {
+    const int n = n_candidates(most);
     if (now < tuner->until) return tuner->n_threads;
     if (tuner->chosen == 0) {
-        rest(tuner, vg_threads_for(run->plan, run->workspace->rows, most), now);
+        rest(tuner, threads_of(flops, PAYS, most), now);
     } else if (tuner->half == 4 * n) {
         rest(tuner, best(tuner, most), now);
     } else {

@@ -5,10 +5,11 @@
 #include "team/team.h"
 #include "vgfast.h"
 
-/* Trials of one run. Whether the number of its threads is found by trying; that for the steps until
- * tuner->until, which is after `now`; and what they took. Times are in seconds. */
-int vg_tuner_tries(const vg_run *run);
-int vg_tuner_threads(vg_tuner *tuner, const vg_run *run, double now);
+/* Trials of one run, whose steps do so many operations, on `most` threads at most. Whether the number
+ * of its threads is found by trying; that for the steps until tuner->until, which is after `now`; and
+ * what they took. Times are in seconds. */
+int vg_tuner_tries(double flops, int most);
+int vg_tuner_threads(vg_tuner *tuner, double flops, int most, double now);
 void vg_tuner_record(vg_tuner *tuner, int most, double seconds, size_t steps);
 
 /* Of the team, whose owner calls them. How many of `wanted` threads are allowed at present; and what

@@ -12,7 +12,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_RawFree, PyMem_RawMalloc
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.math cimport INFINITY
-from libc.stdint cimport int32_t, int64_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from vgfast._core cimport csrc as c
@@ -26,6 +26,7 @@ include "memory.pxi"
 include "lock.pxi"
 include "net.pxi"
 include "run.pxi"
+include "pretrain.pxi"
 include "functions.pxi"
 include "limits.pxi"
 include "testing.pxi"

@@ -57,6 +57,7 @@ cdef extern from "vgfast.h" nogil:
     ctypedef struct vg_workspace:
         size_t rows, n_elements, n_notes
         int n_threads
+        double flops
 
     ctypedef struct vg_record:
         double grad_norm, bias_grad_norm, weight_norm, delta_norm, speed
@@ -133,6 +134,48 @@ cdef extern from "vgfast.h" nogil:
     const char *vg_isa_name()
     int vg_isa_use(const char *name)
 
+cdef extern from "pretrain/pretrain.h" nogil:
+    ctypedef enum vg_pretrain_kind: VG_RBM, VG_AUTOENCODER
+
+    ctypedef struct vg_pretrain_workspace:
+        vg_dtype dtype
+        size_t m, n, rows, ldn, n_elements, n_notes
+        int n_threads
+
+    ctypedef struct vg_pretrain_record:
+        double gradient, weight, step, frozen
+
+    ctypedef struct vg_pretrain:
+        const vg_pretrain_workspace *workspace
+        vg_pretrain_kind kind
+        int n_threads
+        uint64_t seed
+        size_t k
+        int gaussian, draws_visible
+        void *chains
+        void *penalty
+        void *activity
+        double target, cost, decay
+        vg_loss loss
+        double scale, keep
+        const void *x
+        const int64_t *order
+        size_t n_rows, batch_size
+        void *params
+        void *memory
+        double *notes
+        vg_optimizer optimizer
+        size_t step, n_steps
+        uint64_t steps_before
+        double *losses
+        vg_pretrain_record *record
+        double seconds
+        vg_status status
+
+    int vg_pretrain_lay_out(vg_dtype dtype, size_t m, size_t n, size_t rows, size_t k, int n_threads,
+                            vg_pretrain_workspace *workspace)
+    void vg_pretrain_run(vg_pretrain *run)
+
 cdef extern from "clock.h" nogil:
     uint64_t vg_ticks()
 
@@ -147,8 +190,8 @@ cdef extern from "team/team.h" nogil:
     int vg_team_exists()
 
 cdef extern from "team/tuner.h" nogil:
-    int vg_tuner_tries(const vg_run *run)
-    int vg_tuner_threads(vg_tuner *tuner, const vg_run *run, double now)
+    int vg_tuner_tries(double flops, int most)
+    int vg_tuner_threads(vg_tuner *tuner, double flops, int most, double now)
     void vg_tuner_record(vg_tuner *tuner, int most, double seconds, size_t steps)
     void vg_tuner_force(int force)
 
@@ -193,6 +236,11 @@ cdef extern from "kernels.h" nogil:
         vg_summary *summaries
         uint32_t *exponents
 
+    ctypedef struct vg_key:
+        uint64_t seed, step
+        uint32_t draw
+        size_t row
+
     ctypedef struct vg_kernels:
         size_t tile_rows, tile_cols, lanes
         void (*check_finite)(size_t, const void *, double *) noexcept nogil
@@ -200,6 +248,8 @@ cdef extern from "kernels.h" nogil:
                               vg_tools *) noexcept nogil
         void (*dense_backward)(vg_matrix, const void *, vg_activation, vg_matrix, vg_matrix, vg_tools *,
                                vg_norm *) noexcept nogil
+        void (*sample)(vg_matrix, vg_key, vg_matrix) noexcept nogil
+        void (*drop)(vg_matrix, double, vg_key, vg_matrix) noexcept nogil
         void (*weight_update)(vg_matrix, vg_matrix, size_t, size_t, vg_parameters, const vg_update *, vg_tools *,
                               vg_recording) noexcept nogil
         void (*column_sums)(size_t, size_t, const void *, size_t, void *) noexcept nogil

@@ -48,6 +48,16 @@ def dense_backward(str activation, dy, weights, source, dx, scratch):
     return np.ldexp(np.sqrt(norms[:, 0]), norms[:, 1].astype(int))
 
 
+def sample(p, to, uint64_t seed, uint64_t step, uint32_t draw, size_t row):
+    """to = 1 with probability p, else 0; matrices of the same shape."""
+    kernels(p).sample(matrix(p), c.vg_key(seed, step, draw, row), matrix(to))
+
+
+def drop(x, to, double keep, uint64_t seed, uint64_t step, uint32_t draw, size_t row):
+    """to = x with the probability keep, else 0."""
+    kernels(x).drop(matrix(x), keep, c.vg_key(seed, step, draw, row), matrix(to))
+
+
 cdef c.vg_update plain_update(double lr):
     cdef c.vg_update update
     memset(&update, 0, sizeof(update))
@@ -100,20 +110,20 @@ def update(str rule, gradient, params, state, double lr, double hyper, double de
 def tuner(Workspace workspace, seconds_of, double until):
     """(when, how many threads) of a run whose step on n threads takes seconds_of(n), where the number is found by
     trying; None where it is not."""
-    cdef c.vg_run run
-    cdef double now = 0, took
+    cdef c.vg_tuner tuner
+    cdef double now = 0, took, flops = workspace.layout.flops
+    cdef int most = workspace.layout.n_threads
     cdef size_t steps
-    memset(&run, 0, sizeof(run))
-    run.plan, run.workspace, run.n_threads = &workspace.net.plan, &workspace.layout, workspace.layout.n_threads
-    if not c.vg_tuner_tries(&run):
+    memset(&tuner, 0, sizeof(tuner))
+    if not c.vg_tuner_tries(flops, most):
         return None
     chosen = []
     while now < until:
-        chosen.append((now, c.vg_tuner_threads(&run.tuner, &run, now)))
+        chosen.append((now, c.vg_tuner_threads(&tuner, flops, most, now)))
         took, steps = 0, 0
-        while now + took <= run.tuner.until:
-            took += seconds_of(run.tuner.n_threads)
+        while now + took <= tuner.until:
+            took += seconds_of(tuner.n_threads)
             steps += 1
-        c.vg_tuner_record(&run.tuner, run.n_threads, took, steps)
+        c.vg_tuner_record(&tuner, most, took, steps)
         now += took
     return chosen

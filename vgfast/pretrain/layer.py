@@ -1,0 +1,301 @@
+"""A layer of tied weights that is taught without labels: what a Boltzmann machine and an autoencoder share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from vgfast import _check, _core, config
+from vgfast.model.errors import DivergenceError
+from vgfast.pretrain.history import PretrainHistory
+from vgfast.training.fit import shuffle_rows
+
+Progress = Callable[[int, int, PretrainHistory], Any]
+
+# C hands control back after about so many seconds of steps: for Ctrl-C and progress.
+_SLICE = 0.03
+# Where momentum is a pair, the second is that after so many epochs (Hinton 2010, section 9).
+_FIRST_EPOCHS = 5
+
+
+class Parameters(NamedTuple):
+    """Views of one vector that C knows: W (m, n), hidden biases c (n), visible biases b (m)."""
+
+    flat: np.ndarray
+    W: np.ndarray
+    c: np.ndarray
+    b: np.ndarray
+
+    @classmethod
+    def of(cls, flat: np.ndarray, m: int, n: int) -> Parameters:
+        return cls(flat, flat[: m * n].reshape(m, n), flat[m * n : m * n + n], flat[m * n + n :])
+
+
+class TiedLayer:
+    """Parameters, settings and training. While one thread trains a layer, others may use it, as a net."""
+
+    _chain = 1  # steps of the chain, of which C is told the cost
+
+    def __init__(
+        self,
+        n_components: Any,
+        learning_rate: Any,
+        batch_size: Any,
+        n_iter: Any,
+        momentum: Any,
+        weight_decay: Any,
+        shuffle: Any,
+        dtype: Any,
+        rng: Any,
+    ) -> None:
+        self.n_components, self.learning_rate, self.batch_size = n_components, learning_rate, batch_size
+        self.n_iter, self.momentum, self.weight_decay, self.shuffle = n_iter, momentum, weight_decay, shuffle
+        self.dtype = _check.dtype(dtype, _core.DTYPES)
+        self.history_ = PretrainHistory()
+        self._rng = _check.generator(rng)
+        self._lock = _core.TrainingLock()
+        self._parameters: Parameters | None = None
+        self._velocity: np.ndarray | None = None
+        self._seed = self._steps = self._epochs = 0
+        self._check_settings()
+
+    # ---- settings, as they are now: attributes may be changed between calls ------------------------------
+
+    def _check_settings(self) -> None:
+        _check.integer("n_components", self.n_components, 1, _check.MOST_ELEMENTS)
+        _check.real("learning_rate", self.learning_rate, 0, above=True)
+        _check.integer("batch_size", self.batch_size, 1)
+        _check.integer("n_iter", self.n_iter, 1)
+        _check.real("weight_decay", self.weight_decay, 0)
+        self._momenta()
+
+    def _momenta(self) -> tuple[float, float]:
+        """Of the first epochs, and of the others."""
+        pair = self.momentum if isinstance(self.momentum, tuple | list) else (self.momentum, self.momentum)
+        if len(pair) != 2:
+            raise ValueError(
+                f"momentum must be a number, or a pair such as (0.5, 0.9) for the first {_FIRST_EPOCHS} epochs and for "
+                f"the others, got {len(pair)} numbers"
+            )
+        return _check.real("momentum", pair[0], 0, below=1), _check.real("momentum", pair[1], 0, below=1)
+
+    # ---- parameters -------------------------------------------------------------------------------------
+
+    def _trained(self, what: str) -> Parameters:
+        if self._parameters is None:
+            raise RuntimeError(
+                f"{what} needs trained weights, and this {type(self).__name__} has none yet; call fit(X) first"
+            )
+        return self._parameters
+
+    def _read(self, what: str) -> Parameters:
+        """The parameters, which do not change while they are used."""
+        own = self._trained(what)
+        if not self._lock.is_anothers():
+            return own
+        return Parameters.of(self._lock.between_steps(own.flat.copy), *own.W.shape)
+
+    @property
+    def n_features_in_(self) -> int:
+        """Columns of the data, which are visible units; 0 before ``fit``."""
+        return 0 if self._parameters is None else len(self._parameters.W)
+
+    @property
+    def weights(self) -> np.ndarray:
+        """W (n_features, n_components): a view."""
+        return self._trained("weights").W
+
+    @property
+    def components_(self) -> np.ndarray:
+        """W transposed (n_components, n_features), as scikit-learn has it: a view."""
+        return self._trained("components_").W.T
+
+    @property
+    def intercept_hidden_(self) -> np.ndarray:
+        """The hidden units' biases (n_components,): a view."""
+        return self._trained("intercept_hidden_").c
+
+    @property
+    def intercept_visible_(self) -> np.ndarray:
+        """The visible units' biases (n_features,): a view."""
+        return self._trained("intercept_visible_").b
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: value for name, value in self.__dict__.items() if name != "_lock"}
+        if self._parameters is not None:
+            own = self._read("copying")
+            state["_parameters"] = (np.array(own.flat), *own.W.shape)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._lock = _core.TrainingLock()
+        if self._parameters is not None:
+            flat, m, n = state["_parameters"]
+            self._parameters = Parameters.of(_core.aligned(len(flat), self.dtype), m, n)
+            self._parameters.flat[:] = flat
+
+    # ---- what a kind of layer says ------------------------------------------------------------------------
+
+    def _check_range(self, name: str, x: np.ndarray) -> None:
+        """Refuse values that the visible units do not take."""
+
+    def _check_training_data(self, x: np.ndarray) -> None:
+        """Refuse what can be looked at and not learned."""
+
+    def _fill(self, parameters: Parameters, x: np.ndarray, rng: np.random.Generator) -> None:
+        """The first weights and biases, which are zeros."""
+        raise NotImplementedError
+
+    def _prepare(self, run: _core.PretrainRun, batch_size: int, anew: bool) -> None:
+        """Hand C the settings of this kind, before the first epoch."""
+        raise NotImplementedError
+
+    def _note(self, x: np.ndarray, losses: np.ndarray, held_out: np.ndarray | None) -> dict[str, float]:
+        """What is recorded of an epoch that has ended; losses: of an autoencoder's steps."""
+        raise NotImplementedError
+
+    # ---- training ---------------------------------------------------------------------------------------
+
+    def _data(self, name: str, X: Any, columns: int) -> np.ndarray:
+        """X (rows, columns) as C takes it."""
+        x = _check.inputs(name, X, columns, self.dtype, "visible units")
+        self._check_range(name, x)
+        return x
+
+    def fit(self, X: Any, y: Any = None, *, validation_data: Any = None, progress: Progress | None = None) -> Self:
+        """Start anew, and train for n_iter epochs on X (rows, n_features); returns self. y is not looked at.
+
+        validation_data: rows that are held out, of which ``history_`` then tells after each epoch. progress(done,
+        total, history): called about every 30 ms. Ctrl-C and a ``DivergenceError`` leave the parameters of the last
+        whole step. Errors besides: TypeError or ValueError for bad input and RuntimeError while another thread trains
+        this layer, before any change."""
+        return self._fit(X, self.n_iter, validation_data, progress, True)
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """One epoch more on X (rows, n_features), from the weights that there are; returns self."""
+        return self._fit(X, 1, None, None, self._parameters is None)
+
+    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
+        """``fit``, then ``transform``."""
+        return self.fit(X, y).transform(X)
+
+    def _fit(self, X: Any, epochs: int, held_out: Any, progress: Progress | None, anew: bool) -> Self:
+        self._check_settings()
+        if progress is not None and not callable(progress):
+            raise TypeError(f"progress must be a function of (done, total, history), got {progress!r}")
+        columns = (np.shape(X)[1] if np.ndim(X) == 2 else 1) if anew else self.n_features_in_
+        x = self._data("X", X, columns)
+        self._check_training_data(x)
+        other = None if held_out is None else self._data("validation_data", held_out, columns)
+        try:
+            self._lock.own("trained")
+            self._train(x, epochs, other, progress, anew)
+        finally:
+            self._lock.disown()
+        return self
+
+    def _train(
+        self, x: np.ndarray, epochs: int, held_out: np.ndarray | None, progress: Progress | None, anew: bool
+    ) -> None:
+        parameters, batch_size = self._new(x) if anew else self._trained("training"), min(self.batch_size, len(x))
+        seed = int(self._rng.integers(1 << 63)) if anew else self._seed
+        m, n = parameters.W.shape
+        limit = config.get_num_threads()
+        run = _core.PretrainRun(parameters.flat, m, n, batch_size, self._chain, limit, seed, self._lock)
+        velocity = _core.aligned(len(parameters.flat), self.dtype) if any(self._momenta()) else None
+        self._prepare(run, batch_size, anew)
+        if anew:
+            self._parameters, self._seed, self._steps, self._epochs = parameters, seed, 0, 0
+            self._velocity, self.history_ = None, PretrainHistory()
+        if self._velocity is None or velocity is None:
+            self._velocity = velocity
+        per_epoch = -(-len(x) // batch_size)
+        losses = np.zeros(per_epoch)
+        for epoch in range(epochs):
+            start = time.perf_counter()
+            self._set_optimizer(run)
+            order = shuffle_rows(len(x), self._rng) if self.shuffle else None
+            run.set_epoch(x, order, batch_size, losses, self._steps)
+            while (status := run.go(_SLICE)) != _core.DONE:
+                if status == _core.NON_FINITE:
+                    raise self._divergence(epoch, epoch * per_epoch + run.step)
+                if progress is not None:
+                    progress(epoch * per_epoch + run.step, epochs * per_epoch, self.history_)
+            self._steps += per_epoch
+            self._epochs += 1
+            self._end_epoch(run, x, losses, held_out, start)
+            if progress is not None:
+                progress((epoch + 1) * per_epoch, epochs * per_epoch, self.history_)
+
+    def _new(self, x: np.ndarray) -> Parameters:
+        m, n = x.shape[1], self.n_components
+        parameters = Parameters.of(_core.aligned(m * n + n + m, self.dtype), m, n)
+        self._fill(parameters, x, self._rng)
+        return parameters
+
+    def _set_optimizer(self, run: _core.PretrainRun) -> None:
+        momentum = self._momenta()[self._epochs >= _FIRST_EPOCHS]
+        rule = "sgd" if self._velocity is None else "momentum"
+        run.set_optimizer(rule, self.learning_rate, self.weight_decay, momentum, self._velocity)
+
+    def _end_epoch(
+        self, run: _core.PretrainRun, x: np.ndarray, losses: np.ndarray, held_out: np.ndarray | None, start: float
+    ) -> None:
+        _, weight, step, frozen = run.last_step
+        seconds = time.perf_counter() - start
+        with _core.standard_arithmetic():
+            kind = self._note(x, losses, held_out)
+        ratio = step / weight if weight > 0 else 0.0
+        record = {"weight_norm": weight, "update_ratio": ratio, "frozen": frozen / self.weights.size}
+        self.history_.epochs.append({"seconds": seconds, **kind, **record})
+
+    def _divergence(self, epoch: int, step: int) -> DivergenceError:
+        decay = f" or weight_decay (it is {self.weight_decay:g})" if self.weight_decay else ""
+        error = DivergenceError(
+            f"pre-training diverged at step {step} (epoch {epoch + 1}): values in layer 1 have left moderate size and "
+            f"would soon not be finite; lower learning_rate (it is {self.learning_rate:g}){decay} and fit again; the "
+            "parameters are those of the last good step",
+            step,
+            1,
+        )
+        error.history = self.history_
+        return error
+
+    # ---- the layer --------------------------------------------------------------------------------------
+
+    def transform(self, X: Any) -> np.ndarray:
+        """P(h = 1 | v) for each row of X: (rows, n_components), of the layer's dtype."""
+        own = self._read("transform")
+        return hidden(own, self._data("X", X, len(own.W)))
+
+
+def hidden(parameters: Parameters, x: np.ndarray) -> np.ndarray:
+    """s(x W + c)."""
+    return sigmoid(x @ parameters.W + parameters.c)
+
+
+def outputs(parameters: Parameters, h: np.ndarray) -> np.ndarray:
+    """h Wᵀ + b."""
+    return h @ parameters.W.T + parameters.b
+
+
+def sigmoid(z: np.ndarray) -> np.ndarray:
+    """In place of z."""
+    z = np.ascontiguousarray(z)
+    _core.activate("sigmoid", z, z)
+    return z
+
+
+def check_unit_range(name: str, x: np.ndarray, who: str, instead: str) -> None:
+    """Refuse what is not from 0 to 1."""
+    if x.min() >= 0 and x.max() <= 1:
+        return
+    row, column = np.unravel_index(int(np.argmax((x < 0) | (x > 1))), x.shape)
+    raise ValueError(
+        f"{name} must be from 0 to 1 for {who}, got {x[row, column]:g} in row {row}, column {column}; scale it, or use "
+        f"{instead}"
+    )
