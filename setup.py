@@ -109,7 +109,7 @@ libraries = [
     library("pretrain", "pretrain/pretrain", []),
     library("rbm", "pretrain/rbm", []),
     library("autoencoder", "pretrain/autoencoder", []),
-    library("pretrain_layout", "pretrain/layout", []),
+    library("workspace", "pretrain/workspace", []),
     library("slices", "team/slices", []),
     library("limits", "limits/limits", []),
     library("dispatch", "dispatch", []),

@@ -22,6 +22,7 @@ ROOMS = [
     "vgfast",
     "bench",
     "interop",
+    "pretrain",
     "mlp",
     "reference",
     "network",

@@ -1,4 +1,4 @@
-/* layout.c - sizes -> where everything lies; every product and sum checked for overflow. */
+/* workspace.c - sizes -> where everything lies; every product and sum checked for overflow. */
 #include "kernels.h"
 #include "plan/plan.h"
 #include "pretrain/pretrain.h"
