@@ -48,6 +48,10 @@ int vg_threads_to_try(const vg_plan *plan, size_t rows, int limit) {
 static int forced;
 void vg_tuner_force(int force) { forced = force; }
 
+int vg_tuner_worth_trying(double flops, int limit) {
+    return forced ? limit : threads_of(flops, MAY_PAY, limit);
+}
+
 /* ---- trying ---------------------------------------------------------------------------------- */
 
 int vg_tuner_tries(double flops, int most) { return !forced && most > 1 && flops < SMALL * most; }

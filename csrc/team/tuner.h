@@ -5,6 +5,9 @@
 #include "team/team.h"
 #include "vgfast.h"
 
+/* How many threads, of at most `limit`, are worth trying for steps of so many operations. */
+int vg_tuner_worth_trying(double flops, int limit);
+
 /* Trials of one run, whose steps do so many operations, on `most` threads at most. Whether the number
  * of its threads is found by trying; that for the steps until tuner->until, which is after `now`; and
  * what they took. Times are in seconds. */

@@ -140,7 +140,7 @@ cdef extern from "pretrain/pretrain.h" nogil:
     ctypedef struct vg_pretrain_workspace:
         vg_dtype dtype
         size_t m, n, rows, ldn, n_elements, n_notes
-        int n_threads
+        double flops
 
     ctypedef struct vg_pretrain_record:
         double gradient, weight, step, frozen
@@ -190,6 +190,7 @@ cdef extern from "team/team.h" nogil:
     int vg_team_exists()
 
 cdef extern from "team/tuner.h" nogil:
+    int vg_tuner_worth_trying(double flops, int limit)
     int vg_tuner_tries(double flops, int most)
     int vg_tuner_threads(vg_tuner *tuner, double flops, int most, double now)
     void vg_tuner_record(vg_tuner *tuner, int most, double seconds, size_t steps)

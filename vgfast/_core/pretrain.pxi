@@ -4,7 +4,8 @@
 cdef class PretrainRun:
     """Steps of pre-training of one layer, m visible and n hidden units: ``vg_pretrain``.
 
-    params (m n + n + m,): W, the hidden biases and the visible biases. ``set_rbm`` or ``set_autoencoder``, then
+    params (m n + n + m,): W, the hidden biases and the visible biases. n_threads: at most; fewer where so many cannot
+    pay. ``set_rbm`` or ``set_autoencoder``, then
     ``set_optimizer`` and ``set_epoch`` before each epoch."""
 
     cdef c.vg_pretrain_workspace layout
@@ -15,7 +16,9 @@ cdef class PretrainRun:
 
     def __cinit__(self, params, size_t m, size_t n, size_t rows, size_t k, int n_threads, uint64_t seed, lock):
         cdef c.vg_dtype dtype = c.VG_F32 if params.itemsize == 4 else c.VG_F64
-        if c.vg_pretrain_lay_out(dtype, m, n, rows, k, n_threads, &self.layout) != 0:
+        cdef bint fits = c.vg_pretrain_lay_out(dtype, m, n, rows, k, 1, &self.layout) == 0
+        n_threads = c.vg_tuner_worth_trying(self.layout.flops, n_threads)
+        if not fits or c.vg_pretrain_lay_out(dtype, m, n, rows, k, n_threads, &self.layout) != 0:
             raise MemoryError(f"a batch of {rows} rows of {m} units is larger than the address space")
         self.lock, self.held = lock, {}
         self.run.workspace = &self.layout

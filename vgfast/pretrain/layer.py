@@ -17,6 +17,8 @@ Progress = Callable[[int, int, PretrainHistory], Any]
 
 # C hands control back after about so many seconds of steps: for Ctrl-C and progress.
 _SLICE = 0.03
+# With such rates the first step from values of moderate size, which C checks, is finite (kernels.h, VG_RATE_MOST).
+_RATES_BELOW = 2.0**20
 # Where momentum is a pair, the second is that after so many epochs (Hinton 2010, section 9).
 _FIRST_EPOCHS = 5
 
@@ -38,6 +40,7 @@ class TiedLayer:
     """Parameters, settings and training. While one thread trains a layer, others may use it, as a net."""
 
     _chain = 1  # steps of the chain, of which C is told the cost
+    _position = 1  # the layer that it is in a stack
 
     def __init__(
         self,
@@ -66,10 +69,10 @@ class TiedLayer:
 
     def _check_settings(self) -> None:
         _check.integer("n_components", self.n_components, 1, _check.MOST_ELEMENTS)
-        _check.real("learning_rate", self.learning_rate, 0, above=True)
+        _check.real("learning_rate", self.learning_rate, 0, above=True, below=_RATES_BELOW)
         _check.integer("batch_size", self.batch_size, 1)
         _check.integer("n_iter", self.n_iter, 1)
-        _check.real("weight_decay", self.weight_decay, 0)
+        _check.real("weight_decay", self.weight_decay, 0, below=_RATES_BELOW)
         self._momenta()
 
     def _momenta(self) -> tuple[float, float]:
@@ -123,6 +126,11 @@ class TiedLayer:
         """The visible units' biases (n_features,): a view."""
         return self._trained("intercept_visible_").b
 
+    def __repr__(self) -> str:
+        n = self.n_components if self._parameters is None else self._parameters.W.shape[1]
+        trained = f"{self.n_features_in_} visible and " if self._parameters is not None else ""
+        return f"<{type(self).__name__} of {trained}{n} hidden units>"
+
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in self.__dict__.items() if name != "_lock"}
         if self._parameters is not None:
@@ -150,7 +158,7 @@ class TiedLayer:
         """The first weights and biases, which are zeros."""
         raise NotImplementedError
 
-    def _prepare(self, run: _core.PretrainRun, batch_size: int, anew: bool) -> None:
+    def _prepare(self, run: _core.PretrainRun, x: np.ndarray, batch_size: int, anew: bool) -> None:
         """Hand C the settings of this kind, before the first epoch."""
         raise NotImplementedError
 
@@ -207,7 +215,7 @@ class TiedLayer:
         limit = config.get_num_threads()
         run = _core.PretrainRun(parameters.flat, m, n, batch_size, self._chain, limit, seed, self._lock)
         velocity = _core.aligned(len(parameters.flat), self.dtype) if any(self._momenta()) else None
-        self._prepare(run, batch_size, anew)
+        self._prepare(run, x, batch_size, anew)
         if anew:
             self._parameters, self._seed, self._steps, self._epochs = parameters, seed, 0, 0
             self._velocity, self.history_ = None, PretrainHistory()
@@ -220,12 +228,14 @@ class TiedLayer:
             self._set_optimizer(run)
             order = shuffle_rows(len(x), self._rng) if self.shuffle else None
             run.set_epoch(x, order, batch_size, losses, self._steps)
-            while (status := run.go(_SLICE)) != _core.DONE:
-                if status == _core.NON_FINITE:
-                    raise self._divergence(epoch, epoch * per_epoch + run.step)
-                if progress is not None:
-                    progress(epoch * per_epoch + run.step, epochs * per_epoch, self.history_)
-            self._steps += per_epoch
+            try:
+                while (status := run.go(_SLICE)) != _core.DONE:
+                    if status == _core.NON_FINITE:
+                        raise self._divergence(epoch, epoch * per_epoch + run.step)
+                    if progress is not None:
+                        progress(epoch * per_epoch + run.step, epochs * per_epoch, self.history_)
+            finally:
+                self._steps += run.step
             self._epochs += 1
             self._end_epoch(run, x, losses, held_out, start)
             if progress is not None:
@@ -256,11 +266,11 @@ class TiedLayer:
     def _divergence(self, epoch: int, step: int) -> DivergenceError:
         decay = f" or weight_decay (it is {self.weight_decay:g})" if self.weight_decay else ""
         error = DivergenceError(
-            f"pre-training diverged at step {step} (epoch {epoch + 1}): values in layer 1 have left moderate size and "
-            f"would soon not be finite; lower learning_rate (it is {self.learning_rate:g}){decay} and fit again; the "
-            "parameters are those of the last good step",
+            f"pre-training diverged at step {step} (epoch {epoch + 1}): values in layer {self._position} have left "
+            f"moderate size and would soon not be finite; lower learning_rate (it is {self.learning_rate:g}){decay} "
+            "and fit again; the parameters are those of the last good step",
             step,
-            1,
+            self._position,
         )
         error.history = self.history_
         return error

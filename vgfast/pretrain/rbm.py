@@ -122,15 +122,18 @@ class RBM(TiedLayer):
                 "0], and standardise the others"
             )
 
-    def _fill(self, parameters: Parameters, x: np.ndarray, rng: np.random.Generator) -> None:
-        """Small weights, and visible biases by which each unit alone would be on as often as in the data."""
-        parameters.W[...] = rng.normal(0, _FIRST_STD, parameters.W.shape)
+    def _independent(self, x: np.ndarray) -> np.ndarray:
+        """The visible biases by which each unit alone would be on as often as in the data; of Gaussian units the
+        means."""
         mean, least = x.mean(axis=0, dtype=np.float64), 1 / (len(x) + 1)
         p = mean.clip(least, 1 - least)
-        self._base = mean if self._gaussian else np.log(p / (1 - p))
-        parameters.b[...] = self._base
+        return mean if self._gaussian else np.log(p / (1 - p))
 
-    def _prepare(self, run: _core.PretrainRun, batch_size: int, anew: bool) -> None:
+    def _fill(self, parameters: Parameters, x: np.ndarray, rng: np.random.Generator) -> None:
+        parameters.W[...] = rng.normal(0, _FIRST_STD, parameters.W.shape)
+        parameters.b[...] = self._independent(x)
+
+    def _prepare(self, run: _core.PretrainRun, x: np.ndarray, batch_size: int, anew: bool) -> None:
         (_, n), target, cost = run.shape, self.sparsity_target, self.sparsity_cost
         chains = None if anew else self._chains
         n_states = batch_size * run.chain_columns
@@ -146,6 +149,8 @@ class RBM(TiedLayer):
         else:
             penalty[:] = cost * (activity - target)
         self._chains, self._activity = chains if self.persistent else None, activity
+        if anew:
+            self._base = self._independent(x)
         draws = self.persistent if self.sample_visible is None else bool(self.sample_visible)
         goal = 0.0 if target is None else target
         run.set_rbm(self._gaussian, draws, self._chains, penalty, self._activity, goal, cost, _ACTIVITY_DECAY)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 
@@ -24,17 +24,17 @@ class _Stack(Generic[Layer]):
         self.sizes = _check.sizes(sizes)
         self._rng = _check.generator(rng)
         self.layers: list[Layer] = [make(l, n) for l, n in enumerate(self.sizes[1:])]
+        for l, layer in enumerate(self.layers, 1):
+            layer._position = l
         self._is_fitted = False
 
-    def fit(self, X: Any, y: Any = None, *, progress: Callable[[int, int, Any], Any] | None = None) -> Any:
+    def fit(self, X: Any, y: Any = None, *, progress: Callable[[int, int, Any], Any] | None = None) -> Self:
         """Train the first layer on X (rows, sizes[0]), the second on the probabilities of its hidden units, and so on;
-        returns self. y is not looked at. progress(done, total, history): of the layer in work."""
-        x = np.asarray(X)
-        if x.ndim == 2 and x.shape[1] != self.sizes[0]:
-            raise ValueError(
-                f"X must have {self.sizes[0]} columns, as sizes[0] says, got {x.shape[1]}; give sizes that begin with "
-                f"{x.shape[1]}"
-            )
+        returns self. y is not looked at. progress(done, total, history): of the layer in work. Errors: those of a
+        layer's ``fit``."""
+        x = self.layers[0]._data("X", X, self.sizes[0])
+        self.layers[0]._check_training_data(x)
+        self._is_fitted = False
         for layer in self.layers:
             x = layer.fit(x, progress=progress).transform(x)
         self._is_fitted = True
