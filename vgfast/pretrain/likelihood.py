@@ -18,8 +18,8 @@ import numpy as np
 # Units of the smaller side, all of whose states are summed: a million of them, in blocks.
 ENUMERABLE = 20
 _BLOCK_BITS = 12
-# Entries of a temporary array.
-_ENTRIES = 1 << 21
+# Entries of a temporary array, which should stay in a cache (784 x 500: 3.4 ms a row, and 22 with 2^21).
+_ENTRIES = 1 << 16
 
 
 class Machine(NamedTuple):
