@@ -30,9 +30,11 @@ cdef class TrainingLock:
     cdef unsigned long owner  # the thread, 0 if there is none
     cdef int depth, forks
     cdef bint writing
+    cdef str name  # what errors call that which it guards
     cdef list waiting  # (work, what came of it, a lock that is released then) of those who read
 
-    def __cinit__(self):
+    def __cinit__(self, str name="net"):
+        self.name = name
         self.waiting = []
         self.forks = n_forks
 
@@ -53,8 +55,8 @@ cdef class TrainingLock:
         self.notice_fork()
         if self.is_anothers():
             raise RuntimeError(
-                f"this net is being trained in another thread, so it cannot be {purpose} now; wait for that, "
-                f"or give each thread a net.copy() of its own"
+                f"this {self.name} is being trained in another thread, so it cannot be {purpose} now; wait for that, "
+                f"or give each thread a {self.name}.copy() of its own"
             )
         self.owner = PyThread_get_thread_ident()
         self.depth += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -59,7 +60,7 @@ class TiedLayer:
         self.dtype = _check.dtype(dtype, _core.DTYPES)
         self.history_ = PretrainHistory()
         self._rng = _check.generator(rng)
-        self._lock = _core.TrainingLock()
+        self._lock = _core.TrainingLock("layer")
         self._parameters: Parameters | None = None
         self._velocity: np.ndarray | None = None
         self._seed = self._steps = self._epochs = 0
@@ -131,6 +132,13 @@ class TiedLayer:
         trained = f"{self.n_features_in_} visible and " if self._parameters is not None else ""
         return f"<{type(self).__name__} of {trained}{n} hidden units>"
 
+    def copy(self) -> Self:
+        """An independent layer, with parameters, settings and a generator of its own."""
+        return deepcopy(self)
+
+    def __copy__(self) -> Self:
+        return self.copy()
+
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in self.__dict__.items() if name != "_lock"}
         if self._parameters is not None:
@@ -140,7 +148,7 @@ class TiedLayer:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state
-        self._lock = _core.TrainingLock()
+        self._lock = _core.TrainingLock("layer")
         if self._parameters is not None:
             flat, m, n = state["_parameters"]
             self._parameters = Parameters.of(_core.aligned(len(flat), self.dtype), m, n)

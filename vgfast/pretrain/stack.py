@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
@@ -39,6 +40,13 @@ class _Stack(Generic[Layer]):
             x = layer.fit(x, progress=progress).transform(x)
         self._is_fitted = True
         return self
+
+    def copy(self) -> Self:
+        """An independent stack, with layers and a generator of its own."""
+        return deepcopy(self)
+
+    def __copy__(self) -> Self:
+        return self.copy()
 
     def _check_fitted(self, what: str) -> None:
         if not self._is_fitted:
