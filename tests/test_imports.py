@@ -22,6 +22,7 @@ ROOMS = [
     "vgfast",
     "bench",
     "interop",
+    "sklearn",
     "pretrain",
     "mlp",
     "reference",
