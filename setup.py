@@ -109,6 +109,7 @@ libraries = [
     library("pretrain", "pretrain/pretrain", []),
     library("rbm", "pretrain/rbm", []),
     library("autoencoder", "pretrain/autoencoder", []),
+    library("propagate", "pretrain/propagate", []),
     library("workspace", "pretrain/workspace", []),
     library("slices", "team/slices", []),
     library("limits", "limits/limits", []),

@@ -86,4 +86,18 @@ typedef struct {
  * steps. */
 void vg_pretrain_run(vg_pretrain *run);
 
+/* Rows through the layer: up, y (rows, n) = phi(x W + b); or down, y (rows, m) = phi(x W^T + b). */
+typedef struct {
+    vg_dtype dtype;
+    size_t m, n, rows;
+    int down;
+    vg_activation activation;
+    const void *weights, *biases, *x;
+    void *y, *scratch;
+} vg_propagation;
+
+/* Elements of scratch for n_threads; 0 if that does not fit. And the work, by at most so many. */
+size_t vg_propagation_scratch(const vg_propagation *propagation, int n_threads);
+void vg_propagate(const vg_propagation *propagation, int n_threads);
+
 #endif

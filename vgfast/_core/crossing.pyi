@@ -58,6 +58,10 @@ class TrainingLock:
     def change(self, work: Callable[[], Any]) -> Any: ...
     def between_steps(self, work: Callable[[], Any]) -> Any: ...
 
+def propagate(
+    activation: str, x: NDArray[Any], weights: NDArray[Any], biases: NDArray[Any], down: bool, n_threads: int
+) -> NDArray[Any]: ...
+
 class PretrainRun:
     def __init__(
         self, params: NDArray[Any], m: int, n: int, rows: int, k: int, n_threads: int, seed: int, lock: TrainingLock

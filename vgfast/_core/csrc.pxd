@@ -172,6 +172,19 @@ cdef extern from "pretrain/pretrain.h" nogil:
         double seconds
         vg_status status
 
+    ctypedef struct vg_propagation:
+        vg_dtype dtype
+        size_t m, n, rows
+        bint down
+        vg_activation activation
+        const void *weights
+        const void *biases
+        const void *x
+        void *y
+        void *scratch
+
+    size_t vg_propagation_scratch(const vg_propagation *propagation, int n_threads)
+    void vg_propagate(const vg_propagation *propagation, int n_threads)
     int vg_pretrain_lay_out(vg_dtype dtype, size_t m, size_t n, size_t rows, size_t k, int n_threads,
                             vg_pretrain_workspace *workspace)
     void vg_pretrain_run(vg_pretrain *run)

@@ -105,3 +105,28 @@ cdef class PretrainRun:
             c.vg_pretrain_run(&self.run)
         self.lock.end_turn()
         return self.run.status
+
+
+def propagate(str activation, x, weights, biases, bint down, int n_threads):
+    """Rows x through a layer whose weights are (m, n): phi(x W + b), (rows, n); or down, phi(x W^T + b), (rows, m). All
+    arrays contiguous and of one type; n_threads: at most."""
+    cdef c.vg_propagation p
+    cdef size_t item = weights.itemsize
+    p.dtype = c.VG_F32 if item == 4 else c.VG_F64
+    p.m, p.n, p.rows, p.down = weights.shape[0], weights.shape[1], x.shape[0], down
+    p.activation = <c.vg_activation><int>ACTIVATIONS.index(activation)
+    n_threads = c.vg_tuner_worth_trying(2.0 * p.rows * p.m * p.n, n_threads)
+    cdef size_t n_scratch = c.vg_propagation_scratch(&p, n_threads)
+    if n_scratch == 0:
+        raise MemoryError(f"a layer of {p.m} x {p.n} is larger than the address space")
+    allocating()
+    y = np.empty((p.rows, p.m if down else p.n), weights.dtype)
+    scratch = aligned(n_scratch, weights.dtype)
+    p.weights = address(weights, p.m * p.n * item, 0)
+    p.biases = address(biases, (p.m if down else p.n) * item, 0)
+    p.x = address(x, p.rows * (p.n if down else p.m) * item, 0)
+    p.y = address(y, 0, 1)
+    p.scratch = address(scratch, 0, 1)
+    with nogil:
+        c.vg_propagate(&p, n_threads)
+    return y

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vgfast import _check, _core
-from vgfast.pretrain.layer import Parameters, TiedLayer, check_unit_range, hidden, outputs, sigmoid
+from vgfast.pretrain.layer import Parameters, TiedLayer, check_unit_range, hidden, outputs
 from vgfast.pretrain.likelihood import softplus
 
 LOSSES = ("binary_cross_entropy", "mse")
@@ -84,12 +84,12 @@ class Autoencoder(TiedLayer):
     # ---- the model --------------------------------------------------------------------------------------
 
     def _loss(self, parameters: Parameters, x: np.ndarray) -> float:
-        z = outputs(parameters, hidden(parameters, x)).astype(np.float64)
+        z = outputs(parameters, hidden(parameters, x), "identity").astype(np.float64)
         each = (z - x) ** 2 / 2 if self.loss == "mse" else softplus(z) - x * z
         return float(each.sum(axis=1).mean())
 
     def reconstruct(self, X: Any) -> np.ndarray:
         """The outputs for X (rows, n_features), of which nothing is masked."""
         own = self._read("reconstruct")
-        z = outputs(own, hidden(own, self._data("X", X, len(own.W))))
-        return z if self.loss == "mse" else sigmoid(z)
+        h = hidden(own, self._data("X", X, len(own.W)))
+        return outputs(own, h, "identity" if self.loss == "mse" else "sigmoid")

@@ -293,19 +293,14 @@ class TiedLayer:
 
 def hidden(parameters: Parameters, x: np.ndarray) -> np.ndarray:
     """s(x W + c)."""
-    return sigmoid(x @ parameters.W + parameters.c)
+    _, W, c, _ = parameters
+    return _core.propagate("sigmoid", x, W, c, False, config.get_num_threads())
 
 
-def outputs(parameters: Parameters, h: np.ndarray) -> np.ndarray:
-    """h Wᵀ + b."""
-    return h @ parameters.W.T + parameters.b
-
-
-def sigmoid(z: np.ndarray) -> np.ndarray:
-    """In place of z."""
-    z = np.ascontiguousarray(z)
-    _core.activate("sigmoid", z, z)
-    return z
+def outputs(parameters: Parameters, h: np.ndarray, activation: str) -> np.ndarray:
+    """phi(h Wᵀ + b)."""
+    _, W, _, b = parameters
+    return _core.propagate(activation, h, W, b, True, config.get_num_threads())
 
 
 def check_unit_range(name: str, x: np.ndarray, who: str, instead: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from vgfast import _check, _core
 from vgfast.pretrain import likelihood
-from vgfast.pretrain.layer import Parameters, TiedLayer, check_unit_range, hidden, outputs, sigmoid
+from vgfast.pretrain.layer import Parameters, TiedLayer, check_unit_range, hidden, outputs
 from vgfast.pretrain.likelihood import LogPartition, Machine
 
 VISIBLE = ("binary", "gaussian")
@@ -157,7 +157,7 @@ class RBM(TiedLayer):
 
     def _note(self, x: np.ndarray, losses: np.ndarray, held_out: np.ndarray | None) -> dict[str, float]:
         n = min(max(_ROWS_LEAST, len(x) // _ONE_IN), _ROWS_MOST, len(x))
-        rows, own = x[:: len(x) // n][:n], self._trained("training")
+        rows, own = np.ascontiguousarray(x[:: len(x) // n][:n]), self._trained("training")
         states = np.empty((n, own.W.shape[1]), self.dtype)
         # By numbers of its own, so that who looks does not change what is drawn.
         _core.sample(hidden(own, rows), states, self._seed, _OF_RECORDS + self._epochs, 0, 0)
@@ -174,8 +174,7 @@ class RBM(TiedLayer):
 
     def _mean_visible(self, parameters: Parameters, h: np.ndarray) -> np.ndarray:
         """E[v | h]."""
-        mean = outputs(parameters, h)
-        return mean if self._gaussian else sigmoid(mean)
+        return outputs(parameters, h, "identity" if self._gaussian else "sigmoid")
 
     def _machine(self, what: str) -> Machine:
         own = self._read(what)
