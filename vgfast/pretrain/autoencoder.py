@@ -90,6 +90,7 @@ class Autoencoder(TiedLayer):
 
     def reconstruct(self, X: Any) -> np.ndarray:
         """The outputs for X (rows, n_features), of which nothing is masked."""
-        own = self._read("reconstruct")
-        h = hidden(own, self._data("X", X, len(own.W)))
-        return outputs(own, h, "identity" if self.loss == "mse" else "sigmoid")
+        activation = "identity" if self.loss == "mse" else "sigmoid"
+        return self._read(
+            "reconstruct", lambda own: outputs(own, hidden(own, self._data("X", X, len(own.W))), activation)
+        )

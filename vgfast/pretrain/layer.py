@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 
@@ -15,11 +15,12 @@ from vgfast.pretrain.history import PretrainHistory
 from vgfast.training.fit import shuffle_rows
 
 Progress = Callable[[int, int, PretrainHistory], Any]
+Result = TypeVar("Result")
 
 # C hands control back after about so many seconds of steps: for Ctrl-C and progress.
 _SLICE = 0.03
 # With such rates the first step from values of moderate size, which C checks, is finite (kernels.h, VG_RATE_MOST).
-_RATES_BELOW = 2.0**20
+RATES_BELOW = 2.0**20
 # Where momentum is a pair, the second is that after so many epochs (Hinton 2010, section 9).
 _FIRST_EPOCHS = 5
 
@@ -70,10 +71,10 @@ class TiedLayer:
 
     def _check_settings(self) -> None:
         _check.integer("n_components", self.n_components, 1, _check.MOST_ELEMENTS)
-        _check.real("learning_rate", self.learning_rate, 0, above=True, below=_RATES_BELOW)
+        _check.real("learning_rate", self.learning_rate, 0, above=True, below=RATES_BELOW)
         _check.integer("batch_size", self.batch_size, 1)
         _check.integer("n_iter", self.n_iter, 1)
-        _check.real("weight_decay", self.weight_decay, 0, below=_RATES_BELOW)
+        _check.real("weight_decay", self.weight_decay, 0, below=RATES_BELOW)
         self._momenta()
 
     def _momenta(self) -> tuple[float, float]:
@@ -95,12 +96,17 @@ class TiedLayer:
             )
         return self._parameters
 
-    def _read(self, what: str) -> Parameters:
-        """The parameters, which do not change while they are used."""
+    def _read(self, what: str, work: Callable[[Parameters], Result]) -> Result:
+        """work(parameters), which only reads them; or, while another thread trains the layer, work of a copy made
+        between two steps. In standard arithmetic."""
         own = self._trained(what)
-        if not self._lock.is_anothers():
-            return own
-        return Parameters.of(self._lock.between_steps(own.flat.copy), *own.W.shape)
+        with _core.standard_arithmetic():
+            if not self._lock.is_anothers():
+                version = self._lock.version
+                result = work(own)
+                if version == self._lock.version:
+                    return result
+            return work(Parameters.of(self._lock.between_steps(own.flat.copy), *own.W.shape))
 
     @property
     def n_features_in_(self) -> int:
@@ -140,10 +146,14 @@ class TiedLayer:
         return self.copy()
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {name: value for name, value in self.__dict__.items() if name != "_lock"}
+        return self._lock.between_steps(self._state)
+
+    def _state(self) -> dict[str, Any]:
+        """All but the lock, with copies of the arrays that training changes."""
+        state = {name: np.array(it) if isinstance(it, np.ndarray) else it for name, it in self.__dict__.items()}
+        del state["_lock"]
         if self._parameters is not None:
-            own = self._read("copying")
-            state["_parameters"] = (np.array(own.flat), *own.W.shape)
+            state["_parameters"] = (np.array(self._parameters.flat), *self._parameters.W.shape)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -287,8 +297,7 @@ class TiedLayer:
 
     def transform(self, X: Any) -> np.ndarray:
         """P(h = 1 | v) for each row of X: (rows, n_components), of the layer's dtype."""
-        own = self._read("transform")
-        return hidden(own, self._data("X", X, len(own.W)))
+        return self._read("transform", lambda own: hidden(own, self._data("X", X, len(own.W))))
 
 
 def hidden(parameters: Parameters, x: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from vgfast import _check, _core
 from vgfast.pretrain import likelihood
-from vgfast.pretrain.layer import Parameters, TiedLayer, check_unit_range, hidden, outputs
+from vgfast.pretrain.layer import RATES_BELOW, Parameters, TiedLayer, check_unit_range, hidden, outputs
 from vgfast.pretrain.likelihood import LogPartition, Machine
 
 VISIBLE = ("binary", "gaussian")
@@ -99,7 +99,7 @@ class RBM(TiedLayer):
         self._chain = _check.integer("k, the steps of the chain,", self.k, 1, 1 << 14)
         if self.sparsity_target is not None:
             _check.real("sparsity_target", self.sparsity_target, 0, above=True, below=1)
-        _check.real("sparsity_cost", self.sparsity_cost, 0)
+        _check.real("sparsity_cost", self.sparsity_cost, 0, below=RATES_BELOW)
 
     @property
     def _gaussian(self) -> bool:
@@ -161,8 +161,8 @@ class RBM(TiedLayer):
         states = np.empty((n, own.W.shape[1]), self.dtype)
         # By numbers of its own, so that who looks does not change what is drawn.
         _core.sample(hidden(own, rows), states, self._seed, _OF_RECORDS + self._epochs, 0, 0)
-        error = rows - self._mean_visible(own, states)
-        notes = {"reconstruction_error": float((error**2).mean(dtype=np.float64))}
+        error = np.subtract(rows, self._mean_visible(own, states), dtype=np.float64)
+        notes = {"reconstruction_error": float((error**2).mean())}
         if held_out is not None:
             if not self._gaussian:
                 notes["pseudo_likelihood"] = float(self.score_samples(held_out).mean())
@@ -177,9 +177,11 @@ class RBM(TiedLayer):
         return outputs(parameters, h, "identity" if self._gaussian else "sigmoid")
 
     def _machine(self, what: str) -> Machine:
-        own = self._read(what)
-        W, b, c = (array.astype(np.float64) for array in (own.W, own.b, own.c))
-        return Machine(W, b, c, self._gaussian)
+        def copied(own: Parameters) -> Machine:
+            W, b, c = (array.astype(np.float64) for array in (own.W, own.b, own.c))
+            return Machine(W, b, c, self._gaussian)
+
+        return self._read(what, copied)
 
     def _rows(self, name: str, X: Any) -> np.ndarray:
         """In float64."""
@@ -188,18 +190,23 @@ class RBM(TiedLayer):
     def gibbs(self, v: Any) -> np.ndarray:
         """One Gibbs step from v (rows, n_features): h drawn from P(h | v), then v from P(v | h), by the machine's
         rng."""
-        own = self._read("gibbs")
-        p = hidden(own, self._data("v", v, len(own.W)))
+        return self._read("gibbs", lambda own: self._step(own, self._data("v", v, len(own.W))))
+
+    def _step(self, parameters: Parameters, v: np.ndarray) -> np.ndarray:
+        p = hidden(parameters, v)
         h = (self._rng.random(p.shape) < p).astype(self.dtype)
-        mean = self._mean_visible(own, h)
+        mean = self._mean_visible(parameters, h)
         if self._gaussian:
             return mean + self._rng.standard_normal(mean.shape).astype(self.dtype)
         return (self._rng.random(mean.shape) < mean).astype(self.dtype)
 
     def reconstruct(self, X: Any) -> np.ndarray:
         """E[v | h] with h = P(h = 1 | X): (rows, n_features)."""
-        own = self._read("reconstruct")
-        return self._mean_visible(own, hidden(own, self._data("X", X, len(own.W))))
+
+        def down_again(own: Parameters) -> np.ndarray:
+            return self._mean_visible(own, hidden(own, self._data("X", X, len(own.W))))
+
+        return self._read("reconstruct", down_again)
 
     def free_energy(self, X: Any) -> np.ndarray:
         """F (rows,) with p(v) = exp(-F(v)) / Z; float64."""
