@@ -1,0 +1,399 @@
+"""The restricted Boltzmann machine: against a textbook with the same random numbers, and against what its chains must
+show by enumeration."""
+
+import copy
+import os
+import pickle
+import signal
+import threading
+
+import numpy as np
+import pytest
+from enumerated import Enumerated, example, machine_of
+from textbook import Textbook
+
+import vgfast as vg
+from vgfast import _core
+from vgfast.pretrain import RBM
+
+M, N, ROWS = 21, 37, 52
+X = np.random.default_rng(8).random((ROWS, M))
+SPARSE = {"sparsity_target": 0.1, "sparsity_cost": 0.3}
+
+
+def flat(rbm):
+    return np.concatenate([rbm.weights.ravel(), rbm.intercept_hidden_, rbm.intercept_visible_])
+
+
+# ---- the arithmetic ---------------------------------------------------------------------------------------
+
+SETTINGS = {
+    "CD-1": {},
+    "CD-1 of states": {"sample_visible": True},
+    "CD-3": {"k": 3},
+    "PCD-1": {"persistent": True},
+    "PCD-2 of probabilities": {"persistent": True, "k": 2, "sample_visible": False},
+    "Gaussian": {"visible": "gaussian", "learning_rate": 0.01},
+    "Gaussian, PCD-2": {"visible": "gaussian", "learning_rate": 0.01, "k": 2, "persistent": True},
+    "momentum": {"momentum": 0.5},
+    "momentum of two": {"momentum": (0.5, 0.9), "learning_rate": 0.02, "n_iter": 7},
+    "decay": {"weight_decay": 0.1},
+    "sparse": SPARSE,
+    "all": {"momentum": (0.5, 0.9), "weight_decay": 1e-3, "persistent": True, **SPARSE},
+    "in order": {"shuffle": False},
+    "batch of all": {"batch_size": 1000},
+    "batches of one": {"batch_size": 1, "n_iter": 1},
+}
+
+
+@pytest.mark.parametrize("what", SETTINGS)
+def test_against_a_textbook(isa, what):
+    """52 rows in batches of 10: the last is a short one. No number drawn lies within rounding of a probability."""
+    settings = {"n_iter": 3, **SETTINGS[what]}
+    ours = RBM(N, dtype="float64", rng=4, **settings).fit(X)
+    theirs = Textbook(N, 4, **settings).fit(X)
+    expected = np.concatenate([theirs.W.ravel(), theirs.c, theirs.b])
+    # A step adds lr times a mean of products below 1, in which sums of at most m, n or 2 B terms are rounded (momentum
+    # sums up to 10 of them); and carries on what the steps before have left, for probabilities change by a quarter
+    # of what weights do.
+    eps, largest = np.finfo(float).eps, max(1, np.abs(expected).max())
+    bound = 10 * theirs.learning_rate * theirs.step * 2 * (M + N + 2 * min(theirs.batch_size, ROWS)) * eps * largest
+    np.testing.assert_allclose(flat(ours), expected, rtol=0, atol=bound)
+    assert np.abs(flat(ours) - flat(RBM(N, dtype="float64", rng=5, **settings).fit(X))).max() > 1e3 * bound
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_float32_goes_the_same_way(isa, persistent):
+    """Few steps, before a number that is drawn falls between two roundings of a probability."""
+    settings = {"n_iter": 1, "persistent": persistent, "rng": 4}
+    single, double = (RBM(N, dtype=dtype, **settings).fit(X.astype("f4")) for dtype in ("float32", "float64"))
+    bound = 10 * 0.1 * 6 * 2 * (M + N + 20) * np.finfo(np.float32).eps * max(1, np.abs(flat(double)).max())
+    np.testing.assert_allclose(flat(single), flat(double), rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("what", ["CD-1", "CD-3", "PCD-1", "Gaussian", "all", "batches of one"])
+def test_same_bits_for_any_number_of_threads(dtype, what, forced_threads):
+    """And whether rows are held out or not."""
+    settings = {"n_iter": 2, "dtype": dtype, **SETTINGS[what]}
+    seen = set()
+    for threads in (1, 2, 3, 7):
+        for held_out in (None, X[:9]):
+            with vg.threads(threads):
+                rbm = RBM(N, rng=4, **settings).fit(X, validation_data=held_out)
+            seen.add((flat(rbm).tobytes(), rbm.history_.epochs[-1]["update_ratio"]))
+    assert len(seen) == 1
+
+
+def test_partial_fit_goes_on(dtype):
+    settings = {"dtype": dtype, **SETTINGS["all"]}
+    whole = RBM(N, n_iter=7, rng=4, **settings).fit(X)
+    parts = RBM(N, n_iter=1, rng=4, **settings)
+    for i in range(7):
+        parts = (pickle.loads(pickle.dumps(parts)) if i % 2 else copy.deepcopy(parts)).partial_fit(X)
+    np.testing.assert_array_equal(flat(parts), flat(whole))
+    assert len(parts.history_.epochs) == 7
+    other = RBM(N, n_iter=7, rng=4, **settings).partial_fit(X).fit(X)
+    assert len(other.history_.epochs) == 7
+
+
+def test_copies_are_apart():
+    one = RBM(N, n_iter=1, rng=4).fit(X)
+    before = flat(one)
+    for other in (copy.deepcopy(one), pickle.loads(pickle.dumps(one))):
+        np.testing.assert_array_equal(flat(other), before)
+        other.partial_fit(X)
+        assert (flat(other) != before).any()
+        np.testing.assert_array_equal(flat(one), before)
+    new = pickle.loads(pickle.dumps(RBM(N, n_iter=1, rng=4)))
+    np.testing.assert_array_equal(flat(new.fit(X)), before)
+
+
+# ---- what chains show -------------------------------------------------------------------------------------
+
+
+def changes(rbm, X):
+    """Of W, c and b by an epoch more."""
+    before = flat(rbm)
+    return flat(rbm.partial_fit(X)) - before
+
+
+def test_mean_update_is_the_expected_one_and_not_the_gradient():
+    """One step of 100,000 rows that are alike is the mean of as many updates by CD-1."""
+    updates, v0 = 100_000, np.array([1.0, 0, 1, 0])
+    settings = {"sample_visible": True, "learning_rate": 1.0, "batch_size": updates, "shuffle": False}
+    found = changes(machine_of(example(), **settings), np.tile(v0, (updates, 1)))
+    of_states = Enumerated(example())
+    expected, deviation = of_states.contrastive_divergence(v0)
+    error = deviation / np.sqrt(updates)
+    assert (np.abs(found - expected) <= 4 * error).all()
+    assert (np.abs(found - of_states.gradient(v0)) > 10 * error).sum() >= 5
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_moments_of_persistent_chains(k):
+    """20,000 chains from h = 0, of which none knows of another, after 40 steps: with X = 0, one step more changes W, c
+    and b by the means of -v P(h | v), P(h | 0) - P(h | v) and -v. The machine stays as it is, for the rate is so low.
+    """
+    chains, rate = 20_000, 2.0**-30
+    settings = {"persistent": True, "k": k, "learning_rate": rate, "batch_size": chains, "shuffle": False}
+    rbm, zeros, of_states = machine_of(example(), **settings), np.zeros((chains, 4)), Enumerated(example())
+    for _ in range(40):
+        rbm.partial_fit(zeros)
+    found = -changes(rbm, zeros) / rate
+    found[12:15] += rbm.transform(zeros[:1])[0]
+    mean = of_states.p @ of_states.statistics
+    np.testing.assert_allclose(mean[12:], [0.48279, 0.50922, 0.41414, 0.51746, 0.49028, 0.59327, 0.50532], atol=5e-6)
+    deviation = np.sqrt(of_states.p @ (of_states.statistics - mean) ** 2)
+    # A difference of parameters below 1 is rounded at eps; divided by the rate that is 2e-7.
+    assert (np.abs(found - mean) <= 4 * deviation / np.sqrt(chains) + 1e-6).all()
+
+
+def test_gibbs_leaves_the_distribution_as_it_is():
+    """Rows drawn from the machine's own p(v), a step on."""
+    of_states, n = Enumerated(example()), 50_000
+    rng = np.random.default_rng(0)
+    v = of_states.v[rng.choice(len(of_states.v), n, p=of_states.p)]
+    after = machine_of(example()).gibbs(v)
+    share = np.array([(after == state).all(axis=1).mean() for state in of_states.v])
+    assert (np.abs(share - of_states.p) <= 4 * np.sqrt(of_states.p * (1 - of_states.p) / n)).all()
+    assert (after != v).any()
+
+
+def test_gibbs_of_gaussian_units():
+    """From a fixed row: v has the mean b + P(h) Wᵀ and, without weights, the variance 1."""
+    machine = example()._replace(gaussian=True)
+    n = 50_000
+    for scale in (0.0, 1.0):
+        rbm = machine_of(machine._replace(W=machine.W * scale))
+        v = rbm.gibbs(np.zeros((n, 4)))
+        p = rbm.transform(np.zeros((1, 4)))[0]
+        variance = 1 + rbm.weights**2 @ (p * (1 - p))
+        assert (np.abs(v.mean(axis=0) - machine.b - rbm.weights @ p) <= 4 * np.sqrt(variance / n)).all()
+        assert (np.abs(v.var(axis=0) / variance - 1) <= 4 * np.sqrt(2 / n)).all()
+
+
+def test_what_is_recorded_of_an_epoch():
+    rbm = RBM(N, n_iter=1, shuffle=False, batch_size=ROWS, dtype="float64", rng=4)
+    rbm.fit(X, validation_data=X[:9])
+    [epoch] = rbm.history_.epochs
+    before = Textbook(N, 4, n_iter=1, shuffle=False, batch_size=ROWS, learning_rate=1e-300).fit(X).W
+    assert epoch["weight_norm"] == pytest.approx(np.linalg.norm(before))
+    assert epoch["update_ratio"] == pytest.approx(np.linalg.norm(rbm.weights - before) / np.linalg.norm(before))
+    assert epoch["frozen"] == (rbm.weights == before).mean()
+    assert epoch["pseudo_likelihood"] == pytest.approx(rbm.score_samples(X[:9]).mean())
+    assert epoch["free_energy_gap"] == 0
+    lines = str(rbm.history_).splitlines()
+    assert len(lines) >= 2
+    assert "pseudo-lik." in lines[0]
+
+
+# ---- others, and failures ---------------------------------------------------------------------------------
+
+
+def test_others_read_and_none_trains_meanwhile():
+    rbm = RBM(N, n_iter=1, rng=4).fit(X)
+    found, started, stop = [], threading.Event(), threading.Event()
+
+    def wait(done, total, history):
+        started.set()
+        stop.wait()
+
+    def train():
+        rbm.n_iter = 2
+        rbm.fit(X, progress=wait)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    started.wait()
+    try:
+        for refused in (rbm.fit, rbm.partial_fit):
+            with pytest.raises(RuntimeError, match="is being trained in another thread") as error:
+                refused(X)
+            assert "copy.deepcopy" in str(error.value)
+        copied = copy.deepcopy(rbm)
+        found = [rbm.transform(X), rbm.score_samples(X), rbm.gibbs(X), pickle.dumps(rbm), flat(copied.partial_fit(X))]
+    finally:
+        stop.set()
+        thread.join()
+    assert len(found) == 5
+    rbm.partial_fit(X)
+
+
+def test_who_reads_when_training_begins_reads_again():
+    rbm, seen = RBM(N, n_iter=1, rng=4).fit(X), []
+    before = flat(rbm)
+
+    def work(parameters):
+        if not seen:
+            thread = threading.Thread(target=rbm.partial_fit, args=(X,))
+            thread.start()
+            thread.join()
+        seen.append(parameters.flat.copy())
+        return seen[-1]
+
+    np.testing.assert_array_equal(rbm._read("reading", work), flat(rbm))
+    assert len(seen) == 2
+    assert (flat(rbm) != before).any()
+
+
+def test_ctrl_c_leaves_whole_steps(ctrl_c):
+    calls = []
+
+    def interrupt(done, total, history):
+        calls.append(done)
+        if done > 200:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    rbm = RBM(N, n_iter=10**6, rng=4)
+    with pytest.raises(KeyboardInterrupt):
+        rbm.fit(X, progress=interrupt)
+    assert np.isfinite(flat(rbm)).all()
+    epochs = len(rbm.history_.epochs)
+    assert len(rbm.partial_fit(X).history_.epochs) == epochs + 1
+
+
+@pytest.mark.parametrize("settings", ["CD-1", "all"])
+@pytest.mark.parametrize("call", ["fit", "partial_fit"])
+def test_each_allocation_that_fails_leaves_the_machine_as_it_was(settings, call):
+    X1 = 1 - X[:, :5]
+    rbm = RBM(N, n_iter=1, rng=4, **SETTINGS[settings]).fit(X[:, :5])
+    before, failed = rbm.__getstate__(), 0
+    before["history_"] = list(rbm.history_.epochs)
+    while True:
+        _core.fail_allocation(failed)
+        try:
+            getattr(rbm, call)(X1)
+        except MemoryError:
+            failed += 1
+        else:
+            break
+        finally:
+            left = _core.fail_allocation(-1)
+        after = rbm.__getstate__()
+        assert rbm.history_.epochs == before["history_"]
+        for name in ("_parameters", "_velocity", "_chains", "_activity", "_base", "_steps", "_epochs", "_seed"):
+            pair = [state[name] if name == "_parameters" else (state[name],) for state in (before, after)]
+            assert all(np.array_equal(*each) for each in zip(*pair, strict=True)), name
+    assert left >= 0
+    assert failed >= 3
+
+
+# ---- bad input --------------------------------------------------------------------------------------------
+
+
+def refused(kind, call):
+    """The message, which is one sentence."""
+    with pytest.raises(kind) as error:
+        call()
+    message = str(error.value)
+    assert "\n" not in message
+    assert ". " not in message
+    assert not message.endswith(".")
+    return message
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"k": 0}, "k, the steps of the chain, must be from 1 to 16384, got 0"),
+        ({"k": 1.5}, "k, the steps of the chain, must be a whole number, got 1.5"),
+        ({"n_components": 0}, "n_components must be from 1 to"),
+        ({"learning_rate": 0}, "learning_rate must be above 0"),
+        ({"learning_rate": 1e30}, "learning_rate must be above 0 and below 1.04858e+06, got 1e+30"),
+        ({"weight_decay": 1e30}, "weight_decay must be at least 0 and below 1.04858e+06, got 1e+30"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"n_iter": 0}, "n_iter must be at least 1"),
+        ({"momentum": 1}, "momentum must be at least 0 and below 1"),
+        ({"momentum": (0.5, 0.6, 0.7)}, "a pair such as (0.5, 0.9)"),
+        ({"sparsity_target": 0}, "sparsity_target must be above 0 and below 1"),
+        ({"sparsity_cost": 1e30}, "sparsity_cost must be at least 0 and below 1.04858e+06"),
+        ({"visible": "gauss"}, "did you mean 'gaussian'?"),
+        ({"rng": 1, "random_state": 1}, "got both; give one of them"),
+    ],
+)
+def test_bad_settings(settings, says):
+    assert says in refused((ValueError, TypeError), lambda: RBM(**settings))
+    if "rng" not in settings:  # attributes may be changed later
+
+        def later():
+            rbm = RBM(2)
+            rbm.__dict__ |= settings
+            rbm.fit(X)
+
+        assert says in refused((ValueError, TypeError), later)
+
+
+def test_data_outside_0_to_1():
+    bad = X.copy()
+    bad[3, 2] = 1.5
+    for call in (RBM(2).fit, RBM(2).partial_fit, RBM(2, n_iter=1).fit(X).transform):
+        message = refused(ValueError, lambda call=call: call(bad))
+        assert "got 1.5 in row 3, column 2; scale it, or use visible='gaussian' on columns of mean 0" in message
+    RBM(2, n_iter=1).fit(bad / bad.max())
+    RBM(2, n_iter=1, visible="gaussian", learning_rate=0.001).fit((bad - bad.mean(axis=0)) / bad.std(axis=0))
+    bad[3, 2] = -0.5
+    assert "X must be from 0 to 1 for binary units, got -0.5" in refused(ValueError, lambda: RBM(2).fit(bad))
+    assert "validation_data must be" in refused(ValueError, lambda: RBM(2).fit(X, validation_data=bad))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_data_that_is_no_number(value):
+    bad = X.copy()
+    bad[3, 2] = value
+    message = refused(ValueError, lambda: RBM(2).fit(bad))
+    assert "row 3, column 2" in message
+
+
+def test_sizes_that_do_not_meet():
+    rbm = RBM(2, n_iter=1).fit(X)
+    for call in (rbm.transform, rbm.score_samples, rbm.gibbs, rbm.partial_fit, rbm.free_energy, rbm.reconstruct):
+        assert f"{M}" in refused(ValueError, lambda call=call: call(X[:, 1:]))
+    assert f"{M}" in refused(ValueError, lambda: RBM(2).fit(X, validation_data=X[:, 1:]))
+
+
+def test_before_fit():
+    rbm = RBM(2)
+    for name in ("transform", "score_samples", "gibbs", "free_energy", "reconstruct", "log_likelihood"):
+        assert "call fit(X) first" in refused(RuntimeError, lambda name=name: getattr(rbm, name)(X))
+    for name in ("weights", "components_", "intercept_hidden_", "intercept_visible_"):
+        assert "call fit(X) first" in refused(RuntimeError, lambda name=name: getattr(rbm, name))
+    assert rbm.n_features_in_ == 0
+
+
+def test_constant_columns_of_gaussian_units():
+    constant = X.copy()
+    constant[:, [4, 7]] = 0.25
+    message = refused(ValueError, lambda: RBM(2, visible="gaussian").fit(constant))
+    assert "X has 0.25 in every row of column 4" in message
+    assert "drop the 2 constant columns" in message
+    advice = message[message.index("X = ") + 4 : message.index(", and standardise")]
+    kept = eval(advice, {"np": np, "X": constant})
+    assert kept.shape == (ROWS, M - 2)
+    RBM(2, visible="gaussian", n_iter=1, learning_rate=0.001).fit(kept)
+    assert "log_likelihood(X)" in refused(
+        ValueError, lambda: RBM(2, visible="gaussian", n_iter=1, learning_rate=0.001).fit(kept).score_samples(kept)
+    )
+
+
+@pytest.mark.usefixtures("strict")
+@pytest.mark.parametrize("momentum", [0, 0.9])
+@pytest.mark.parametrize("rate", [300, 9e5])
+@pytest.mark.parametrize("batch_size", [10, ROWS])
+def test_divergence(rate, momentum, batch_size):
+    """It says when, and the parameters are those of the last good step."""
+    settings = {"visible": "gaussian", "momentum": momentum, "batch_size": batch_size, "rng": 4}
+    rbm = RBM(2, learning_rate=rate, weight_decay=1e-4, n_iter=50, **settings)
+    with pytest.raises(vg.DivergenceError) as error:
+        rbm.fit(X)
+    message = str(error.value)
+    per_epoch = -(-ROWS // batch_size)
+    assert f"at step {error.value.step} (epoch {error.value.step // per_epoch + 1})" in message
+    assert f"lower learning_rate (it is {rate:g})" in message
+    assert error.value.layer == 1
+    assert len(error.value.history.epochs) == error.value.step // per_epoch
+    assert np.isfinite(flat(rbm)).all()
+    # as many steps, and no more
+    if batch_size == ROWS:
+        same = RBM(2, learning_rate=rate, weight_decay=1e-4, n_iter=error.value.step, **settings).fit(X)
+        np.testing.assert_array_equal(flat(same), flat(rbm))
+    RBM(2, learning_rate=0.001, n_iter=2, **settings).fit(X)
