@@ -3,7 +3,7 @@
  *
  * Each array is allocated by itself at its exact length, so that one element too far is an error.
  *
- *     driver kernels | training | odd | stress [SECONDS]
+ *     driver kernels | training | odd | pretraining | stress [SECONDS]
  *
  * stress: some threads at once, each with nets of its own and one that all share; without SECONDS
  * a few rounds of it. Prints what it did. */
@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "kernels.h"
+#include "pretrain/pretrain.h"
 #include "team/tuner.h"
 
 static _Thread_local vg_dtype dtype;
@@ -58,13 +59,15 @@ static long products(size_t m, size_t n, size_t k, int unblocked) {
     const vg_matrix of_c = {c, m, n, n}, of_x = {x, m, n, n};
     kernels->dense_forward(of_a, b, bias, VG_SIGMOID, of_c, x, &tools);
     kernels->dense_backward(of_a, bt, VG_TANH, of_x, of_c, &tools, norms);
+    kernels->decoder_forward(of_a, bt, bias, VG_SIGMOID, of_c, &tools);
+    kernels->decoder_backward(of_a, b, VG_TANH, of_x, of_c, &tools);
     kernels->weight_update(of_at, of_b, 0, m, (vg_parameters){c, v, NULL}, &update, &tools,
                            (vg_recording){summaries, tables});
     kernels->weight_update(of_at, of_b, 0, m, (vg_parameters){.gradient = c}, &update, &tools,
                            (vg_recording){NULL, NULL});
     free(a), free(at), free(b), free(bt), free(c), free(bias), free(x), free(v), free(scratch),
         free(norms), free(summaries), free(tables);
-    return 4;
+    return 6;
 }
 
 static long vectors(size_t n) {
@@ -97,8 +100,12 @@ static long vectors(size_t n) {
         kernels->update(n, one, x, y, &update, &check, &summary);
     }
     (void)kernels->square_norm(n, one);
+    kernels->subtract(n, x, y, one);
+    kernels->sample(of_x, (vg_key){.seed = 1, .row = n}, of_y);
+    kernels->drop(of_x, 0.5, (vg_key){.seed = 1, .step = n}, of_x);
+    kernels->renew_penalty(n, one, 3, (vg_sparsity){0.1, 0.2, 0.9}, x, y);
     free(x), free(y), free(t), free(one);
-    return 31;
+    return 35;
 }
 
 typedef struct {
@@ -269,6 +276,116 @@ static long odd_nets(void) {
     return NETS;
 }
 
+static void must_be(uint64_t found, uint64_t expected, const char *what) {
+    if (found == expected) return;
+    fprintf(stderr, "%s: other bits at another time\n", what);
+    abort();
+}
+
+/* ---- without labels -------------------------------------------------------------------------- */
+
+typedef struct {
+    vg_pretrain_kind kind;
+    size_t m, n, batch, k;
+    int gaussian, draws_visible, persistent, sparse, shuffled, keeps_velocity;
+    vg_loss loss;
+    double keep;
+} layer;
+
+static layer any_layer(void) {
+    return (layer){
+        .kind = below(2) ? VG_RBM : VG_AUTOENCODER,
+        .m = any_size(8),
+        .n = any_size(8),
+        .batch = any_size(5),
+        .k = 1 + below(3),
+        .gaussian = below(4) == 0,
+        .draws_visible = (int)below(2),
+        .persistent = (int)below(2),
+        .sparse = (int)below(2),
+        .shuffled = (int)below(2),
+        .keeps_velocity = (int)below(2),
+        .loss = below(2) ? VG_MSE : VG_BINARY_CROSS_ENTROPY,
+        .keep = below(2) ? 1 : 0.7,
+    };
+}
+
+/* Two epochs on twice a batch and three rows: what comes out, which depends on neither threads nor
+ * pauses, nor on what was in memory before. */
+static uint64_t pretrained(const layer *l, int n_threads, double seconds) {
+    const int is_machine = l->kind == VG_RBM, draws_visible = l->draws_visible && !l->gaussian;
+    const size_t rows = 2 * l->batch + 3, steps = (rows + l->batch - 1) / l->batch;
+    const size_t n_params = l->m * l->n + l->n + l->m, k = is_machine ? l->k : 1;
+    vg_pretrain_workspace workspace;
+    if (vg_pretrain_lay_out(dtype, l->m, l->n, l->batch, k, n_threads, &workspace)) abort();
+    int64_t *const order = malloc(rows * sizeof *order);
+    for (size_t i = 0; i < rows; i++) order[i] = (int64_t)(rows - 1 - i);
+    vg_pretrain_record record;
+    vg_pretrain run = {
+        .workspace = &workspace,
+        .kind = l->kind,
+        .n_threads = n_threads,
+        .seed = drawn(),
+        .k = l->k,
+        .gaussian = l->gaussian,
+        .draws_visible = draws_visible,
+        .chains = is_machine && l->persistent ? calloc(l->batch * workspace.ldn, item) : NULL,
+        .penalty = is_machine ? calloc(l->n, item) : NULL,
+        .activity = is_machine && l->sparse ? calloc(l->n, item) : NULL,
+        .target = 0.1,
+        .cost = 0.2,
+        .decay = 0.9,
+        .loss = l->loss,
+        .scale = (double)l->m,
+        .keep = l->keep,
+        .x = reals(rows * l->m),
+        .order = l->shuffled ? order : NULL,
+        .n_rows = rows,
+        .batch_size = l->batch,
+        .params = reals(n_params),
+        .memory = malloc(workspace.n_elements * item),
+        .notes = malloc(workspace.n_notes * sizeof(double)),
+        .optimizer = {.rule = l->keeps_velocity ? VG_MOMENTUM : VG_SGD,
+                      .lr = 0.01,
+                      .hyper = {0.9},
+                      .weight_decay = l->shuffled ? 0.1 : 0,
+                      .state = l->keeps_velocity ? calloc(n_params, item) : NULL},
+        .losses = malloc(steps * sizeof(double)),
+        .record = &record,
+        .seconds = seconds,
+    };
+    memset(run.memory, 0xFF, workspace.n_elements * item); /* NaN */
+    uint64_t found = 0;
+    for (size_t epoch = 0; epoch < 2; epoch++) {
+        run.step = 0, run.n_steps = steps, run.steps_before = epoch * steps;
+        do vg_pretrain_run(&run);
+        while (run.status == VG_PAUSED);
+        if (run.status != VG_DONE) abort();
+        found = digest(found, &record, sizeof record);
+        if (!is_machine) found = digest(found, run.losses, steps * sizeof(double));
+    }
+    found = digest(found, run.params, n_params * item);
+    free((void *)(uintptr_t)run.x), free(run.params), free(run.memory), free(run.notes);
+    free(run.chains), free(run.penalty), free(run.activity), free(run.optimizer.state);
+    free(run.losses), free(order);
+    return found;
+}
+
+/* Layers of any size and kind, each in one to four threads, with a pause after every step or none. */
+static long odd_layers(void) {
+    enum { LAYERS = 20 };
+    for (int i = 0; i < LAYERS; i++) {
+        const layer l = any_layer();
+        const unsigned long long from = drawn();
+        const uint64_t alone = pretrained(&l, 1, 0);
+        for (int threads = 2; threads <= 4; threads++) {
+            seed = from;
+            must_be(pretrained(&l, threads, threads % 2 ? 0 : 1e-9), alone, "pre-training");
+        }
+    }
+    return 4 * LAYERS;
+}
+
 /* ---- at once --------------------------------------------------------------------------------- */
 
 /* What all threads read. */
@@ -287,12 +404,6 @@ typedef struct {
     double until; /* 0: so many ROUNDS */
     long calls;
 } stress;
-
-static void must_be(uint64_t found, uint64_t expected, const char *what) {
-    if (found == expected) return;
-    fprintf(stderr, "%s: other bits at another time\n", what);
-    abort();
-}
 
 /* Train a net twice, with any number of threads and any pauses; predict by the shared one. */
 static void *stressed(void *argument) {
@@ -386,9 +497,10 @@ int main(int argc, char **argv) {
         }
         for (int type = 0; type < 2; type++) {
             use_type(type);
-            const long calls = strcmp(what, "kernels") == 0 ? every_edge()
-                               : strcmp(what, "odd") == 0   ? odd_nets()
-                                                            : every_mode();
+            const long calls = strcmp(what, "kernels") == 0       ? every_edge()
+                               : strcmp(what, "odd") == 0         ? odd_nets()
+                               : strcmp(what, "pretraining") == 0 ? odd_layers()
+                                                                  : every_mode();
             printf("%s %s: %ld calls\n", vg_isa_name(), type == 0 ? "f32" : "f64", calls);
         }
     }

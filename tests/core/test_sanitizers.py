@@ -26,8 +26,8 @@ EXTRA = {"address,undefined": ["-include", str(HERE / "sanitize_masked.h")]}
 # On the stacks that this takes from the heap, gcc 13.3 places vectors of 64 bytes where it then cannot store them.
 OPTIONS = {"ASAN_OPTIONS": "detect_stack_use_after_return=0"}
 RUNS = {
-    "address,undefined": ["kernels", "training", "odd", "stress"],
-    "thread": ["training", "stress"],
+    "address,undefined": ["kernels", "training", "odd", "pretraining", "stress"],
+    "thread": ["training", "pretraining", "stress"],
 }
 
 pytestmark = [
