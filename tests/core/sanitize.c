@@ -310,8 +310,31 @@ static layer any_layer(void) {
     };
 }
 
-/* Two epochs on twice a batch and three rows: what comes out, which depends on neither threads nor
- * pauses, nor on what was in memory before. */
+static uint64_t propagated(const layer *l, const void *params, const void *x, size_t rows, int down,
+                           int n_threads) {
+    vg_propagation p = {
+        .dtype = dtype,
+        .m = l->m,
+        .n = l->n,
+        .rows = rows,
+        .down = down,
+        .activation = VG_SIGMOID,
+        .weights = params,
+        .biases = (const char *)params + (l->m * l->n + (down ? l->n : 0)) * item,
+        .x = x,
+        .y = malloc(rows * (down ? l->m : l->n) * item),
+    };
+    p.scratch = malloc(vg_propagation_scratch(&p, n_threads) * item);
+    vg_propagate(&p, n_threads);
+    const uint64_t found =
+        digest(down ? 0 : propagated(l, params, p.y, rows, 1, n_threads), p.y,
+               rows * (down ? l->m : l->n) * item);
+    free(p.y), free(p.scratch);
+    return found;
+}
+
+/* Two epochs on twice a batch and three rows, and these up and down again: what comes out, which
+ * depends on neither threads nor pauses, nor on what was in memory before. */
 static uint64_t pretrained(const layer *l, int n_threads, double seconds) {
     const int is_machine = l->kind == VG_RBM, draws_visible = l->draws_visible && !l->gaussian;
     const size_t rows = 2 * l->batch + 3, steps = (rows + l->batch - 1) / l->batch;
@@ -365,6 +388,7 @@ static uint64_t pretrained(const layer *l, int n_threads, double seconds) {
         if (!is_machine) found = digest(found, run.losses, steps * sizeof(double));
     }
     found = digest(found, run.params, n_params * item);
+    found ^= propagated(l, run.params, run.x, rows, 0, n_threads);
     free((void *)(uintptr_t)run.x), free(run.params), free(run.memory), free(run.notes);
     free(run.chains), free(run.penalty), free(run.activity), free(run.optimizer.state);
     free(run.losses), free(order);
