@@ -16,9 +16,10 @@ def add(commands: Any) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         help="see on real data what is said of vanishing and exploding gradients",
         description="""\
-Run a lesson: what is claimed of vanishing and exploding gradients, what we do,
-what you should see, and then what you did see, in sentences with their numbers,
-a table and a picture. Without a NAME: the list. Each takes less than a minute.
+Run a lesson: what is claimed of vanishing and exploding gradients, or of the
+ways out, what we do, what you should see, and then what you did see, in
+sentences with their numbers, a table and a picture. Without a NAME: the list.
+Each takes less than a minute.
 Needs the extra vgfast[lessons].""",
         epilog="""\
 example: vgfast lesson vanishing --out pictures

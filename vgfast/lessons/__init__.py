@@ -41,6 +41,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "early-layers": ("mlxtend",),
     "depth": ("sklearn", "mlxtend"),
     "faces": ("sklearn", "skimage"),
+    "pretraining": ("sklearn",),
+    "features": ("sklearn", "mlxtend", "skimage"),
     "cost": (),
 }
 NAMES = tuple(NEEDS)
