@@ -39,7 +39,7 @@ class Autoencoder(TiedLayer):
         loss: str = "binary_cross_entropy",
         masking: float = 0.2,
         learning_rate: float = 0.1,
-        batch_size: int = 20,
+        batch_size: int = 10,
         n_iter: int = 20,
         shuffle: bool = True,
         momentum: float | tuple[float, float] = 0.0,
