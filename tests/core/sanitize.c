@@ -395,7 +395,7 @@ static uint64_t pretrained(const layer *l, int n_threads, double seconds) {
     return found;
 }
 
-/* Layers of any size and kind, each in one to four threads, with a pause after every step or none. */
+/* Layers of any size and kind, each in one to four threads, with pauses after each step or none. */
 static long odd_layers(void) {
     enum { LAYERS = 20 };
     for (int i = 0; i < LAYERS; i++) {

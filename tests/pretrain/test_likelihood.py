@@ -94,17 +94,17 @@ def test_pseudo_likelihood_of_extreme_weights(rng):
 
 @pytest.mark.parametrize("gaussian", [False, True])
 def test_annealing_finds_the_exact_sum(gaussian):
-    """Within 4 of its standard errors, of machines of any shape."""
+    """Within 4 of its standard errors, of machines of any shape, from any base."""
     rng = np.random.default_rng(3)
     for m, n in ((1, 1), (5, 12), (12, 5), (20, 8)):
         machine = random_machine(m, n, rng, 0.5, gaussian)
-        found = annealed(machine, rng, 200, 200, machine.b)
+        found = annealed(machine, rng, 200, 200, rng.normal(size=m))
         assert abs(found.value - enumerated(machine).value) < 4 * found.standard_error
         assert 1 <= found.effective_samples <= 200
 
 
 def test_annealing_without_weights_is_exact(rng):
-    """Each chain has the same weight, from the true base as from another one's expectation."""
+    """Each chain has the same weight."""
     machine = random_machine(7, 4, rng, 0.0)
     found = annealed(machine, rng, 10, 5, machine.b)
     assert found.value == pytest.approx(enumerated(machine).value, abs=1e-12)
