@@ -1,4 +1,4 @@
-"""The problems of ``vgfast bench``: nets from small to large, and the rows that they learn."""
+"""The problems of ``vgfast bench``: nets and Boltzmann machines from small to large, and the rows that they learn."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vgfast import datasets
 from vgfast.cost.counts import count_products
 
 SEED = 0
@@ -54,3 +55,34 @@ INSPECTION = "funnel"  # trained by vgfast only: layers of many sizes, to see wh
 CALLS = "tiny"  # a call takes longer than its work
 CALLED = ("vgfast", "numpy", "torch", "jax-step")
 MEMORY = "big"
+
+
+class MachineProblem(NamedTuple):
+    """A restricted Boltzmann machine of binary units, and how it is taught."""
+
+    side: int  # of the images, 8 or 28 pixels: side * side visible units
+    hidden: int
+    batch: int
+    epochs: int  # after which its pseudo-likelihood is told
+    lr: float
+    rows: int = 1580  # a multiple of batch; the others are held out
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
+        return self.rows // self.batch
+
+    def data(self) -> tuple[np.ndarray, np.ndarray]:
+        """Handwritten digits, rows float32 from 0 to 1, and those that are held out; larger ones are the same, each
+        pixel four by four, without two pixels of margin on each side."""
+        X = datasets.digits().X
+        if self.side > 8:
+            X = X.reshape(-1, 8, 8).repeat(4, axis=1).repeat(4, axis=2)[:, 2:-2, 2:-2].reshape(len(X), -1)
+        return np.ascontiguousarray(X[: self.rows]), X[self.rows :]
+
+
+PRETRAINING = (
+    MachineProblem(8, 100, 10, 10, 0.05),
+    MachineProblem(28, 100, 10, 5, 0.01),
+    MachineProblem(28, 500, 20, 5, 0.01),
+)

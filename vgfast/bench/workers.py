@@ -15,9 +15,6 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-from vgfast.bench.competitors.competitor import Competitor
-from vgfast.bench.problems import Problem
-
 LIMIT = 300.0  # seconds for any answer; torch.compile takes 27 for thirty layers
 
 # ---- the worker's end --------------------------------------------------------------------------------
@@ -52,10 +49,10 @@ def serve(where: str) -> None:
         print(json.dumps(answer), file=answers, flush=True)
 
 
-def _made(where: str, problem: list[Any]) -> Competitor:
+def _made(where: str, problem: list[Any]) -> Any:
     module, name = where.split(":")
-    sizes, *rest = problem
-    return getattr(importlib.import_module(module), name)(Problem(tuple(sizes), *rest))
+    kind = getattr(importlib.import_module(module), name)
+    return kind(kind.problem_type(*(tuple(part) if isinstance(part, list) else part for part in problem)))
 
 
 def _one_line(error: Exception) -> str:
@@ -91,7 +88,7 @@ _CODE = "import sys; sys.path[:] = sys.argv[2:]; from vgfast.bench import worker
 class Worker:
     """A competitor's process, stopped unless it is asked: threads that spin for work would slow the others down."""
 
-    def __init__(self, kind: type[Competitor], threads: int) -> None:
+    def __init__(self, kind: type[Any], threads: int) -> None:
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, "-c", _CODE, f"{kind.__module__}:{kind.__qualname__}", *sys.path],
@@ -147,7 +144,7 @@ class Workers:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self.alive: dict[type[Competitor], Worker] = {}
+        self.alive: dict[type[Any], Worker] = {}
 
     def __enter__(self) -> Workers:
         return self
@@ -156,7 +153,7 @@ class Workers:
         while self.alive:
             self.alive.popitem()[1].close()
 
-    def ask(self, kind: type[Competitor], **request: Any) -> dict[str, Any]:
+    def ask(self, kind: type[Any], **request: Any) -> dict[str, Any]:
         """Ask this competitor; ``Failed`` if it has no answer, and then its process has ended."""
         if kind not in self.alive:
             self.alive[kind] = Worker(kind, self.threads)

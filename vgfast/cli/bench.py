@@ -23,10 +23,17 @@ def add(commands: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("--competitors", metavar="A,B", help="whom to compare with (default: all that are installed)")
     parser.add_argument("--workloads", metavar="A,B", help="which nets to train (default: all)")
-    parser.add_argument(
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
         "--inspection",
         action="store_true",
         help="time instead what inspecting every step costs, and compare what Cockpit published; takes half a minute",
+    )
+    instead.add_argument(
+        "--pretraining",
+        action="store_true",
+        help="time instead a step of Boltzmann machines, beside scikit-learn's BernoulliRBM and PyTorch, and show what "
+        "each has learned; takes some minutes",
     )
     parser.add_argument(
         "--rounds", type=int, metavar="N", help="turns of each on each net (default: 7; with --inspection 21)"
@@ -44,14 +51,15 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    need("benchmark", ("rich", "matplotlib"), "bench")
+    need("benchmark", ("rich", "sklearn") if arguments.pretraining else ("rich", "matplotlib"), "bench")
     from vgfast.bench.workers import Failed
 
     try:
-        (_inspection if arguments.inspection else _steps)(arguments)
+        (_inspection if arguments.inspection else _pretraining if arguments.pretraining else _steps)(arguments)
     except Failed as failed:  # that of a competitor is shown in the table
         timed, textbook = "training, which was to be timed,", "the textbook, which says what the loss must be,"
-        raise SystemExit(f"vgfast: {timed if arguments.inspection else textbook} failed: {failed}") from None
+        what = timed if arguments.inspection or arguments.pretraining else textbook
+        raise SystemExit(f"vgfast: {what} failed: {failed}") from None
 
 
 def _asked(arguments: argparse.Namespace) -> tuple[Any, ...]:
@@ -91,14 +99,27 @@ def _steps(arguments: argparse.Namespace) -> None:
 
 
 def _inspection(arguments: argparse.Namespace) -> None:
-    from vgfast.bench import inspection, runner
+    from vgfast.bench import inspection
+
+    _at_once(arguments, inspection)
+
+
+def _pretraining(arguments: argparse.Namespace) -> None:
+    from vgfast.bench import pretraining
+
+    _at_once(arguments, pretraining)
+
+
+def _at_once(arguments: argparse.Namespace, measurement: Any) -> None:
+    """A measurement without a picture, which is shown when it is done."""
+    from vgfast.bench import runner
     from vgfast.show.progress import Bar
 
-    settings = inspection.read_settings(*_asked(arguments))
+    settings = measurement.read_settings(*_asked(arguments))
     so_far: dict[str, Any] = {}
 
     def give() -> None:
-        deliver(so_far, lambda: inspection.show(so_far, console()), arguments)
+        deliver(so_far, lambda: measurement.show(so_far, console()), arguments)
 
-    with given(so_far, give), Bar(console(stderr=True), inspection.count_turns(settings), arguments.json) as bar:
-        so_far.update(runner.run(inspection.measure, **settings, progress=bar.turn, each=so_far.update))
+    with given(so_far, give), Bar(console(stderr=True), measurement.count_turns(settings), arguments.json) as bar:
+        so_far.update(runner.run(measurement.measure, **settings, progress=bar.turn, each=so_far.update))

@@ -24,6 +24,7 @@ class Competitor:
     """A library with a problem in memory. ``train`` is all that the clock sees. ``package`` is the library's name where
     it is installed, and ``module`` where it is imported."""
 
+    problem_type = Problem
     package = module = "vgfast"
 
     def __init__(self, problem: Problem) -> None:
