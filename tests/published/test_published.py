@@ -298,6 +298,7 @@ def test_files_as_large_as_mnists(tmp_path):
 @pytest.mark.parametrize("name", published.NAMES)
 def test_a_folder_that_has_no_use_is_refused(name, tmp_path):
     takers = ["nielsen-speed", "nielsen-depth", "softmax-regression", "tanh-mlp"]
+    takers += ["pcd-rbm", "stacked-autoencoder", "deep-belief-net", "deep-autoencoder"]
     assert bool(published.module(name).FILES) == (name in takers[2:])
     if name in takers:
         published.check(name, tmp_path)

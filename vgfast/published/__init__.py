@@ -7,8 +7,10 @@ One file a source. Each has
     ABOUT    the settings, and what we do
     FILES    of MNIST's files, which vgfast does not bring: True if it needs them, at ``folder``, None if it takes them
              where they are, and False if it has no use for them
+    RESUMES  True, where it is there, for what takes long and goes on where it was
     measure  (quick=False, folder=None) -> what was found, as plain data; where it needs files also progress=, which is
-             called with each validation
+             called with each validation or epoch; and where it resumes, state=, the folder for what it has reached,
+             and minutes=, after which it ends
     rows     (found) -> a ``Row`` for each published number
 
 >>> from vgfast.published import selu
@@ -25,14 +27,27 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from vgfast import datasets
+from vgfast import _check, datasets
 from vgfast.datasets import idx
 from vgfast.published.rows import Row, around, enclosed, near
 from vgfast.show.console import print_paragraph, print_table
 from vgfast.show.data import plain
 from vgfast.show.table import Table
 
-__all__ = ["NAMES", "Row", "around", "begin", "check", "enclosed", "end", "module", "near", "run", "training_images"]
+__all__ = [
+    "NAMES",
+    "Row",
+    "around",
+    "begin",
+    "check",
+    "enclosed",
+    "end",
+    "module",
+    "near",
+    "resumes",
+    "run",
+    "training_images",
+]
 
 NAMES = (
     "nielsen-speed",
@@ -45,6 +60,14 @@ NAMES = (
     "he-depth",
     "d2l",
     "glorot",
+    "digits-pretraining",
+    "rbm-features",
+    "few-labels",
+    "five-layers",
+    "pcd-rbm",
+    "stacked-autoencoder",
+    "deep-belief-net",
+    "deep-autoencoder",
 )
 
 # Where people get what cannot be brought along.
@@ -74,10 +97,16 @@ def module(name: str) -> ModuleType:
     return importlib.import_module(f"vgfast.published.{name.replace('-', '_')}")
 
 
-def check(name: str, folder: Path | None) -> None:
+def check(name: str, folder: Path | None, state: Path | None = None, minutes: float | None = None) -> None:
     """ValueError for a name that there is not, if it needs files and no folder was named, or if one was and it has no
-    use for it; the errors of ``idx.check_folder``."""
+    use for it, or none for state or minutes; the errors of ``idx.check_folder``."""
     files = module(name).FILES
+    if not resumes(name) and (state is not None or minutes is not None):
+        given, value = ("--state", state) if state is not None else ("--minutes", f"{minutes:g}")
+        takers = ", ".join(taker for taker in NAMES if resumes(taker))
+        raise ValueError(f"{name} ends soon, got {given} {value}; leave that out, which is for {takers}")
+    if minutes is not None:
+        _check.real("minutes", minutes, 0, above=True)
     if files and folder is None:
         raise ValueError(f"{name} needs the whole of MNIST. {WHERE}")
     if folder is None:
@@ -88,14 +117,26 @@ def check(name: str, folder: Path | None) -> None:
     idx.check_folder(folder)
 
 
+def resumes(name: str) -> bool:
+    """Whether it goes on where an earlier run was."""
+    return getattr(module(name), "RESUMES", False)
+
+
 def run(
-    name: str, quick: bool = False, folder: Path | None = None, progress: Callable[[Any], Any] | None = None
+    name: str,
+    quick: bool = False,
+    folder: Path | None = None,
+    progress: Callable[[Any], Any] | None = None,
+    state: Path | None = None,
+    minutes: float | None = None,
 ) -> dict[str, Any]:
     """Plain data; errors as of ``check``. ``progress`` is called with what takes long, as it goes."""
-    check(name, folder)
+    check(name, folder, state, minutes)
     source = module(name)
     start = time.perf_counter()
-    found = source.measure(quick=quick, folder=folder, **({"progress": progress} if source.FILES else {}))
+    told = {"progress": progress} if source.FILES else {}
+    kept = {"state": state, "minutes": minutes} if resumes(name) else {}
+    found = source.measure(quick=quick, folder=folder, **told, **kept)
     rows = source.rows(found)
     return {
         "name": name,

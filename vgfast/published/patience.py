@@ -59,6 +59,23 @@ class Validation(NamedTuple):
     valid: float
     test: float | None
 
+    def __str__(self) -> str:
+        return f"{self.iterations:,} iterations, validation {self.valid:.2%} wrong"
+
+
+class Course(NamedTuple):
+    """How far ``train`` has come: iterations, patience by now, and the validations."""
+
+    done: int
+    patience: int
+    validations: list[Validation]
+
+    @property
+    def best(self) -> Validation:
+        """The last one to be tested; if there is none, one that any other is better than."""
+        tested = [v for v in self.validations if v.test is not None]
+        return tested[-1] if tested else Validation(0, math.inf, None)
+
 
 def mnist(folder: str | os.PathLike[str] | None, settings: Settings) -> Split:
     """From MNIST's files. Errors: those of ``read_images``; ValueError if there are too few images, or no folder."""
@@ -100,17 +117,23 @@ def error(net: Any, rows: Images, batch_size: int) -> float:
 
 
 def train(
-    net: Any, data: Split, settings: Settings, progress: Callable[[Validation], Any] | None = None
+    net: Any,
+    data: Split,
+    settings: Settings,
+    progress: Callable[[Validation], Any] | None = None,
+    course: Course | None = None,
+    keep: Callable[[Course], Any] | None = None,
 ) -> dict[str, Any]:
     """Train a ``vg.MLP`` (or ``vg.reference.MLP``) and return what came of it, as plain data. ``progress`` gets
-    each validation, as a run may take hours."""
+    each validation, as a run may take hours; ``keep`` what a later run needs besides the net, as its ``course``, to go
+    on from there."""
     size = settings.batch_size
     patience = _check.integer("patience", settings.patience, 2)  # iterations; half of it is from one validation on
     optimizer = vg.SGD(settings.lr, weight_decay=2 * settings.l2)  # the slope of l2 W² is 2 l2 W
     per_epoch = len(data.train.X) // size
     every, most = min(per_epoch, patience // 2), per_epoch * _check.integer("max_epochs", settings.max_epochs, 1)
-    validations: list[Validation] = []
-    done, best, start = 0, Validation(0, math.inf, None), time.perf_counter()
+    done, patience, validations = Course(0, patience, []) if course is None else course
+    before, start = done, time.perf_counter()
     # The published loop counts iterations from 0, and ends after the first whose number is patience or more.
     while done < most and done <= patience:
         first = done % per_epoch
@@ -120,22 +143,29 @@ def train(
         done += steps
         if done % every:
             continue
-        now = Validation(done, error(net, data.valid, size), None)
-        if now.valid < best.valid:
-            if now.valid < best.valid * settings.threshold:
+        best, now = Course(done, patience, validations).best.valid, Validation(done, error(net, data.valid, size), None)
+        if now.valid < best:
+            if now.valid < best * settings.threshold:
                 patience = max(patience, (done - 1) * settings.increase)
-            best = now = now._replace(test=error(net, data.test, size))
+            now = now._replace(test=error(net, data.test, size))
         validations.append(now)
+        if keep is not None:
+            keep(Course(done, patience, validations))
         if progress is not None:
             progress(now)
+    seconds = (time.perf_counter() - start) * per_epoch / max(done - before, 1)
+    return {**summary(Course(done, patience, validations), per_epoch), "seconds_per_epoch": seconds}
+
+
+def summary(course: Course, per_epoch: int) -> dict[str, Any]:
+    """What came of a training, ended or not, as plain data."""
     return {
-        "best": best._asdict(),
-        "iterations": done,
-        "epochs": -(-done // per_epoch),
-        "patience": patience,
-        "out_of_patience": done > patience,
-        "validations": [v._asdict() for v in validations],
-        "seconds_per_epoch": (time.perf_counter() - start) * per_epoch / done,
+        "best": course.best._asdict(),
+        "iterations": course.done,
+        "epochs": -(-course.done // per_epoch),
+        "patience": course.patience,
+        "out_of_patience": course.done > course.patience,
+        "validations": [v._asdict() for v in course.validations],
     }
 
 

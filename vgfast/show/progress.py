@@ -10,7 +10,8 @@ from typing import Any
 class Bar:
     """So many turns, and whose it is, on the console's last line; nothing where that is no terminal, or if ``silent``.
 
-    It is gone when it has ended, and no other stream is touched: rows that go to a file do not pass through it.
+    ``shown``: whether there is one. It is gone when it has ended, and no other stream is touched: rows that go to a
+    file do not pass through it.
     """
 
     def __init__(self, console: Any, turns: int, silent: bool = False) -> None:
@@ -21,20 +22,24 @@ class Bar:
             *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False
         )
         self._task = self._progress.add_task("", total=turns)
-        self._shown = console.is_interactive and not silent
+        self.shown = console.is_interactive and not silent
 
     def __enter__(self) -> Bar:
-        if self._shown:
+        if self.shown:
             self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._shown:
+        if self.shown:
             self._progress.stop()
 
     def turn(self, description: str) -> None:
         """One more has begun."""
         self._progress.update(self._task, advance=1, description=description)
+
+    def reach(self, turns: float, description: str) -> None:
+        """So many are over."""
+        self._progress.update(self._task, completed=turns, description=description)
 
     @contextmanager
     def aside(self) -> Iterator[None]:

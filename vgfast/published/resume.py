@@ -1,0 +1,184 @@
+"""Trainings that take long: what they have reached is kept in a folder, from which the next run goes on.
+
+After each epoch a file there is replaced, whole or not at all, so that a run which is killed loses an epoch at most.
+The files are NumPy's npz, without pickles: arrays, and one text of JSON for the rest. A run that went on has the same
+bits as one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vgfast.files import replace
+from vgfast.pretrain import PretrainHistory
+from vgfast.show.numbers import duration
+
+Kept = tuple[dict[str, Any], list[np.ndarray]]
+
+
+class Reached(NamedTuple):
+    """What a long run tells: in words, the share of its work that is done, from 0 to 1, and the seconds that the rest
+    may take, None before this can be said."""
+
+    text: str
+    share: float
+    seconds_left: float | None
+
+    def __str__(self) -> str:
+        left = "" if self.seconds_left is None else f", about {duration(self.seconds_left)} left"
+        return f"{self.share:4.0%}  {self.text}{left}"
+
+
+class OutOfTime(Exception):
+    """The minutes that were given are over."""
+
+
+class LongRun:
+    """A run of so much ``work``, in any unit: what it keeps, what it tells, and when its time is over.
+
+    key: what the run is; a folder that was kept by another is refused. state: the folder, None to keep nothing.
+    minutes: after which ``OutOfTime`` is raised, None for never. progress: gets a ``Reached`` after each epoch."""
+
+    def __init__(
+        self,
+        key: str,
+        work: float,
+        state: str | os.PathLike[str] | None = None,
+        minutes: float | None = None,
+        progress: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self._key, self._work, self._progress = key, work, progress
+        self._folder = None if state is None else Path(state)
+        self._start = time.perf_counter()
+        self._end = None if minutes is None else self._start + 60 * minutes
+        self._done = self._worked = 0.0
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+
+    # ---- what is kept ---------------------------------------------------------------------------------------
+
+    def load(self, name: str) -> Kept | None:
+        """What ``keep`` was given under this name; None if there is nothing. ValueError for a file of another run."""
+        path = None if self._folder is None else self._folder / f"{name}.npz"
+        if path is None or not path.exists():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                text = json.loads(str(file["text"]))
+                key, found = text["key"], text["found"]
+                arrays = [file[f"array{i}"] for i in range(text["arrays"])]
+        except Exception as error:  # of zip, of NumPy, of JSON
+            raise ValueError(
+                f"{path} must be what an earlier run has kept, and cannot be read ({type(error).__name__}: {error}); "
+                "remove it to begin this part anew"
+            ) from error
+        if key != self._key:
+            raise ValueError(
+                f"{path} must be of a run with the same settings and images, got one of {key} for {self._key}; name "
+                "another folder"
+            )
+        return found, arrays
+
+    def keep(self, name: str, found: dict[str, Any], arrays: list[np.ndarray]) -> None:
+        """Replace what is kept under this name: plain data, and arrays."""
+        if self._folder is None:
+            return
+        text = json.dumps({"key": self._key, "found": found, "arrays": len(arrays)})
+        buffer = io.BytesIO()
+        named = {f"array{i}": array for i, array in enumerate(arrays)}
+        np.savez(buffer, **{"text": np.array(text), **named})  # type: ignore[arg-type]
+        replace.write(str(self._folder / f"{name}.npz"), [buffer.getvalue()])
+
+    # ---- what is told ---------------------------------------------------------------------------------------
+
+    def skip(self, work: float) -> None:
+        """So much was done by an earlier run."""
+        self._done += work
+
+    def end_epoch(self, text: str, work: float) -> None:
+        """So much more is done. ``OutOfTime`` when the minutes are over."""
+        self._done += work
+        self._worked += work
+        now = time.perf_counter()
+        if self._progress is not None:
+            share = min(self._done / self._work, 1.0)
+            self._progress(Reached(text, share, (now - self._start) / self._worked * self._work * (1 - share)))
+        if self._end is not None and now >= self._end:
+            raise OutOfTime(text)
+
+    # ---- trainings ------------------------------------------------------------------------------------------
+
+    def pretrain(
+        self, name: str, layer: Any, learn: Callable[[], Any], epochs: int, work: float, notes: list[Any]
+    ) -> None:
+        """So many epochs of a layer, each of so much work: learn() trains it for one, and returns plain data, which is
+        appended to ``notes``, after those of the epochs of an earlier run."""
+        kept = self.load(name)
+        if kept is not None:
+            found, arrays = kept
+            layer.__setstate__(unpacked(found["layer"], arrays))
+            notes += found["notes"]
+            self.skip(work * len(notes))
+        while len(notes) < epochs:
+            notes.append(learn())
+            arrays = []
+            state = packed(layer.__getstate__(), arrays)
+            self.keep(name, {"layer": state, "notes": notes}, arrays)
+            self.end_epoch(f"{name}, epoch {len(notes)} of {epochs}", work)
+
+
+def packed(value: Any, arrays: list[np.ndarray]) -> Any:
+    """A layer's state as plain data and arrays, which are appended: what ``pickle`` would write, without pickles."""
+    if isinstance(value, dict):
+        return {"dict": {name: packed(part, arrays) for name, part in value.items()}}
+    if isinstance(value, tuple | list):
+        return {type(value).__name__: [packed(part, arrays) for part in value]}
+    if isinstance(value, np.ndarray):
+        arrays.append(value)
+        return {"array": len(arrays) - 1}
+    if isinstance(value, np.dtype):
+        return {"dtype": value.str}
+    if isinstance(value, np.random.Generator):
+        return {"generator": value.bit_generator.state}
+    if isinstance(value, PretrainHistory):
+        return {"history": value.epochs}
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def unpacked(value: Any, arrays: list[np.ndarray]) -> Any:
+    """What ``packed`` was given."""
+    if not isinstance(value, dict):
+        return value
+    ((kind, part),) = value.items()
+    if kind == "dict":
+        return {name: unpacked(each, arrays) for name, each in part.items()}
+    if kind in ("tuple", "list"):
+        return (tuple if kind == "tuple" else list)(unpacked(each, arrays) for each in part)
+    if kind == "array":
+        return arrays[part]
+    if kind == "dtype":
+        return np.dtype(part)
+    if kind == "generator":
+        generator = np.random.default_rng()
+        generator.bit_generator.state = part
+        return generator
+    history = PretrainHistory()
+    history.epochs = part
+    return history
+
+
+def identify(name: str, settings: Any, *arrays: np.ndarray) -> str:
+    """What a run is: its name, its settings, and a checksum of its data."""
+    checksum = 0
+    for array in arrays:
+        checksum = zlib.crc32(array.tobytes(), checksum)
+    return f"{name}, {settings!r}, images {checksum:08x}"
