@@ -28,7 +28,7 @@ example: vgfast reproduce nielsen-speed
   draws Nielsen's three nets anew 400 times, and shows for each layer his speed
   of learning and what 90 % of ours have.
 with files: vgfast reproduce softmax-regression --mnist DIR
-in parts:   vgfast reproduce deep-belief-net --mnist DIR --state DIR --minutes 30""",
+in parts: vgfast reproduce deep-belief-net --mnist DIR --state DIR --minutes 30""",
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="which result (default: list them)")
     parser.add_argument("--mnist", type=Path, metavar="DIR", help="where the IDX files of MNIST are, gzipped or not")
