@@ -99,6 +99,7 @@ def test_few_labels_are_ten_of_each():
     y = np.tile(np.arange(10), 30)
     few = few_labels.labelled(Images(np.arange(300)[:, np.newaxis], y))
     assert np.bincount(few.y).tolist() == [10] * 10
+    assert sorted(few.X[:, 0]) == list(range(100))
     np.testing.assert_array_equal(few.X[:, 0] % 10, few.y)
 
 
