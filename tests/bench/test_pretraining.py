@@ -104,6 +104,22 @@ def test_for_programs(small, without_torch, capsys):
         assert ours["pseudo_likelihood"]["deviation"] == pytest.approx(np.std(scores, ddof=1))
 
 
+def test_the_time_of_a_step(small, without_torch, capsys, monkeypatch):
+    """An epoch has 50 steps, and so many epochs fill a turn of 0.03 s."""
+    asked = []
+
+    def time(self, epochs):
+        asked.append(epochs)
+        return {"seconds": epochs * 50 * 1e-4, "processors": 1.0}
+
+    for kind in machines.MACHINES.values():
+        monkeypatch.setattr(kind, "time", time)
+    assert cli.main([*ASKED, "--json"]) == 0
+    for of in json.loads(capsys.readouterr().out)["machines"].values():
+        assert of["competitors"]["sklearn"]["step"]["rounds"] == pytest.approx([1e-4, 1e-4])
+    assert set(asked) == {1, 6}
+
+
 def test_for_readers(small, without_torch, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     assert cli.main(ASKED) == 0
