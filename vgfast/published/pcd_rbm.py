@@ -27,8 +27,9 @@ trained on. As published, the pseudo-likelihood is of images rounded to 0 and 1,
 training; theirs are estimates by one pixel of each batch, ours are exact, of 8 images of every 20th batch. Random
 numbers are not those of Theano, and the published run goes up and down by 2 to 5 nats: ours are to lie within 3 nats of
 the span of its epoch and the two beside it. It took 122 minutes. With --state DIR this keeps what it has after each
-epoch, and goes on there; --minutes ends it earlier, and --quick after one epoch. The project has no files of MNIST: its
-authors have run this on other images only."""
+epoch, and goes on there; --minutes ends it earlier, and --quick after one epoch. The project has no files of MNIST. On
+4,800 of its images, over and over, the first four epochs had -86.7, -66.6, -61.9 and -59.3 on those, and -98.6, -79.8,
+-76.7 and -75.2 on others: so few images are learned by heart, and too few to say whether this holds."""
 
 FILES = True
 RESUMES = True
