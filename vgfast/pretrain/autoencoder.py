@@ -37,7 +37,7 @@ class Autoencoder(TiedLayer):
         n_components: int = 256,
         *,
         loss: str = "binary_cross_entropy",
-        masking: float = 0.2,
+        masking: float = 0.1,
         learning_rate: float = 0.1,
         batch_size: int = 10,
         n_iter: int = 20,
