@@ -281,17 +281,17 @@ static void NAME(weight_update)(vg_matrix x, vg_matrix dy, size_t first, size_t 
     real *const gradient = parameters.gradient;
     vg_summary *const summaries = recording.summaries;
     const size_t skip = first * dy.cols;
-    NAME(update_context) c = {
-        .weights = weights ? weights + skip : NULL,
-        .state = state ? state + skip : NULL,
-        .gradient = gradient ? gradient + skip : NULL,
-        .n_out = dy.cols,
-        .update = NAME(update_in_vecs)(update),
-        .check = v_zero(),
-        .summaries = summaries,
-        .exponents = recording.exponents,
-    };
-    c.words = NAME(begin_summary)(summaries, NAME(just_plain)(&c.update));
+    NAME(update_context) c; /* `words` only where they are asked for */
+    c.weights = weights ? weights + skip : NULL;
+    c.state = state ? state + skip : NULL;
+    c.gradient = gradient ? gradient + skip : NULL;
+    c.n_out = dy.cols;
+    NAME(set_in_vecs)(update, &c.update);
+    c.check = v_zero();
+    c.summaries = summaries;
+    c.panel = 0;
+    c.exponents = recording.exponents;
+    if (summaries) c.words = NAME(begin_summary)(summaries, NAME(just_plain)(&c.update));
     const size_t n_units = summaries ? (last - first + VG_UNIT_ROWS - 1) / VG_UNIT_ROWS : 0;
     for (size_t b = 0; b < n_units; b++) summaries[b] = (vg_summary){0};
     NAME(epilogue) *const epilogue = gradient                      ? NAME(gradient_epilogue)

@@ -11,21 +11,24 @@ typedef struct {
     int plain, commit, checked;
 } NAME(update_vecs);
 
-static NAME(update_vecs) NAME(update_in_vecs)(const vg_update *u) {
-    NAME(update_vecs)
-    in_vecs = {
-        .lr = v_set((real)u->lr),
-        .decay = v_set((real)u->decay),
-        .clip = v_set((real)u->clip_value),
-        .scale = v_set((real)u->scale),
-        .check_scale = NAME(check_scale)(u->pass == VG_TRY),
-        .rule = u->rule,
-        .plain = u->plain,
-        .commit = u->pass == VG_STORE,
-        .checked = u->pass == VG_TRY || !u->plain,
-    };
-    for (size_t i = 0; i < VG_HYPER_MOST; i++) in_vecs.hyper[i] = v_set((real)u->hyper[i]);
-    return in_vecs;
+/* Whether W -= lr g is all that there is to do. */
+static inline int NAME(just_plain)(const NAME(update_vecs) *u) {
+    return u->plain && u->commit && !u->checked;
+}
+
+/* Of what is just plain, only lr: to set all would take as long as some tiles of a small layer. */
+static inline void NAME(set_in_vecs)(const vg_update *u, NAME(update_vecs) *to) {
+    to->lr = v_set((real)u->lr);
+    to->rule = u->rule;
+    to->plain = u->plain;
+    to->commit = u->pass == VG_STORE;
+    to->checked = u->pass == VG_TRY || !u->plain;
+    if (NAME(just_plain)(to)) return;
+    to->decay = v_set((real)u->decay);
+    to->clip = v_set((real)u->clip_value);
+    to->scale = v_set((real)u->scale);
+    to->check_scale = NAME(check_scale)(u->pass == VG_TRY);
+    for (size_t i = 0; i < VG_HYPER_MOST; i++) to->hyper[i] = v_set((real)u->hyper[i]);
 }
 
 /* RULE(name) { ... } returns the step s of W -= lr s, and renews the state. */
@@ -57,11 +60,6 @@ static inline
 }
 #undef RULE
 #undef RULE_CASE
-
-/* Whether W -= lr g is all that there is to do. */
-static inline int NAME(just_plain)(const NAME(update_vecs) *u) {
-    return u->plain && u->commit && !u->checked;
-}
 
 /* The statement `run(plain, rule, states)` of constants, so that the compiler makes one loop for
  * each rule, and one for what is just plain. */
@@ -279,7 +277,8 @@ static void NAME(flush_step)(const NAME(update_vecs) *u, vg_summary *summary) {
 
 static void NAME(update)(size_t n, const void *gradient, void *params, void *state,
                          const vg_update *update, double *check, vg_summary *summary) {
-    const NAME(update_vecs) words = NAME(update_in_vecs)(update);
+    NAME(update_vecs) words;
+    NAME(set_in_vecs)(update, &words);
     if (!summary) {
         const NAME(patch) all = {.gradient = gradient, .params = params, .state = state};
         *check += v_sum(NAME(update_patch)(&all, &words, 1, n, v_zero()));
