@@ -142,8 +142,16 @@ def _plain(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-def generator(value: Any) -> np.random.Generator:
-    """rng: a Generator as it is, or a new one from a seed or from nothing."""
+def flag(name: str, value: Any) -> bool:
+    """True or False."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    hint = f"; use {bool(value)}" if isinstance(value, int) and value in (0, 1) else ""
+    raise TypeError(f"{name} must be True or False, got {quote(value)} ({type(value).__name__}){hint}")
+
+
+def generator(value: Any, name: str = "rng") -> np.random.Generator:
+    """rng, or what this name is of: a Generator as it is, or a new one from a seed or from nothing."""
     legacy = value is np.random or isinstance(value, np.random.RandomState)
     if not legacy and not isinstance(value, bool | np.bool_ | float | np.floating):
         try:
@@ -153,7 +161,7 @@ def generator(value: Any) -> np.random.Generator:
     hint = "; use np.random.default_rng(seed)" if legacy else ""
     kind = ValueError if isinstance(value, numbers.Integral) and not isinstance(value, bool) else TypeError
     raise kind(
-        f"rng must be None, a seed (a whole number, at least 0), or a numpy.random.Generator, got {quote(value)} "
+        f"{name} must be None, a seed (a whole number, at least 0), or a numpy.random.Generator, got {quote(value)} "
         f"({type(value).__name__}){hint}"
     )
 
@@ -199,20 +207,23 @@ def _read(name: str, value: Any) -> np.ndarray:
     return array
 
 
-def inputs(name: str, value: Any, n_columns: int, dtype: np.dtype, which: str = "inputs") -> np.ndarray:
-    """X: (rows, n_columns), at least one row, contiguous, of the net's dtype, finite. It is the user's array if that
-    is all this already, and is then read again while a net trains on it: whoever writes to it meanwhile has trained
-    on what was written, be it finite or not."""
+def inputs(name: str, value: Any, n_columns: int | None, dtype: np.dtype, which: str = "inputs") -> np.ndarray:
+    """X: (rows, n_columns), or with None of any number of columns from 1 on; at least one row, contiguous, of the net's
+    dtype, finite. It is the user's array if that is all this already, and is then read again while a net trains on it:
+    whoever writes to it meanwhile has trained on what was written, be it finite or not."""
     array = _read(name, value)
     if array.dtype.kind not in "fiub" or hasattr(value, "iloc"):
         _refuse_categories(name, value)
         array = arrays.real_numbers(name, array, value)
     if array.ndim != 2:
         raise ValueError(
-            f"{name} must be a matrix (samples, {n_columns}), got {array.ndim} dimension(s), shape {array.shape}"
+            f"{name} must be a matrix (samples, {n_columns or 'features'}), got {array.ndim} dimension(s), shape "
+            f"{array.shape}"
             f"{_fix_dimensions(name, array, n_columns, arrays.named(name, value))}"
         )
-    if array.shape[1] != n_columns:
+    if n_columns is None and array.shape[1] == 0:
+        raise ValueError(f"{name} must have at least one column, got shape {array.shape}: there is nothing to learn")
+    if n_columns is not None and array.shape[1] != n_columns:
         hint = f"; use np.transpose({name}) if it has a sample a column" if array.shape[0] == n_columns else ""
         raise ValueError(
             f"{name} must have {n_columns} columns, as many as the net has {which}; got {array.shape[1]} "
@@ -259,7 +270,12 @@ def gradients(value: Any, shapes: list[tuple[int, ...]], like: np.ndarray) -> np
     return copied
 
 
-def _fix_dimensions(name: str, array: np.ndarray, n_columns: int, plain: str) -> str:
+def _fix_dimensions(name: str, array: np.ndarray, n_columns: int | None, plain: str) -> str:
+    if n_columns is None and array.ndim == 1:
+        of_one = f"; for samples of one number use np.reshape({plain}, (-1, 1))"
+        return f"{of_one}, for one sample np.reshape({plain}, (1, -1))" if len(array) > 0 else ""
+    if n_columns is None and array.ndim > 2:
+        return f"; use np.reshape({plain}, (len({name}), -1))"
     if array.ndim == 1 and len(array) == n_columns:
         return f"; for one sample use np.reshape({plain}, (1, -1))"
     if array.ndim == 1 and n_columns == 1:

@@ -21,6 +21,8 @@ Result = TypeVar("Result")
 _SLICE = 0.03
 # With such rates the first step from values of moderate size, which C checks, is finite (kernels.h, VG_RATE_MOST).
 RATES_BELOW = 2.0**20
+# What C takes for moderate size (finite_check.tmpl.h).
+_MODERATE = {"float32": 2.0**33, "float64": 2.0**129}
 # Where momentum is a pair, the second is that after so many epochs (Hinton 2010, section 9).
 _FIRST_EPOCHS = 5
 
@@ -58,13 +60,14 @@ class TiedLayer:
     ) -> None:
         self.n_components, self.learning_rate, self.batch_size = n_components, learning_rate, batch_size
         self.n_iter, self.momentum, self.weight_decay, self.shuffle = n_iter, momentum, weight_decay, shuffle
-        self.dtype = _check.dtype(dtype, _core.DTYPES)
+        self._dtype = _check.dtype(dtype, _core.DTYPES)
         self.history_ = PretrainHistory()
         self._rng = _check.generator(rng)
         self._lock = _core.TrainingLock("layer")
         self._parameters: Parameters | None = None
         self._velocity: np.ndarray | None = None
         self._seed = self._steps = self._epochs = 0
+        self._is_in_training = False
         self._check_settings()
 
     # ---- settings, as they are now: attributes may be changed between calls ------------------------------
@@ -75,6 +78,7 @@ class TiedLayer:
         _check.integer("batch_size", self.batch_size, 1)
         _check.integer("n_iter", self.n_iter, 1)
         _check.real("weight_decay", self.weight_decay, 0, below=RATES_BELOW)
+        _check.flag("shuffle", self.shuffle)
         self._momenta()
 
     def _momenta(self) -> tuple[float, float]:
@@ -107,6 +111,11 @@ class TiedLayer:
                 if version == self._lock.version:
                     return result
             return work(Parameters.of(self._lock.between_steps(own.flat.copy), *own.W.shape))
+
+    @property
+    def dtype(self) -> np.dtype:
+        """float32 or float64: what parameters are made of."""
+        return self._dtype
 
     @property
     def n_features_in_(self) -> int:
@@ -152,6 +161,7 @@ class TiedLayer:
         """All but the lock, with copies of the arrays that training changes."""
         state = {name: np.array(it) if isinstance(it, np.ndarray) else it for name, it in self.__dict__.items()}
         del state["_lock"]
+        state["_is_in_training"] = False
         if self._parameters is not None:
             state["_parameters"] = (np.array(self._parameters.flat), *self._parameters.W.shape)
         return state
@@ -186,8 +196,8 @@ class TiedLayer:
 
     # ---- training ---------------------------------------------------------------------------------------
 
-    def _data(self, name: str, X: Any, columns: int) -> np.ndarray:
-        """X (rows, columns) as C takes it."""
+    def _data(self, name: str, X: Any, columns: int | None) -> np.ndarray:
+        """X (rows, columns) as C takes it; None: of any number of columns."""
         x = _check.inputs(name, X, columns, self.dtype, "visible units")
         self._check_range(name, x)
         return x
@@ -211,15 +221,22 @@ class TiedLayer:
 
     def _fit(self, X: Any, epochs: int, held_out: Any, progress: Progress | None, anew: bool) -> Self:
         self._check_settings()
-        if progress is not None and not callable(progress):
-            raise TypeError(f"progress must be a function of (done, total, history), got {progress!r}")
-        columns = (np.shape(X)[1] if np.ndim(X) == 2 else 1) if anew else self.n_features_in_
-        x = self._data("X", X, columns)
+        check_progress(progress)
+        x = self._data("X", X, None if anew else self.n_features_in_)
         self._check_training_data(x)
-        other = None if held_out is None else self._data("validation_data", held_out, columns)
+        other = None if held_out is None else self._data("validation_data", without_targets(held_out), x.shape[1])
         try:
             self._lock.own("trained")
-            self._train(x, epochs, other, progress, anew)
+            if self._is_in_training:
+                raise RuntimeError(
+                    "this layer is being trained, and its progress cannot train it besides; train it when that is "
+                    "done, or train a layer.copy()"
+                )
+            try:
+                self._is_in_training = True
+                self._train(x, epochs, other, progress, anew)
+            finally:
+                self._is_in_training = False
         finally:
             self._lock.disown()
         return self
@@ -249,7 +266,7 @@ class TiedLayer:
             try:
                 while (status := run.go(_SLICE)) != _core.DONE:
                     if status == _core.NON_FINITE:
-                        raise self._divergence(epoch, epoch * per_epoch + run.step)
+                        raise self._divergence(epoch, epoch * per_epoch + run.step, x)
                     if progress is not None:
                         progress(epoch * per_epoch + run.step, epochs * per_epoch, self.history_)
             finally:
@@ -281,12 +298,18 @@ class TiedLayer:
         record = {"weight_norm": weight, "update_ratio": ratio, "frozen": frozen / self.weights.size}
         self.history_.epochs.append({"seconds": seconds, **kind, **record})
 
-    def _divergence(self, epoch: int, step: int) -> DivergenceError:
-        decay = f" or weight_decay (it is {self.weight_decay:g})" if self.weight_decay else ""
+    def _divergence(self, epoch: int, step: int, x: np.ndarray) -> DivergenceError:
+        largest = float(np.abs(x).max())
+        if self._steps + step == 0 or largest >= _MODERATE[self.dtype.name]:  # whatever the rate
+            why = f"X, whose values go up to {largest:.3g}, takes layer {self._position} beyond moderate size"
+            how = "scale it, for example to columns of mean 0 and variance 1,"
+        else:
+            why = f"values in layer {self._position} have left moderate size and would soon not be finite"
+            decay = f" or weight_decay (it is {self.weight_decay:g})" if self.weight_decay else ""
+            how = f"lower learning_rate (it is {self.learning_rate:g}){decay}"
         error = DivergenceError(
-            f"pre-training diverged at step {step} (epoch {epoch + 1}): values in layer {self._position} have left "
-            f"moderate size and would soon not be finite; lower learning_rate (it is {self.learning_rate:g}){decay} "
-            "and fit again; the parameters are those of the last good step",
+            f"pre-training diverged at step {step} (epoch {epoch + 1}): {why}; {how} and fit "
+            "again; the parameters are those of the last good step",
             step,
             self._position,
         )
@@ -310,6 +333,21 @@ def outputs(parameters: Parameters, h: np.ndarray, activation: str) -> np.ndarra
     """phi(h Wᵀ + b)."""
     _, W, _, b = parameters
     return _core.propagate(activation, h, W, b, True, config.get_num_threads())
+
+
+def check_progress(progress: Any) -> None:
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be a function of (done, total, history), got {_check.quote(progress)}")
+
+
+def without_targets(held_out: Any) -> Any:
+    """validation_data, if it is not a pair (X, y), as it is of nets."""
+    if isinstance(held_out, tuple | list) and len(held_out) == 2 and getattr(held_out[0], "ndim", 1) == 2:
+        raise TypeError(
+            f"validation_data must be rows like those of X, without targets, got a {type(held_out).__name__} of 2; use "
+            "validation_data[0]"
+        )
+    return held_out
 
 
 def check_unit_range(name: str, x: np.ndarray, who: str, instead: str) -> None:

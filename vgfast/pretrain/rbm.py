@@ -22,6 +22,13 @@ _ONE_IN, _ROWS_LEAST, _ROWS_MOST = 20, 100, 1000
 _OF_RECORDS = 1 << 47
 
 
+def generator(rng: Any, random_state: Any) -> np.random.Generator:
+    """Of one argument by either of its names."""
+    if rng is not None and random_state is not None:
+        raise TypeError("rng and random_state are one thing, got both; give one of them")
+    return _check.generator(rng) if random_state is None else _check.generator(random_state, "random_state")
+
+
 class RBM(TiedLayer):
     """A restricted Boltzmann machine: n_components hidden units that learn what rows of X have in common, without
     labels, by contrastive divergence.
@@ -74,8 +81,6 @@ class RBM(TiedLayer):
         rng: Any = None,
         random_state: Any = None,
     ) -> None:
-        if rng is not None and random_state is not None:
-            raise TypeError("rng and random_state are one thing, got both; give one of them")
         self.visible, self.k, self.persistent, self.sample_visible = visible, k, persistent, sample_visible
         self.sparsity_target, self.sparsity_cost = sparsity_target, sparsity_cost
         self._chains: np.ndarray | None = None
@@ -90,12 +95,15 @@ class RBM(TiedLayer):
             weight_decay,
             shuffle,
             dtype,
-            random_state if rng is None else rng,
+            generator(rng, random_state),
         )
 
     def _check_settings(self) -> None:
         super()._check_settings()
         _check.choice("visible", self.visible, VISIBLE)
+        _check.flag("persistent", self.persistent)
+        if self.sample_visible is not None:
+            _check.flag("sample_visible", self.sample_visible)
         self._chain = _check.integer("k, the steps of the chain,", self.k, 1, 1 << 14)
         if self.sparsity_target is not None:
             _check.real("sparsity_target", self.sparsity_target, 0, above=True, below=1)
@@ -114,13 +122,20 @@ class RBM(TiedLayer):
 
     def _check_training_data(self, x: np.ndarray) -> None:
         constant = x.min(axis=0) == x.max(axis=0)
-        if self._gaussian and constant.any():
-            column, n = int(np.argmax(constant)), int(constant.sum())
-            raise ValueError(
-                f"X has {x[0, column]:g} in every row of column {column}, and Gaussian units need columns of variance "
-                f"1; drop the {n} constant column{'s' if n > 1 else ''}, for example by X = X[:, np.std(X, axis=0) > "
-                "0], and standardise the others"
+        if not self._gaussian or not constant.any():
+            return
+        column, n, rows = int(np.argmax(constant)), int(constant.sum()), f"np.asarray(X, '{self.dtype}')"
+        if n == x.shape[1]:
+            how = "give rows that differ"
+        else:
+            how = (
+                f"drop the {n} constant column{'s' if n > 1 else ''}, for example by X = {rows}[:, np.ptp({rows}, "
+                "axis=0) > 0], and standardise the others"
             )
+        raise ValueError(
+            f"X has {x[0, column]:g} in every row of column {column}, and Gaussian units need columns of variance 1; "
+            f"{how}"
+        )
 
     def _independent(self, x: np.ndarray) -> np.ndarray:
         """The visible biases by which each unit alone would be on as often as in the data; of Gaussian units the
@@ -245,11 +260,16 @@ class RBM(TiedLayer):
             return likelihood.enumerated(machine)
         n_temperatures = _check.integer("n_temperatures", n_temperatures, 1)
         n_chains = _check.integer("n_chains", n_chains, 2)
-        generator = self._rng if rng is None else _check.generator(rng)
+        own = self._rng if rng is None else _check.generator(rng)
         base = machine.b if self._base is None else self._base
-        return likelihood.annealed(machine, generator, n_temperatures, n_chains, base)
+        return likelihood.annealed(machine, own, n_temperatures, n_chains, base)
 
     def log_likelihood(self, X: Any, log_partition: LogPartition | None = None) -> np.ndarray:
         """log p(v) of each row, (rows,): -F(v) - log Z. log_partition: of an earlier call; else it is found anew."""
-        free_energy = self.free_energy(X)
+        if log_partition is not None and not isinstance(log_partition, LogPartition):
+            raise TypeError(
+                f"log_partition must be what the method log_partition() returns, got {_check.quote(log_partition)} "
+                f"({type(log_partition).__name__}); leave it out to have it computed"
+            )
+        free_energy = likelihood.free_energy(self._machine("log_likelihood"), self._rows("X", X))
         return -free_energy - (self.log_partition() if log_partition is None else log_partition).value

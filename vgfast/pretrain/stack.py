@@ -8,17 +8,18 @@ from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 
-from vgfast import _check
+from vgfast import _check, _core
 from vgfast.mlp import MLP
+from vgfast.pretrain import rbm
 from vgfast.pretrain.autoencoder import Autoencoder
-from vgfast.pretrain.layer import TiedLayer
+from vgfast.pretrain.layer import TiedLayer, check_progress
 from vgfast.pretrain.rbm import RBM
 
 Layer = TypeVar("Layer", bound=TiedLayer)
 
 
 class _Stack(Generic[Layer]):
-    """Layers, each of which learns what the one below makes of the data."""
+    """Layers, each of which learns what the one below makes of the data. One thread may train them at a time."""
 
     def __init__(self, sizes: Sequence[int], rng: Any, make: Callable[[int, int], Layer]) -> None:
         """make(l, n): layer l, 0 being the first, with n hidden units."""
@@ -28,17 +29,30 @@ class _Stack(Generic[Layer]):
         for l, layer in enumerate(self.layers, 1):
             layer._position = l
         self._is_fitted = False
+        self._lock = _core.TrainingLock("stack")
 
     def fit(self, X: Any, y: Any = None, *, progress: Callable[[int, int, Any], Any] | None = None) -> Self:
         """Train the first layer on X (rows, sizes[0]), the second on the probabilities of its hidden units, and so on;
         returns self. y is not looked at. progress(done, total, history): of the layer in work. Errors: those of a
         layer's ``fit``."""
+        check_progress(progress)
+        for l, (layer, n) in enumerate(zip(self.layers, self.sizes[1:], strict=True)):
+            layer._check_settings()
+            if layer.n_components != n:
+                raise ValueError(
+                    f"layers[{l}] must have {n} hidden units, as sizes says, got n_components={layer.n_components}; "
+                    f"make a {type(self).__name__} of other sizes for that"
+                )
         x = self.layers[0]._data("X", X, self.sizes[0])
         self.layers[0]._check_training_data(x)
-        self._is_fitted = False
-        for layer in self.layers:
-            x = layer.fit(x, progress=progress).transform(x)
-        self._is_fitted = True
+        try:
+            self._lock.own("trained")
+            self._is_fitted = False
+            for layer in self.layers:
+                x = layer.fit(x, progress=progress).transform(x)
+            self._is_fitted = True
+        finally:
+            self._lock.disown()
         return self
 
     def copy(self) -> Self:
@@ -47,6 +61,13 @@ class _Stack(Generic[Layer]):
 
     def __copy__(self) -> Self:
         return self.copy()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: it for name, it in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._lock = _core.TrainingLock("stack")
 
     def _check_fitted(self, what: str) -> None:
         if not self._is_fitted:
@@ -109,8 +130,16 @@ class DeepBeliefNet(_Stack[RBM]):
     (50, 3)
     """
 
-    def __init__(self, sizes: Sequence[int], *, visible: str = "binary", rng: Any = None, **of_each: Any) -> None:
-        generator = _check.generator(rng)
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        visible: str = "binary",
+        rng: Any = None,
+        random_state: Any = None,
+        **of_each: Any,
+    ) -> None:
+        generator = rbm.generator(rng, random_state)
 
         def make(l: int, n: int) -> RBM:
             return RBM(n, visible=visible if l == 0 else "binary", rng=generator, **of_each)
