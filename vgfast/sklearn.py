@@ -104,43 +104,55 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Start anew, and train for n_iter epochs on X (rows, n_features); returns self. y is not looked at. After
         Ctrl-C the parameters are those of the last whole step."""
         machine = self._new_machine()
-        x = self._checked(X, machine, reset=True, rows_least=2 if self.visible == "gaussian" else 1)
-        try:
-            machine.fit(x, progress=_printer(type(self).__name__) if self.verbose else None)
-        finally:
-            if machine.n_features_in_:  # it has begun
-                self.rbm_ = machine
-        return self
+        show = _printer(type(self).__name__) if self.verbose else None
+        least = 2 if self.visible == "gaussian" else 1
+        return self._train_new(machine, X, least, lambda x: machine.fit(x, progress=show))
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """One epoch more on X (rows, n_features), from the weights that there are; returns self."""
-        first = not hasattr(self, "rbm_")
-        machine = self._new_machine() if first else self.rbm_
-        x = self._checked(X, machine, reset=first)
-        for name in _CHANGEABLE:
-            setattr(machine, name, getattr(self, name))
-        self.rbm_ = machine.partial_fit(x)
+        if not hasattr(self, "rbm_"):
+            machine = self._new_machine()
+            return self._train_new(machine, X, 1, machine.partial_fit)
+        x, settings = self._checked(X, self.rbm_), self._changeable()
+        pretrain.RBM(rng=0, **settings)  # which refuses bad ones, before any change
+        for name, value in settings.items():
+            setattr(self.rbm_, name, value)
+        self.rbm_.partial_fit(x)
         return self
+
+    def _train_new(self, machine: pretrain.RBM, X: Any, rows_least: int, train: Callable[[np.ndarray], Any]) -> Self:
+        """Where this machine is refused X, the estimator stays as it was, names of columns included."""
+        before = vars(self).copy()
+        try:
+            train(self._checked(X, machine, reset=True, rows_least=rows_least))
+        finally:
+            if machine.n_features_in_:  # it has begun
+                self.rbm_ = machine
+            else:
+                self.__dict__ = before
+        return self
+
+    def _changeable(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _CHANGEABLE}
 
     def _new_machine(self) -> pretrain.RBM:
         seed = self.random_state
         if not isinstance(seed, Integral):
             seed = int(check_random_state(seed).randint(2**31 - 1))
-        settings = {name: getattr(self, name) for name in _CHANGEABLE}
         return pretrain.RBM(
             self.n_components,
             visible=self.visible,
             n_iter=self.n_iter,
             dtype=self.dtype,
             random_state=seed,
-            **settings,
+            **self._changeable(),
         )
 
     def _checked(self, X: Any, machine: pretrain.RBM, reset: bool = False, rows_least: int = 1) -> np.ndarray:
         """X as scikit-learn checks it, in the machine's dtype."""
         x = _validated(self, X, reset=reset, dtype=machine.dtype, ensure_min_samples=rows_least)
         if machine.visible == "binary":
-            fix = "scale it, or use visible='gaussian'"
+            fix = "scale it, or use visible='gaussian' on columns of mean 0 and variance 1"
             check_non_negative(x, f"{type(self).__name__}, whose binary units are from 0 to 1; {fix}")
         return x
 

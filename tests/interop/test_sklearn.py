@@ -163,6 +163,90 @@ def test_gaussian_units_have_no_pseudo_likelihood(digits):
         rbm.fit(np.hstack([X, np.ones((200, 1))]))
 
 
+def test_log_likelihood_as_is_told_where_there_is_no_pseudo_likelihood(digits):
+    X = StandardScaler().fit_transform(digits[0][:200, 2:6])
+    rbm = RBM(4, visible="gaussian", learning_rate=1e-3, n_iter=2, random_state=0).fit(X)
+    with pytest.raises(AttributeError) as caught:
+        rbm.score_samples(X)
+    told = str(caught.value.__cause__ or caught.value)
+    assert eval("rbm." + re.search(r"use (.*)", told)[1], {"rbm": rbm, "X": X}).shape == (200,)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1, 1), (0, 16)])
+def test_data_out_of_range_is_scaled_or_of_gaussian_units(digits, low, high):
+    X = low + (high - low) * digits[0][:200, 2:6]
+    words = r"; scale it, or use visible='gaussian' on columns of mean 0 and variance 1\.?$"
+    with pytest.raises(ValueError, match=words):
+        RBM(4, n_iter=1).fit(X)
+    assert RBM(4, n_iter=1).fit((X - low) / (high - low)).transform(digits[0][:9, 2:6]).shape == (9, 4)
+    Z = StandardScaler().fit_transform(X)
+    assert RBM(4, n_iter=1, visible="gaussian", learning_rate=1e-3).fit(Z).transform(Z).shape == (200, 4)
+
+
+def test_constant_columns_are_dropped_as_is_told(digits):
+    rbm, X = RBM(4, visible="gaussian", learning_rate=1e-3, n_iter=1), digits[0][:200]
+    with pytest.raises(ValueError, match="drop the 11 constant columns, for example by X = ") as caught:
+        rbm.fit(X)
+    kept = eval(re.search("by X = (.*), and standardise", str(caught.value))[1], {"np": np, "X": X})
+    assert rbm.fit(StandardScaler().fit_transform(kept)).n_features_in_ == 53
+
+
+@pytest.mark.parametrize(
+    ("seed", "error"), [(-1, ValueError), (True, TypeError), ("a", ValueError), (1.5, ValueError), ([1, 2], ValueError)]
+)
+def test_bad_random_states_are_named_as_they_were_given(digits, seed, error):
+    with pytest.raises(error, match=r"random_state must be None, a seed|cannot be used to seed"):
+        RBM(4, n_iter=1, random_state=seed).fit(digits[0][:50])
+    RBM(4, n_iter=1, random_state=np.int64(1)).fit(digits[0][:50])
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+def test_what_is_refused_changes_nothing(digits):
+    """Neither the machine nor what is known of the columns."""
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(digits[0][:100]).add_prefix("pixel")
+    bad = {
+        "values": (16 * frame.iloc[:, :5]).add_prefix("my_"),
+        "names": -frame.add_prefix("my_"),
+        "no columns": frame.iloc[:, :0],
+        "NaN": frame * np.nan,
+        "one dimension": frame["pixel0"],
+    }
+    for x in bad.values():
+        new = RBM(4, n_iter=1, random_state=0)
+        for call in (new.fit, new.partial_fit):
+            with pytest.raises(ValueError):  # noqa: PT011 - sentences of scikit-learn's too
+                call(x)
+        assert vars(new) == vars(RBM(4, n_iter=1, random_state=0))
+    rbm = RBM(4, n_iter=1, random_state=0).fit(frame)
+    before = pickle.dumps(rbm)
+    for x in bad.values():
+        for call in (rbm.fit, rbm.partial_fit, rbm.transform):
+            with pytest.raises(ValueError):  # noqa: PT011
+                call(x)
+    assert pickle.dumps(rbm) == before
+    for settings in ({"learning_rate": -1}, {"k": 0}, {"persistent": "no"}, {"momentum": (0.5,)}, {"shuffle": 2}):
+        machine = pickle.dumps(rbm.rbm_)
+        for call in (rbm.set_params(**settings).fit, rbm.partial_fit):
+            with pytest.raises((TypeError, ValueError), match=next(iter(settings))):
+                call(frame)
+        assert pickle.dumps(rbm.rbm_) == machine
+        rbm.set_params(**{name: RBM().get_params()[name] for name in settings})
+    assert len(rbm.partial_fit(frame).rbm_.history_.epochs) == 2
+
+
+def test_ctrl_c_in_the_first_epoch_of_partial_fit(digits, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    rbm = RBM(4, random_state=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain.RBM, "_note", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            rbm.partial_fit(digits[0][:100])
+    assert rbm.partial_fit(digits[0][:100]).transform(digits[0]).shape == (1797, 4)
+
+
 def test_a_line_an_epoch(digits, capsys):
     RBM(4, n_iter=2, random_state=0, verbose=1).fit(digits[0][:100])
     said = capsys.readouterr().out
