@@ -248,7 +248,7 @@ def test_columns_are_named_plainly_whatever_their_labels(shown):
     for texts in (frame("u", "v"), frame("u", "v").astype(dict.fromkeys(LABELS[shown][1:2], "category"))):
         text = refusal(texts, Y)
         assert f" column {shown}; " in text
-        mended = eval(text.partition("with ")[2].partition(", and give")[0], {"pd": pd, "X": texts})  # as was told
+        mended = eval(text.partition("with ")[2].partition(", and make")[0], {"pd": pd, "X": texts})  # as was told
         assert trained(mended, Y, (4, 4, 3)).dtype == F32
 
 

@@ -202,7 +202,7 @@ def _read(name: str, value: Any) -> np.ndarray:
     if array.size > MOST_ELEMENTS:
         raise ValueError(
             f"{name} has {array.size} elements, shape {array.shape}, and one array may have fewer than 2**31; "
-            f"if that is not a mistake of broadcasting, train on parts of it"
+            f"if that is not a mistake of broadcasting, give it in parts"
         )
     return array
 
@@ -252,7 +252,7 @@ def gradients(value: Any, shapes: list[tuple[int, ...]], like: np.ndarray) -> np
         raise TypeError(
             f"gradients must be what gradients or backward returned, or a vector like net.params, got {quote(value)}"
         )
-    flat = _read("gradients", flat)
+    flat = arrays.read("gradients", flat)
     if flat.dtype != like.dtype:
         raise TypeError(
             f"gradients must be of {like.dtype}, as the net is, got {flat.dtype}; compute them with a net of that dtype"
@@ -306,10 +306,17 @@ def targets(name: str, value: Any, n_rows: int, n_outputs: int, loss: str, dtype
 
 def assigned(name: str, value: Any, target: np.ndarray) -> None:
     """Copy value into target, if it has the shape; what is checked is the copy."""
-    array = arrays.real_numbers(name, _read(name, value), value)
+    array = arrays.read(name, value)
+    if array.ndim == 0 or array.shape == target.shape:
+        array = arrays.real_numbers(name, array, value)
     if array.shape != target.shape:
         raise ValueError(f"{name} has shape {target.shape}, got {array.shape}; give an array of that shape")
-    target[...] = arrays.converted(name, np.array(array), target.dtype, value)
+    copied = np.array(array)
+    what = name_unfinite(copied)
+    if what:
+        where = arrays.place(value, *np.argwhere(~np.isfinite(copied))[0].tolist())
+        raise ValueError(f"{name} has {what} in {where}, which no net can use; assign finite numbers")
+    target[...] = arrays.converted(name, copied, target.dtype, value)
 
 
 def dtype(value: Any, options: Sequence[str]) -> np.dtype:

@@ -16,7 +16,7 @@ _QUOTED = 80
 
 _NOT_IN_ORDER = str | bytes | dict | set | frozenset
 
-_DATES = "for example by ({0} - {0}.min()) / np.timedelta64(1, 'D')"
+_DATES = "count days, for example by ({0} - {0}.min()) / np.timedelta64(1, 'D')"
 
 
 def quote(value: Any) -> str:
@@ -141,20 +141,22 @@ def _ragged(rows: Any) -> str:
 
 def _tensor(name: str, value: Any) -> str:
     """Why NumPy cannot read a torch tensor or a list of them, and the call after which it can; "" for other things."""
-    tensor = value[0] if isinstance(value, list | tuple) and value else value
-    if not (hasattr(tensor, "requires_grad") and hasattr(tensor, "device")):
+    several = isinstance(value, list | tuple)
+    tensors = list(value) if several else [value]
+    if not tensors or not all(hasattr(one, "requires_grad") and hasattr(one, "device") for one in tensors):
         return ""
-    if str(tensor.device) == "meta":
+    if any(str(tensor.device) == "meta" for tensor in tensors):
         return "numbers, got a tensor on the device 'meta', which has none; load them first"
-    reasons = {
-        ".detach()": "that requires a gradient" if tensor.requires_grad else "",
-        ".cpu()": f"on the device {str(tensor.device)!r}" if str(tensor.device) != "cpu" else "",
-        ".to_dense()": f"of {tensor.layout}" if str(tensor.layout) != "torch.strided" else "",
-        ".float()": f"of {tensor.dtype}" if "bfloat16" in str(tensor.dtype) or "float8" in str(tensor.dtype) else "",
-    }
-    calls = "".join(call for call, reason in reasons.items() if reason)
-    got = " ".join(["a tensor", *filter(None, reasons.values())])
-    fix = f"{name}{calls}.numpy()" if tensor is value else f"[row{calls}.numpy() for row in {name}]"
+    reasons: dict[str, str] = {}
+    for tensor in tensors:
+        device, layout, kind = str(tensor.device), str(tensor.layout), str(tensor.dtype)
+        reasons |= {".detach()": "that requires a gradient"} if tensor.requires_grad else {}
+        reasons |= {".cpu()": f"on the device {device!r}"} if device != "cpu" else {}
+        reasons |= {".to_dense()": f"of {layout}"} if layout != "torch.strided" else {}
+        reasons |= {".float()": f"of {kind}"} if "bfloat16" in kind or "float8" in kind else {}
+    calls = "".join(call for call in (".detach()", ".cpu()", ".to_dense()", ".float()") if call in reasons)
+    got = " ".join(["a tensor", *reasons.values()])
+    fix = f"[row{calls}.numpy() for row in {name}]" if several else f"{name}{calls}.numpy()"
     return f"something that NumPy can read, got {got}; use {fix}"
 
 
@@ -172,15 +174,16 @@ def real_numbers(name: str, array: np.ndarray, given: Any) -> np.ndarray:
         return _from_objects(name, array, given)
     if kind in _TEXT:
         raise TypeError(f"{name} must hold real numbers, got {_quote_text(name, array, given, 0)}")
+    plain = named(name, given)
     fix = {
         "c": f"use np.real({name}) or np.abs({name})",
-        "M": f"count days, {_DATES.format(name)}",
-        "m": f"count days, for example by {name} / np.timedelta64(1, 'D')",
+        "M": _DATES.format(plain),
+        "m": f"count days, for example by {plain} / np.timedelta64(1, 'D')",
     }.get(kind, f"replace what is of dtype {array.dtype} by numbers")
     if "float" in array.dtype.name:  # a type that NumPy itself does not have, such as JAX's bfloat16
-        fix = f"use {name}.astype('float32')"
+        fix = f"use {plain}.astype('float32')"
     elif array.dtype.names:
-        fix = f"use np.array({name}.tolist())"
+        fix = f"use np.array({plain}.tolist())"
     raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}; {fix}")
 
 
@@ -238,12 +241,12 @@ def _refuse_objects(name: str, array: np.ndarray, given: Any, entries: list[Any]
         raise TypeError(f"{name} must hold real numbers, got {_quote_text(name, array, given, flat)}")
     what = f"{quote(entry)} ({type(entry).__name__}) in {_position(given, array, flat)}"
     fix = f"replace the entries of type {type(entry).__name__} by numbers"
-    if isinstance(entry, dict):
-        fix = f"use pd.DataFrame({name})"
+    if isinstance(entry, dict) and array.ndim == 1:
+        fix = f"use pd.DataFrame(list({name}))"
     elif hasattr(entry, "__len__") and all(hasattr(row, "__len__") and len(row) == len(entry) for row in entries):
-        fix = f"use np.stack({name})"
-    elif hasattr(entry, "timetuple") and hasattr(given, "iloc") and array.ndim == 2:
-        fix = f"count days, {_DATES.format(f'{name}[{_label(given, flat % array.shape[1])!r}]')}"
+        fix = f"use np.stack({name})" if array.ndim == 1 else f"use np.stack(np.ravel({name})).reshape(len({name}), -1)"
+    elif hasattr(entry, "timetuple") and hasattr(given, "iloc"):
+        fix = _DATES.format(name if array.ndim == 1 else f"{name}[{_label(given, flat % array.shape[1])!r}]")
     raise TypeError(f"{name} must hold real numbers, got {what}; {fix}")
 
 
@@ -300,7 +303,7 @@ def encoding(name: str, labels: list[Any]) -> str:
     """Advice on columns of a DataFrame that hold categories."""
     return (
         f"encode what is no number, for example with pd.get_dummies({name}, columns={labels!r}), "
-        f"and give the net as many inputs as there are columns then"
+        f"and make the net for as many columns as there are then"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def _single(name: str, value: Any) -> str:
 def _fix_shape(name: str, array: np.ndarray, n_outputs: int, link: str, plain: str) -> str:
     if link == "softmax" and array.shape[1:] == (1,):
         return f"; use np.ravel({name})"
-    if array.shape == (len(array), 1, n_outputs) or array.shape == (len(array), n_outputs, 1):
+    if array.ndim > 2 and math.prod(array.shape[1:]) == n_outputs:
         return f"; use np.reshape({plain}, (len({name}), -1))"
     if array.ndim == 2:
         return f"; give the net {array.shape[1]} outputs or {name} {n_outputs} columns"
