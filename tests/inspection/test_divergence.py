@@ -25,7 +25,9 @@ def enlarged(net, factor):
 
 
 def scaled(values):
-    return (values - values.mean(axis=0)) / values.std(axis=0)
+    """As by scikit-learn's StandardScaler: what is alike in all rows becomes 0."""
+    deviation = values.std(axis=0)
+    return (values - values.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
 
 
 def error_of(call):
@@ -62,18 +64,21 @@ def followed(advice, make, x, y, settings):
     for step in filter(None, rest.split(" and ")):
         if step in ("start from smaller weights, such as those of init='auto'", "start from new weights"):
             net = vg.MLP(net.sizes, net.activations, net.loss, rng=1)
+        elif step == "use dtype='float64'":
+            net = make(dtype="float64")
         elif step == "set clip_norm=1.0":
             settings = {**settings, "clip_norm": 1.0}
-        elif found := re.fullmatch(r"lower (\w+) \(it is [^)]*\) to (\S+)", step):
-            settings = {**settings, found[1]: float(found[2])}
+        elif found := re.fullmatch(r"lower (\w+) \(it is [^)]*\) to (\S+)( with nesterov=False)?", step):
+            settings = {**settings, found[1]: float(found[2])} | ({"nesterov": False} if found[3] else {})
         else:
             pytest.fail(f"advice that is not known here: {step!r}")
     return net, x, y, vg.SGD(**settings)
 
 
-COLUMN, ROW = X.copy(), X.copy()
+COLUMN, ROW, SPIKE = X.copy(), X.copy(), X.copy()
 COLUMN[:, 3] *= 1e4
 ROW[7] *= 1e5
+SPIKE[7] *= 1e37
 TARGET = VALUES.copy()
 TARGET[7] = 1e7
 CASES = {
@@ -112,6 +117,13 @@ CASES = {
         {"lr": 0.05, "momentum": 0.99},
         [r"lower momentum \(it is 0.99\) to 0.9"],
     ),
+    "Nesterov's momentum": (
+        regression,
+        X,
+        VALUES,
+        {"lr": 0.1, "momentum": 0.9, "nesterov": True},
+        [r"lower momentum \(it is 0.9\) to 0 with nesterov=False"],
+    ),
 }
 
 
@@ -126,6 +138,25 @@ def test_advice_names_the_cause_and_helps(make, x, y, settings, expected):
         assert learns(*followed(said, make, x, y, settings)) > 0.9, said
     if y is PRICES:
         assert "clip_norm" not in text
+
+
+@pytest.mark.parametrize(
+    ("factor", "lr", "advice"),
+    [
+        (1e5, 1e-5, "start from smaller weights, such as those of init='auto'"),
+        (1e20, 1e-7, "start from smaller weights, such as those of init='auto'"),
+        (1e20, 1e-42, "use dtype='float64'"),
+    ],
+)
+def test_advice_where_training_is_slow(factor, lr, advice):
+    """A rate too low to learn by is not at fault, and a lower one does not help."""
+    make, settings = lambda **more: enlarged(regression(**more), factor), {"lr": lr}
+    text = error_of(lambda: make().fit(X, VALUES, epochs=100, optimizer=vg.SGD(**settings)))
+    assert advice_of(text) == [advice]
+    net, x, y, optimizer = followed(advice, make, X, VALUES, settings)
+    before = net.evaluate(x, y).loss
+    net.fit(x, y, epochs=100, optimizer=optimizer)
+    assert net.evaluate(x, y).loss < before
 
 
 def test_what_training_leaves_is_as_before():
@@ -182,8 +213,11 @@ def test_advice_on_a_gradient_makes_it_finite():
     cases = [
         (lambda: regression(), 3e37 * X, VALUES, "scale X, whose"),
         (lambda: vg.MLP([2, 1], loss="mse", rng=0), np.ones((2, 2)), np.full((2, 1), 3e38), "scale y, whose"),
-        (lambda: enlarged(regression(), 1e20), X, VALUES, "use dtype='float64'"),
-        (lambda: enlarged(regression(), 1e20), X, VALUES, "start from smaller weights, such as those of init='auto'"),
+        (lambda: regression(), SPIKE, VALUES, "leave out the rows of X with values above"),
+        (lambda: regression(), 3e37 * X, 3e37 * VALUES, "scale X, whose"),
+        (lambda: enlarged(regression(), 1e5), 3e37 * X, 3e37 * VALUES, "and y, whose"),
+        (lambda **more: enlarged(regression(**more), 1e20), X, VALUES, "use dtype='float64'"),
+        (lambda **more: enlarged(regression(**more), 1e20), X, VALUES, "start from smaller weights, such as those of"),
         (lambda: enlarged(regression(dtype="float64"), 1e160), X, VALUES, "start from smaller weights"),
     ]
     for make, x, y, advice in cases:
@@ -192,15 +226,8 @@ def test_advice_on_a_gradient_makes_it_finite():
         assert "lower lr" not in text
         assert "clip_norm" not in text
         for said in advice_of(text):
-            net = make()
-            if said.startswith("use dtype"):
-                wide = regression(dtype="float64")
-                wide.params[...] = net.params
-                net = wide
-            elif said.startswith("start from"):
-                net = vg.MLP(net.sizes, net.activations, net.loss, rng=1)
-            fits = scaled(x) if said.startswith("scale X") else x, y / 3e38 if said.startswith("scale y") else y
-            assert np.isfinite(net.gradients(*fits).flat).all(), said
+            net, *data, _ = followed(said, make, x, y, {})
+            assert np.isfinite(net.gradients(*data).flat).all(), said
 
 
 def test_inspection_gives_the_same_advice():

@@ -108,17 +108,17 @@ def _find_what_trains(case: Case, step: int) -> list[str]:
         as_it_is = trials.try_steps(scaled[0].case._replace(engine=case.engine), steps)
         return [scaled[0].advice + ("" if as_it_is.trains else " and start from new weights")]
     new = case.restart()
-    new_trains = trials.try_steps(new, steps).trains
-    weights = new_trains and step < steps
+    anew = trials.try_steps(new, steps)
+    weights = not anew.fails and step < steps  # slowly, perhaps, but farther than from those that there were
     advice = ["start from smaller weights, such as those of init='auto'"] if weights else []
     if weights and step > 0:
         return advice  # what else would help cannot be tried: the first weights are gone
-    start = case if new_trains else new
+    start = case if weights or anew.trains else new
     calm = trials.find_first(trials.calm(start), steps)
     helped = ([calm] if calm else []) + trials.find_rate_cures(start, trials.measure_polyak(start), steps)
     good = [one for one in helped if one[1].trains]
     if not (advice or good):
-        wide = trials.find_best(trials.widen(start), steps)
+        wide = trials.find_best(trials.widen(case), steps)
         good = helped + ([wide] if wide else [])
     return advice + [cure.advice for cure, _ in good]
 
