@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast import config
 from vgfast.inspection import mean_field, paths
 
 pd = pytest.importorskip("pandas")
@@ -18,6 +17,10 @@ NET = vg.MLP([3, 4, 3], rng=0)
 MSE = vg.MLP([3, 3], loss="mse", rng=0)
 DONE = vg.MLP([3, 3], rng=0).fit(X, Y, 2, inspect_every=1)
 PLAIN = vg.MLP([3, 3], rng=0).fit(X, Y, 2)
+GRADIENTS = NET.gradients(X, Y)
+OF_DOUBLE = vg.MLP([3, 4, 3], dtype="float64", rng=0).gradients(X, Y)
+OTHERS = vg.MLP([3, 5, 3], rng=0).gradients(X, Y)
+HUGE = vg.SGD(lr=1e38, weight_decay=1e38)
 
 
 def with_nan():
@@ -29,6 +32,12 @@ def with_nan():
 def mended_of(net):
     net.weights[0] = np.ones((3, 4))
     return net
+
+
+def with_inf():
+    gradients = NET.gradients(X, Y)
+    gradients.weights[0][0, 0] = np.inf
+    return gradients
 
 
 ARGUMENTS = {
@@ -61,6 +70,17 @@ ARGUMENTS = {
         lambda: vg.MLP([3, 1]),
         "use loss='binary_cross_entropy'",
         lambda: vg.MLP([3, 1], loss="binary_cross_entropy"),
+    ),
+    "one output, two needed": (lambda: vg.MLP([3, 1]), "needs at least two outputs", lambda: vg.MLP([3, 2])),
+    "activation a number": (
+        lambda: vg.MLP([3, 4, 2], activation=3),
+        "a name or a list of names",
+        lambda: [vg.MLP([3, 4, 2], activation=one) for one in ("tanh", ["tanh"])],
+    ),
+    "activations": (
+        lambda: vg.MLP([3, 4, 4, 2], activation=["tanh"]),
+        "one name, or one for each of the 2 hidden layers",
+        lambda: [vg.MLP([3, 4, 4, 2], activation=one) for one in ("tanh", ["tanh", "relu"])],
     ),
     "init uncalled": (
         lambda: vg.MLP([3, 2], init=vg.init.he_normal),
@@ -109,6 +129,51 @@ ARGUMENTS = {
         "weights[0] has shape (3, 4), got (20, 3); give an array of that shape",
         lambda: NET.copy().weights.__setitem__(0, np.ones((3, 4))),
     ),
+    "too many parameters": (
+        lambda: setattr(NET.copy(), "params", np.broadcast_to("a", 2**31)),
+        "params has shape (31,), got (2147483648,); give an array of that shape",
+        lambda: setattr(NET.copy(), "params", np.zeros(31)),
+    ),
+    "NaN assigned": (
+        lambda: NET.copy().weights.__setitem__(0, np.where(np.eye(3, 4), np.nan, 0)),
+        "weights[0] has NaN in row 0, column 0, which no net can use; assign finite numbers",
+        lambda: NET.copy().weights.__setitem__(0, np.eye(3, 4)),
+    ),
+    "no gradients": (
+        lambda: NET.copy().apply([1.0]),
+        "what gradients or backward returned, or a vector like net.params",
+        lambda: [NET.copy().apply(one) for one in (GRADIENTS, NET.backward(X, X), np.ones_like(NET.params))],
+    ),
+    "gradients of another dtype": (
+        lambda: NET.copy().apply(OF_DOUBLE),
+        "must be of float32, as the net is, got float64; compute them with a net of that dtype",
+        lambda: NET.copy().apply(vg.MLP([3, 4, 3], dtype="float32").gradients(X, Y)),
+    ),
+    "gradients of another net": (
+        lambda: NET.copy().apply(OTHERS),
+        "a net with weights of [(3, 4), (4, 3)], 31 parameters in all, got weights of [(3, 5), (5, 3)]; compute",
+        lambda: NET.copy().apply(vg.MLP([3, 4, 3]).gradients(X, Y)),
+    ),
+    "infinite gradients": (
+        lambda: [NET.copy().apply(one) for one in (with_inf(), GRADIENTS)],
+        "got inf in entry 0; leave that step out",
+        lambda: [NET.copy().apply(one) for one in (GRADIENTS,)],
+    ),
+    "an update that overflows": (
+        lambda: NET.copy().apply(GRADIENTS, HUGE),
+        "lower lr (it is 1e+38) or weight_decay (it is 1e+38)",
+        lambda: [NET.copy().apply(GRADIENTS, vg.SGD(*rates)) for rates in [(0.1, 0, False, 1), (1e38, 0, False, 0)]],
+    ),
+    "an update of NaN": (
+        lambda: with_nan().apply(GRADIENTS),
+        "assign finite ones",
+        lambda: mended_of(with_nan()).apply(GRADIENTS),
+    ),
+    "dz that overflows": (
+        lambda: NET.backward(100 * X, np.full((20, 3), 3e38)),
+        "make it, or X, smaller",
+        lambda: [NET.backward(*one) for one in [(100 * X, np.ones((20, 3))), (1e-3 * X, np.full((20, 3), 1e36))]],
+    ),
     "nothing inspected": (
         lambda: PLAIN.to_pandas(),
         "fit(..., inspect_every=10)",
@@ -128,6 +193,11 @@ ARGUMENTS = {
     "moments": (
         lambda: mean_field.predict_from_moments([3, 3, 3], "relu", [0.1], [0, 0], [1]),
         "weight_squares must have 2 numbers, one a layer",
+        lambda: mean_field.predict_from_moments([3, 3, 3], "relu", [0.1, 0.1], [0, 0], [1]),
+    ),
+    "no moments": (
+        lambda: mean_field.predict_from_moments([3, 3, 3], "relu", [0.1, 0.1], [0, 0], []),
+        "input_squares must have at least one number",
         lambda: mean_field.predict_from_moments([3, 3, 3], "relu", [0.1, 0.1], [0, 0], [1]),
     ),
     "theory of NaN": (
@@ -227,29 +297,42 @@ def test_files_that_cannot_be_written(tmp_path):
     figures.check_folder(tmp_path / "pictures")
 
 
-@pytest.mark.parametrize("asked", ["many", "0", "2.0"])
-def test_the_number_of_threads_in_the_environment(monkeypatch, asked):
-    monkeypatch.setenv("VGFAST_NUM_THREADS", asked)
-    with pytest.raises(ValueError, match=f"set it to a whole number from 1 to {config._core.THREADS_MOST}"):
-        config._default_threads()
-    for mended in ("1", str(config._core.THREADS_MOST)):
-        monkeypatch.setenv("VGFAST_NUM_THREADS", mended)
-        assert config._default_threads() == int(mended)
+CHOICES = {
+    "loss": lambda name: vg.MLP([3, 4, 3], loss=name),
+    "activation": lambda name: vg.MLP([3, 4, 3], activation=name),
+    "activation of a layer": lambda name: vg.MLP([3, 4, 3], activation=[name]),
+    "init": lambda name: vg.MLP([3, 4, 3], init=name),
+    "dtype": lambda name: vg.MLP([3, 4, 3], dtype=name),
+    "dtype of the textbook": lambda name: vg.reference.MLP([3, 4, 3], dtype=name),
+    "inspect": lambda name: NET.inspect(X, Y, inspect=name),
+    "inspect of a training": lambda name: NET.copy().fit(X, Y, 1, inspect=name, inspect_every=1),
+    "quantity": lambda name: vg.Log(print, [name]),
+    "activation of the theory": lambda name: mean_field.predict_from_moments([3, 3, 3], name, [1, 1], [0, 0], [1]),
+}
 
 
-def test_the_instruction_set_in_the_environment(monkeypatch):
-    before = vg.config._core.isa()
-    monkeypatch.setenv("VGFAST_ISA", "avx9000")
-    with pytest.raises(ImportError, match="set it to one of these or unset it") as caught:
-        config._choose_isa()
-    there = str(caught.value).split("there is ")[1].split(":")[0].split(", ")
-    for isa in there:
-        monkeypatch.setenv("VGFAST_ISA", isa)
-        config._choose_isa()
-        assert config._core.isa() == isa
-    monkeypatch.delenv("VGFAST_ISA")
-    config._choose_isa()
-    config._core.use_isa(before)
+@pytest.mark.parametrize("case", CHOICES)
+@pytest.mark.parametrize("wrong", ["mae", "unheard of"])
+def test_what_there_is_can_be_chosen(case, wrong):
+    choose = CHOICES[case]
+    with pytest.raises(ValueError, match=rf"{case.partition(' ')[0]} '{wrong}'; there is ") as caught:
+        choose(wrong)
+    there = str(caught.value).rpartition("there is ")[2].split(", ")
+    assert len(there) > 1
+    for name in there:
+        choose(name)
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_steps_are_inspected_as_the_error_says(counted):
+    history = vg.MLP([3, 3], rng=0).fit(X, Y, 1)
+    history.exponents = np.zeros((0, 1, 256), np.uint32) if counted else None
+    with pytest.raises(ValueError, match=r"none of the 1 steps .* ask for them with fit\(\.\.\., .*\)$") as caught:
+        history.mean()
+    asked = eval(f"dict({str(caught.value).partition('fit(..., ')[2]}")
+    history = vg.MLP([3, 3], rng=0).fit(X, Y, 1, **asked)
+    assert len(history.mean()) == 1
+    assert (history.exponents is not None) == counted
 
 
 def test_a_tensor_is_no_number():

@@ -73,6 +73,23 @@ def test_the_cap_on_the_instruction_set():
         _core.use_isa("mmx")
 
 
+def test_an_instruction_set_is_named_or_not_as_the_error_says():
+    text = python("import vgfast", expect=1, VGFAST_ISA="avx9000")
+    there = re.search("; there is (.*): set it to one of these or unset it$", text.strip())[1].split(", ")
+    for isa in there:
+        assert python("import vgfast._core as c, vgfast; print(c.isa())", VGFAST_ISA=isa) == f"{isa}\n"
+    unset = "import os; del os.environ['VGFAST_ISA']; import vgfast._core as c, vgfast; print(c.isa())"
+    assert python(unset, VGFAST_ISA="avx9000") == f"{there[-1]}\n"
+
+
+@pytest.mark.parametrize("wrong", ["many", "0", "2.0"])
+def test_threads_are_as_many_as_the_error_says(wrong):
+    code = "import vgfast as vg; vg.MLP([3, 2]).fit([[1, 2, 3]], [0]); print(vg.get_num_threads())"
+    text = python(code, expect=1, VGFAST_NUM_THREADS=wrong)
+    for n in re.search(r"; set it to a whole number from (\d+) to (\d+)$", text.strip()).groups():
+        assert python(code, VGFAST_NUM_THREADS=n) == f"{n}\n"
+
+
 def test_threads_from_the_environment():
     code = "import vgfast; print(vgfast.get_num_threads())"
     clean = {"VGFAST_NUM_THREADS": "7", "OMP_NUM_THREADS": "1"}
@@ -92,7 +109,8 @@ def test_in_a_checkout_that_was_not_installed(tmp_path):
     alone = "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f)]; import vgfast"
     text = python(alone, expect=1, cwd=tmp_path)
     assert "ImportError: vgfast's compiled core is not beside its Python files" in text
-    assert "pip install -e ." in text
+    assert "run pip install -e . there, or start Python in another folder" in text
+    python("import vgfast", cwd="/")
 
 
 def test_a_numpy_that_cannot_be_imported_is_not_taken_for_a_missing_core(tmp_path):
