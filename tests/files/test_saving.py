@@ -317,7 +317,8 @@ def test_a_folder_that_is_not_there(net, tmp_path, monkeypatch):
 def test_a_folder_that_is_none(net, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     text = told(NotADirectoryError, net.save, tmp_path / "file" / "net")
-    assert f"{tmp_path}/file/net cannot be written: the folder {tmp_path}/file is no folder; " in text
+    what = f"{tmp_path}/file, in which it is to lie, is no folder; choose another path"
+    assert text == f"{tmp_path}/file/net cannot be written: {what}"
 
 
 def test_a_link_to_a_folder_that_is_not_there(net, tmp_path):

@@ -113,9 +113,10 @@ def _sync(folder: str) -> None:
 
 def _explain(error: OSError, given: str, folder: str) -> OSError:
     """The same error in a sentence that names what was given, and not the part-file."""
-    if not os.path.isdir(folder):
-        what = "is no folder" if os.path.lexists(folder) else "does not exist"
-        why, how = f"the folder {folder} {what}", "create it or choose another path"
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        why, how = f"{folder}, in which it is to lie, is no folder", "choose another path"
+    elif not os.path.isdir(folder):
+        why, how = f"the folder {folder} does not exist", "create it or choose another path"
     elif isinstance(error, PermissionError):
         why, how = f"you may not write it into the folder {folder}", "choose another folder"
     else:
