@@ -246,6 +246,32 @@ def test_a_stack_that_ctrl_c_stops_can_be_trained_again(kind, ctrl_c):
     assert found[0].shape == (40, 3)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.parametrize("make", [LAYERS["binary"], lambda: stack(DeepBeliefNet)])
+def test_a_child_of_a_fork_trains_what_a_thread_of_its_parent_did(make):
+    made, begun, end = make(), threading.Event(), threading.Event()
+
+    def wait(done, total, history):
+        begun.set()
+        end.wait(60)
+
+    thread = threading.Thread(target=made.fit, args=(X,), kwargs={"progress": wait})
+    thread.start()
+    assert begun.wait(60)
+    child = os.fork()
+    if child == 0:
+        try:
+            made.fit(X)
+            os._exit(7)
+        finally:
+            os._exit(1)
+    end.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert made.fit(X).transform(X).shape == (40, 3)
+
+
 @pytest.mark.parametrize("kind", STACKS)
 def test_what_a_copy_of_a_stack_shares(kind):
     """Nothing with the stack; and its layers one generator, as there."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -67,7 +69,7 @@ class TiedLayer:
         self._parameters: Parameters | None = None
         self._velocity: np.ndarray | None = None
         self._seed = self._steps = self._epochs = 0
-        self._is_in_training = False
+        self._trainer: tuple[int, int] | None = None  # the process and the thread that train it
         self._check_settings()
 
     # ---- settings, as they are now: attributes may be changed between calls ------------------------------
@@ -161,7 +163,7 @@ class TiedLayer:
         """All but the lock, with copies of the arrays that training changes."""
         state = {name: np.array(it) if isinstance(it, np.ndarray) else it for name, it in self.__dict__.items()}
         del state["_lock"]
-        state["_is_in_training"] = False
+        state["_trainer"] = None
         if self._parameters is not None:
             state["_parameters"] = (np.array(self._parameters.flat), *self._parameters.W.shape)
         return state
@@ -227,16 +229,17 @@ class TiedLayer:
         other = None if held_out is None else self._data("validation_data", without_targets(held_out), x.shape[1])
         try:
             self._lock.own("trained")
-            if self._is_in_training:
+            this = os.getpid(), threading.get_ident()
+            if self._trainer == this:
                 raise RuntimeError(
                     "this layer is being trained, and its progress cannot train it besides; train it when that is "
                     "done, or train a layer.copy()"
                 )
             try:
-                self._is_in_training = True
+                self._trainer = this
                 self._train(x, epochs, other, progress, anew)
             finally:
-                self._is_in_training = False
+                self._trainer = None
         finally:
             self._lock.disown()
         return self

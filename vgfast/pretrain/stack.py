@@ -70,6 +70,10 @@ class _Stack(Generic[Layer]):
         self._lock = _core.TrainingLock("stack")
 
     def _check_fitted(self, what: str) -> None:
+        if self._lock.is_anothers():
+            raise RuntimeError(
+                f"{what} needs trained layers, and this stack is being trained in another thread; wait for that"
+            )
         if not self._is_fitted:
             raise RuntimeError(f"{what} needs trained layers, and this {type(self).__name__} has none; call fit first")
 
