@@ -41,3 +41,6 @@ def test_a_loss_that_overflows_is_told():
     with pytest.raises(vg.DivergenceError, match=r"loss of row 7 is too large for float64.*y as 1e\+200; scale"):
         net.evaluate(X, y)
     assert np.isfinite(net.evaluate(X, y / 1e190).loss)  # the advice
+    with pytest.raises(vg.DivergenceError, match=r"its outputs are as large as \S+e\+\d\d\d, .* scale X and y down"):
+        net.evaluate(X.astype(float) * 1e200, y / 1e200)
+    assert np.isfinite(net.evaluate(X, y / 1e200).loss)
