@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from advised import FRAME, P, X, Y, attempt, changed, evaluated, masked, pd
 
+import vgfast as vg
+
 try:
     import torch
 except ImportError:  # its cases are left out
@@ -133,6 +135,50 @@ def test_advice_on_X(case):
         whole[more["column"] if isinstance(whole, pd.DataFrame) else (slice(None), more["column"])] = mended
         mended = whole.astype(float) if whole is not given and case.startswith("a text in an array") else whole
     attempt(mended, y, sizes=more.get("sizes", [3, 4, 3]))
+
+
+# The same of what else is an array.
+def train(net, **how):
+    net.fit(X, Y, 1, **how)
+
+
+CALLS = {
+    "dz": lambda net, dz: net.backward(X, dz),
+    "validation_data[0]": lambda net, x: train(net, validation_data=(x, Y)),
+    "validation_data[1]": lambda net, y: train(net, validation_data=(X, y)),
+    "x": lambda net, x: net.trace(1, 0, 0, x, 1),
+    "y": lambda net, y: net.trace(1, 0, 0, X[0], y),
+    "params": lambda net, params: setattr(net, "params", params),
+    "weights[1]": lambda net, w: net.weights.__setitem__(1, w),
+    "biases[0]": lambda net, b: net.biases.__setitem__(0, b),
+}
+OF_OTHER_ARRAYS = [
+    ("dz", P.T, "np.transpose(dz)"),
+    ("dz", P[:, None].tolist(), "np.reshape(np.asarray(dz), (len(dz), -1))"),
+    ("dz", masked(X), "dz.filled(0)"),
+    ("dz", iter(P), "list(dz)"),
+    ("validation_data[0]", X.T, "np.transpose(validation_data[0])"),
+    ("validation_data[0]", Sparse(X.tolist()), "validation_data[0].toarray()"),
+    ("validation_data[1]", Y + 1.0, "np.asarray(validation_data[1], dtype=int) - 1"),
+    ("validation_data[1]", P * 20, "validation_data[1] / validation_data[1].sum(axis=1, keepdims=True)"),
+    ("x", X[0].astype(str), "np.asarray(x, dtype=float)"),
+    ("x", X[0] + 0j, "np.real(x)"),
+    ("y", 1.0, "np.asarray(y, dtype=int)"),
+    ("y", P[:1] * 20, "y / y.sum(axis=1, keepdims=True)"),
+    ("params", np.arange(31.0).astype(str), "np.asarray(params, dtype=float)"),
+    ("weights[1]", Sparse(np.ones((4, 3)).tolist()), "weights[1].toarray()"),
+    ("biases[0]", np.ones(4) + 1j, "np.abs(biases[0])"),
+]
+
+
+@pytest.mark.parametrize(("name", "given", "advice"), OF_OTHER_ARRAYS, ids=[case[2] for case in OF_OTHER_ARRAYS])
+def test_advice_on_other_arrays(name, given, advice):
+    net = vg.MLP([3, 4, 3], rng=0)
+    with pytest.raises((TypeError, ValueError), match=f"^{re.escape(name)} ") as caught:
+        CALLS[name](net, given)
+    assert advice in str(caught.value), str(caught.value)
+    mended = evaluated(advice, **{name.partition("[")[0]: [given, given] if "[" in name else given})
+    CALLS[name](net, mended)
 
 
 # The same of y: the expression gives the new y.
