@@ -186,29 +186,47 @@ def has_sources():
     return (ROOT / "setup.py").exists() and (ROOT / "csrc").is_dir()
 
 
+def run(*command, **kwargs):
+    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=alone, **kwargs)
+
+
+def environment(folder, *packages):
+    """The interpreter of a new one; without pip of its own, which takes seconds to install."""
+    run(sys.executable, "-m", "venv", "--without-pip", str(folder))
+    interpreter = str(folder / "bin" / "python")
+    if packages:
+        run(sys.executable, "-m", "pip", "--python", interpreter, "install", "-q", *packages)
+    return interpreter
+
+
+def checkout(folder):
+    """A copy of the sources without what was built of them."""
+    built = shutil.ignore_patterns(".git", ".venv", "build", "*.egg-info", "*.so")
+    return Path(shutil.copytree(ROOT, folder, ignore=built))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_sources(), reason="needs the sources")
+def test_a_checkout_is_installed_as_the_error_says(tmp_path):
+    source, interpreter = checkout(tmp_path / "source"), environment(tmp_path / "empty")
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        run(interpreter, "-c", "import vgfast", cwd=source)
+    _, *command = re.search("; run (.*) there, or start", caught.value.stderr)[1].split()
+    run(sys.executable, "-m", "pip", "--python", interpreter, *command, cwd=source)
+    for folder in (source, tmp_path):
+        run(interpreter, "-c", "import vgfast; vgfast.MLP([3, 2]).fit([[1, 2, 3]], [0])", cwd=folder)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not has_sources(), reason="needs the sources")
 def test_sdist_to_wheel_to_tests(tmp_path):
     """The sdist alone makes a wheel below 2 MB, which passes tests in an environment of its own."""
-    source = tmp_path / "source"
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".git", ".venv", "build", "*.egg-info", "*.so"))
-
-    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-
-    def run(*command, **kwargs):
-        return subprocess.run(command, check=True, capture_output=True, text=True, env=alone, **kwargs)
-
-    def environment(name, *packages):
-        """The interpreter of a new one; without pip of its own, which takes seconds to install."""
-        run(sys.executable, "-m", "venv", "--without-pip", str(tmp_path / name))
-        interpreter = str(tmp_path / name / "bin" / "python")
-        run(sys.executable, "-m", "pip", "--python", interpreter, "install", "-q", *packages)
-        return interpreter
-
+    source = checkout(tmp_path / "source")
     build = "from setuptools import build_meta as b; print(b.build_{}({!r}))"
     out = str(tmp_path)
-    builder = environment("builder", "setuptools>=77", "cython>=3.1")
-    fast = {**alone, "CFLAGS": "-O2 -ffast-math"}
+    builder = environment(tmp_path / "builder", "setuptools>=77", "cython>=3.1")
+    fast = {**os.environ, "CFLAGS": "-O2 -ffast-math"}
     refused = subprocess.run(
         [builder, "setup.py", "--version"], cwd=source, capture_output=True, text=True, check=False, env=fast
     )
@@ -240,7 +258,7 @@ def test_sdist_to_wheel_to_tests(tmp_path):
     } <= set(inside)
     assert not any(name.startswith(("tests", "csrc")) for name in inside)
 
-    interpreter = environment("empty", str(wheel), "pytest", f"numpy=={np.__version__}")
+    interpreter = environment(tmp_path / "empty", str(wheel), "pytest", f"numpy=={np.__version__}")
     packages = run(sys.executable, "-m", "pip", "--python", interpreter, "list", "--format=freeze").stdout
     assert "scikit-learn" not in packages
     tests = [str(unpacked / "tests" / name) for name in ("test_errors.py", "core/test_kernels.py", "core/test_math.py")]
