@@ -8,8 +8,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from vgfast import pretrain
+from vgfast import _check, _core, pretrain
 from vgfast._check import packages
+from vgfast.pretrain.layer import UNIT_TOLERANCE
 
 packages.require("sklearn", "vgfast.sklearn", "'vgfast[sklearn]'")
 
@@ -95,7 +96,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.positive_only = self.visible == "binary"
-        tags.transformer_tags.preserves_dtype = [np.dtype(self.dtype).name]
+        tags.transformer_tags.preserves_dtype = [_check.dtype(self.dtype, _core.DTYPES).name]
         return tags
 
     # ---- training ---------------------------------------------------------------------------------------
@@ -151,7 +152,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _checked(self, X: Any, machine: pretrain.RBM, reset: bool = False, rows_least: int = 1) -> np.ndarray:
         """X as scikit-learn checks it, in the machine's dtype."""
         x = _validated(self, X, reset=reset, dtype=machine.dtype, ensure_min_samples=rows_least)
-        if machine.visible == "binary":
+        if machine.visible == "binary" and x.min() < -UNIT_TOLERANCE:
             fix = "scale it, or use visible='gaussian' on columns of mean 0 and variance 1"
             check_non_negative(x, f"{type(self).__name__}, whose binary units are from 0 to 1; {fix}")
         return x

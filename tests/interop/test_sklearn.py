@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils import estimator_checks
 
 from vgfast.sklearn import RBM
@@ -183,6 +183,33 @@ def test_data_out_of_range_is_scaled_or_of_gaussian_units(digits, low, high):
     assert RBM(4, n_iter=1).fit((X - low) / (high - low)).transform(digits[0][:9, 2:6]).shape == (9, 4)
     Z = StandardScaler().fit_transform(X)
     assert RBM(4, n_iter=1, visible="gaussian", learning_rate=1e-3).fit(Z).transform(Z).shape == (200, 4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("machine", [RBM, pretrain.RBM, pretrain.Autoencoder])
+def test_what_scikit_learn_has_scaled_is_in_range(machine, dtype):
+    """Where rounding takes it out of [0, 1], as it does for two of three such arrays, it is clipped."""
+    for scaled in ("float32", "float64"):
+        X = np.random.default_rng(1).normal(5, 3, (100, 20)).astype(scaled)
+        Z = MinMaxScaler().fit_transform(X)
+        assert Z.max() > 1
+        made = machine(3, n_iter=1, dtype=dtype).fit(Z)
+        np.testing.assert_array_equal(made.transform(Z), made.transform(Z.clip(0, 1)))
+        assert made.transform(-1e-7 * Z).shape == (100, 3)
+        with pytest.raises(ValueError, match=r"got 1\.0000"):
+            made.fit(1.00001 * Z)
+        with pytest.raises(ValueError, match="from 0 to 1"):
+            made.fit(Z - 1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "x", None])
+def test_a_dtype_that_there_is_not(digits, dtype):
+    """Also where only the tags of the estimator are asked for, as by a page that shows it."""
+    for ask in (lambda: RBM(dtype=dtype).fit(digits[0]), RBM(dtype=dtype).__sklearn_tags__):
+        with pytest.raises(ValueError, match=r"dtype .*; there is float32, float64$") as caught:
+            ask()
+    dtype = re.search("there is (.*), ", str(caught.value))[1]
+    assert RBM(3, n_iter=1, dtype=dtype).fit(digits[0][:50]).transform(digits[0]).dtype == dtype
 
 
 def test_constant_columns_are_dropped_as_is_told(digits):

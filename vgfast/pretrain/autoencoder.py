@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vgfast import _check, _core
-from vgfast.pretrain.layer import Parameters, TiedLayer, check_unit_range, hidden, outputs
+from vgfast.pretrain.layer import Parameters, TiedLayer, hidden, in_unit_range, outputs
 from vgfast.pretrain.likelihood import softplus
 
 LOSSES = ("binary_cross_entropy", "mse")
@@ -57,9 +57,10 @@ class Autoencoder(TiedLayer):
 
     # ---- training ---------------------------------------------------------------------------------------
 
-    def _check_range(self, name: str, x: np.ndarray) -> None:
-        if self.loss == "binary_cross_entropy":
-            check_unit_range(name, x, "loss='binary_cross_entropy'", "loss='mse'")
+    def _in_range(self, name: str, x: np.ndarray) -> np.ndarray:
+        if self.loss == "mse":
+            return x
+        return in_unit_range(name, x, "loss='binary_cross_entropy'", "loss='mse'")
 
     def _fill(self, parameters: Parameters, x: np.ndarray, rng: np.random.Generator) -> None:
         """Four times the range of Glorot and Bengio (2010) for tanh, as the logistic function wants."""

@@ -25,6 +25,8 @@ _SLICE = 0.03
 RATES_BELOW = 2.0**20
 # What C takes for moderate size (finite_check.tmpl.h).
 _MODERATE = {"float32": 2.0**33, "float64": 2.0**129}
+# What is scaled to [0, 1], in float32 too, may be off by so much (see vgfast/_check/targets.py).
+UNIT_TOLERANCE = 16 * float(np.finfo(np.float32).eps)
 # Where momentum is a pair, the second is that after so many epochs (Hinton 2010, section 9).
 _FIRST_EPOCHS = 5
 
@@ -178,8 +180,9 @@ class TiedLayer:
 
     # ---- what a kind of layer says ------------------------------------------------------------------------
 
-    def _check_range(self, name: str, x: np.ndarray) -> None:
-        """Refuse values that the visible units do not take."""
+    def _in_range(self, name: str, x: np.ndarray) -> np.ndarray:
+        """x, if it holds what the visible units take."""
+        return x
 
     def _check_training_data(self, x: np.ndarray) -> None:
         """Refuse what can be looked at and not learned."""
@@ -201,8 +204,7 @@ class TiedLayer:
     def _data(self, name: str, X: Any, columns: int | None) -> np.ndarray:
         """X (rows, columns) as C takes it; None: of any number of columns."""
         x = _check.inputs(name, X, columns, self.dtype, "visible units")
-        self._check_range(name, x)
-        return x
+        return self._in_range(name, x)
 
     def fit(self, X: Any, y: Any = None, *, validation_data: Any = None, progress: Progress | None = None) -> Self:
         """Start anew, and train for n_iter epochs on X (rows, n_features); returns self. y is not looked at.
@@ -353,12 +355,15 @@ def without_targets(held_out: Any) -> Any:
     return held_out
 
 
-def check_unit_range(name: str, x: np.ndarray, who: str, instead: str) -> None:
-    """Refuse what is not from 0 to 1."""
-    if x.min() >= 0 and x.max() <= 1:
-        return
-    row, column = np.unravel_index(int(np.argmax((x < 0) | (x > 1))), x.shape)
+def in_unit_range(name: str, x: np.ndarray, who: str, instead: str) -> np.ndarray:
+    """x, which is from 0 to 1; clipped, if it is so but for rounding."""
+    low, high = x.min(), x.max()
+    if low >= 0 and high <= 1:
+        return x
+    if low >= -UNIT_TOLERANCE and high <= 1 + UNIT_TOLERANCE:
+        return x.clip(0, 1)
+    row, column = np.unravel_index(int(np.argmax((x < -UNIT_TOLERANCE) | (x > 1 + UNIT_TOLERANCE))), x.shape)
     raise ValueError(
-        f"{name} must be from 0 to 1 for {who}, got {x[row, column]:g} in row {row}, column {column}; scale it, or use "
+        f"{name} must be from 0 to 1 for {who}, got {x[row, column]!s} in row {row}, column {column}; scale it, or use "
         f"{instead}"
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from vgfast import _check, _core
 from vgfast.pretrain import likelihood
-from vgfast.pretrain.layer import RATES_BELOW, Parameters, TiedLayer, check_unit_range, hidden, outputs
+from vgfast.pretrain.layer import RATES_BELOW, Parameters, TiedLayer, hidden, in_unit_range, outputs
 from vgfast.pretrain.likelihood import LogPartition, Machine
 
 VISIBLE = ("binary", "gaussian")
@@ -115,10 +115,10 @@ class RBM(TiedLayer):
 
     # ---- training ---------------------------------------------------------------------------------------
 
-    def _check_range(self, name: str, x: np.ndarray) -> None:
-        if not self._gaussian:
-            instead = "visible='gaussian' on columns of mean 0 and variance 1"
-            check_unit_range(name, x, "binary units", instead)
+    def _in_range(self, name: str, x: np.ndarray) -> np.ndarray:
+        if self._gaussian:
+            return x
+        return in_unit_range(name, x, "binary units", "visible='gaussian' on columns of mean 0 and variance 1")
 
     def _check_training_data(self, x: np.ndarray) -> None:
         constant = x.min(axis=0) == x.max(axis=0)
