@@ -39,7 +39,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     Its parameters, their order and their defaults are those of ``sklearn.neural_network.BernoulliRBM``, and after them
     those of ``vgfast.pretrain.RBM``, which tells what they are. BernoulliRBM's algorithm is ``persistent=True,
     shuffle=False``; ``partial_fit`` is an epoch on X and not a step. verbose: whether to print a line an epoch.
-    random_state: an int, for the same weights as of a machine with this rng, a RandomState, or None.
+    random_state: an int or a Generator, for the same weights as of a machine with this rng, a RandomState, or None.
 
     Attributes: ``rbm_``, the machine, with ``history_`` and all its methods; ``components_`` (n_components,
     n_features), ``intercept_hidden_``, ``intercept_visible_``, ``n_features_in_``, ``feature_names_in_``. Errors:
@@ -138,7 +138,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _new_machine(self) -> pretrain.RBM:
         seed = self.random_state
-        if not isinstance(seed, Integral):
+        if not isinstance(seed, Integral | np.random.Generator):
             seed = int(check_random_state(seed).randint(2**31 - 1))
         return pretrain.RBM(
             self.n_components,

@@ -226,7 +226,12 @@ def test_constant_columns_are_dropped_as_is_told(digits):
 def test_bad_random_states_are_named_as_they_were_given(digits, seed, error):
     with pytest.raises(error, match=r"random_state must be None, a seed|cannot be used to seed"):
         RBM(4, n_iter=1, random_state=seed).fit(digits[0][:50])
-    RBM(4, n_iter=1, random_state=np.int64(1)).fit(digits[0][:50])
+
+    def first(seed):
+        return RBM(4, n_iter=1, random_state=seed).fit(digits[0][:50]).components_
+
+    np.testing.assert_array_equal(first(np.int64(1)), first(np.random.default_rng(1)))
+    assert first(None).shape == (4, 64)
 
 
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names")
