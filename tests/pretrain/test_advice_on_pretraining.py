@@ -338,18 +338,20 @@ def test_what_another_thread_trains(made, name):
     assert not np.array_equal(made.fit(X).transform(X), kept)
 
 
-@pytest.mark.parametrize("call", ["fit", "partial_fit"])
-def test_a_layer_whose_progress_trains_it(call):
-    layer, copies = RBM(3, n_iter=2, rng=0), []
+@pytest.mark.parametrize("columns", [2, 6, 20])
+def test_a_layer_whose_progress_trains_it(columns):
+    layer, other, copies = RBM(3, n_iter=2, rng=0), np.tile(X, 4)[:, :columns], []
+    with pytest.raises(RuntimeError, match=r"; train a layer.copy\(\) there$") as caught:
+        layer.fit(X, progress=lambda done, total, history: layer.fit(other))
+    assert layer.partial_fit(other).n_features_in_ == columns
+    copied = re.search(r"train a (layer.copy\(\)) there", str(caught.value))[1]
 
     def train(done, total, history):
-        with pytest.raises(RuntimeError, match=r"train it when that is done, or train a layer.copy\(\)$"):
-            getattr(layer, call)(X)
-        copies.append(layer.copy().fit(X[:, :4]))
+        copies.append(eval(copied, {"layer": layer}).fit(other))
 
-    layer.fit(X, progress=train)
+    layer = RBM(3, n_iter=2, rng=0).fit(X, progress=train)
     np.testing.assert_array_equal(layer.weights, RBM(3, n_iter=2, rng=0).fit(X).weights)
-    assert layer.fit(X[:, :4]).n_features_in_ == copies[0].n_features_in_ == 4
+    assert copies[0].n_features_in_ == columns
 
 
 def test_a_partition_function_of_an_earlier_call():

@@ -3,6 +3,7 @@
 import os
 import pickle
 import signal
+import sys
 import threading
 
 import numpy as np
@@ -182,6 +183,51 @@ def test_seeds_are_named_as_they_were_given():
             text = sentence(lambda name=name, value=value: RBM(3, **{name: value}))
             assert text.startswith(f"{name} must be None, a seed ")
             assert sentence(lambda name=name, value=value: DeepBeliefNet([6, 3], **{name: value})) == text
+
+
+def interrupted_at(line, call):
+    """Ctrl-C as this line, counted from the first, of pre-training's own code is about to be run; whether it came to
+    that."""
+    seen = 0
+
+    def trace(frame, event, arg):
+        nonlocal seen
+        if "pretrain" not in frame.f_code.co_filename.removeprefix(os.path.dirname(__file__)):
+            return None
+        if event == "line":
+            seen += 1
+            if seen == line:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_ctrl_c_on_any_line_finds_the_old_layer_or_the_new(kind):
+    old, line = LAYERS[kind](batch_size=7, **({"sparsity_target": 0.1} if kind == "persistent" else {})).fit(X), 0
+    found = set()
+    while True:
+        line += 1
+        layer = old.copy()
+        layer.n_components, layer.batch_size = 5, 40
+        if not interrupted_at(line, lambda layer=layer: layer.fit(X[:, :4])):
+            break
+        columns, units = layer.weights.shape
+        found.add((columns, units))
+        assert layer.partial_fit(X[:, :columns]).transform(X[:, :columns]).shape == (40, units)
+        assert len(layer.history_.epochs) <= 2
+        assert layer.fit(X).n_features_in_ == 6
+    assert found == {(6, 3), (4, 5)}
+    assert line > 50
 
 
 # ---- stacks ------------------------------------------------------------------------------------------------------

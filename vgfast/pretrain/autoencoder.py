@@ -71,8 +71,9 @@ class Autoencoder(TiedLayer):
         """What the catalog's loss, a mean over the columns, is multiplied by."""
         return columns / 2 if self.loss == "mse" else columns
 
-    def _prepare(self, run: _core.PretrainRun, x: np.ndarray, batch_size: int, anew: bool) -> None:
+    def _prepare(self, run: _core.PretrainRun, x: np.ndarray, batch_size: int, anew: bool) -> dict[str, Any]:
         run.set_autoencoder(self.loss, self._scale(run.shape[0]), 1 - self.masking)
+        return {}
 
     def _note(self, x: np.ndarray, losses: np.ndarray, held_out: np.ndarray | None) -> dict[str, float]:
         rows = np.full(len(losses), min(self.batch_size, len(x)))

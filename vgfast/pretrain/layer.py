@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -71,7 +69,6 @@ class TiedLayer:
         self._parameters: Parameters | None = None
         self._velocity: np.ndarray | None = None
         self._seed = self._steps = self._epochs = 0
-        self._trainer: tuple[int, int] | None = None  # the process and the thread that train it
         self._check_settings()
 
     # ---- settings, as they are now: attributes may be changed between calls ------------------------------
@@ -165,7 +162,6 @@ class TiedLayer:
         """All but the lock, with copies of the arrays that training changes."""
         state = {name: np.array(it) if isinstance(it, np.ndarray) else it for name, it in self.__dict__.items()}
         del state["_lock"]
-        state["_trainer"] = None
         if self._parameters is not None:
             state["_parameters"] = (np.array(self._parameters.flat), *self._parameters.W.shape)
         return state
@@ -191,8 +187,8 @@ class TiedLayer:
         """The first weights and biases, which are zeros."""
         raise NotImplementedError
 
-    def _prepare(self, run: _core.PretrainRun, x: np.ndarray, batch_size: int, anew: bool) -> None:
-        """Hand C the settings of this kind, before the first epoch."""
+    def _prepare(self, run: _core.PretrainRun, x: np.ndarray, batch_size: int, anew: bool) -> dict[str, Any]:
+        """Hand C the settings of this kind, before the first epoch; returns the attributes that are new by it."""
         raise NotImplementedError
 
     def _note(self, x: np.ndarray, losses: np.ndarray, held_out: np.ndarray | None) -> dict[str, float]:
@@ -231,17 +227,7 @@ class TiedLayer:
         other = None if held_out is None else self._data("validation_data", without_targets(held_out), x.shape[1])
         try:
             self._lock.own("trained")
-            this = os.getpid(), threading.get_ident()
-            if self._trainer == this:
-                raise RuntimeError(
-                    "this layer is being trained, and its progress cannot train it besides; train it when that is "
-                    "done, or train a layer.copy()"
-                )
-            try:
-                self._trainer = this
-                self._train(x, epochs, other, progress, anew)
-            finally:
-                self._trainer = None
+            self._train(x, epochs, other, progress, anew)
         finally:
             self._lock.disown()
         return self
@@ -255,12 +241,13 @@ class TiedLayer:
         limit = config.get_num_threads()
         run = _core.PretrainRun(parameters.flat, m, n, batch_size, self._chain, limit, seed, self._lock)
         velocity = _core.aligned(len(parameters.flat), self.dtype) if any(self._momenta()) else None
-        self._prepare(run, x, batch_size, anew)
+        if velocity is not None and self._velocity is not None and not anew:
+            velocity = self._velocity
+        state = {**self._prepare(run, x, batch_size, anew), "_velocity": velocity}
         if anew:
-            self._parameters, self._seed, self._steps, self._epochs = parameters, seed, 0, 0
-            self._velocity, self.history_ = None, PretrainHistory()
-        if self._velocity is None or velocity is None:
-            self._velocity = velocity
+            state |= {"_parameters": parameters, "_seed": seed, "_steps": 0, "_epochs": 0}
+            state["history_"] = PretrainHistory()
+        self.__dict__.update(state)  # at once: Ctrl-C finds the layer that was or the new one
         per_epoch = -(-len(x) // batch_size)
         losses = np.zeros(per_epoch)
         for epoch in range(epochs):
@@ -272,14 +259,20 @@ class TiedLayer:
                 while (status := run.go(_SLICE)) != _core.DONE:
                     if status == _core.NON_FINITE:
                         raise self._divergence(epoch, epoch * per_epoch + run.step, x)
-                    if progress is not None:
-                        progress(epoch * per_epoch + run.step, epochs * per_epoch, self.history_)
+                    self._tell(progress, epoch * per_epoch + run.step, epochs * per_epoch, parameters)
             finally:
                 self._steps += run.step
             self._epochs += 1
             self._end_epoch(run, x, losses, held_out, start)
-            if progress is not None:
-                progress((epoch + 1) * per_epoch, epochs * per_epoch, self.history_)
+            self._tell(progress, (epoch + 1) * per_epoch, epochs * per_epoch, parameters)
+
+    def _tell(self, progress: Progress | None, done: int, total: int, parameters: Parameters) -> None:
+        if progress is not None:
+            progress(done, total, self.history_)
+            if self._parameters is not parameters:
+                raise RuntimeError(
+                    "progress has trained this layer anew, so its training before ends here; train a layer.copy() there"
+                )
 
     def _new(self, x: np.ndarray) -> Parameters:
         m, n = x.shape[1], self.n_components

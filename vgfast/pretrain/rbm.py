@@ -148,9 +148,9 @@ class RBM(TiedLayer):
         parameters.W[...] = rng.normal(0, _FIRST_STD, parameters.W.shape)
         parameters.b[...] = self._independent(x)
 
-    def _prepare(self, run: _core.PretrainRun, x: np.ndarray, batch_size: int, anew: bool) -> None:
+    def _prepare(self, run: _core.PretrainRun, x: np.ndarray, batch_size: int, anew: bool) -> dict[str, Any]:
         (_, n), target, cost = run.shape, self.sparsity_target, self.sparsity_cost
-        chains = None if anew else self._chains
+        chains = None if anew or not self.persistent else self._chains
         n_states = batch_size * run.chain_columns
         if self.persistent and (chains is None or len(chains) < n_states):
             chains = _core.aligned(n_states, self.dtype)
@@ -163,12 +163,11 @@ class RBM(TiedLayer):
             activity[:] = target
         else:
             penalty[:] = cost * (activity - target)
-        self._chains, self._activity = chains if self.persistent else None, activity
-        if anew:
-            self._base = self._independent(x)
         draws = self.persistent if self.sample_visible is None else bool(self.sample_visible)
         goal = 0.0 if target is None else target
-        run.set_rbm(self._gaussian, draws, self._chains, penalty, self._activity, goal, cost, _ACTIVITY_DECAY)
+        run.set_rbm(self._gaussian, draws, chains, penalty, activity, goal, cost, _ACTIVITY_DECAY)
+        base = self._independent(x) if anew else self._base
+        return {"_chains": chains, "_activity": activity, "_base": base}
 
     def _note(self, x: np.ndarray, losses: np.ndarray, held_out: np.ndarray | None) -> dict[str, float]:
         n = min(max(_ROWS_LEAST, len(x) // _ONE_IN), _ROWS_MOST, len(x))
