@@ -19,6 +19,10 @@ def regression(**more):
     return vg.MLP([10, 30, 1], "relu", "mse", rng=0, **more)
 
 
+def tanh(seed):
+    return vg.MLP([10, 30, 30, 1], "tanh", "mse", rng=seed)
+
+
 def enlarged(net, factor):
     net.params *= factor
     return net
@@ -118,11 +122,20 @@ CASES = {
         [r"lower momentum \(it is 0.99\) to 0.9"],
     ),
     "Nesterov's momentum": (
-        regression,
+        lambda: tanh(0),
         X,
         VALUES,
-        {"lr": 0.1, "momentum": 0.9, "nesterov": True},
+        {"lr": 0.2, "momentum": 0.9, "nesterov": True},
         [r"lower momentum \(it is 0.9\) to 0 with nesterov=False"],
+    ),
+    # Other weights bear these for a while, and are no cure.
+    "a rate near its limit": (lambda: tanh(1), X, VALUES, {"lr": 0.5}, [r"lower lr \(it is 0.5\)"]),
+    "momentum near its limit": (
+        lambda: vg.MLP([10, 30, 1], "relu", "mse", rng=1),
+        X,
+        VALUES,
+        {"lr": 0.05, "momentum": 0.99},
+        [r"lower momentum \(it is 0.99\) to 0.9"],
     ),
 }
 

@@ -109,18 +109,25 @@ def _find_what_trains(case: Case, step: int) -> list[str]:
         return [scaled[0].advice + ("" if as_it_is.trains else " and start from new weights")]
     new = case.restart()
     anew = trials.try_steps(new, steps)
-    weights = not anew.fails and step < steps  # slowly, perhaps, but farther than from those that there were
+    # Slowly, perhaps, but farther than from those that there were.
+    weights = step < steps and not anew.fails and _has_margin(new, steps)
     advice = ["start from smaller weights, such as those of init='auto'"] if weights else []
     if weights and step > 0:
         return advice  # what else would help cannot be tried: the first weights are gone
-    start = case if weights or anew.trains else new
+    start = case if weights or (anew.trains and step >= steps) else new
     calm = trials.find_first(trials.calm(start), steps)
+    calm = calm if calm and _has_margin(calm[0].case, steps) else None
     helped = ([calm] if calm else []) + trials.find_rate_cures(start, trials.measure_polyak(start), steps)
     good = [one for one in helped if one[1].trains]
     if not (advice or good):
         wide = trials.find_best(trials.widen(case), steps)
         good = helped + ([wide] if wide else [])
     return advice + [cure.advice for cure, _ in good]
+
+
+def _has_margin(case: Case, steps: int) -> bool:
+    """Whether the loss falls with twice the rate, too. At the limit of rates, some weights bear what others do not."""
+    return not trials.try_steps(case.with_optimizer(lr=2 * case.optimizer.lr), steps).fails
 
 
 def _find_finite_gradient(case: Case) -> list[str]:
