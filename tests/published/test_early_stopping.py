@@ -7,10 +7,11 @@ trained, in which order, when it is validated, tested and stopped is what was pu
 
 import io
 import json
-import struct
+import re
 
 import numpy as np
 import pytest
+from idx_files import idx_file
 
 import vgfast as vg
 from vgfast import published
@@ -34,11 +35,6 @@ COURSES = {
     "patience ends with the epochs": (8, 30, OFTEN._replace(patience=80, threshold=0.1, max_epochs=4), 4, False, 0, 0),
     "patience grows faster": (8, 30, OFTEN._replace(patience=26, increase=5, max_epochs=20), 20, False, 2, 9),
 }
-
-
-def idx_file(path, array):
-    header = bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape)
-    path.write_bytes(header + array.astype(np.uint8).tobytes())
 
 
 def write(folder, rng, n_train, n_test, side):
@@ -294,23 +290,63 @@ def test_run_on_other_images(tmp_path):
         json.dumps(result, allow_nan=False)
 
 
-def test_bad_files_and_settings(folders, tmp_path):
-    folder = folders[8]
+# ---- what is refused, and what is advised ---------------------------------------------------------------
+
+
+def refused(match, **given):
+    """The error of the net of tanhs."""
+    with pytest.raises(ValueError, match=match) as caught:
+        tanh_mlp.measure(**given)
+    return str(caught.value)
+
+
+def test_a_folder_that_is_not_named(folders):
     with pytest.raises(ValueError, match="needs the whole of MNIST"):
         published.run("tanh-mlp")
-    with pytest.raises(ValueError, match="folder must be the folder that has MNIST's files, got None"):
-        tanh_mlp.measure()
-    with pytest.raises(ValueError, match=r"a batch of 20 images to train, got 0; .*valid=10000 too large"):
-        tanh_mlp.measure(folder=folder)
-    with pytest.raises(ValueError, match=r"a batch of 20 images to validate, got 19; .*valid=19 too small"):
-        tanh_mlp.measure(folder=folder, settings=OFTEN._replace(valid=19))
-    with pytest.raises(ValueError, match=r"a batch of 200 images to test, got 190"):
-        tanh_mlp.measure(folder=folder, settings=OFTEN._replace(batch_size=200))
-    with pytest.raises(ValueError, match="patience must be at least 2, got 1"):
-        tanh_mlp.measure(folder=folder, settings=OFTEN._replace(patience=1))
-    with pytest.raises(ValueError, match="max_epochs must be at least 1, got 0"):
-        tanh_mlp.measure(folder=folder, settings=OFTEN._replace(max_epochs=0))
+    refused("folder must be the folder that has MNIST's files, got None; name it", settings=OFTEN)
+    assert tanh_mlp.measure(True, folders[8], OFTEN)["epochs"] == 2
+
+
+@pytest.mark.parametrize(("valid", "got"), [(10_000, "to train, got 0"), (19, "to validate, got 19")])
+def test_a_part_that_has_no_batch(valid, got, folders):
+    """Both ends of what is said to be possible for valid are; and nothing beyond them."""
+    settings = OFTEN._replace(valid=valid)
+    text = refused(
+        rf"a batch of 20 images {got}; name a folder that has MNIST's own files, or take valid from ",
+        **{"folder": folders[8], "settings": settings},
+    )
+    least, most = map(int, re.fullmatch(r".* valid from (\d+) to (\d+)", text).groups())
+    for end in (least, most):
+        assert tanh_mlp.measure(True, folders[8], settings._replace(valid=end))["epochs"] == 2
+    for beyond in (least - 1, most + 1):
+        refused("a batch of 20 images", folder=folders[8], settings=settings._replace(valid=beyond))
+
+
+def test_too_few_images_for_any_valid(folders, tmp_path):
+    """Then there is no way but other files."""
+    for n_train, n_test, n, got in ((39, 40, 20, "to train, got 0"), (615, 19, 20, "to test, got 19")):
+        write(tmp_path, np.random.default_rng(0), n_train, n_test, 8)
+        refused(
+            rf"a batch of {n} images {got}; name a folder that has MNIST's own files$", folder=tmp_path, settings=OFTEN
+        )
+    assert tanh_mlp.measure(True, folders[8], OFTEN)["epochs"] == 2
+
+
+def test_images_of_two_sizes(tmp_path):
     write(tmp_path, np.random.default_rng(0), 40, 40, 4)
     idx_file(tmp_path / "t10k-images-idx3-ubyte", np.zeros((40, 5, 4)))
-    with pytest.raises(ValueError, match=r"must be of one size, got \(4, 4\) and \(5, 4\)"):
-        tanh_mlp.measure(folder=tmp_path, settings=OFTEN._replace(valid=20))
+    settings = OFTEN._replace(valid=20)
+    refused(
+        r"must be of one size, got \(4, 4\) and \(5, 4\); take all four from one data set",
+        folder=tmp_path,
+        settings=settings,
+    )
+    write(tmp_path, np.random.default_rng(0), 40, 40, 4)
+    assert tanh_mlp.measure(True, tmp_path, settings)["epochs"] == 2
+
+
+@pytest.mark.parametrize(("name", "least"), [("patience", 2), ("max_epochs", 1)])
+def test_numbers_that_are_too_small(name, least, folders):
+    settings = OFTEN._replace(max_epochs=1)._replace(**{name: least - 1})
+    refused(f"{name} must be at least {least}, got {least - 1}", folder=folders[8], settings=settings)
+    assert tanh_mlp.measure(folder=folders[8], settings=settings._replace(**{name: least}))["iterations"] > 0

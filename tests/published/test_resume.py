@@ -2,13 +2,14 @@
 
 import itertools
 import json
-import struct
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
+from idx_files import idx_file
 
-from vgfast import cli, datasets, published
+from vgfast import cli, datasets
 from vgfast.pretrain import RBM
 from vgfast.published import deep_autoencoder, deep_belief_net, patience, pcd_rbm, pretrained_classifier, resume
 from vgfast.published import stacked_autoencoder as stacked
@@ -24,11 +25,6 @@ SMALL = {
     "deep-autoencoder": (deep_autoencoder, deep_autoencoder.Settings((12, 3), 6, 2, batch_size=30)),
 }
 EPOCHS = {"pcd-rbm": 3, "deep-belief-net": 2 * 2 + 3, "stacked-autoencoder": 2 * 2 + 3, "deep-autoencoder": 2 * 6 + 2}
-
-
-def idx_file(path, array):
-    header = bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape)
-    path.write_bytes(header + array.astype(np.uint8).tobytes())
 
 
 @pytest.fixture(scope="module")
@@ -127,13 +123,21 @@ def test_what_a_layer_is_goes_into_plain_data_and_comes_back(rng):
 
 
 def test_what_another_run_has_kept_is_refused(folder, tmp_path):
+    """And another folder takes what this one does not, or the file is removed, as is said."""
     source, settings = SMALL["pcd-rbm"]
-    source.measure(folder=folder, settings=settings, state=tmp_path, minutes=1e-9)
+    wide, state = settings._replace(hidden=13), tmp_path / "state"
+    whole = source.measure(folder=folder, settings=wide)
+    source.measure(folder=folder, settings=settings, state=state, minutes=1e-9)
+    before = kept(state)
     with pytest.raises(ValueError, match=r"machine.npz must be of a run with the same settings.*; name another folder"):
-        source.measure(folder=folder, settings=settings._replace(hidden=13), state=tmp_path)
-    (tmp_path / "machine.npz").write_bytes(b"PK, but no more")
-    with pytest.raises(ValueError, match=r"machine.npz must be what an earlier run has kept, .*; remove it to begin"):
-        source.measure(folder=folder, settings=settings, state=tmp_path)
+        source.measure(folder=folder, settings=wide, state=state)
+    assert source.measure(folder=folder, settings=wide, state=tmp_path / "another") == whole
+    assert kept(state) == before
+    (state / "machine.npz").write_bytes(b"PK, but no more")
+    with pytest.raises(ValueError, match=r"must be what an earlier run has kept, .*; remove it to begin") as caught:
+        source.measure(folder=folder, settings=wide, state=state)
+    Path(str(caught.value).split(" must be ")[0]).unlink()
+    assert source.measure(folder=folder, settings=wide, state=state) == whole
 
 
 def test_a_run_is_known_by_its_images():
@@ -239,14 +243,3 @@ def test_the_command_tells_a_line_an_epoch_and_goes_on(folder, tmp_path, monkeyp
     assert "fine-tuning" in told
     assert "% wrong, about" in told
     assert "3 epochs" in out
-
-
-def test_what_ends_soon_keeps_nothing(tmp_path):
-    with pytest.raises(
-        ValueError, match=r"selu ends soon, got --minutes 3; leave that out, which is for pcd-rbm, .*, deep-a"
-    ):
-        published.run("selu", minutes=3)
-    with pytest.raises(ValueError, match="selu ends soon, got --state"):
-        published.run("selu", state=tmp_path)
-    with pytest.raises(ValueError, match="minutes must be above 0"):
-        published.run("pcd-rbm", folder=tmp_path, minutes=0)

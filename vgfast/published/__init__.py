@@ -101,10 +101,10 @@ def check(name: str, folder: Path | None, state: Path | None = None, minutes: fl
     """ValueError for a name that there is not, if it needs files and no folder was named, or if one was and it has no
     use for it, or none for state or minutes; the errors of ``idx.check_folder``."""
     files = module(name).FILES
-    if not resumes(name) and (state is not None or minutes is not None):
-        given, value = ("--state", state) if state is not None else ("--minutes", f"{minutes:g}")
+    given = [f"{option} {value}" for option, value in (("--state", state), ("--minutes", minutes)) if value is not None]
+    if given and not resumes(name):
         takers = ", ".join(taker for taker in NAMES if resumes(taker))
-        raise ValueError(f"{name} ends soon, got {given} {value}; leave that out, which is for {takers}")
+        raise ValueError(f"{name} ends soon, got {' '.join(given)}; leave that out, which is for {takers}")
     if minutes is not None:
         _check.real("minutes", minutes, 0, above=True)
     if files and folder is None:

@@ -13,6 +13,7 @@ import numpy as np
 import vgfast as vg
 from vgfast import datasets
 from vgfast.pretrain import RBM
+from vgfast.published import patience
 from vgfast.published.pretrained_classifier import teach
 from vgfast.published.resume import LongRun, OutOfTime, identify
 from vgfast.published.rows import Row, near
@@ -116,11 +117,9 @@ def measure(
     minutes: float | None = None,
 ) -> dict[str, Any]:
     """``errors``: of the test images, after each epoch of fine-tuning that was reached."""
-    if folder is None:
-        raise ValueError("folder must be the folder that has MNIST's files, got None; name it")
     if quick:
         settings = settings._replace(epochs=1, tuning_epochs=1)
-    x, test = datasets.mnist(folder).X, datasets.mnist(folder, "test").X
+    x, test = (datasets.mnist(patience.named(folder), part).X for part in ("train", "test"))
     sizes = [x.shape[1], *settings.hidden]
     costs = [float(a * b) for a, b in zip(sizes, settings.hidden, strict=False)]
     whole = (5 * settings.epochs + 6 * settings.tuning_epochs) * sum(costs)

@@ -77,33 +77,41 @@ class Course(NamedTuple):
         return tested[-1] if tested else Validation(0, math.inf, None)
 
 
-def mnist(folder: str | os.PathLike[str] | None, settings: Settings) -> Split:
-    """From MNIST's files. Errors: those of ``read_images``; ValueError if there are too few images, or no folder."""
+def named(folder: str | os.PathLike[str] | None) -> str | os.PathLike[str]:
+    """The folder of MNIST's files; ValueError if none was given."""
     if folder is None:
         raise ValueError("folder must be the folder that has MNIST's files, got None; name it")
+    return folder
+
+
+def mnist(folder: str | os.PathLike[str] | None, settings: Settings) -> Split:
+    """From MNIST's files. Errors: those of ``read_images``; ValueError if there are too few images, or no folder."""
+    folder = named(folder)
     images, labels = read_images(folder, "train")
     tests, answers = read_images(folder, "test")
     if images.shape[1:] != tests.shape[1:]:
         raise ValueError(
             f"the images to train and to test in {folder} must be of one size, got {images.shape[1:]} and "
-            f"{tests.shape[1:]}; get the files again"
+            f"{tests.shape[1:]}; take all four from one data set"
         )
-    cut = max(len(images) - settings.valid, 0)
+    cut, last = max(len(images) - settings.valid, 0), len(images) - settings.batch_size
+    # A batch is left for both.
+    otherwise = f", or take valid from {settings.batch_size} to {last}" if last >= settings.batch_size else ""
     return Split(
-        _rows("to train", images[:cut], labels[:cut], settings),
-        _rows("to validate", images[cut:], labels[cut:], settings),
+        _rows("to train", images[:cut], labels[:cut], settings, otherwise),
+        _rows("to validate", images[cut:], labels[cut:], settings, otherwise),
         _rows("to test", tests, answers, settings),
     )
 
 
-def _rows(purpose: str, images: np.ndarray, labels: np.ndarray, settings: Settings) -> Images:
+def _rows(purpose: str, images: np.ndarray, labels: np.ndarray, settings: Settings, otherwise: str = "") -> Images:
     """Those in whole batches. Pixels are / 256, which is exact in both dtypes: so are they in the tutorials' copy of
     MNIST, where white is 255/256 (github.com/lisa-lab/pylearn2, issue 93)."""
     n = len(images) // settings.batch_size * settings.batch_size
     if n == 0:
         raise ValueError(
-            f"there must be a batch of {settings.batch_size} images {purpose}, got {len(images)}; are these all of "
-            f"MNIST's files, or is valid={settings.valid} too {'large' if purpose == 'to train' else 'small'}?"
+            f"there must be a batch of {settings.batch_size} images {purpose}, got {len(images)}; name a folder that "
+            f"has MNIST's own files{otherwise}"
         )
     pixels = np.divide(images[:n].reshape(n, -1), 256, dtype=settings.dtype)
     return Images(pixels, labels[:n].astype(np.int64))
