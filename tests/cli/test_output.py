@@ -8,38 +8,21 @@ import re
 import shlex
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import vgfast as vg
 from vgfast import cli, lessons
-from vgfast.bench import comparison, ladder, problems
 from vgfast.bench import figures as bench_figures
+from vgfast.bench import ladder
 from vgfast.cli import results
 from vgfast.cost import figures as cost_figures
-from vgfast.cost.rounds import summary
-from vgfast.lessons import demo
 from vgfast.show.spelling import spelled
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 COMMANDS = ("demo", "info", "bench", "cost", "ladder", "lesson", "reproduce")
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch, tmp_path):
-    """Commands that are done at once, in a folder of their own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(demo, "EPOCHS", 1)
-    monkeypatch.setattr(ladder, "RUNGS", ladder.RUNGS[2:4])
-    monkeypatch.setattr(ladder, "_climb", lambda *_: {"off": 1e-7, "off_change": 1e-6, "rounds": [1e-3, 2e-3]})
-    names = ("processors", "step", "one_thread", "inspection", "share_of_peak", "step_call", "predict_call")
-    found = {"status": "ok", "off": 1e-5, **{name: summary([0.2345]) for name in names}}
-    of = {"flops": 10**9, "fastest_other": "numpy", "ratio": 1.0, "competitors": {"vgfast": found, "numpy": found}}
-    monkeypatch.setattr(comparison, "_compare", lambda *_: of)
-    monkeypatch.setitem(problems.WORKLOADS, "funnel", problems.Problem((8, 16, 12, 3), "relu", 8, 64))
 
 
 BENCH = ("bench", "--quick", "--rounds", "1", "--workloads", "tiny", "--competitors", "vgfast")
@@ -180,6 +163,8 @@ def test_a_full_disk_is_told_in_a_sentence(arguments, unbuffered):
     told = "vgfast: standard output does not take what is printed (No space left on device); send it elsewhere\n"
     assert done.stderr == told
     assert not list(Path().iterdir())
+    assert shell(f"vgfast {arguments} > file", PYTHONUNBUFFERED=unbuffered).returncode == 0  # as it says
+    assert Path("file").read_text()
 
 
 def test_a_closed_stdout_is_told_before_anything_is_done():
@@ -187,7 +172,9 @@ def test_a_closed_stdout_is_told_before_anything_is_done():
     assert done.returncode == 1
     assert done.stderr.startswith("vgfast: standard output is closed, ")
     assert done.stderr.count("\n") == 1
-    assert shell("vgfast cost 8 8 3 --static > file").returncode == 0  # as it says
+    # As it says.
+    assert "8 -> 8, relu" in shell("vgfast cost 8 8 3 --static").stdout
+    assert shell("vgfast cost 8 8 3 --static > file").returncode == 0
     assert "8 -> 8, relu" in Path("file").read_text()
 
 
@@ -386,63 +373,3 @@ def test_a_ladder_that_is_interrupted(monkeypatch):
     data = json.loads(out)
     assert (status, data["partial"], data["left_out"], len(data["rungs"])) == (130, True, ["plain C"], 1)
     assert Path(data["picture"]).exists()
-
-
-# ---- advice ------------------------------------------------------------------------------------------
-
-
-def test_the_extra_that_is_to_be_installed_brings_what_was_missing(monkeypatch):
-    extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"][
-        "optional-dependencies"
-    ]
-
-    def packages(extra):
-        names = {re.match(r"[\w-]+(\[\w+\])?", line)[0] for line in extras[extra]}
-        inner = [name[len("vgfast[") : -1] for name in names if name.startswith("vgfast[")]
-        return names.union(*map(packages, inner))
-
-    imported = {"sklearn": "scikit-learn", "skimage": "scikit-image"}
-    asked = [
-        (("demo",), ("sklearn", "rich", "matplotlib")),
-        (BENCH, ("rich", "matplotlib")),
-        (DRAWN["cost"], ("matplotlib",)),
-        (DRAWN["ladder"], ("matplotlib",)),
-        (("reproduce", "d2l"), ("rich",)),
-        *((("lesson", name), ("rich", "matplotlib", *lessons.NEEDS[name])) for name in lessons.NAMES),
-    ]
-    for arguments, modules in asked:
-        for module in modules:
-            with monkeypatch.context() as patch:
-                patch.setitem(sys.modules, module, None)
-                status, _, _ = run(monkeypatch, *arguments)
-            said = re.fullmatch(r"vgfast: .* needs .* install (.*) with: pip install 'vgfast\[(\w+)\]'", status)
-            assert imported.get(module, module) in re.split(", | and ", said[1])
-            assert {imported.get(name, name) for name in modules} <= packages(said[2])
-
-
-def test_the_examples_of_the_help_can_be_typed():
-    parser = cli._parser()
-    (commands,) = (action for action in parser._actions if action.dest == "command")
-    seen = set()
-    for subparser in commands.choices.values():
-        for example in re.findall(r"^[^:\n]+: vgfast (.*)", subparser.epilog or "", re.MULTILINE):
-            seen.add(parser.parse_args(shlex.split(example)).command)
-    assert seen == {"bench", "cost", "ladder", "lesson", "reproduce"}
-
-
-def test_smaller_sizes_or_batches_are_climbed(monkeypatch):
-    monkeypatch.setattr(ladder, "lack_of_memory", lambda n: "too much" if n > 4e6 else "")
-    with pytest.raises(ValueError, match="too much; take smaller --sizes or a smaller --batch"):
-        ladder.read_settings([100, 100, 10], 1000)
-    assert ladder.read_settings([100, 100, 10], 10)
-    with pytest.raises(ValueError, match="take smaller --sizes"):
-        ladder.read_settings([1000, 1000, 10], 1)
-    assert ladder.read_settings([100, 100, 10], 1)
-
-
-def test_competitors_that_are_said_to_be_installed_are():
-    with pytest.raises(ValueError, match="unknown competitor") as said:
-        comparison.read_settings("nosuch", None, 1, 1, True)
-    names = str(said.value).partition("installed is ")[2]
-    assert comparison.read_settings(names, None, 1, 1, True)["competitors"] == names.split(", ")
-    assert np.isin(["vgfast", "numpy"], names.split(", ")).all()

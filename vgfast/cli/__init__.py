@@ -42,7 +42,7 @@ def _status(arguments: Sequence[str] | None) -> int:
         except SystemExit:  # --help has been printed, if it could be
             sys.stdout.flush()
             raise
-        parsed.run(parsed)
+        _run(parsed)
         sys.stdout.flush()
     except streams.Unprinted as error:
         if not error.unread:
@@ -51,10 +51,16 @@ def _status(arguments: Sequence[str] | None) -> int:
     except (OSError, ValueError) as error:
         streams.complain(error)
         return 1
-    except MemoryError as error:
-        streams.complain(f"there is not enough memory for this; take a smaller net or batch ({error})")
-        return 1
     except KeyboardInterrupt:
         streams.complain("interrupted")
         return 130
     return 0
+
+
+def _run(parsed: argparse.Namespace) -> None:
+    """The command, whose lack of memory is told in a sentence too: of what has a size, take less."""
+    try:
+        parsed.run(parsed)
+    except MemoryError as error:
+        what = f"there is not enough memory for this ({str(error) or 'MemoryError'})"
+        raise ValueError(what + "; take smaller sizes or a smaller --batch" * hasattr(parsed, "batch")) from None
