@@ -3,21 +3,9 @@
 import json
 
 import pytest
-from bench_command import QUICK, THREE, run_here
+from bench_command import QUICK, THREE, Clock, run_here, too_few
 
-from vgfast import cli
 from vgfast.cost import rounds
-
-
-class Clock:
-    """That of ``bench``, which jumps when it has been looked at so often."""
-
-    def __init__(self, looks):
-        self.looks = looks
-
-    def __call__(self):
-        self.looks -= 1
-        return 0.0 if self.looks >= 0 else 1e9
 
 
 @pytest.mark.parametrize(
@@ -36,19 +24,18 @@ def test_minutes_that_are_over_end_it_with_what_there_is(quick_nets, monkeypatch
 
 @pytest.mark.parametrize("asked", [["--workloads", "tiny", "--competitors", "vgfast"], ["--inspection"]])
 def test_too_few_minutes(quick_nets, monkeypatch, capsys, tmp_path, asked):
-    """What is advised helps."""
-    monkeypatch.setattr(rounds, "monotonic", Clock(2))
-    status, out, err = run_here(monkeypatch, capsys, tmp_path, *QUICK, *asked, "--minutes", "0.001")
-    assert (status, out) == (1, "")
-    assert err.startswith("vgfast: in 0.001 minutes nothing could be measured; give it more --minutes, or leave ")
-    monkeypatch.setattr(rounds, "monotonic", Clock(99))
-    assert run_here(monkeypatch, capsys, tmp_path, *QUICK, *asked, "--minutes", "5")[0] == 0
+    """Both that is advised helps."""
+    too_few(monkeypatch, capsys, tmp_path, *QUICK, *asked)
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf"])
-def test_minutes_that_are_none(capsys, minutes):
-    assert cli.main(["bench", "--minutes", minutes]) == 1
-    assert "vgfast: --minutes must be " in capsys.readouterr().err
+def test_minutes_that_are_none(quick_nets, monkeypatch, capsys, tmp_path, minutes):
+    asked = [*QUICK, "--inspection", "--minutes"]
+    status, _, err = run_here(monkeypatch, capsys, tmp_path, *asked, minutes)
+    assert status == 1
+    assert "vgfast: --minutes must be above 0 and finite, got " in err
+    monkeypatch.setattr(rounds, "monotonic", Clock(99))
+    assert run_here(monkeypatch, capsys, tmp_path, *asked, "0.001")[0] == 0
 
 
 def test_inspection_ends_with_whole_rounds(quick_nets, monkeypatch, capsys, tmp_path):

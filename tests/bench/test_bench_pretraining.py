@@ -2,10 +2,10 @@
 
 import io
 import json
-import sys
 
 import numpy as np
 import pytest
+from bench_command import too_few
 from rich.console import Console
 
 from vgfast import cli
@@ -184,15 +184,13 @@ def test_the_table_fits_into_80_columns():
     assert "Left out: 784 x 100." in text.getvalue()
 
 
-def test_what_it_does_not_take(capsys, monkeypatch):
-    assert cli.main(["bench", "--pretraining", "--workloads", "tiny"]) == 1
-    said = capsys.readouterr().err
-    assert said.endswith("on machines of its own; leave out --workloads tiny\n")
+def test_too_few_minutes(small, without_torch, monkeypatch, capsys, tmp_path):
+    too_few(monkeypatch, capsys, tmp_path, *ASKED)
+
+
+def test_it_is_asked_for_alone():
     with pytest.raises(SystemExit):
         cli.main(["bench", "--pretraining", "--inspection"])
-    monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(SystemExit, match=r"needs sklearn, .* install rich and scikit-learn with: .*vgfast\[bench\]"):
-        cli.main(["bench", "--pretraining"])
 
 
 def test_turns_are_counted(small, without_torch):

@@ -18,7 +18,7 @@ from vgfast.bench import tables
 from vgfast.bench.about import describe_machine, versions
 from vgfast.bench.competitors import VGFast
 from vgfast.bench.problems import INSPECTION, WORKLOADS
-from vgfast.bench.runner import Begin, Results, read_common_settings
+from vgfast.bench.runner import Begin, Results, read_common_settings, refuse_choice
 from vgfast.bench.workers import Workers
 from vgfast.cost.rounds import summary, take_turns
 from vgfast.show.numbers import count, milliseconds, significant
@@ -89,9 +89,7 @@ def read_settings(
     minutes: float | None = None,
 ) -> dict[str, Any]:
     """What ``measure`` takes, and ``minutes``, from a command line; ValueError for what it cannot take."""
-    for option, value in (("--competitors", competitors), ("--workloads", workloads)):
-        if value is not None:
-            raise ValueError(f"--inspection times vgfast alone, on {INSPECTION}; leave out {option} {value}")
+    refuse_choice(f"--inspection times vgfast alone, on {INSPECTION}", competitors, workloads)
     return read_common_settings(threads, rounds, ROUNDS, quick, minutes)
 
 

@@ -18,7 +18,7 @@ from vgfast.bench import tables
 from vgfast.bench.about import describe_machine, versions
 from vgfast.bench.competitors.machines import MACHINES
 from vgfast.bench.problems import PRETRAINING, MachineProblem
-from vgfast.bench.runner import Begin, Results, read_common_settings
+from vgfast.bench.runner import Begin, Results, read_common_settings, refuse_choice
 from vgfast.bench.workers import Failed, Workers
 from vgfast.cost.rounds import summary, take_turns
 from vgfast.show.numbers import count, microseconds, significant
@@ -46,11 +46,7 @@ def read_settings(
     minutes: float | None = None,
 ) -> dict[str, Any]:
     """What ``measure`` takes, and ``minutes``, from a command line; ValueError for what it cannot take."""
-    for option, value in (("--competitors", competitors), ("--workloads", workloads)):
-        if value is not None:
-            raise ValueError(
-                f"--pretraining times {', '.join(MACHINES)} on machines of its own; leave out {option} {value}"
-            )
+    refuse_choice(f"--pretraining times {', '.join(MACHINES)} on machines of its own", competitors, workloads)
     common = read_common_settings(threads, rounds, ROUNDS, quick, minutes)
     return {**common, "seeds": QUICK_SEEDS if quick else SEEDS}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from typing import Any
@@ -33,6 +34,14 @@ def read_common_settings(
         "seconds": QUICK_SECONDS if quick else SECONDS,
         "minutes": math.inf if minutes is None else _check.real("--minutes", minutes, 0, above=True),
     }
+
+
+def refuse_choice(why: str, competitors: str | None, workloads: str | None) -> None:
+    """ValueError where a measurement, which has its own, was given some."""
+    options = (("--competitors", competitors), ("--workloads", workloads))
+    given = [f"{option} {shlex.quote(value)}" for option, value in options if value is not None]
+    if given:
+        raise ValueError(f"{why}; leave out {' '.join(given)}")
 
 
 def run(
