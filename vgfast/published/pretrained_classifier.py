@@ -58,14 +58,19 @@ def network(layers: list[Any], dtype: str) -> vg.MLP:
 def measure(
     name: str,
     make: Make,
-    folder: Path | None,
+    quick: bool = False,
+    folder: Path | None = None,
+    *,
     settings: Settings,
     progress: Callable[[Any], Any] | None = None,
     state: Path | None = None,
     minutes: float | None = None,
 ) -> dict[str, Any]:
-    """make(l, n, x): layer l, 0 being the first, of n units, which is to learn x. The other arguments: as
-    ``LongRun``'s. ``ended``: whether fine-tuning was; ``best`` has no errors before it began."""
+    """make(l, n, x): layer l, 0 being the first, of n units, which is to learn x. The other arguments: as of every
+    published result, and ``LongRun``'s. ``ended``: whether fine-tuning was; ``best`` has no errors before it began;
+    ``short``: whether the settings were not the published ones."""
+    if quick:
+        settings = shorten(settings)
     data = patience.mnist(folder, settings.tuning)
     sizes = [data.train.X.shape[1], *settings.hidden]
     costs = [float(a * b) for a, b in zip(sizes, [*settings.hidden, 10], strict=True)]
@@ -87,7 +92,7 @@ def measure(
         course = reached[-1] if reached else patience.Course(0, settings.tuning.patience, [])
         found = patience.summary(course, per_epoch)
     ended = found["out_of_patience"] or found["epochs"] >= settings.tuning.max_epochs
-    return {**found, "layers": len(layers), "ended": ended}
+    return {**found, "layers": len(layers), "ended": ended, "short": quick}
 
 
 def teach(layer: Any, x: np.ndarray) -> dict[str, float]:
@@ -135,12 +140,11 @@ def with_first_weights(rbm: Any, x: np.ndarray, seed: list[int]) -> Any:
     return rbm
 
 
-def rows(found: dict[str, Any], published: Published, short: bool) -> list[Row]:
-    """short: whether the settings were not the published ones."""
+def rows(published: Published, found: dict[str, Any]) -> list[Row]:
     if found["best"]["test"] is None:
         return [
             Row(f"{what}, ± {WITHIN} images", f"{theirs:.2%}", f"at layer {found['layers']}", None)
             for what, theirs in zip(("validation", "test"), published, strict=True)
         ]
-    note = "" if found["ended"] and not short else count(found["epochs"], "epoch")
+    note = "" if found["ended"] and not found["short"] else count(found["epochs"], "epoch")
     return patience.rows(found["best"], published, IMAGES, WITHIN, note)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from functools import partial
 
 import numpy as np
 
 from vgfast.pretrain import Autoencoder
 from vgfast.published import patience, pretrained_classifier
 from vgfast.published.pretrained_classifier import Published, Settings
-from vgfast.published.rows import Row
 
 TITLE = "denoising autoencoders of 1000-1000-1000 on MNIST: 1.3 % test error, after an hour or more"
 
@@ -54,19 +51,5 @@ def make(l: int, n: int, x: np.ndarray) -> Autoencoder:
     )
 
 
-def measure(
-    quick: bool = False,
-    folder: Path | None = None,
-    settings: Settings = SETTINGS,
-    progress: Callable[[Any], Any] | None = None,
-    state: Path | None = None,
-    minutes: float | None = None,
-) -> dict[str, Any]:
-    if quick:
-        settings = pretrained_classifier.shorten(settings)
-    found = pretrained_classifier.measure("stacked-autoencoder", make, folder, settings, progress, state, minutes)
-    return {**found, "short": quick}
-
-
-def rows(found: dict[str, Any]) -> list[Row]:
-    return pretrained_classifier.rows(found, PUBLISHED, found["short"])
+measure = partial(pretrained_classifier.measure, "stacked-autoencoder", make, settings=SETTINGS)
+rows = partial(pretrained_classifier.rows, PUBLISHED)
