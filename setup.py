@@ -49,7 +49,10 @@ def refuse_fast_math() -> None:
         bad |= {"-Ofast", "-fassociative-math", "-freciprocal-math"}
         found = bad.intersection(shlex.split(os.environ.get(name, "")))
         if found:
-            raise SystemExit(f"{name} holds {' '.join(sorted(found))}: vgfast must not be built with it")
+            flags = " ".join(sorted(found))
+            raise SystemExit(
+                f"{name} holds {flags}, with which vgfast must not be built; unset it or leave out {flags}"
+            )
 
 
 class BuildCLib(build_clib):

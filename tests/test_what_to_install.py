@@ -5,11 +5,8 @@ import ast
 import importlib.metadata
 import re
 import shlex
-import shutil
-import subprocess
 import sys
 import tomllib
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -66,7 +63,7 @@ def installed_by(text):
     return brought(requirement)
 
 
-# ---- what functions need ---------------------------------------------------------------------------------
+# ---- what functions need -------------------------------------------------------------------------------
 
 
 def fitted():
@@ -118,7 +115,7 @@ def test_no_function_is_forgotten():
     assert asking == FUNCTIONS.keys() - {"inspect_torch"}
 
 
-# ---- what commands need ----------------------------------------------------------------------------------
+# ---- what commands need --------------------------------------------------------------------------------
 
 COMMANDS = [
     (["demo"], ["sklearn", "rich", "matplotlib"]),
@@ -152,7 +149,7 @@ def test_of_a_reproduction(name, module, monkeypatch):
     assert distribution(module) in installed_by(text)
 
 
-# ---- what is compared with --------------------------------------------------------------------------------
+# ---- what is compared with -----------------------------------------------------------------------------
 
 
 class Without:
@@ -191,7 +188,7 @@ def test_of_a_competitor(missing, kinds):
             assert installed_by(text) <= brought("vgfast[bench]")
 
 
-# ---- names, and the core ---------------------------------------------------------------------------------
+# ---- names ---------------------------------------------------------------------------------------------
 
 
 def test_packages_are_called_so_where_they_are_installed():
@@ -200,15 +197,3 @@ def test_packages_are_called_so_where_they_are_installed():
     modules |= {kind.module for kind in (*COMPETITORS.values(), *MACHINES.values())} - {"vgfast"}
     for top in {module.partition(".")[0] for module in modules} & there.keys():
         assert distribution(top) in there[top]
-
-
-def test_of_the_core_in_a_checkout(tmp_path):
-    """``pip install -e .`` is what CONTRIBUTING.md begins with; and another folder has the vgfast that is installed."""
-    shutil.copytree(Path(vg.__file__).parent, tmp_path / "vgfast", ignore=shutil.ignore_patterns("*.so"))
-    (tmp_path / "another").mkdir()
-    run = partial(subprocess.run, capture_output=True, text=True, check=False)
-    checkout = "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f)]; import vgfast"
-    text = run([sys.executable, "-c", checkout], cwd=tmp_path).stderr
-    assert "run pip install -e . there, or start Python in another folder" in text
-    done = run([sys.executable, "-c", "import vgfast; print(vgfast.__file__)"], cwd=tmp_path / "another")
-    assert done.stdout == f"{vg.__file__}\n", done.stderr

@@ -1,6 +1,7 @@
 """What a step costs: the report, its timers, and what it says of nets that are too large."""
 
 import json
+import re
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
@@ -277,6 +278,8 @@ def test_a_net_whose_step_is_not_finite(bad):
     with pytest.raises(ValueError, match="not finite; start from smaller weights"):
         net.cost(batch_size=4)
     assert np.array_equal(net.weights[1], np.full((4, 2), bad, np.float32), equal_nan=True)
+    net.weights[1][...] = 1.0  # smaller ones, as it says
+    assert net.cost(batch_size=4).step.median > 0
 
 
 def test_huge_but_finite_weights_are_measured():
@@ -323,8 +326,10 @@ def test_cost_beside_learning(rng):
     nothing = found.beside(net.inspect(X, y, try_remedies=False)).to_dict()
     json.dumps(nothing, allow_nan=False)
     assert nothing["layers"][0]["update_ratio"] is None
-    with pytest.raises(ValueError, match=r"of these sizes, \[37, 30, 30, 5\]; got one on \[37, 5\]"):
+    with pytest.raises(ValueError, match=r"of these sizes, \[37, 30, 30, 5\]; got one on \[37, 5\]") as caught:
         found.beside(vg.MLP([37, 5], rng=0).inspect(X, y))
+    sizes = json.loads(re.search(r"of these sizes, (\[.*\]);", str(caught.value))[1])
+    assert len(found.beside(vg.MLP(sizes, rng=0).inspect(X, y, try_remedies=False)).layers) == 3
 
 
 def test_the_picture_has_a_dot_a_row(report):

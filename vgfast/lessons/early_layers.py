@@ -87,7 +87,7 @@ def measure(
 ) -> dict[str, Any]:
     """init: None is Nielsen's, weights N(0, 1 / n_in) and biases N(0, 1)."""
     if max(hidden, default=0) < 2:
-        raise ValueError(f"hidden must have a net of 2 hidden layers or more, but is {tuple(hidden)}")
+        raise ValueError(f"hidden must have a net of 2 hidden layers or more, got {tuple(hidden)}; add one, such as 2")
     images = datasets.mnist_subset()
     rows = np.random.default_rng(0).permutation(len(images.y))
     data = [array[part] for part in (rows[:1000], rows[1000:2000]) for array in (images.X, images.y)]

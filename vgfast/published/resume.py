@@ -45,7 +45,8 @@ class OutOfTime(Exception):
 class LongRun:
     """A run of so much ``work``, in any unit: what it keeps, what it tells, and when its time is over.
 
-    key: what the run is; a folder that was kept by another is refused. state: the folder, None to keep nothing.
+    key: what the run is; a folder that was kept by another is refused, as is a file. state: the folder, None to keep
+    nothing.
     minutes: after which ``OutOfTime`` is raised, None for never. progress: gets a ``Reached`` after each epoch."""
 
     def __init__(
@@ -62,7 +63,12 @@ class LongRun:
         self._end = None if minutes is None else self._start + 60 * minutes
         self._done = self._worked = 0.0
         if self._folder is not None:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError):
+                raise ValueError(
+                    f"state must be a folder, and {self._folder} is or is in a file; name another"
+                ) from None
 
     # ---- what is kept ---------------------------------------------------------------------------------------
 
