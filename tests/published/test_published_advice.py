@@ -71,7 +71,7 @@ def test_what_ends_soon_keeps_nothing(name, given, tmp_path):
 
 @pytest.mark.parametrize("minutes", [0.0, -1.0, float("nan"), float("inf")])
 def test_minutes(minutes, tmp_path):
-    with pytest.raises(ValueError, match="minutes must be above 0 and finite, got "):
+    with pytest.raises(ValueError, match="--minutes must be above 0 and finite, got "):
         published.check("pcd-rbm", tmp_path, minutes=minutes)
     published.check("pcd-rbm", tmp_path, minutes=1e-9)
 

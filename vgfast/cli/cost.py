@@ -48,17 +48,18 @@ too large to build: vgfast cost 1000000 1000000 10 --static""",
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from vgfast import config
+    from vgfast import _check, _core, config
     from vgfast.cost import report as cost
 
     check_picture(arguments.out, "cost")
+    batch = _check.integer("--batch", arguments.batch, 1, _check.MOST_ELEMENTS)
     threads = config.get_num_threads() if arguments.threads is None else arguments.threads
-    with config.threads(threads):
+    with config.threads(_check.integer("--threads", threads, 1, _core.THREADS_MOST)):
         report = cost.report_cost(
             arguments.sizes,
             arguments.activation,
             dtype=arguments.dtype,
-            batch_size=arguments.batch,
+            batch_size=batch,
             measure=not arguments.static,
         )
 

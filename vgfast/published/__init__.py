@@ -106,7 +106,7 @@ def check(name: str, folder: Path | None, state: Path | None = None, minutes: fl
         takers = ", ".join(taker for taker in NAMES if resumes(taker))
         raise ValueError(f"{name} ends soon, got {' '.join(given)}; leave that out, which is for {takers}")
     if minutes is not None:
-        _check.real("minutes", minutes, 0, above=True)
+        _check.real("--minutes", minutes, 0, above=True)
     if files and folder is None:
         raise ValueError(f"{name} needs the whole of MNIST. {WHERE}")
     if folder is None:
