@@ -144,6 +144,11 @@ def test_labels_of_another_data_set(folder, labels):
     assert told(datasets.mnist, folder).endswith("; get the file again")
     labels.write_bytes(packed(LABELS))
     assert datasets.mnist(folder).y.tolist() == LABELS.tolist()
+    for path in folder.glob("train*"):
+        path.rename(folder / f"emnist-letters-{path.name}")
+    assert told(datasets.emnist, folder).endswith("got 0 in row 0; get the file again")
+    (folder / f"emnist-letters-{labels.name}").write_bytes(packed(LABELS + 1))
+    assert datasets.emnist(folder).y.tolist() == LABELS.tolist()
 
 
 # ---- folders and names ---------------------------------------------------------------------------------------------
