@@ -37,7 +37,7 @@ NAMES = {
     "gaussian": GAUSSIAN,
     "RBM": RBM,
     "DeepBeliefNet": DeepBeliefNet,
-    "validation_data": (X[:9], None),
+    "validation_data": (X[:9], np.arange(9)),
 }
 
 # What fails; what it says, of which the group is the advice; and what is done with that: a function of what Python
@@ -86,7 +86,7 @@ FOLLOWED = {
     "sizes": (lambda: DeepBeliefNet(6), r"such as (\[.*?\])", DeepBeliefNet),
     "sizes of one": (lambda: StackedAutoencoder([6]), r"such as (\[.*?\])", StackedAutoencoder),
     "a pair as of nets": (
-        lambda: trained().fit(X, validation_data=(X[:9], None)),
+        lambda: trained().fit(X, validation_data=(X[:9], np.arange(9))),
         "; use (.*)",
         lambda rows: trained().fit(X, validation_data=rows),
     ),
