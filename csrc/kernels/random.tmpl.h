@@ -7,10 +7,13 @@
  * words 0 and 1 in turn, then those of 2 and 3. A vector of ints holds a word in the lower half of
  * each lane; what stands in the upper half is never read, as v_mul_low does not. */
 
+/* Each round waits for the one before: several rows at a time keep the multipliers busy. */
 enum {
     NAME(INTS) = sizeof(ints) / sizeof(uint64_t),
-    NAME(VECS) = 8 / NAME(INTS),
-    NAME(DRAWN) = 32
+    NAME(VECS) = 8 / NAME(INTS), /* of a row */
+    NAME(DRAWN) = 32,
+    NAME(CHAINS) = NAME(VECS) > 4 ? NAME(VECS) : 4,
+    NAME(ROWS_DRAWN) = NAME(CHAINS) / NAME(VECS)
 };
 
 static inline ints NAME(all_alike)(uint64_t x) { return (ints){0} + x; }
@@ -21,16 +24,18 @@ static inline void NAME(store_words)(ints low, ints high, uint32_t *to) {
     memcpy(to, &both, sizeof both);
 }
 
-/* The words of 32 columns, of which `block` is the first one's number divided by 4. */
+/* The words of 32 columns, of which `block` is the first one's number divided by 4, of the rows from
+ * `row` on. */
 static inline void NAME(philox)(uint64_t seed, uint64_t block, uint64_t row, uint64_t draw,
-                                uint64_t step, uint32_t words[NAME(DRAWN)]) {
-    ints a[NAME(VECS)], b[NAME(VECS)], c[NAME(VECS)], d[NAME(VECS)];
+                                uint64_t step, uint32_t words[NAME(ROWS_DRAWN)][NAME(DRAWN)]) {
+    ints a[NAME(CHAINS)], b[NAME(CHAINS)], c[NAME(CHAINS)], d[NAME(CHAINS)];
     uint64_t blocks[8];
     for (uint64_t i = 0; i < 8; i++) blocks[i] = block + i;
 #pragma GCC unroll 8
-    for (int v = 0; v < NAME(VECS); v++) {
-        memcpy(&a[v], blocks + v * NAME(INTS), sizeof a[v]);
-        b[v] = NAME(all_alike)(row);
+    for (int v = 0; v < NAME(CHAINS); v++) {
+        const int first = v % NAME(VECS);
+        memcpy(&a[v], blocks + first * NAME(INTS), sizeof a[v]);
+        b[v] = NAME(all_alike)(row + (uint64_t)(v / NAME(VECS)));
         c[v] = NAME(all_alike)(draw);
         d[v] = NAME(all_alike)(step);
     }
@@ -38,7 +43,7 @@ static inline void NAME(philox)(uint64_t seed, uint64_t block, uint64_t row, uin
 #pragma GCC unroll 10
     for (int round = 0; round < 10; round++, key += 0x9E3779B9u, other += 0xBB67AE85u)
 #pragma GCC unroll 8
-        for (int v = 0; v < NAME(VECS); v++) {
+        for (int v = 0; v < NAME(CHAINS); v++) {
             const ints p = v_mul_low(a[v], NAME(all_alike)(0xD2511F53u));
             const ints q = v_mul_low(c[v], NAME(all_alike)(0xCD9E8D57u));
             a[v] = (q >> 32) ^ b[v] ^ key;
@@ -47,9 +52,11 @@ static inline void NAME(philox)(uint64_t seed, uint64_t block, uint64_t row, uin
             d[v] = p;
         }
 #pragma GCC unroll 8
-    for (int v = 0; v < NAME(VECS); v++) {
-        NAME(store_words)(a[v], b[v], words + 2 * v * NAME(INTS));
-        NAME(store_words)(c[v], d[v], words + NAME(DRAWN) / 2 + 2 * v * NAME(INTS));
+    for (int v = 0; v < NAME(CHAINS); v++) {
+        const int first = v % NAME(VECS);
+        uint32_t *const to = words[v / NAME(VECS)] + 2 * first * NAME(INTS);
+        NAME(store_words)(a[v], b[v], to);
+        NAME(store_words)(c[v], d[v], to + NAME(DRAWN) / 2);
     }
 }
 
@@ -58,12 +65,14 @@ static inline real NAME(uniform)(uint32_t word) {
     return (real)(int32_t)(word >> 8) * (real)0x1p-24;
 }
 
-/* u (32) for columns j, j + 1, ... of row r of the key's matrix */
-static inline void NAME(draw)(const vg_key *key, size_t r, size_t j, real *u) {
-    uint32_t words[NAME(DRAWN)];
+/* u (rows, 32) for columns j, j + 1, ... of rows r, r + 1, ... of the key's matrix */
+static inline void NAME(draw)(const vg_key *key, size_t r, size_t j,
+                              real u[NAME(ROWS_DRAWN)][NAME(DRAWN)]) {
+    uint32_t words[NAME(ROWS_DRAWN)][NAME(DRAWN)];
     NAME(philox)(key->seed, j / 4, key->row + r, key->draw | key->step >> 32 << 16, key->step,
                  words);
-    for (int i = 0; i < NAME(DRAWN); i++) u[i] = NAME(uniform)(words[i]);
+    for (int i = 0; i < NAME(ROWS_DRAWN); i++)
+        for (int c = 0; c < NAME(DRAWN); c++) u[i][c] = NAME(uniform)(words[i][c]);
 }
 
 /* to = x where u < keep, else 0; without `drops`, 1 where u < x, else 0. n columns, n <= NAME(DRAWN). */
@@ -76,19 +85,19 @@ static inline
 static inline
     __attribute__((always_inline)) void NAME(decide_all)(const int drops, vg_matrix x, real keep,
                                                          const vg_key *key, vg_matrix to) {
-    for (size_t r = 0; r < to.rows; r++) {
-        const real *const from = (const real *)x.p + r * x.ld;
-        real *const row = (real *)to.p + r * to.ld;
-        real u[NAME(DRAWN)];
-        size_t j = 0;
-        for (; to.cols - j >= NAME(DRAWN); j += NAME(DRAWN)) {
+    for (size_t r = 0; r < to.rows; r += NAME(ROWS_DRAWN))
+        for (size_t j = 0; j < to.cols; j += NAME(DRAWN)) {
+            real u[NAME(ROWS_DRAWN)][NAME(DRAWN)];
             NAME(draw)(key, r, j, u);
-            NAME(decide)(drops, NAME(DRAWN), u, from + j, keep, row + j);
+            for (size_t i = 0; r + i < to.rows && i < NAME(ROWS_DRAWN); i++) {
+                const real *const from = (const real *)x.p + (r + i) * x.ld + j;
+                real *const row = (real *)to.p + (r + i) * to.ld + j;
+                if (to.cols - j >= NAME(DRAWN))
+                    NAME(decide)(drops, NAME(DRAWN), u[i], from, keep, row);
+                else
+                    NAME(decide)(drops, to.cols - j, u[i], from, keep, row);
+            }
         }
-        if (j == to.cols) continue;
-        NAME(draw)(key, r, j, u);
-        NAME(decide)(drops, to.cols - j, u, from + j, keep, row + j);
-    }
 }
 
 static void NAME(sample)(vg_matrix p, vg_key key, vg_matrix to) {

@@ -15,6 +15,7 @@ KNOWN = [
 ]
 # Around the 32 columns of a block.
 COLUMNS = [*range(1, 67), 95, 96, 97]
+N_ROWS = 7  # more than are drawn at a time
 
 
 def numbers(text):
@@ -41,11 +42,11 @@ def assert_only_inside_changed(whole, columns):
 def test_samples_are_the_ones_of_the_definition(isa, dtype):
     """All 24 bits: none is below the number drawn itself, and each below the next larger."""
     for columns in COLUMNS:
-        u = uniforms(SEED, STEP, DRAW, 3, columns, ROW)
+        u = uniforms(SEED, STEP, DRAW, N_ROWS, columns, ROW)
         for p, expected in ((u, 0), (u + 2.0**-24, 1)):
-            given, _ = fenced(3, columns, dtype)
+            given, _ = fenced(N_ROWS, columns, dtype)
             given[...] = p
-            drawn, whole = fenced(3, columns, dtype)
+            drawn, whole = fenced(N_ROWS, columns, dtype)
             _core.sample(given, drawn, SEED, STEP, DRAW, ROW)
             assert (drawn == expected).all(), columns
             assert_only_inside_changed(whole, columns)
@@ -56,10 +57,10 @@ def test_samples_are_the_ones_of_the_definition(isa, dtype):
 def test_what_is_dropped_is_as_defined(isa, dtype, rng):
     keep = 0.7
     for columns in COLUMNS:
-        u = uniforms(SEED, STEP, DRAW, 3, columns, ROW)
-        x, _ = fenced(3, columns, dtype)
+        u = uniforms(SEED, STEP, DRAW, N_ROWS, columns, ROW)
+        x, _ = fenced(N_ROWS, columns, dtype)
         x[...] = rng.normal(size=x.shape)
-        kept, whole = fenced(3, columns, dtype)
+        kept, whole = fenced(N_ROWS, columns, dtype)
         _core.drop(x, kept, keep, SEED, STEP, DRAW, ROW)
         np.testing.assert_array_equal(kept, np.where(u < np.array(keep, dtype), x, 0))
         assert_only_inside_changed(whole, columns)
