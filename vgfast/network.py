@@ -186,7 +186,7 @@ class Network(State):
         """What a step with this optimizer on this batch would do to each layer; changes nothing in the net.
 
         steps: the length of the training to judge for (see ``GradientReport``). Where something is wrong, remedies
-        are tried on copies of the net, unless try_remedies is False: each for the price of another inspection, or of 20
+        are tried on copies of the net, unless try_remedies is False: each for the price of another inspection, or of 40
         steps where the step itself is too large.
         inspect="histograms" also counts the exponents of gradients (``GradientReport.exponents``).
         """

@@ -130,6 +130,8 @@ CASES = {
     ),
     # Other weights bear these for a while, and are no cure.
     "a rate near its limit": (lambda: tanh(1), X, VALUES, {"lr": 0.5}, [r"lower lr \(it is 0.5\)"]),
+    "rate, after long": (regression, X, VALUES, {"lr": 0.2, "momentum": 0.99}, [r"lower lr \(it is 0.2\)"]),
+    "rate, after longer": (lambda: tanh(0), X, VALUES, {"lr": 0.5, "momentum": 0.99}, [r"lower lr \(it is 0.5\)"]),
     "momentum near its limit": (
         lambda: vg.MLP([10, 30, 1], "relu", "mse", rng=1),
         X,

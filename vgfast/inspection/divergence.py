@@ -3,6 +3,7 @@ given, on copies of the net and on the batch at which it happened."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -14,9 +15,9 @@ from vgfast.inspection.case import Case
 from vgfast.model.engine_numpy import textbook
 from vgfast.model.errors import DivergenceError
 
-# A trial takes so many steps, or _MORE than the training did until it went wrong, so that it goes wrong again; but no
-# more than _MOST.
-_STEPS, _MORE, _MOST = 50, 20, 300
+# A trial takes so many steps, or _MORE than the training did until it went wrong, so that it goes wrong again, or
+# _MEMORIES as many as a momentum averages; but no more than _MOST.
+_STEPS, _MORE, _MEMORIES, _MOST = 50, 20, 3, 300
 
 
 def diagnose(case: Case, step: int, what: str, updates: bool = True) -> DivergenceError:
@@ -100,7 +101,8 @@ def _finite(arrays: Iterable[np.ndarray]) -> bool:
 
 def _find_what_trains(case: Case, step: int) -> list[str]:
     """Advice with which the net trains on these batches; if there is none, with which its loss at least falls."""
-    steps = min(max(_STEPS, step + _MORE), _MOST)
+    averaged = math.ceil(1 / (1 - case.optimizer.momentum))
+    steps = min(max(_STEPS, step + _MORE, _MEMORIES * averaged), _MOST)
     scaled = trials.find_first(trials.scale_anew(case), steps)
     scaled = scaled or trials.scale_with_a_rate(case, steps)
     if scaled:
@@ -110,24 +112,19 @@ def _find_what_trains(case: Case, step: int) -> list[str]:
     new = case.restart()
     anew = trials.try_steps(new, steps)
     # Slowly, perhaps, but farther than from those that there were.
-    weights = step < steps and not anew.fails and _has_margin(new, steps)
+    weights = step < steps and not anew.fails and trials.has_margin(new, steps)
     advice = ["start from smaller weights, such as those of init='auto'"] if weights else []
     if weights and step > 0:
         return advice  # what else would help cannot be tried: the first weights are gone
     start = case if weights or (anew.trains and step >= steps) else new
     calm = trials.find_first(trials.calm(start), steps)
-    calm = calm if calm and _has_margin(calm[0].case, steps) else None
+    calm = calm if calm and trials.has_margin(calm[0].case, steps) else None
     helped = ([calm] if calm else []) + trials.find_rate_cures(start, trials.measure_polyak(start), steps)
     good = [one for one in helped if one[1].trains]
     if not (advice or good):
         wide = trials.find_best(trials.widen(case), steps)
         good = helped + ([wide] if wide else [])
     return advice + [cure.advice for cure, _ in good]
-
-
-def _has_margin(case: Case, steps: int) -> bool:
-    """Whether the loss falls with twice the rate, too. At the limit of rates, some weights bear what others do not."""
-    return not trials.try_steps(case.with_optimizer(lr=2 * case.optimizer.lr), steps).fails
 
 
 def _find_finite_gradient(case: Case) -> list[str]:

@@ -98,6 +98,11 @@ def _train(engine: Engine, case: Case, epochs: int) -> None:
         loop.train_epoch(epoch, None, None)
 
 
+def has_margin(case: Case, steps: int) -> bool:
+    """Whether the loss falls with twice the rate, too. At the limit of rates, some weights bear what others do not."""
+    return not try_steps(case.with_optimizer(lr=2 * case.optimizer.lr), steps).fails
+
+
 def decay_limit(momentum: float, rule: str) -> float:
     """Weights that decay alone grow, instead, from this lr x weight_decay on: the stability of (Nesterov's) momentum on
     a parabola. Without momentum each step multiplies them by 1 - lr weight_decay, and the limit is 2."""
@@ -215,7 +220,8 @@ def find_rate_cures(case: Case, polyak: float, steps: int = STEPS) -> list[tuple
         if found:
             return [found]
     ways = (lower_rate(case, "lr", "learning rate", max(polyak, decay if grows else 0)), clip(case))
-    helped = [one for one in [find_best(way, steps) for way in ways] if one]
+    safe = [(cure for cure in way if has_margin(cure.case, steps)) for way in ways]
+    helped = [one for one in [find_best(way, steps) for way in safe] if one]
     return [one for one in helped if one[1].trains] or helped
 
 
