@@ -20,6 +20,13 @@ with suppress(ImportError):  # not where the wheel alone is tested
     settings.load_profile("same")
 
 
+def pytest_collection_modifyitems(items):
+    """A run under each instruction set can leave out what tries each by itself."""
+    for item in items:
+        if "isa" in getattr(item, "fixturenames", ()):
+            item.add_marker("each_isa")
+
+
 @pytest.fixture(params=_core.isas()[: _core.isas().index(_core.isa()) + 1])
 def isa(request):
     """Each instruction set up to the one in use, in turn, in this one process."""

@@ -207,6 +207,7 @@ def checkout(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.skipif(not has_sources(), reason="needs the sources")
 def test_a_checkout_is_installed_as_the_error_says(tmp_path):
     source, interpreter = checkout(tmp_path / "source"), environment(tmp_path / "empty")
@@ -242,6 +243,7 @@ def test_flags_that_would_flush_subnormals_are_refused(name):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.skipif(not has_sources(), reason="needs the sources")
 def test_sdist_to_wheel_to_tests(tmp_path):
     """The sdist alone makes a wheel below 2 MB, which passes tests in an environment of its own."""
