@@ -6,6 +6,7 @@ import os
 import re
 import struct
 import zipfile
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -83,7 +84,8 @@ def test_arrays_of_numpy_are_read_with_numpy(images, many):
     images.write_bytes(saved(np.savez, IMAGES) if many else saved(np.save, IMAGES))
     load = re.search("; read it with (.*)$", told(idx.read, images, 3))[1]
     found = eval(load, {"numpy": np})(images)
-    np.testing.assert_array_equal(found["arr_0"] if many else found, IMAGES)
+    with found if many else nullcontext():
+        np.testing.assert_array_equal(found["arr_0"] if many else found, IMAGES)
 
 
 @pytest.mark.parametrize("archive", ["zip", "gzip"])
