@@ -112,6 +112,7 @@ typedef struct {
 typedef struct {
     void *weights, *state; /* state: NULL if the rule has none */
     void *gradient;        /* unless NULL, the gradient is written there, and nothing applied */
+    const void *begun;     /* unless NULL, its sums go on from these, of rows before */
 } vg_parameters;
 
 /* Where an inspected update is recorded, both NULL without inspection. */
@@ -177,8 +178,8 @@ typedef struct {
                           vg_parameters parameters, const vg_update *update, vg_tools *tools,
                           vg_recording recording);
 
-    /* sums (n) = the column sums of dy (rows, n; ld) */
-    void (*column_sums)(size_t rows, size_t n, const void *dy, size_t ld, void *sums);
+    /* sums (n) = the column sums of dy (rows, n; ld); or begun, they go on from what they are */
+    void (*column_sums)(size_t rows, size_t n, const void *dy, size_t ld, int begun, void *sums);
 
     /* to (n) = a - b; to may be either */
     void (*subtract)(size_t n, const void *a, const void *b, void *to);

@@ -141,7 +141,9 @@ size_t vg_exponent_bins(vg_dtype dtype);
 /* ---- the workspace: memory for one batch in flight ------------------------------------------- */
 
 typedef struct {
-    size_t rows;   /* of the largest batch */
+    size_t batch;  /* rows of the largest batch */
+    size_t rows;   /* that there is memory for: of a larger batch, one part after the other is taken
+                    * forward and back, and the sums of its gradient go on from part to part */
     int n_threads; /* at most */
     size_t
         gradients; /* offset, in elements, of the first tensor's gradient; the values lie before */
@@ -155,8 +157,13 @@ typedef struct {
     size_t row_correct, row_norms, summaries, statistics, checks, tallies, n_notes;
 } vg_workspace;
 
-/* For training with batches of `rows`. Returns 0, or -1 if that does not fit the address space. */
-int vg_workspace_lay_out(const vg_plan *plan, size_t rows, int n_threads, vg_workspace *workspace);
+/* Memory for so many rows of batches. Fewer rows than a batch has will do for training without
+ * inspection. Returns 0, or -1 if that does not fit the address space. */
+int vg_workspace_lay_out(const vg_plan *plan, size_t batch, size_t rows, int n_threads,
+                         vg_workspace *workspace);
+
+/* How many rows of a batch are best in memory at a time. */
+size_t vg_part_of_batch(const vg_plan *plan, size_t batch, int n_threads);
 
 /* Rows that vg_forward takes through all layers at a time: their activations stay in the cache. */
 enum { VG_FORWARD_ROWS = 64 };
@@ -222,7 +229,7 @@ typedef enum {
 typedef enum {
     VG_DONE,           /* all steps */
     VG_PAUSED,         /* out of time: call again */
-    VG_NEEDS_GRADIENT, /* huge values, and run.gradient is NULL: give it memory and call again */
+    VG_NEEDS_GRADIENT, /* and run.gradient is NULL: give it memory and call again */
     VG_NON_FINITE      /* the next step would leave a non-finite loss, gradient or parameter */
 } vg_status;
 
@@ -242,7 +249,7 @@ typedef struct {
 
     void *params;   /* (n_params,) */
     void *gradient; /* (n_params,), or NULL. VG_APPLY reads it; else it is written where clip_norm,
-                     * the mode, a failed finite check or `unblocked` needs it */
+                     * the mode, a failed finite check, a batch in parts or `unblocked` needs it */
     void *memory;   /* workspace->n_elements */
     double *notes;  /* workspace->n_notes */
     vg_optimizer optimizer;

@@ -279,6 +279,7 @@ static void NAME(weight_update)(vg_matrix x, vg_matrix dy, size_t first, size_t 
                                 vg_recording recording) {
     real *const weights = parameters.weights, *const state = parameters.state;
     real *const gradient = parameters.gradient;
+    const real *const begun = parameters.begun;
     vg_summary *const summaries = recording.summaries;
     const size_t skip = first * dy.cols;
     NAME(update_context) c; /* `words` only where they are asked for */
@@ -306,7 +307,10 @@ static void NAME(weight_update)(vg_matrix x, vg_matrix dy, size_t first, size_t 
         .ldb = dy.ld,
         .aligned = summaries != NULL,
     };
-    NAME(product)(last - first, dy.cols, x.rows, &ab, tools, epilogue, &c);
+    if (begun)
+        NAME(product)(last - first, dy.cols, x.rows, &ab, begun + skip, tools, epilogue, &c);
+    else
+        NAME(product)(last - first, dy.cols, x.rows, &ab, NULL, tools, epilogue, &c);
     if (summaries) {
         NAME(flush_norms)(&c.words, NULL);
         NAME(flush_counts)(&c.words, summaries);
@@ -316,12 +320,14 @@ static void NAME(weight_update)(vg_matrix x, vg_matrix dy, size_t first, size_t 
 }
 
 /* Of `vecs` vectors of columns, of whose last n exist. */
-static inline __attribute__((always_inline)) void NAME(sum_columns)(const size_t vecs, size_t rows,
-                                                                    const size_t n, const real *dy,
-                                                                    size_t ld, real *sums) {
+static inline
+    __attribute__((always_inline)) void NAME(sum_columns)(const size_t vecs, size_t rows,
+                                                          const size_t n, const real *dy, size_t ld,
+                                                          int begun, real *sums) {
     vec sum[8];
 #pragma GCC unroll 8
-    for (size_t v = 0; v < vecs; v++) sum[v] = v_zero();
+    for (size_t v = 0; v < vecs; v++)
+        sum[v] = begun ? v_load_n(sums + v * LANES, v + 1 < vecs ? LANES : n) : v_zero();
     for (size_t r = 0; r < rows; r++, dy += ld) {
 #pragma GCC unroll 8
         for (size_t v = 0; v + 1 < vecs; v++) sum[v] = v_add(sum[v], v_load(dy + v * LANES));
@@ -333,15 +339,16 @@ static inline __attribute__((always_inline)) void NAME(sum_columns)(const size_t
 }
 
 /* Eight vectors at a time: one alone means a page for each row. */
-static void NAME(column_sums)(size_t rows, size_t n, const void *dy, size_t ld, void *sums) {
+static void NAME(column_sums)(size_t rows, size_t n, const void *dy, size_t ld, int begun,
+                              void *sums) {
     const real *const from = dy;
     real *const to = sums;
     size_t j = 0;
     for (; n - j >= 8 * LANES; j += 8 * LANES)
-        NAME(sum_columns)(8, rows, LANES, from + j, ld, to + j);
+        NAME(sum_columns)(8, rows, LANES, from + j, ld, begun, to + j);
     for (; n - j >= 2 * LANES; j += 2 * LANES)
-        NAME(sum_columns)(2, rows, LANES, from + j, ld, to + j);
-    for (; j < n; j += LANES) NAME(sum_columns)(1, rows, n - j, from + j, ld, to + j);
+        NAME(sum_columns)(2, rows, LANES, from + j, ld, begun, to + j);
+    for (; j < n; j += LANES) NAME(sum_columns)(1, rows, n - j, from + j, ld, begun, to + j);
 }
 
 static void NAME(subtract)(size_t n, const void *a, const void *b, void *to) {

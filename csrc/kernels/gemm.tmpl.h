@@ -10,7 +10,7 @@
 #define NR (NV * LANES)
 
 typedef void NAME(micro)(size_t k, size_t whole, const real *a, size_t a_row, size_t a_col,
-                         const real *b, size_t ldb, size_t last, real *tile);
+                         const real *b, size_t ldb, size_t last, int begun, real *tile);
 
 /* sum (rows, vecs) += a column of A (rows) times a row of B (vecs) */
 static inline __attribute__((always_inline)) void NAME(outer)(const size_t rows, const size_t vecs,
@@ -26,17 +26,23 @@ static inline __attribute__((always_inline)) void NAME(outer)(const size_t rows,
 
 /* tile (rows, NR) = A (rows, k) B (k, vecs * LANES), of whose last vector `last` lanes exist and
  * the others become zero. The first `whole` rows of B can be read by whole vectors, whatever the
- * lanes beyond hold: a masked load takes two of the slots that FMAs need. */
-static inline
-    __attribute__((always_inline)) void NAME(micro_tile)(const size_t rows, const size_t vecs,
-                                                         size_t k, size_t whole, const real *a,
-                                                         size_t a_row, size_t a_col, const real *b,
-                                                         size_t ldb, size_t last, real *tile) {
+ * lanes beyond hold: a masked load takes two of the slots that FMAs need. begun: the sums go on from
+ * what the tile holds. */
+static inline __attribute__((always_inline)) void NAME(micro_tile)(
+    const size_t rows, const size_t vecs, size_t k, size_t whole, const real *a, size_t a_row,
+    size_t a_col, const real *b, size_t ldb, size_t last, int begun, real *tile) {
     vec sum[TALL][NV], row[NV];
+    if (begun) {
 #pragma GCC unroll 12
-    for (size_t r = 0; r < rows; r++)
+        for (size_t r = 0; r < rows; r++)
 #pragma GCC unroll 3
-        for (size_t v = 0; v < vecs; v++) sum[r][v] = v_zero();
+            for (size_t v = 0; v < vecs; v++) sum[r][v] = v_load(tile + r * NR + v * LANES);
+    } else {
+#pragma GCC unroll 12
+        for (size_t r = 0; r < rows; r++)
+#pragma GCC unroll 3
+            for (size_t v = 0; v < vecs; v++) sum[r][v] = v_zero();
+    }
 
     size_t p = 0;
     for (; p < whole; p++, a += a_col, b += ldb) {
@@ -61,8 +67,8 @@ static inline
 #define MICRO(r, v)                                                                                \
     static void NAME(micro_##r##x##v)(size_t k, size_t whole, const real *a, size_t a_row,         \
                                       size_t a_col, const real *b, size_t ldb, size_t last,        \
-                                      real *tile) {                                                \
-        NAME(micro_tile)(r, v, k, whole, a, a_row, a_col, b, ldb, last, tile);                     \
+                                      int begun, real *tile) {                                     \
+        NAME(micro_tile)(r, v, k, whole, a, a_row, a_col, b, ldb, last, begun, tile);              \
     }
 #define MICRO_COLUMN(v) EACH_ROW(MICRO, v)
 EACH_VEC(MICRO_COLUMN)
@@ -108,6 +114,13 @@ static void NAME(pack_columns)(size_t rows, size_t k, const real *a, size_t a_co
             for (size_t p = 0; p < k; p++, from += a_col, to += MR)
                 memcpy(to, from, (rows - i) * sizeof(real));
     }
+}
+
+/* tile (rows, NR) = c (rows, cols; ldc), zero beyond cols of the last vector */
+static void NAME(load_tile)(size_t rows, size_t cols, const real *c, size_t ldc, real *tile) {
+    for (size_t r = 0; r < rows; r++)
+        for (size_t v = 0; v < cols; v += LANES)
+            v_store(tile + r * NR + v, v_load_n(c + r * ldc + v, cols - v));
 }
 
 /* What is done with tile (rows, cols; NR) of the product, whose first element is (i, j). */
@@ -159,7 +172,7 @@ typedef struct {
     int transposed, aligned;
 } NAME(operands);
 
-/* C = A B, by tiles that the epilogue takes.
+/* C = A B, by tiles that the epilogue takes; begun (m, n): unless NULL, its sums go on from there.
  *
  * Rows that lie half a page apart crowd into a few sets of the L1 cache and need a page each: they
  * are copied, if the copy is read more than once. Of a transposed A, so many columns that their
@@ -167,11 +180,13 @@ typedef struct {
  * What lost against this is in benchmarks/notes.md. */
 static inline
     __attribute__((always_inline)) void NAME(product)(size_t m, size_t n, size_t k,
-                                                      const NAME(operands) *ab, vg_tools *tools,
-                                                      NAME(epilogue) *epilogue, void *context) {
+                                                      const NAME(operands) *ab, const real *begun,
+                                                      vg_tools *tools, NAME(epilogue) *epilogue,
+                                                      void *context) {
     const real *const a = ab->a, *const b = ab->b;
     const size_t a_row = ab->a_row, a_col = ab->a_col, ldb = ab->ldb;
     const int transposed = ab->transposed, aligned = ab->aligned;
+    const int go_on = begun != NULL;
     real *const tile = tools->scratch, *const panel = tile + VG_TILE_SIZE;
     const int blocked = !tools->unblocked;
     const int far_b = blocked && !transposed && m >= 4 * MR && NAME(crowded)(k, ldb);
@@ -204,10 +219,11 @@ static inline
                 taller -= taller > 0;
                 if (rows > stop - i) rows = stop - i;
                 NAME(micro) *const micro = NAME(micros)[rows][vecs];
+                if (begun) NAME(load_tile)(rows, cols, begun + i * n + j, n, tile);
                 if (far_a)
-                    micro(k, whole, tiles + (i - start) * k, 1, MR, columns, ld, last, tile);
+                    micro(k, whole, tiles + (i - start) * k, 1, MR, columns, ld, last, go_on, tile);
                 else
-                    micro(k, whole, a + i * a_row, a_row, a_col, columns, ld, last, tile);
+                    micro(k, whole, a + i * a_row, a_row, a_col, columns, ld, last, go_on, tile);
                 epilogue(context, i, j, rows, cols, tile);
             }
         }
@@ -218,5 +234,5 @@ static inline
 static __attribute__((noinline)) void NAME(gemm)(size_t m, size_t n, size_t k,
                                                  const NAME(operands) *ab, vg_tools *tools,
                                                  NAME(epilogue) *epilogue, void *context) {
-    NAME(product)(m, n, k, ab, tools, epilogue, context);
+    NAME(product)(m, n, k, ab, NULL, tools, epilogue, context);
 }

@@ -18,9 +18,10 @@ enum { VG_CHECK_STRIDE = 8 };
 /* layout.c. Where a thread's check lies. */
 size_t vg_check_at(const vg_workspace *workspace, int thread);
 
-/* units.c. The units [*first, *last) of one of n threads: those whose middle element lies in its share
- * of all. And the rows [*first, *last) of `rows`. */
-void vg_share_units(const vg_plan *plan, int thread, int n_threads, size_t *first, size_t *last);
+/* units.c. The rows [*first, *last) of a parameter that one of n threads takes: of units of so many
+ * rows, those whose middle lies in its share of all parameters. And of `rows`. */
+void vg_share_param(const vg_plan *plan, const vg_param *p, size_t unit, int thread, int n_threads,
+                    size_t *first, size_t *last);
 void vg_share_rows(size_t rows, int thread, int n_threads, size_t *first, size_t *last);
 
 static inline size_t vg_n_units(const vg_param *param) {

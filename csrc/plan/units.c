@@ -8,24 +8,18 @@ void vg_share_rows(size_t rows, int thread, int n_threads, size_t *first, size_t
     *last = rows * (t + 1) / n;
 }
 
-void vg_share_units(const vg_plan *plan, int thread, int n_threads, size_t *first, size_t *last) {
+/* Rows of p before those of the thread whose share of all parameters begins there. */
+static size_t rows_before(const vg_param *p, size_t unit, double begin) {
+    const double from = begin - (double)p->offset, cols = (double)p->cols;
+    if (from <= 0) return 0;
+    if (from >= (double)p->rows * cols) return p->rows;
+    const size_t rows = (size_t)(from / ((double)unit * cols) + 0.5) * unit;
+    return rows < p->rows ? rows : p->rows;
+}
+
+void vg_share_param(const vg_plan *plan, const vg_param *p, size_t unit, int thread, int n_threads,
+                    size_t *first, size_t *last) {
     const double share = (double)plan->n_params / n_threads;
-    const double from = share * thread, to = share * (thread + 1);
-    double done = 0;
-    *first = *last = 0;
-    if (n_threads == 1) {
-        *last = plan->n_units;
-        return;
-    }
-    for (size_t i = 0; i < plan->n_param_arrays; i++) {
-        const vg_param *const p = &plan->params[i];
-        for (size_t row = 0; row < p->rows; row += VG_UNIT_ROWS) {
-            const size_t left = p->rows - row, rows = left < VG_UNIT_ROWS ? left : VG_UNIT_ROWS;
-            const double size = (double)rows * (double)p->cols, middle = done + size / 2;
-            done += size;
-            *first += middle < from;
-            *last += middle < to;
-        }
-    }
-    if (thread == n_threads - 1) *last = plan->n_units;
+    *first = rows_before(p, unit, share * thread);
+    *last = thread + 1 == n_threads ? p->rows : rows_before(p, unit, share * (thread + 1));
 }

@@ -58,9 +58,10 @@ static void update_weights(thread_part *t, const vg_update *update, int recorded
     last = last * unit < m ? last * unit : m;
     if (first >= last) return;
     const vg_recording recording = {recorded ? summaries(t) + first / VG_UNIT_ROWS : NULL, NULL};
-    t->kernels->weight_update(visible(t, 0, 0, 2 * t->rows), hidden(t, 0, 0, 2 * t->rows), first,
-                              last, (vg_parameters){run->params, run->optimizer.state, NULL},
-                              update, &t->tools, recording);
+    t->kernels->weight_update(
+        visible(t, 0, 0, 2 * t->rows), hidden(t, 0, 0, 2 * t->rows), first, last,
+        (vg_parameters){.weights = run->params, .state = run->optimizer.state}, update, &t->tools,
+        recording);
 }
 
 /* Of so many biases, whose place in the parameters is `offset`, by the sums over the batch. */
@@ -78,7 +79,7 @@ static void *sums_of(const thread_part *t, int i) {
 }
 
 static void sum_columns(const thread_part *t, vg_matrix x, void *sums) {
-    t->kernels->column_sums(x.rows, x.cols, x.p, x.ld, sums);
+    t->kernels->column_sums(x.rows, x.cols, x.p, x.ld, 0, sums);
 }
 
 static void update_hidden_biases(thread_part *t, const vg_update *update) {

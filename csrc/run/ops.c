@@ -64,7 +64,7 @@ static void loss_forward(thread_context *c, const vg_op *op, size_t from, size_t
             .labels = run->labels ? run->labels + skip : NULL,
             .targets = at(c, run->targets, skip * tensor_of(c, op->in)->cols),
             .order = order_of(c, from),
-            .batch = (double)c->rows,
+            .batch = (double)c->batch,
         };
         c->kernels->loss(run->plan->loss, values(c, op->in, from, rows), targets, run->notes + from,
                          run->notes + run->workspace->row_correct + from, gradient(c, op->in, from),

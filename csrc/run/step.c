@@ -6,12 +6,16 @@
  *   B  each thread takes units of the parameters: gradient and update, in registers (update.c)
  *      -- barrier --
  *
+ * A batch for which there is not memory at once is taken in parts: A, and B that only adds to the
+ * gradient in memory, until with the last part B is as above.
+ *
  * If the update needs to know the whole gradient first (clip_norm), or if a finite check has
  * failed, B writes the gradient to memory and
  *      -- barrier --
  *   C  each thread applies it to its units. (After a failed check: twice, the first time without storing.)
  *
- * No sum over the batch is ever split, and sums over threads are taken in a fixed order. */
+ * No sum over the batch is ever split among threads, and sums over threads are taken in a fixed
+ * order. */
 #include "run/thread_context.h"
 #include "team/team.h"
 
@@ -56,8 +60,7 @@ static void rows_forward_and_back(thread_context *c) {
     }
 }
 
-static double sum_in_order(const double *x, size_t n) {
-    double sum = 0;
+static double add_in_order(double sum, const double *x, size_t n) {
     for (size_t i = 0; i < n; i++) sum += x[i];
     return sum;
 }
@@ -166,21 +169,48 @@ static vg_status apply_given(thread_context *c) {
     return status;
 }
 
+/* What the rows of a batch add up to, and whether all checks are finite. */
+typedef struct {
+    double loss, correct;
+    int finite;
+} batch_sums;
+
+/* A for all of the batch, and what B does between its parts. */
+static batch_sums batch_forward_and_back(thread_context *c, size_t first) {
+    const vg_run *const run = c->run;
+    const vg_workspace *const w = run->workspace;
+    batch_sums sums = {0, 0, 1};
+    c->begun = 0;
+    for (size_t done = 0;; done += c->rows) {
+        c->first_row = first + done;
+        c->rows = c->batch - done < w->rows ? c->batch - done : w->rows;
+        time_epilogues(c, 1);
+        rows_forward_and_back(c);
+        time_epilogues(c, 0);
+        if (!barrier_all_finite(c)) sums.finite = 0;
+        sums.loss = add_in_order(sums.loss, run->notes, c->rows);
+        if (c->thread == 0)
+            sums.correct = add_in_order(sums.correct, run->notes + w->row_correct, c->rows);
+        if (done + c->rows == c->batch) return sums;
+        vg_sum_gradient(c);
+        c->begun = 1;
+        barrier(c);
+    }
+}
+
 vg_status vg_take_step(thread_context *c, size_t step) {
     vg_run *const run = c->run;
     if (run->mode == VG_APPLY) return apply_given(c);
-    c->first_row = step * run->batch_size;
-    c->rows = run->n_rows - c->first_row;
-    if (c->rows > run->batch_size) c->rows = run->batch_size;
+    const size_t first = step * run->batch_size, left = run->n_rows - first;
+    c->batch = left < run->batch_size ? left : run->batch_size;
+    if (c->batch > run->workspace->rows && !run->gradient) return VG_NEEDS_GRADIENT;
     c->inspected = run->mode == VG_INSPECT ||
                    (run->inspect_every && (run->steps_before + step) % run->inspect_every == 0);
 
     if (!c->checked) check_parameters(c);
-    time_epilogues(c, 1);
-    rows_forward_and_back(c);
-    time_epilogues(c, 0);
-    const int well = barrier_all_finite(c) && moderate_rates(c);
-    const double loss = sum_in_order(run->notes, c->rows) / (double)c->rows;
+    const batch_sums sums = batch_forward_and_back(c, first);
+    const int well = sums.finite && moderate_rates(c);
+    const double loss = sums.loss / (double)c->batch;
     if (!isfinite(loss)) return VG_NON_FINITE;
 
     const int fused =
@@ -196,7 +226,7 @@ vg_status vg_take_step(thread_context *c, size_t step) {
 
     if (c->thread == 0) {
         run->losses[step] = loss;
-        run->correct[step] = sum_in_order(run->notes + run->workspace->row_correct, c->rows);
+        run->correct[step] = sums.correct;
         *c->pause = c->until < INFINITY && vg_seconds() > c->until;
     }
     barrier(c);

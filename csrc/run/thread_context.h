@@ -14,7 +14,9 @@ typedef struct {
     const vg_kernels *kernels;
     int thread, n_threads;
     size_t item;            /* bytes of an element */
-    size_t first_row, rows; /* this step's batch, in the order of the epoch */
+    size_t batch;           /* rows of this step's batch */
+    size_t first_row, rows; /* its part in work, in the order of the epoch */
+    int begun;              /* whether the sums of the gradient have been begun by parts before */
     int inspected, checked;
     vg_tools tools;
     double *times;    /* of this thread, (L + 1, VG_PHASES), or NULL */
@@ -118,9 +120,10 @@ void vg_stage_forward(thread_context *c, const vg_stage *stage, size_t from, siz
 void vg_stage_backward(thread_context *c, const vg_stage *stage, size_t from, size_t rows);
 
 /* update.c. What is done with this thread's units of the parameters: the gradient of the batch in
- * registers, and the update by it; the gradient into run->gradient, with its norms; the norms and
- * the check of a gradient that is there; the update by it. */
+ * registers, and the update by it; its sums so far into run->gradient; all of it, with its norms;
+ * the norms and the check of a gradient that is there; the update by it. */
 void vg_update_fused(thread_context *c, const vg_update *update);
+void vg_sum_gradient(thread_context *c);
 void vg_write_gradient(thread_context *c);
 void vg_measure_gradient(thread_context *c);
 void vg_apply_gradient(thread_context *c, const vg_update *update);

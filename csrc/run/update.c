@@ -5,22 +5,20 @@
 typedef void visit(thread_context *c, const vg_param *p, size_t first, size_t last, size_t unit,
                    const vg_update *update);
 
-/* Visit this thread's units: all of a parameter's at once, or one by one when something is summed. */
+/* Visit this thread's units: all of a parameter's at once, or one by one when something is summed.
+ * Where nothing is, tiles will do for units, which share a small net more evenly. */
 static void visit_units(thread_context *c, int one_by_one, const vg_update *update, visit *visit) {
     const vg_plan *const plan = c->run->plan;
-    size_t first, last;
-    vg_share_units(plan, c->thread, c->n_threads, &first, &last);
+    const size_t unit = one_by_one || c->inspected ? VG_UNIT_ROWS : c->kernels->tile_rows;
     for (size_t i = 0; i < plan->n_param_arrays; i++) {
         const vg_param *const p = &plan->params[i];
-        const size_t end = p->unit + vg_n_units(p), stop = last < end ? last : end;
-        size_t unit = first > p->unit ? first : p->unit;
-        while (unit < stop) {
-            const size_t next = one_by_one ? unit + 1 : stop;
-            const size_t row = (unit - p->unit) * VG_UNIT_ROWS;
-            const size_t row_end = (next - p->unit) * VG_UNIT_ROWS;
-            visit(c, p, row, row_end < p->rows ? row_end : p->rows, unit, update);
+        size_t first = 0, last = p->rows;
+        if (c->n_threads > 1) vg_share_param(plan, p, unit, c->thread, c->n_threads, &first, &last);
+        while (first < last) {
+            const size_t next = one_by_one && last - first > unit ? first + unit : last;
+            visit(c, p, first, next, p->unit + first / VG_UNIT_ROWS, update);
             lap(c, plan->ops[p->op].layer, VG_UPDATE);
-            unit = next;
+            first = next;
         }
     }
 }
@@ -45,7 +43,12 @@ static vg_summary *wanted_summary(const thread_context *c, const vg_param *p, si
 
 static void sum_columns(const thread_context *c, const vg_param *p, void *sums) {
     const vg_matrix dz = gradients(c, op_of(c, p)->out, 0, c->rows);
-    c->kernels->column_sums(dz.rows, dz.cols, dz.p, dz.ld, sums);
+    c->kernels->column_sums(dz.rows, dz.cols, dz.p, dz.ld, c->begun, sums);
+}
+
+/* The sums of a parameter's gradient over the parts of the batch before; NULL if this is the first. */
+static void *begun_sums(const thread_context *c, const vg_param *p) {
+    return c->begun ? part_of(c, c->run->gradient, p, 0) : NULL;
 }
 
 /* What is recorded when a gradient is known: its norm; and, once for each layer, what its values and
@@ -64,29 +67,35 @@ static void fused_visit(thread_context *c, const vg_param *p, size_t first, size
     void *const state = part_of(c, run->optimizer.state, p, 0);
     if (p->role == VG_WEIGHTS) {
         const vg_recording recording = {wanted_summary(c, p, unit, update), wanted_exponents(c)};
-        c->kernels->weight_update(values(c, op->in, 0, c->rows), gradients(c, op->out, 0, c->rows),
-                                  first, last, (vg_parameters){params, state, NULL}, update,
-                                  &c->tools, recording);
+        c->kernels->weight_update(
+            values(c, op->in, 0, c->rows), gradients(c, op->out, 0, c->rows), first, last,
+            (vg_parameters){params, state, NULL, begun_sums(c, p)}, update, &c->tools, recording);
         vg_record_exponents(c, op->layer);
     } else {
         const vg_update of_biases = update_of_param(update, p);
-        sum_columns(c, p, c->tools.scratch);
-        c->kernels->update(p->cols, c->tools.scratch, params, state, &of_biases, &c->tools.check,
-                           NULL);
-        if (c->inspected) record_gradient(c, p, unit, p->cols, c->tools.scratch);
+        void *const sums = c->begun ? begun_sums(c, p) : c->tools.scratch;
+        sum_columns(c, p, sums);
+        c->kernels->update(p->cols, sums, params, state, &of_biases, &c->tools.check, NULL);
+        if (c->inspected) record_gradient(c, p, unit, p->cols, sums);
     }
+}
+
+static void sum_visit(thread_context *c, const vg_param *p, size_t first, size_t last, size_t unit,
+                      const vg_update *update) {
+    const vg_op *const op = op_of(c, p);
+    void *const whole = part_of(c, c->run->gradient, p, 0);
+    (void)unit;
+    if (p->role == VG_WEIGHTS)
+        c->kernels->weight_update(values(c, op->in, 0, c->rows), gradients(c, op->out, 0, c->rows),
+                                  first, last, (vg_parameters){NULL, NULL, whole, begun_sums(c, p)},
+                                  update, &c->tools, (vg_recording){NULL, NULL});
+    else
+        sum_columns(c, p, whole);
 }
 
 static void gradient_visit(thread_context *c, const vg_param *p, size_t first, size_t last,
                            size_t unit, const vg_update *update) {
-    const vg_op *const op = op_of(c, p);
-    void *const whole = part_of(c, c->run->gradient, p, 0);
-    if (p->role == VG_WEIGHTS)
-        c->kernels->weight_update(values(c, op->in, 0, c->rows), gradients(c, op->out, 0, c->rows),
-                                  first, last, (vg_parameters){.gradient = whole}, update,
-                                  &c->tools, (vg_recording){NULL, NULL});
-    else
-        sum_columns(c, p, whole);
+    sum_visit(c, p, first, last, unit, update);
     record_gradient(c, p, unit, (last - first) * p->cols, part_of(c, c->run->gradient, p, first));
 }
 
@@ -116,10 +125,9 @@ static void apply_visit(thread_context *c, const vg_param *p, size_t first, size
 void vg_update_fused(thread_context *c, const vg_update *update) {
     visit_units(c, 0, update, fused_visit);
 }
-void vg_write_gradient(thread_context *c) {
-    const vg_update none = {.plain = 1};
-    visit_units(c, 1, &none, gradient_visit);
-}
+static const vg_update NONE = {.plain = 1};
+void vg_sum_gradient(thread_context *c) { visit_units(c, 0, &NONE, sum_visit); }
+void vg_write_gradient(thread_context *c) { visit_units(c, 1, &NONE, gradient_visit); }
 void vg_measure_gradient(thread_context *c) { visit_units(c, 1, NULL, measure_visit); }
 void vg_apply_gradient(thread_context *c, const vg_update *update) {
     visit_units(c, 1, update, apply_visit);

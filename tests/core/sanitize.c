@@ -61,9 +61,9 @@ static long products(size_t m, size_t n, size_t k, int unblocked) {
     kernels->dense_backward(of_a, bt, VG_TANH, of_x, of_c, &tools, norms);
     kernels->decoder_forward(of_a, bt, bias, VG_SIGMOID, of_c, &tools);
     kernels->decoder_backward(of_a, b, VG_TANH, of_x, of_c, &tools);
-    kernels->weight_update(of_at, of_b, 0, m, (vg_parameters){c, v, NULL}, &update, &tools,
+    kernels->weight_update(of_at, of_b, 0, m, (vg_parameters){.weights = c, .state = v}, &update, &tools,
                            (vg_recording){summaries, tables});
-    kernels->weight_update(of_at, of_b, 0, m, (vg_parameters){.gradient = c}, &update, &tools,
+    kernels->weight_update(of_at, of_b, 0, m, (vg_parameters){.gradient = c, .begun = c}, &update, &tools,
                            (vg_recording){NULL, NULL});
     free(a), free(at), free(b), free(bt), free(c), free(bias), free(x), free(v), free(scratch),
         free(norms), free(summaries), free(tables);
@@ -93,7 +93,8 @@ static long vectors(size_t n) {
     kernels->softmax(3, n, x, y);
     kernels->gather(3, n, x, order, y, n, &check);
     kernels->check_finite(n, one, &check);
-    kernels->column_sums(3, n, x, n, one);
+    kernels->column_sums(3, n, x, n, 0, one);
+    kernels->column_sums(3, n, x, n, 1, one);
     for (int i = 0; i < VG_N_RULES; i++) {
         update.rule = (vg_rule)i;
         kernels->update(n, one, x, y, &update, &check, NULL);
@@ -168,9 +169,10 @@ static uint64_t predicted(const vg_plan *plan, const void *params, const void *x
  * depends on neither threads nor pauses. */
 static uint64_t training(const setup *s) {
     const size_t rows = 2 * s->batch + 3, steps = (rows + s->batch - 1) / s->batch;
+    const size_t part = s->inspect_every ? s->batch : 1 + below(s->batch);
     vg_plan plan = plan_of(s);
     vg_workspace workspace;
-    if (vg_workspace_lay_out(&plan, s->batch, s->n_threads, &workspace)) abort();
+    if (vg_workspace_lay_out(&plan, s->batch, part, s->n_threads, &workspace)) abort();
     int32_t *labels = malloc(rows * sizeof *labels);
     int64_t *order = malloc(rows * sizeof *order);
     for (size_t i = 0; i < rows; i++) {

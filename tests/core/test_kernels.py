@@ -254,6 +254,26 @@ def test_column_sums(isa, dtype, rng):
         assert (np.abs(sums.matrix[0] - x.sum(axis=0, dtype=np.longdouble)) <= bound).all()
 
 
+def test_sums_go_on(isa, dtype, rng):
+    """Over rows that come in two parts they are one chain, whatever the tiles; nothing beyond is written."""
+    for rows, n_in, n_out in ((2, 1, 1), (9, 7, 16), (30, 49, 50), (100, 13, 97)):
+        x, dy = rng.normal(size=(rows, n_in)).astype(dtype), rng.normal(size=(rows, n_out)).astype(dtype)
+        scratch, whole = np.empty(_core.scratch_size(128), dtype), np.empty((n_in, n_out), dtype)
+        _core.weight_gradient(x, dy, whole, scratch, 0, n_in)
+        sums = np.empty(n_out, dtype)
+        _core.column_sums(dy, sums)
+        for cut in {1, rows // 2, rows - 1}:
+            part, of_columns = Fenced(n_in, n_out, dtype, gap=0), Fenced(1, n_out, dtype)
+            _core.weight_gradient(x[:cut], dy[:cut], part.matrix, scratch, 0, n_in)
+            _core.weight_gradient(x[cut:], dy[cut:], part.matrix, scratch, 0, n_in, part.matrix)
+            _core.column_sums(dy[:cut], of_columns.matrix[0])
+            _core.column_sums(dy[cut:], of_columns.matrix[0], True)
+            part.check()
+            of_columns.check()
+            np.testing.assert_array_equal(part.matrix, whole)
+            np.testing.assert_array_equal(of_columns.matrix[0], sums)
+
+
 @pytest.mark.parametrize("loss", _core.LOSSES)
 @pytest.mark.parametrize("n", [1, 2, 3, 10, 16, 17, 40])
 def test_losses(isa, dtype, loss, n, rng):

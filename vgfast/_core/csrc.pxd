@@ -55,7 +55,7 @@ cdef extern from "vgfast.h" nogil:
         size_t n_ops, n_tensors, n_param_arrays, n_layers, n_params, n_columns
 
     ctypedef struct vg_workspace:
-        size_t rows, n_elements, n_notes
+        size_t batch, rows, n_elements, n_notes
         int n_threads
         double flops
 
@@ -113,7 +113,8 @@ cdef extern from "vgfast.h" nogil:
     int vg_plan_lay_out(vg_plan *plan)
     size_t vg_item_size(vg_dtype dtype)
     size_t vg_exponent_bins(vg_dtype dtype)
-    int vg_workspace_lay_out(const vg_plan *plan, size_t rows, int n_threads, vg_workspace *workspace)
+    int vg_workspace_lay_out(const vg_plan *plan, size_t batch, size_t rows, int n_threads, vg_workspace *workspace)
+    size_t vg_part_of_batch(const vg_plan *plan, size_t batch, int n_threads)
     size_t vg_forward_scratch(const vg_plan *plan, int n_threads)
     int vg_threads_for(const vg_plan *plan, size_t rows, int limit)
     int vg_threads_to_try(const vg_plan *plan, size_t rows, int limit)
@@ -245,6 +246,7 @@ cdef extern from "kernels.h" nogil:
         void *weights
         void *state
         void *gradient
+        const void *begun
 
     ctypedef struct vg_recording:
         vg_summary *summaries
@@ -266,7 +268,7 @@ cdef extern from "kernels.h" nogil:
         void (*drop)(vg_matrix, double, vg_key, vg_matrix) noexcept nogil
         void (*weight_update)(vg_matrix, vg_matrix, size_t, size_t, vg_parameters, const vg_update *, vg_tools *,
                               vg_recording) noexcept nogil
-        void (*column_sums)(size_t, size_t, const void *, size_t, void *) noexcept nogil
+        void (*column_sums)(size_t, size_t, const void *, size_t, int, void *) noexcept nogil
         void (*update)(size_t, const void *, void *, void *, const vg_update *, double *, vg_summary *) noexcept nogil
         void (*loss)(vg_loss, vg_matrix, vg_targets, double *, double *, void *, double *) noexcept nogil
         void (*exponential)(size_t, const void *, void *) noexcept nogil

@@ -43,6 +43,10 @@ cdef class Net:
         """How many threads, of at most `limit`, pay for a step on `rows` rows."""
         return c.vg_threads_for(&self.plan, rows, limit)
 
+    def part_of_batch(self, size_t batch, int n_threads):
+        """How many rows of a batch are best in memory at a time, in training without inspection."""
+        return c.vg_part_of_batch(&self.plan, batch, n_threads)
+
     def threads_to_try(self, size_t rows, int limit):
         """How many, of at most `limit`, may pay for steps on `rows` rows."""
         return c.vg_threads_to_try(&self.plan, rows, limit)

@@ -2,18 +2,24 @@
 
 
 cdef class Workspace:
-    """Memory for one batch in flight: inputs, activations, deltas, and each thread's scratch."""
+    """Memory for ``rows`` rows of a batch in flight: inputs, activations, deltas, and each thread's scratch."""
 
     cdef c.vg_workspace layout
     cdef readonly Net net
     cdef readonly object memory, notes
 
-    def __cinit__(self, Net net, size_t rows, int n_threads):
+    def __cinit__(self, Net net, size_t batch, int n_threads, rows=None):
+        """rows: where all of the batch (None) is not needed at once, which only training without inspection does
+        not."""
         self.net = net
-        if c.vg_workspace_lay_out(&net.plan, rows, n_threads, &self.layout) != 0:
-            raise MemoryError(f"a batch of {rows} rows is larger than the address space")
+        if c.vg_workspace_lay_out(&net.plan, batch, batch if rows is None else rows, n_threads, &self.layout) != 0:
+            raise MemoryError(f"a batch of {batch} rows is larger than the address space")
         self.memory = aligned(self.layout.n_elements, DTYPES[net.plan.dtype])
         self.notes = aligned(self.layout.n_notes, np.float64)
+
+    @property
+    def batch(self):
+        return self.layout.batch
 
     @property
     def rows(self):
@@ -55,6 +61,8 @@ cdef class Run:
         self.workspace = workspace
         self.lock = TrainingLock() if lock is None else lock
         self.held = {}
+        if workspace.layout.rows < workspace.layout.batch and mode != c.VG_TRAIN:
+            raise ValueError("all rows of the batch are needed at once")
         self.run.plan = &workspace.net.plan
         self.run.workspace = &workspace.layout
         self.run.mode = <c.vg_mode>mode
@@ -94,8 +102,8 @@ cdef class Run:
         cdef size_t item = c.vg_item_size(self.run.plan.dtype), rows = x.shape[0]
         cdef size_t n_0 = self.run.plan.tensors[0].cols
         cdef size_t n_l = self.run.plan.tensors[self.run.plan.n_tensors - 1].cols
-        if not 0 < batch_size <= self.workspace.layout.rows:
-            raise ValueError(f"a batch of {batch_size} rows in a workspace of {self.workspace.rows}")
+        if not 0 < batch_size <= self.workspace.layout.batch:
+            raise ValueError(f"a batch of {batch_size} rows in a workspace of {self.workspace.batch}")
         self.run.x = self.hold("x", x, rows * n_0 * item, 0)
         self.run.labels = NULL
         self.run.targets = NULL
@@ -129,6 +137,8 @@ cdef class Run:
         self.run.records = <c.vg_record *>self.hold("records", records, n_bytes, 1)
         n_bytes = records.shape[0] * self.run.plan.n_layers * c.vg_exponent_bins(self.run.plan.dtype) * 4
         self.run.exponents = <uint32_t *>self.hold("exponents", exponents, n_bytes, 1)
+        if inspect_every and self.workspace.layout.rows < self.workspace.layout.batch:
+            raise ValueError("for inspection all rows of the batch are needed at once")
         self.n_records_most = records.shape[0]
         self.run.inspect_every = inspect_every
 
@@ -155,11 +165,11 @@ cdef class Run:
             self.held.pop(name, None)
 
     def step_on(self, x, y):
-        """One step on all of the batch x, y, of as many rows as the workspace has, if both are exactly as C takes them;
+        """One step on all of the batch x, y, of as many rows as the workspace is for, if both are exactly as C takes them;
         returns the loss. None if they are not, or if the step has to be looked at more closely: then nothing has
         changed."""
         cdef Py_buffer x_view, y_view
-        cdef size_t rows = self.workspace.layout.rows, n_0 = self.run.plan.tensors[0].cols
+        cdef size_t rows = self.workspace.layout.batch, n_0 = self.run.plan.tensors[0].cols
         cdef size_t n_l = self.run.plan.tensors[self.run.plan.n_tensors - 1].cols
         cdef size_t item = c.vg_item_size(self.run.plan.dtype)
         cdef char *format = b"f" if item == 4 else b"d"

@@ -65,25 +65,25 @@ cdef c.vg_update plain_update(double lr):
     return update
 
 
-def weight_gradient(x, dy, gradient, scratch, size_t first, size_t last):
+def weight_gradient(x, dy, gradient, scratch, size_t first, size_t last, begun=None):
     """Rows [first, last) of gradient (n_in, n_out) = x^T dy."""
     cdef c.vg_tools tools = c.vg_tools(at(scratch), 0, NULL, 0)
     cdef c.vg_update update = plain_update(0)
-    kernels(x).weight_update(matrix(x), matrix(dy), first, last, c.vg_parameters(NULL, NULL, at(gradient)), &update,
-                             &tools, c.vg_recording(NULL, NULL))
+    kernels(x).weight_update(matrix(x), matrix(dy), first, last, c.vg_parameters(NULL, NULL, at(gradient), at(begun)),
+                             &update, &tools, c.vg_recording(NULL, NULL))
 
 
 def weight_update(x, dy, weights, double lr, scratch, size_t first, size_t last):
     """weights -= lr x^T dy, in rows [first, last)."""
     cdef c.vg_tools tools = c.vg_tools(at(scratch), 0, NULL, 0)
     cdef c.vg_update update = plain_update(lr)
-    kernels(x).weight_update(matrix(x), matrix(dy), first, last, c.vg_parameters(at(weights), NULL, NULL), &update,
-                             &tools, c.vg_recording(NULL, NULL))
+    kernels(x).weight_update(matrix(x), matrix(dy), first, last, c.vg_parameters(at(weights), NULL, NULL, NULL),
+                             &update, &tools, c.vg_recording(NULL, NULL))
 
 
-def column_sums(dy, sums):
-    """sums (n,) = the column sums of dy (rows, n)."""
-    kernels(dy).column_sums(dy.shape[0], dy.shape[1], at(dy), ld(dy), at(sums))
+def column_sums(dy, sums, bint begun=False):
+    """sums (n,) = the column sums of dy (rows, n); or begun, they go on."""
+    kernels(dy).column_sums(dy.shape[0], dy.shape[1], at(dy), ld(dy), begun, at(sums))
 
 
 def square_norm(x):

@@ -136,11 +136,11 @@ def count_products(sizes: Sequence[int], B: int) -> int:
     return sum((4 if l == 0 else 6) * B * m * n for l, (m, n) in enumerate(pairwise(sizes)))
 
 
-def working_set(net: Architecture, B: int) -> int:
-    """Bytes that a step comes back to: parameters, the batch, outputs, stored derivatives and deltas.
+def working_set(net: Architecture, rows: int) -> int:
+    """Bytes that a step comes back to: parameters, and of so many rows inputs, outputs, stored derivatives and deltas.
 
     >>> working_set(Architecture.checked([784, 30, 10], "sigmoid"), 10)
     131200
     """
     stored = sum(n for n, kind in zip(net.sizes[1:], net.kinds, strict=True) if CATALOG[kind].stored)
-    return net.dtype.itemsize * (net.n_params + B * (net.sizes[0] + 2 * sum(net.sizes[1:]) + stored))
+    return net.dtype.itemsize * (net.n_params + rows * (net.sizes[0] + 2 * sum(net.sizes[1:]) + stored))

@@ -324,6 +324,14 @@ def _threads_for(net: Architecture, rows: int) -> int:
         return limit
 
 
+def _rows_at_once(net: Architecture, B: int, threads: int) -> int:
+    """Of a batch, that are taken forward and back at a time."""
+    try:
+        return core_net(net).part_of_batch(B, threads)
+    except (MemoryError, OverflowError):
+        return B
+
+
 def report_cost(
     sizes: Any,
     activation: Any = "relu",
@@ -349,7 +357,7 @@ def of_architecture(net: Architecture, batch_size: int, measure: bool, engine: C
     static = _report(net, B, here, Roofs.from_machine(here, net.dtype.name, _threads_for(net, B)), None)
     if not measure:
         return static
-    note = _why_not(timers.memory(net, B), static.predicted)
+    note = _why_not(timers.memory(net, B, _rows_at_once(net, B, static.threads)), static.predicted)
     if note:
         return replace(static, note=note)
     times = timers.time_steps(_first(net) if engine is None else engine, B)
@@ -369,7 +377,8 @@ def _first(net: Architecture) -> CEngine:
 def _report(net: Architecture, B: int, here: limits.Machine, roofs: Roofs, times: timers.Times | None) -> CostReport:
     """What is counted, with what it must take by these roofs and what it took, if that was measured."""
     of_batch = timers.batch_bytes(net, B)
-    home, of_data = roofs.home(counts.working_set(net, B)), roofs.home(timers.n_batches(of_batch) * of_batch)
+    at_once = _rows_at_once(net, B, roofs.threads)
+    home, of_data = roofs.home(counts.working_set(net, at_once)), roofs.home(timers.n_batches(of_batch) * of_batch)
     took = {(l, _PHASES[phase]): m for (l, phase), m in times.phases.items()} if times else {}
     counted = counts.count_step(net, B)
     return CostReport(

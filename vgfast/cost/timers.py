@@ -50,12 +50,12 @@ def n_batches(of_one: int) -> int:
     return max(2, min(_BATCHES, _DATA // of_one))
 
 
-def memory(net: Architecture, batch_size: int) -> int:
+def memory(net: Architecture, batch_size: int, rows: int) -> int:
     """Bytes that ``time_steps`` takes, about: data, two copies of the parameters, and, by whole cache lines, outputs,
-    derivatives and deltas."""
+    derivatives and deltas of so many rows at a time."""
     data = batch_bytes(net, batch_size)
     columns = sum(-(-n // 16) * 16 for n in net.sizes)
-    return n_batches(data) * data + net.dtype.itemsize * (2 * net.n_params + 3 * batch_size * columns)
+    return n_batches(data) * data + net.dtype.itemsize * (2 * net.n_params + 3 * rows * columns)
 
 
 class _Steps:
@@ -71,8 +71,7 @@ class _Steps:
             y = self.rng.integers(0, n_out, self.rows, np.int32)
         else:
             y = self.rng.random((self.rows, n_out), net.dtype.type)
-        n_threads = engine.core.threads_to_try(batch_size, config.get_num_threads())
-        self.workspace = _core.Workspace(engine.core, batch_size, n_threads)
+        self.workspace = engine.make_workspace(batch_size, in_parts=True)
         params = _core.aligned(net.n_params, net.dtype)
         params[...] = engine.params
         self.run = _core.Run(self.workspace, _core.TRAIN, params)

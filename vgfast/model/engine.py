@@ -143,8 +143,9 @@ class Engine(ABC):
         """One update by this gradient; False, and nothing has changed, if it would not be finite."""
 
     @abstractmethod
-    def make_workspace(self, rows: int, old: Any = None) -> Any:
-        """What a run of batches of so many rows works in: the old one if it fits; None if it needs none."""
+    def make_workspace(self, rows: int, old: Any = None, in_parts: bool = False) -> Any:
+        """What a run of batches of so many rows works in: the old one if it fits; None if it needs none. in_parts:
+        whether nobody looks at a batch as a whole."""
 
     @abstractmethod
     def make_run(self, x: np.ndarray, t: np.ndarray, batch_size: int, workspace: Any, lock: _core.TrainingLock) -> Any:

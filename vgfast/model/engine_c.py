@@ -123,15 +123,17 @@ class CEngine(Engine):
         run.set_optimizer(*settings, velocity)
         return run.apply() != _core.NON_FINITE
 
-    def make_workspace(self, rows: int, old: _core.Workspace | None = None) -> _core.Workspace:
+    def make_workspace(self, rows: int, old: _core.Workspace | None = None, in_parts: bool = False) -> _core.Workspace:
         n_threads = self.core.threads_to_try(rows, config.get_num_threads())
-        if old is not None and (old.rows, old.n_threads) == (rows, n_threads):
+        part = self.core.part_of_batch(rows, n_threads) if in_parts else rows
+        if old is not None and (old.batch, old.rows, old.n_threads) == (rows, part, n_threads):
             return old
-        return _core.Workspace(self.core, rows, n_threads)
+        return _core.Workspace(self.core, rows, n_threads, part)
 
     def make_run(
         self, x: np.ndarray, t: np.ndarray, batch_size: int, workspace: Any, lock: _core.TrainingLock
     ) -> _core.Run:
-        run = _core.Run(workspace, _core.TRAIN, self.params, lock=lock)
+        gradient = self.make_vector() if workspace.rows < workspace.batch else None
+        run = _core.Run(workspace, _core.TRAIN, self.params, gradient, lock)
         run.set_data(x, t, batch_size)
         return run

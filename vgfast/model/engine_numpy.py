@@ -158,7 +158,7 @@ class NumPyEngine(Engine):
         with np.errstate(over="ignore", invalid="ignore"):
             return bool(lock.change(lambda: self.update(gradient, settings, velocity)))
 
-    def make_workspace(self, rows: int, old: Any = None) -> None:
+    def make_workspace(self, rows: int, old: Any = None, in_parts: bool = False) -> None:
         return None
 
     def make_run(

@@ -134,7 +134,7 @@ class Loop:
         self.order_before: np.ndarray | None = None  # of the rows in the epoch before; None: as they come
         self.rows = np.full(self.per_epoch, batch_size)
         self.rows[-1] = len(x) - (self.per_epoch - 1) * batch_size
-        self.workspace = learner.engine.make_workspace(batch_size, workspace)
+        self.workspace = learner.engine.make_workspace(batch_size, workspace, in_parts=inspect_every == 0)
         self.run = learner.engine.make_run(x, t, batch_size, self.workspace, learner.lock)
 
     def use_optimizer(self) -> None:
