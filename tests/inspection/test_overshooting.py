@@ -9,7 +9,7 @@ import pytest
 import vgfast as vg
 from vgfast import reference
 from vgfast.inspection import overshooting, trials, verdict
-from vgfast.inspection.case import Case
+from vgfast.inspection.case import Case, scale_to_unit
 from vgfast.training.fit import Loop
 from vgfast.training.records import over_time
 
@@ -345,3 +345,10 @@ def test_an_outlier_is_a_hundred_times_as_large_as_the_median_row(times, left_ou
     case = Case(vg.MLP([2, 3], rng=0)._engine, x, np.zeros(40, np.int32), vg.SGD())
     cures = list(trials._leave_out_outliers("X", x, "inputs", case))
     assert [len(cure.case.x) for cure in cures] == ([39] if left_out else [])
+
+
+@pytest.mark.parametrize("written", [np.inf, np.nan])
+def test_inputs_that_another_thread_has_made_infinite_are_left_alone(written, strict):
+    """As they were finite when they were checked, without a warning."""
+    x = np.array([[1.0, written], [2.0, 3.0]], np.float32)
+    assert scale_to_unit(x) is x

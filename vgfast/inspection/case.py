@@ -59,11 +59,13 @@ class Case(NamedTuple):
 
 def scale_to_unit(values: np.ndarray) -> np.ndarray:
     """Of the same shape: columns of mean 0 and variance 1; rows that are all alike have none, and are divided by their
-    root mean square; random ones for zeros."""
+    root mean square; random ones for zeros; what another thread has meanwhile made infinite or NaN, as it is."""
     exact = np.asarray(values, np.float64)
     largest = float(np.abs(exact).max())
     if largest == 0:
         return np.random.default_rng(0).normal(size=values.shape).astype(values.dtype)
+    if not np.isfinite(largest):
+        return values
     exact = exact / largest  # no square can leave the range
     spread = np.where((values == values[0]).all(axis=0), 0, exact.std(axis=0))
     if not (spread > 0).any():
