@@ -39,5 +39,5 @@ def test_unknown_names(capsys):
     assert said.startswith("vgfast: unknown competitor 'nosuch'; there is vgfast, numpy, torch, ")
     assert "and installed is vgfast, numpy" in said
     assert cli.main(["bench", "--workloads", "dig"]) == 1
-    assert "unknown workload 'dig'; did you mean 'digits'? there is tiny, " in capsys.readouterr().err
+    assert "unknown workload 'dig'; did you mean 'digits'? there is b1, tiny, " in capsys.readouterr().err
     assert settings(comparison, ["--workloads", "digits, tiny"])["workloads"] == ["digits", "tiny"]

@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from vgfast.show.figures import Picture
-from vgfast.show.numbers import duration, microseconds, significant
-from vgfast.show.palette import BLUE, MARKS, ORANGE
+from vgfast.show.numbers import duration, significant
+from vgfast.show.palette import BLUE, GREY, MARKS, ORANGE
 
 
 def draw_step_times(times: dict[str, dict[str, float]], title: str, path: Path) -> None:
     """Save a PNG: for each workload, each competitor's time of a step over that of vgfast."""
     rows = [(workload, of) for workload, of in times.items() if "vgfast" in of]
     names = list(dict.fromkeys(name for _, of in rows for name in of if name != "vgfast"))
-    figure = Picture(9, 1.6 + 0.5 * len(rows))
+    figure = Picture(9, 2 + 0.5 * len(rows))
     ax = figure.subplots()
-    for number, (name, (colour, mark)) in enumerate(zip(names, itertools.cycle(MARKS), strict=False)):
-        lower = 0.5 * ((number + 0.5) / len(names) - 0.5)  # so that none hides another
+    for row in range(0, len(rows), 2):
+        ax.axhspan(row - 0.5, row + 0.5, color=GREY, alpha=0.25, linewidth=0)
+    for number, name in enumerate(names):
+        again, which = divmod(number, len(MARKS))
+        colour, mark = MARKS[which]
+        lower = 0.6 * ((number + 0.5) / len(names) - 0.5)  # so that none hides another
         points = [(of[name] / of["vgfast"], row + lower) for row, (_, of) in enumerate(rows) if name in of]
-        ax.plot(*zip(*points, strict=True), mark, color=colour, label=name, markersize=8, alpha=0.9)
+        face = "white" if again else colour
+        ax.plot(*zip(*points, strict=True), mark, color=colour, label=name, markersize=8, markerfacecolor=face)
     ax.axvline(1, color="black", linewidth=1.5, label="vgfast")
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}"))
     ax.xaxis.minorticks_off()
-    ax.set_yticks(range(len(rows)), [f"{workload}\n{microseconds(of['vgfast'])} µs" for workload, of in rows])
+    ax.set_yticks(range(len(rows)), [f"{workload}\n{duration(of['vgfast'])}" for workload, of in rows])
     ax.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     ax.grid(axis="x", alpha=0.3)
     ax.set_xlabel("time of a training step, over that of vgfast, which stands at the left")
     ax.set_title(title, fontsize=11)
-    figure.legend(loc="outside right center")
+    figure.legend(loc="outside upper center", ncols=5)
     figure.savefig(path, dpi=150)
 
 

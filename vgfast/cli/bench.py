@@ -14,8 +14,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "bench",
         help="time training steps of vgfast, NumPy, PyTorch, JAX and scikit-learn",
-        description="Time a training step of vgfast and of each library that is installed, on seven nets from tiny to "
-        "big: in turn, each in its own process, on as many threads, from the same weights, with a check that all "
+        description="Time a training step of vgfast and of each library that is installed, on fifteen nets from small "
+        "to large: in turn, each in its own process, on as many threads, from the same weights, with a check that all "
         "come to the same loss. Shows medians, a row as soon as a net is done, and what inspection, calls and "
         "memory cost; saves a picture. Ctrl-C leaves what has been measured. "
         "Takes several minutes. Needs the extra vgfast[bench], or of the libraries those to compare with.",

@@ -15,6 +15,10 @@ class ScikitLearn(Competitor):
 
     package, module = "scikit-learn", "sklearn"
 
+    def prepare(self) -> None:
+        # Of labels it would make one output for two classes, and another net; of columns of 0 and 1, one for each.
+        self.targets = np.eye(2, dtype=int)[self.y] if self.problem.sizes[-1] == 2 else self.y
+
     def start(self) -> None:
         from sklearn.neural_network import MLPClassifier
 
@@ -30,7 +34,8 @@ class ScikitLearn(Competitor):
             momentum=0,
         )
         # It draws weights of its own at the first call, which its optimizer keeps hold of: these are then written over.
-        self.net.partial_fit(self.X[: p.batch], self.y[: p.batch], classes=np.arange(p.sizes[-1]))
+        self.net.partial_fit(self.X[: p.batch], self.targets[: p.batch], classes=np.arange(p.sizes[-1]))
+        self.net.out_activation_ = "softmax"  # which for columns would be logistic
         for own, first in zip(self.net.coefs_, self.first.weights, strict=True):
             own[...] = first
         for own, first in zip(self.net.intercepts_, self.first.biases, strict=True):
@@ -39,7 +44,7 @@ class ScikitLearn(Competitor):
     def train(self, epochs: int) -> None:
         for _ in range(epochs):
             order = self.rng.permutation(self.problem.rows)
-            self.net.partial_fit(self.X[order], self.y[order])
+            self.net.partial_fit(self.X[order], self.targets[order])
 
     def layers(self) -> list[tuple[Any, Any]]:
         return list(zip(self.net.coefs_, self.net.intercepts_, strict=True))
