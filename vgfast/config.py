@@ -103,6 +103,11 @@ def n_processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def usable_processors() -> int:
+    """That the process may keep busy: those that it may run on, and no more than its control groups allow."""
+    return min([n_processors(), *_cgroup_quotas()])
+
+
 def _default_threads() -> int:
     """The least of affinity, control group and OMP_NUM_THREADS; VGFAST_NUM_THREADS overrules them."""
     asked = os.environ.get("VGFAST_NUM_THREADS")
@@ -112,8 +117,7 @@ def _default_threads() -> int:
                 f"VGFAST_NUM_THREADS is {asked[:20]!r}; set it to a whole number from 1 to {_core.THREADS_MOST}"
             )
         return int(asked)
-    limits = [n_processors()]
-    limits += _cgroup_quotas()
+    limits = [usable_processors()]
     openmp = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if openmp.isdecimal() and int(openmp) > 0:
         limits.append(int(openmp))

@@ -81,9 +81,9 @@ def test_what_is_said_to_be_possible_is(case, capsys, monkeypatch):
 
 def test_competitors_that_are_said_to_be_installed_are():
     with pytest.raises(ValueError, match="unknown competitor") as said:
-        comparison.read_settings("nosuch", None, 1, 1, True)
+        comparison.read_settings("nosuch", None, "1", 1, True)
     names = str(said.value).partition("installed is ")[2]
-    assert comparison.read_settings(names, None, 1, 1, True)["competitors"] == names.split(", ")
+    assert comparison.read_settings(names, None, "1", 1, True)["competitors"] == names.split(", ")
     assert {"vgfast", "numpy"} <= set(names.split(", "))
 
 

@@ -15,11 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vgfast import _check
 from vgfast.bench.about import describe_machine, versions
 from vgfast.bench.competitors import COMPETITORS, Textbook, VGFast
 from vgfast.bench.problems import CALLED, CALLS, INSPECTION, LR, MEMORY, WORKLOADS
-from vgfast.bench.runner import Begin, Results, read_common_settings
+from vgfast.bench.runner import Begin, Results, find_epochs, read_common_settings, read_names, read_workloads
 from vgfast.bench.workers import Failed, Workers
 from vgfast.cost.rounds import summary, take_turns
 from vgfast.show.numbers import count
@@ -42,24 +41,19 @@ PICTURE = "bench.png"
 def read_settings(
     competitors: str | None,
     workloads: str | None,
-    threads: int | None,
+    threads: str | None,
     rounds: int | None,
     quick: bool,
     minutes: float | None = None,
 ) -> dict[str, Any]:
     """What ``measure`` takes, and ``minutes``, from a command line; ValueError for what it cannot take."""
-    asked = {"competitors": _competitors(competitors), "workloads": _workloads(workloads)}
+    asked = {"competitors": _competitors(competitors), "workloads": read_workloads(workloads)}
     return asked | read_common_settings(threads, rounds, ROUNDS, quick, minutes)
-
-
-def _names(text: str) -> list[str]:
-    """In a list with commas, as it is typed or as an error gives it."""
-    return [name.strip() for name in text.split(",")]
 
 
 def _competitors(text: str | None) -> list[str]:
     """The names in a list with commas, vgfast first, which is always there."""
-    names = list(COMPETITORS) if text is None else _names(text)
+    names = list(COMPETITORS) if text is None else read_names(text)
     for name in names:
         if name not in COMPETITORS:
             installed = [known for known, kind in COMPETITORS.items() if importlib.util.find_spec(kind.module)]
@@ -68,11 +62,6 @@ def _competitors(text: str | None) -> list[str]:
                 f"{', '.join(installed)}"
             )
     return list(dict.fromkeys(["vgfast", *names]))
-
-
-def _workloads(text: str | None) -> list[str]:
-    names = list(WORKLOADS) if text is None else _names(text)
-    return [_check.choice("workload", name, tuple(WORKLOADS)) for name in dict.fromkeys(names)]
 
 
 # ---- measuring ---------------------------------------------------------------------------------------
@@ -99,12 +88,7 @@ class Entrant:
         """Compile, find the loss, and how many epochs last about as long as a round should."""
         self.ask(problem=self.problem)
         self.loss = self.ask(do="loss", epochs=1)["loss"]
-        self.epochs = 1
-        for _ in range(2):  # the first epoch is often slow
-            took = self.ask(do="time", epochs=self.epochs)["seconds"]
-            if took > self.seconds:
-                break
-            self.epochs = round(self.epochs * self.seconds / took)
+        self.epochs = find_epochs(partial(self.ask, do="time"), self.seconds)
 
     def round(self) -> None:
         plain = self._step()

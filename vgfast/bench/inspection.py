@@ -83,7 +83,7 @@ NOT_ALIKE = (
 def read_settings(
     competitors: str | None,
     workloads: str | None,
-    threads: int | None,
+    threads: str | None,
     rounds: int | None,
     quick: bool,
     minutes: float | None = None,

@@ -40,7 +40,7 @@ NOTE = (
 def read_settings(
     competitors: str | None,
     workloads: str | None,
-    threads: int | None,
+    threads: str | None,
     rounds: int | None,
     quick: bool,
     minutes: float | None = None,

@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 from typing import Any
 
 from vgfast import _check, _core, config
+from vgfast.bench.problems import WORKLOADS
 from vgfast.cost.rounds import OutOfTime, until
 
 SECONDS, QUICK_SECONDS = 0.2, 0.03  # of one turn, about
@@ -20,20 +21,48 @@ Results = Generator[dict[str, Any], None, None]
 
 
 def read_common_settings(
-    threads: int | None, rounds: int | None, usual_rounds: int, quick: bool, minutes: float | None
+    threads: str | None, rounds: int | None, usual_rounds: int, quick: bool, minutes: float | None
 ) -> dict[str, Any]:
     """What all measurements take, from a command line: ``threads``, ``rounds``, ``seconds`` of one turn, about, and
     ``minutes``. ValueError for what they cannot take."""
-    if threads is None:
-        threads = config.get_num_threads()
+    n_threads, *more = read_threads(threads)
+    if more:
+        raise ValueError(
+            f"--threads {threads} are several numbers, which time plain training alone; give one of them, or leave out "
+            "--inspection and --pretraining"
+        )
     if rounds is None:
         rounds = QUICK_ROUNDS if quick else usual_rounds
     return {
-        "threads": _check.integer("--threads", threads, 1, _core.THREADS_MOST),
+        "threads": n_threads,
         "rounds": _check.integer("--rounds", rounds, 1),
         "seconds": QUICK_SECONDS if quick else SECONDS,
         "minutes": math.inf if minutes is None else _check.real("--minutes", minutes, 0, above=True),
     }
+
+
+def read_threads(text: str | None) -> list[int]:
+    """The numbers of threads in a list with commas; without one, as many as vgfast would use."""
+    if text is None:
+        return [config.get_num_threads()]
+    try:
+        numbers = [int(part) for part in read_names(text)]
+    except ValueError:
+        raise ValueError(
+            f"--threads must be a whole number, or several with commas, got {shlex.quote(text)}; for example 2 or 1,2,4"
+        ) from None
+    return [_check.integer("--threads", number, 1, _core.THREADS_MOST) for number in numbers]
+
+
+def read_names(text: str) -> list[str]:
+    """In a list with commas, as it is typed or as an error gives it; each once."""
+    return list(dict.fromkeys(name.strip() for name in text.split(",")))
+
+
+def read_workloads(text: str | None) -> list[str]:
+    """All without a list."""
+    names = list(WORKLOADS) if text is None else read_names(text)
+    return [_check.choice("workload", name, tuple(WORKLOADS)) for name in names]
 
 
 def refuse_choice(why: str, competitors: str | None, workloads: str | None) -> None:
@@ -42,6 +71,17 @@ def refuse_choice(why: str, competitors: str | None, workloads: str | None) -> N
     given = [f"{option} {shlex.quote(value)}" for option, value in options if value is not None]
     if given:
         raise ValueError(f"{why}; leave out {' '.join(given)}")
+
+
+def find_epochs(time: Callable[..., dict[str, float]], seconds: float) -> int:
+    """How many last about so long, where ``time(epochs=...)["seconds"]`` is what so many take."""
+    epochs = 1
+    for _ in range(2):  # the first epoch is often slow
+        took = time(epochs=epochs)["seconds"]
+        if took > seconds:
+            break
+        epochs = round(epochs * seconds / took)
+    return epochs
 
 
 def run(

@@ -118,12 +118,14 @@ def _memory_line(memory: dict[str, Any]) -> str:
     return f"memory of {MEMORY}: {memory['bytes'] / 1e6:.0f} MB, {share:.2f} x parameters + activations + deltas"
 
 
-def show_machine(result: dict[str, Any], console: Any) -> None:
+def show_machine(result: dict[str, Any], console: Any, threads: str | None = None) -> None:
+    """threads: how many, in words, where that is not so many for each."""
     about = result["machine"]
+    threads = f"{count(about['threads'], 'thread')} each" if threads is None else threads
     processors = count(about["processors"], "processor")
     console.print(f"{about['processor']}, {processors}, {about['instruction set']}", highlight=False)
     libraries = ", ".join(f"{package} {version}" for package, version in result["versions"].items())
-    console.print(f"{count(about['threads'], 'thread')} each; Python {about['python']}, {libraries}", highlight=False)
+    console.print(f"{threads}; Python {about['python']}, {libraries}", highlight=False)
 
 
 def show(result: dict[str, Any], steps: Steps) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,12 @@ def add(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--rounds", type=int, metavar="N", help="turns of each on each net (default: 7; with --inspection 21)"
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="for each (default: as many as vgfast would use)")
+    parser.add_argument(
+        "--threads",
+        metavar="N[,N]",
+        help="for each (default: as many as vgfast would use); several numbers, such as 1,2,4, time vgfast alone, "
+        "with each of them in turn",
+    )
     parser.add_argument("--quick", action="store_true", help="three short rounds: less exact")
     parser.add_argument(
         "--minutes", type=float, metavar="M", help="end after about so long, with what there is by then"
@@ -54,11 +60,14 @@ def run(arguments: argparse.Namespace) -> None:
     need("benchmark", ("rich", "sklearn") if arguments.pretraining else ("rich", "matplotlib"), "bench")
     from vgfast.bench.workers import Failed
 
+    way = _inspection if arguments.inspection else _pretraining if arguments.pretraining else None
+    if way is None:
+        way = _scaling if "," in (arguments.threads or "") else _steps
     try:
-        (_inspection if arguments.inspection else _pretraining if arguments.pretraining else _steps)(arguments)
+        way(arguments)
     except Failed as failed:  # that of a competitor is shown in the table
         timed, textbook = "training, which was to be timed,", "the textbook, which says what the loss must be,"
-        what = timed if arguments.inspection or arguments.pretraining else textbook
+        what = textbook if way is _steps else timed
         raise SystemExit(f"vgfast: {what} failed: {failed}") from None
 
 
@@ -69,33 +78,50 @@ def _asked(arguments: argparse.Namespace) -> tuple[Any, ...]:
 
 
 def _steps(arguments: argparse.Namespace) -> None:
-    from vgfast.bench import comparison, runner, tables
+    from vgfast.bench import comparison, tables
     from vgfast.show import figures
+
+    settings, out = comparison.read_settings(*_asked(arguments)), arguments.out
+    figures.check_folder(out)
+    rows = tables.Steps(console())
+    _row_by_row(arguments, comparison, settings, rows, tables.show, lambda found: comparison.save_picture(found, out))
+
+
+def _scaling(arguments: argparse.Namespace) -> None:
+    from vgfast.bench import scaling
+
+    settings = scaling.read_settings(*_asked(arguments))
+    _row_by_row(arguments, scaling, settings, scaling.Rows(console()), scaling.show)
+
+
+def _row_by_row(
+    arguments: argparse.Namespace,
+    measurement: Any,
+    settings: dict[str, Any],
+    rows: Any,
+    show: Callable[[dict[str, Any], Any], None],
+    save: Callable[[dict[str, Any]], Path] | None = None,
+) -> None:
+    """A measurement whose ``rows`` are shown as soon as they are there; ``show`` shows what then is left; ``save``
+    draws the picture, where there is one."""
+    from vgfast.bench import runner
     from vgfast.show.progress import Bar
 
-    settings = comparison.read_settings(*_asked(arguments))
-    figures.check_folder(arguments.out)
     so_far: dict[str, Any] = {}
-    steps, out = tables.Steps(console()), arguments.out
+    picture = () if save is None else (lambda: save(so_far), "Time over vgfast's, by workload")
 
     def give() -> None:
-        deliver(
-            so_far,
-            lambda: tables.show(so_far, steps),
-            arguments,
-            lambda: comparison.save_picture(so_far, out),
-            "Time over vgfast's, by workload",
-        )
+        deliver(so_far, lambda: show(so_far, rows), arguments, *picture)
 
-    with given(so_far, give), Bar(console(stderr=True), comparison.count_turns(settings), arguments.json) as bar:
+    with given(so_far, give), Bar(console(stderr=True), measurement.count_turns(settings), arguments.json) as bar:
 
         def each(found: dict[str, Any]) -> None:
-            so_far.update(found, picture=None)
+            so_far.update(found, **({} if save is None else {"picture": None}))
             if not arguments.json:
                 with bar.aside():
-                    steps.show(found)
+                    rows.show(found)
 
-        so_far.update(runner.run(comparison.measure, **settings, progress=bar.turn, each=each))
+        so_far.update(runner.run(measurement.measure, **settings, progress=bar.turn, each=each))
 
 
 def _inspection(arguments: argparse.Namespace) -> None:

@@ -40,9 +40,9 @@ class VGFast(Competitor):
             "predict_call": lambda: self.net.predict_proba(row),
         }
 
-    def peak(self) -> dict[str, float]:
+    def peak(self, threads: int | None = None) -> dict[str, float]:
         """FLOP/s of multiply-adds that touch no memory."""
-        return {"flops": _core.fma_peak(config.get_num_threads())}
+        return {"flops": _core.fma_peak(threads or config.get_num_threads())}
 
     def memory(self) -> dict[str, int]:
         """Bytes that making a net and training it for an epoch adds to the process at the most, with X in place;
