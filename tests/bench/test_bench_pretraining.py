@@ -194,7 +194,7 @@ def test_it_is_asked_for_alone():
 
 
 def test_turns_are_counted(small, without_torch):
-    settings = pretraining.read_settings(None, None, 1, 1, True)
+    settings = pretraining.read_settings(None, None, "1", 1, True)
     minutes, turns = settings.pop("minutes"), []
     for _ in pretraining.measure(turns.append, **settings):
         pass

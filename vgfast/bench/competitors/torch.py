@@ -10,6 +10,8 @@ from vgfast import config
 from vgfast.bench.competitors.competitor import Competitor
 from vgfast.bench.problems import LR
 
+_LAYERS_IN_ONE_TEXT = 50
+
 
 class Torch(Competitor):
     """The usual loop."""
@@ -76,8 +78,10 @@ class TorchCompile(Torch):
             for name, parameter in parameters.items():
                 parameter.sub_(gradients[name], alpha=LR)
 
-        # Called through C++, a step on a tiny net takes 78 instead of 100 microseconds.
-        self.compiled = torch.compile(step, fullgraph=True, dynamic=False, options={"cpp_wrapper": True})
+        # Called through C++, a step on a tiny net takes 78 instead of 100 microseconds. That is one text of all layers:
+        # of 200, g++ had not compiled it after 250 s; otherwise it has one text for all layers that are alike.
+        options = {"cpp_wrapper": len(self.problem.sizes) <= _LAYERS_IN_ONE_TEXT}
+        self.compiled = torch.compile(step, fullgraph=True, dynamic=False, options=options)
 
     def train(self, epochs: int) -> None:
         with self.torch.no_grad():
