@@ -109,6 +109,7 @@ libraries = [
     library("records", "run/records", []),
     library("norms", "run/norms", []),
     library("predict", "run/predict", []),
+    library("shuffle", "run/shuffle", []),
     library("pretrain", "pretrain/pretrain", []),
     library("rbm", "pretrain/rbm", []),
     library("autoencoder", "pretrain/autoencoder", []),

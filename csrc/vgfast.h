@@ -275,7 +275,27 @@ typedef struct {
  * parameters are always those after a whole number of steps. */
 void vg_train(vg_run *run);
 
-/* z (n_rows, n_L) = the plan's ops up to the loss applied to x (n_rows, n_0); scratch as vg_forward_scratch says. */
+/* ---- the order of rows ----------------------------------------------------------------------- */
+
+/* What makes random bits: laid out as the bitgen_t of NumPy's bit generators. */
+typedef struct {
+    void *state;
+    uint64_t (*next_uint64)(void *state);
+    uint32_t (*next_uint32)(void *state);
+    double (*next_double)(void *state);
+    uint64_t (*next_raw)(void *state);
+} vg_bit_generator;
+
+/* order (n,) = 0 to n - 1 in random order. */
+void vg_permute(const vg_bit_generator *bits, size_t n, int64_t *order);
+
+/* A random number from 0 to `most`. */
+uint64_t vg_random_at_most(const vg_bit_generator *bits, uint64_t most);
+
+/* ---- predictions ----------------------------------------------------------------------------- */
+
+/* z (n_rows, n_L) = the plan's ops up to the loss applied to x (n_rows, n_0); scratch as
+ * vg_forward_scratch says. */
 void vg_forward(const vg_plan *plan, const void *params, const void *x, size_t n_rows, void *z,
                 void *scratch, int n_threads);
 

@@ -165,6 +165,12 @@ static uint64_t predicted(const vg_plan *plan, const void *params, const void *x
     return found;
 }
 
+static uint32_t next_bits(void *state) {
+    uint64_t *const s = state;
+    *s = *s * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(*s >> 32);
+}
+
 /* Two epochs of a net on twice a batch and three rows, a gradient from outside, and predictions: what comes out, which
  * depends on neither threads nor pauses. */
 static uint64_t training(const setup *s) {
@@ -175,10 +181,9 @@ static uint64_t training(const setup *s) {
     if (vg_workspace_lay_out(&plan, s->batch, part, s->n_threads, &workspace)) abort();
     int32_t *labels = malloc(rows * sizeof *labels);
     int64_t *order = malloc(rows * sizeof *order);
-    for (size_t i = 0; i < rows; i++) {
-        labels[i] = (int32_t)below(s->sizes[s->n_layers]);
-        order[i] = (int64_t)(rows - 1 - i);
-    }
+    for (size_t i = 0; i < rows; i++) labels[i] = (int32_t)below(s->sizes[s->n_layers]);
+    uint64_t state = rows;
+    vg_permute(&(vg_bit_generator){.state = &state, .next_uint32 = next_bits}, rows, order);
     const size_t records = 2 * steps * s->n_layers;
     vg_run run = {
         .plan = &plan,

@@ -10,6 +10,7 @@ from cpython.buffer cimport (
 )
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_RawFree, PyMem_RawMalloc
+from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
@@ -27,6 +28,7 @@ include "lock.pxi"
 include "net.pxi"
 include "run.pxi"
 include "pretrain.pxi"
+include "shuffle.pxi"
 include "functions.pxi"
 include "limits.pxi"
 include "testing.pxi"

@@ -119,6 +119,12 @@ cdef extern from "vgfast.h" nogil:
     int vg_threads_for(const vg_plan *plan, size_t rows, int limit)
     int vg_threads_to_try(const vg_plan *plan, size_t rows, int limit)
     void vg_train(vg_run *run)
+
+    ctypedef struct vg_bit_generator:
+        pass
+
+    void vg_permute(const vg_bit_generator *bits, size_t n, int64_t *order)
+    uint64_t vg_random_at_most(const vg_bit_generator *bits, uint64_t most)
     void vg_forward(const vg_plan *plan, const void *params, const void *x, size_t n_rows, void *z,
                     void *scratch, int n_threads)
     ctypedef enum vg_access: VG_READ, VG_WRITE
