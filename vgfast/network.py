@@ -14,7 +14,7 @@ from vgfast.model.errors import DivergenceError, update_error
 from vgfast.model.losses import LOSSES
 from vgfast.model.quantities import INSPECTIONS, make_histograms
 from vgfast.state import State
-from vgfast.training.fit import Learner, Loop, Stepper, call_callbacks, shuffle_rows
+from vgfast.training.fit import Learner, Loop, Stepper, call_callbacks
 from vgfast.training.history import History
 from vgfast.training.optimizers import SGD, check_optimizer
 
@@ -58,11 +58,10 @@ class Network(State):
         callback(net, history) after each epoch, may change the optimizer's attributes, and ends training by returning
         True. progress(done, total, history) is called about every 30 ms, with ``history`` showing the part done so far.
 
-        The same seed gives the same bits, with any number of threads and with or without inspection (but see the
-        README on inspected norms of huge values). Ctrl-C is answered after the current step, or 30 ms of short ones;
-        it leaves the net as it is then, and what was recorded in ``net.history``. Errors: ``DivergenceError``,
-        likewise; TypeError and ValueError for bad input and RuntimeError while another thread trains this net, all
-        before any change.
+        The same seed gives the same bits, with any number of threads and with or without inspection (but see the README
+        on inspected norms of huge values). Ctrl-C is answered after the current step, or 30 ms of short ones; it leaves
+        the net as it is then, and what was recorded in ``net.history``. Errors: ``DivergenceError``, likewise; before
+        any change TypeError and ValueError for bad input, RuntimeError while another thread trains it.
         """
         epochs = _check.integer("epochs", epochs, 1)
         inspect_every = _check.integer("inspect_every", inspect_every, 0, _check.MOST_ELEMENTS)
@@ -75,15 +74,16 @@ class Network(State):
         x, t = self._batch(X, y)
         batch_size = _check.batch_size(batch_size, len(x))
         _check.integer("epochs x steps of an epoch", epochs * -(-len(x) // batch_size), 1, _check.MOST_ELEMENTS)
-        names = "validation_data[0]", "validation_data[1]"
-        validation = None if validation_data is None else self._batch(*_check.pair(validation_data), names)
+        validation = None if validation_data is None else self._batch(*_check.pair(validation_data), _VALIDATION)
         try:
             self._lock.own("trained")
-            loop = Loop(self._learner(), x, t, epochs, batch_size, optimizer, inspect_every, inspect)
+            rng = self._rng if shuffle else None
+            loop = Loop(self._learner(), x, t, epochs, batch_size, optimizer, inspect_every, inspect, rng=rng)
             self._history = loop.history
+            at_once = epochs if validation is None and not callbacks else 1
             try:
-                for epoch in range(epochs):
-                    loop.train_epoch(epoch, shuffle_rows(len(x), self._rng) if shuffle else None, progress)
+                for _ in range(0, epochs, at_once):
+                    loop.train(at_once, progress)
                     if validation is not None:
                         loop.note_validation(self._evaluate(*validation))
                     if callbacks and call_callbacks(self, loop.current_history(), callbacks):
@@ -115,7 +115,7 @@ class Network(State):
         x, t = self._batch(X, y)
         workspace = None if self._stepper is None else self._stepper.workspace
         loop = Loop(self._learner(), x, t, 1, len(x), optimizer, workspace=workspace)
-        loop.train_epoch(0, None, None)
+        loop.train(1)
         again = self._last_rows == len(x) and loop.workspace is not None
         self._stepper = Stepper(loop) if again else None
         self._last_rows = len(x)
@@ -290,5 +290,7 @@ class Network(State):
             return Evaluation(*self._engine.score(z, t))
 
 
+# What errors call the parts of validation_data.
+_VALIDATION = "validation_data[0]", "validation_data[1]"
 # For calls of step without an optimizer: the same object each time.
 _PLAIN = SGD()

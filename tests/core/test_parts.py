@@ -34,7 +34,8 @@ def train(dtype, optimizer, part=None, n_threads=1, loss="cross_entropy", scale=
     found = []
     for epoch in range(2):
         losses, correct = np.zeros(2), np.zeros(2)
-        run.set_epoch(rng.permutation(ROWS), losses, correct, 2 * epoch)
+        run.set_results(losses, correct, 2 * epoch)
+        run.begin_epoch(rng.permutation(ROWS))
         status = run.go()
         found += [losses.tobytes(), correct.tobytes(), status]
     return [engine.params.tobytes(), b"" if velocity is None else velocity.tobytes(), *found]
@@ -69,7 +70,8 @@ def run_once(x, lr, part):
     run = _core.Run(_core.Workspace(engine.core, BATCH, 2, part), _core.TRAIN, engine.params, engine.make_vector())
     run.set_optimizer(*vg.training.optimizers.read_settings(vg.SGD(lr=lr), np.dtype("float32")), None)
     run.set_data(x, np.zeros(BATCH, np.int32), BATCH)
-    run.set_epoch(None, np.empty(1), np.empty(1), 0)
+    run.set_results(np.empty(1), np.empty(1), 0)
+    run.begin_epoch(None)
     return run.go(), (engine.params != before).any()
 
 
@@ -89,7 +91,8 @@ def test_the_gradient_needs_memory():
     run = _core.Run(_core.Workspace(engine.core, BATCH, 1, 40), _core.TRAIN, engine.params)
     run.set_optimizer(*vg.training.optimizers.read_settings(vg.SGD(lr=0.1), np.dtype("float32")), None)
     run.set_data(np.ones((BATCH, SIZES[0]), np.float32), np.zeros(BATCH, np.int32), BATCH)
-    run.set_epoch(None, np.empty(1), np.empty(1), 0)
+    run.set_results(np.empty(1), np.empty(1), 0)
+    run.begin_epoch(None)
     assert run.go() == _core.NEEDS_GRADIENT
     run.set_gradient(engine.make_vector())
     assert run.go() == _core.DONE

@@ -92,7 +92,7 @@ def test_the_gil_is_free_during_steps(rng):
     net, gate, ran = vg.MLP([64, 128, 10], rng=0), threading.Lock(), threading.Event()
     loop = fit.Loop(net._learner(), *net._batch(X, y), 1, 64, vg.SGD(0.01))
     loop.use_optimizer()
-    loop.make_room(loop.total)
+    loop.make_room(1)
     other = threading.Thread(target=lambda: (gate.acquire(), ran.set()))
     before = sys.getswitchinterval()
     gate.acquire()
@@ -101,7 +101,8 @@ def test_the_gil_is_free_during_steps(rng):
     try:
         gate.release()
         for _ in range(10_000):  # steps, until the system lets the other one run
-            loop.run.set_epoch(None, loop.losses, loop.correct, 0)
+            loop.run.set_results(loop.losses, loop.correct, 0)
+            loop.run.begin_epoch(None)
             loop.run.go()
             if ran.is_set():
                 break
@@ -191,7 +192,8 @@ assert _core.tuner(_core.Workspace(net._engine.core, 512, 2), lambda n: 1.0, 1.0
 for turn in range(300):
     spent = np.zeros((2, len(net.sizes), len(_core.PHASES)))
     loop.run.set_times(spent)
-    loop.run.set_epoch(None, loop.losses, loop.correct, 0)
+    loop.run.set_results(loop.losses, loop.correct, 0)
+    loop.run.begin_epoch(None)
     loop.run.go()
     print(np.count_nonzero(spent.any(axis=(1, 2))))
 """
@@ -232,7 +234,7 @@ def test_no_time_is_booked_for_threads_that_did_not_run(rng):
             try:
                 loop = fit.Loop(net._learner(), X, y.astype(np.int32), 3000, 64, vg.SGD())
                 for epoch in range(3000):
-                    loop.train_epoch(epoch, None, None)
+                    loop.train(1)
                     one, two = loop.run.tried[:2]
                     if one > 0 and epoch > 200:
                         break

@@ -14,7 +14,7 @@ import pytest
 
 import vgfast as vg
 from vgfast import _core
-from vgfast.training import fit
+from vgfast.training import shuffle
 
 N = 512
 RNG = np.random.default_rng(5)
@@ -239,14 +239,14 @@ def test_a_child_of_a_fork_shuffles_though_another_thread_did(kind):
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_who_holds_a_generators_lock_can_fork(monkeypatch):
     """While a thread that waits for that lock to shuffle has the one that a fork waits for."""
-    monkeypatch.setattr(fit, "_PATIENCE", 0.1)
+    monkeypatch.setattr(shuffle, "_PATIENCE", 0.1)
     rng = np.random.default_rng(0)
     net = vg.MLP([2, 2], loss="mse", rng=rng)
     thread = threading.Thread(target=net.fit, args=(X[:, :2], Y[:, :2], 2))
     with rng.bit_generator.lock:
         thread.start()
-        while fit._shuffling.acquire(blocking=False):
-            fit._shuffling.release()
+        while shuffle._shuffling.acquire(blocking=False):
+            shuffle._shuffling.release()
             time.sleep(0)
         child = os.fork()
         if child == 0:

@@ -25,15 +25,15 @@ def report():
 
 def trained(net, X, y, epochs=2, batch=16, times=False, unblocked=False):
     """The losses; the net is changed."""
-    loop = fit.Loop(net._learner(), *net._batch(X, y), epochs, batch, vg.SGD(lr=0.1))
+    rng = np.random.default_rng(0)
+    loop = fit.Loop(net._learner(), *net._batch(X, y), epochs, batch, vg.SGD(lr=0.1), rng=rng)
     spent = np.zeros((vg.get_num_threads(), len(net.sizes), len(_core.PHASES)))
     if times:
         loop.run.set_times(spent)
     if unblocked:
         loop.run.set_unblocked(True)
         loop.run.set_gradient(net._engine.make_vector())
-    for epoch in range(epochs):
-        loop.train_epoch(epoch, np.random.default_rng(epoch).permutation(len(X)), None)
+    loop.train(epochs)
     return loop.losses, spent
 
 
@@ -85,7 +85,10 @@ class Steps:
     def set_data(self, x, y, batch_size):
         self.n_steps = len(x) // batch_size
 
-    def set_epoch(self, *arrays):
+    def set_results(self, *arrays):
+        pass
+
+    def begin_epoch(self, order):
         self.step = 0
         Steps.now += self.drawing
 

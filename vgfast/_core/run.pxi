@@ -53,7 +53,10 @@ cdef class Run:
     cdef TrainingLock lock
     cdef dict held
     cdef size_t n_records_most
-    cdef double loss, correct  # of the one step of step_on
+    cdef size_t room  # of the steps of epochs to come: losses and correct
+    cdef double *losses
+    cdef double *correct
+    cdef double loss, right  # of the one step of step_on
     cdef object labels
 
     def __cinit__(self, Workspace workspace, int mode, params, gradient=None, lock=None):
@@ -117,21 +120,32 @@ cdef class Run:
         self.run.n_rows = rows
         self.run.batch_size = batch_size
 
-    def set_epoch(self, order, losses, correct, size_t steps_before):
-        """order: int64 (rows,) or None; losses and correct: float64 (steps of an epoch,), to be filled."""
-        cdef size_t n_steps = (self.run.n_rows + self.run.batch_size - 1) // self.run.batch_size
-        self.run.order = <const int64_t *>self.hold("order", order, self.run.n_rows * 8, 0)
-        self.run.losses = <double *>self.hold("losses", losses, n_steps * 8, 1)
-        self.run.correct = <double *>self.hold("correct", correct, n_steps * 8, 1)
-        cdef size_t every = self.run.inspect_every
-        if every > 0 and (steps_before + n_steps + every - 1) // every > self.n_records_most:
+    def set_results(self, losses, correct, size_t steps_before):
+        """Of some epochs to come, to be filled: float64 losses and correct (epochs x steps of an epoch,)."""
+        cdef size_t n = losses.shape[0], every = self.run.inspect_every
+        self.losses = <double *>self.hold("losses", losses, n * 8, 1)
+        self.correct = <double *>self.hold("correct", correct, n * 8, 1)
+        if every > 0 and (steps_before + n + every - 1) // every > self.n_records_most:
             raise ValueError(f"room for {self.n_records_most} records is too little")
-        self.run.step = 0
-        self.run.n_steps = n_steps
+        self.room = n
         self.run.steps_before = steps_before
+        self.run.step = self.run.n_steps = 0
+
+    def begin_epoch(self, order):
+        """The next of these epochs; order: int64 (rows,), or None for 0, 1, 2, ..."""
+        cdef size_t n_steps = (self.run.n_rows + self.run.batch_size - 1) // self.run.batch_size
+        if n_steps > self.room:
+            raise ValueError(f"room for {self.room} steps is too little for an epoch of {n_steps}")
+        self.run.order = <const int64_t *>self.hold("order", order, self.run.n_rows * 8, 0)
+        self.run.losses, self.run.correct = self.losses, self.correct
+        self.losses += n_steps
+        self.correct += n_steps
+        self.room -= n_steps
+        self.run.steps_before += self.run.n_steps
+        self.run.step, self.run.n_steps = 0, n_steps
 
     def set_records(self, records, size_t inspect_every, exponents=None):
-        """records: RECORD (inspected steps, L), to be filled; before ``set_epoch``. exponents: uint32 (inspected
+        """records: RECORD (inspected steps, L), to be filled; before ``set_results``. exponents: uint32 (inspected
         steps, L, bins) zeros, to be filled likewise, or None."""
         cdef size_t n_bytes = records.shape[0] * self.run.plan.n_layers * sizeof(c.vg_record)
         self.run.records = <c.vg_record *>self.hold("records", records, n_bytes, 1)
@@ -199,7 +213,7 @@ cdef class Run:
             self.run.targets = NULL if labelled else y_view.buf
             self.run.n_rows = self.run.batch_size = rows
             self.run.losses = &self.loss
-            self.run.correct = &self.correct
+            self.run.correct = &self.right
             self.run.step = 0
             self.run.n_steps = 1
             self.lock.begin_turn()

@@ -15,6 +15,7 @@ from vgfast.model.architecture import Architecture
 from vgfast.model.engine import Settings
 from vgfast.model.engine_c import CEngine
 from vgfast.model.losses import LOSSES
+from vgfast.training.shuffle import Shuffle
 
 ROUNDS, ROUNDS_LEAST = 9, 3
 SECONDS = 0.02  # of steps in a round; one at the least
@@ -77,12 +78,14 @@ class _Steps:
         self.run = _core.Run(self.workspace, _core.TRAIN, params)
         self.run.set_optimizer(*Settings("sgd", lr=0.0), None)
         self.run.set_data(x, y, batch_size)
+        self.shuffle = Shuffle(self.rng, self.rows)
         self._begin()
 
     def _begin(self) -> float:
         """A new epoch; the seconds that it took to draw its order, which is no part of a step."""
         start = time.perf_counter()
-        self.run.set_epoch(self.rng.permutation(self.rows), np.empty(self.n), np.empty(self.n), 0)
+        self.run.set_results(np.empty(self.n), np.empty(self.n), 0)
+        self.run.begin_epoch(self.shuffle.draw())
         return time.perf_counter() - start
 
     def take(self, seconds: float) -> tuple[float, int]:

@@ -94,8 +94,7 @@ def _train(engine: Engine, case: Case, epochs: int) -> None:
         velocities.get(case.optimizer, engine.make_vector)[...] = case.velocity
     learner = Learner(engine, velocities, _core.TrainingLock(), lambda *_: DivergenceError(""))
     loop = Loop(learner, case.x, case.t, epochs, case.batch_size or len(case.x), case.optimizer)
-    for epoch in range(epochs):
-        loop.train_epoch(epoch, None, None)
+    loop.train(epochs)
 
 
 def has_margin(case: Case, steps: int) -> bool:

@@ -110,8 +110,9 @@ class CEngine(Engine):
     def _one_batch(self, run: _core.Run, exponents: np.ndarray | None) -> tuple[float, np.ndarray] | None:
         """(loss, records) of all rows of the run at once; None if something is not finite."""
         loss, correct, records = np.empty(1), np.empty(1), np.zeros((1, self.architecture.n_layers), RECORD)
-        run.set_epoch(None, loss, correct, 0)
         run.set_records(records, 0, exponents)
+        run.set_results(loss, correct, 0)
+        run.begin_epoch(None)
         return None if run.go() == _core.NON_FINITE else (float(loss[0]), records[0])
 
     # ---- updates --------------------------------------------------------------------------------------

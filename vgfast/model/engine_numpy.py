@@ -189,7 +189,7 @@ class NumPyRun:
         self, engine: NumPyEngine, x: np.ndarray, t: np.ndarray, batch_size: int, lock: _core.TrainingLock
     ) -> None:
         self.engine, self.x, self.t, self.batch_size, self.lock = engine, x, t, batch_size, lock
-        self.n_records = self.steps_done = 0
+        self.n_records = self.steps_done = self.inspect_every = 0
 
     def set_optimizer(self, *settings: Any) -> None:
         """The ``Settings``, one by one, and the velocity."""
@@ -198,9 +198,12 @@ class NumPyRun:
     def set_records(self, records: np.ndarray, inspect_every: int, exponents: np.ndarray | None = None) -> None:
         self.records, self.inspect_every, self.exponents = records, inspect_every, exponents
 
-    def set_epoch(self, order: np.ndarray | None, losses: np.ndarray, correct: np.ndarray, steps_before: int) -> None:
-        self.order, self.losses, self.correct = order, losses, correct
-        self.first_step = self.steps_done = steps_before
+    def set_results(self, losses: np.ndarray, correct: np.ndarray, steps_before: int) -> None:
+        self.losses, self.correct = losses, correct
+        self.room_begins = self.steps_done = steps_before
+
+    def begin_epoch(self, order: np.ndarray | None) -> None:
+        self.order, self.epoch_begins = order, self.steps_done
 
     def go(self, seconds: float = 0.0) -> int:
         """One step; the status."""
@@ -208,8 +211,8 @@ class NumPyRun:
             return int(self.lock.change(self._take_step))
 
     def _take_step(self) -> int:
-        number, engine = self.steps_done - self.first_step, self.engine
-        batch = slice(number * self.batch_size, (number + 1) * self.batch_size)
+        engine, first = self.engine, (self.steps_done - self.epoch_begins) * self.batch_size
+        batch = slice(first, first + self.batch_size)
         rows = batch if self.order is None else self.order[batch]
         zs, activations = engine.forward(self.x[rows])
         loss, delta, correct = engine.loss(zs[-1], self.t[rows])
@@ -221,10 +224,11 @@ class NumPyRun:
             self._record(found)
         if not engine.update(found.gradient, self.settings, self.velocity):
             return _core.NON_FINITE
-        self.losses[number], self.correct[number] = loss, correct.sum()
+        place = self.steps_done - self.room_begins
+        self.losses[place], self.correct[place] = loss, correct.sum()
         self.steps_done += 1
         self.n_records += inspected
-        return _core.DONE if number + 1 == len(self.losses) else _core.PAUSED
+        return _core.DONE if batch.stop >= len(self.x) else _core.PAUSED
 
     def _record(self, found: Pass) -> None:
         engine = self.engine

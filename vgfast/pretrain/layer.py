@@ -12,7 +12,7 @@ import numpy as np
 from vgfast import _check, _core, config
 from vgfast.model.errors import DivergenceError
 from vgfast.pretrain.history import PretrainHistory
-from vgfast.training.fit import shuffle_rows
+from vgfast.training.shuffle import Shuffle
 
 Progress = Callable[[int, int, PretrainHistory], Any]
 Result = TypeVar("Result")
@@ -249,12 +249,11 @@ class TiedLayer:
             state["history_"] = PretrainHistory()
         self.__dict__.update(state)  # at once: Ctrl-C finds the layer that was or the new one
         per_epoch = -(-len(x) // batch_size)
-        losses = np.zeros(per_epoch)
+        losses, shuffle = np.zeros(per_epoch), Shuffle(self._rng, len(x)) if self.shuffle else None
         for epoch in range(epochs):
             start = time.perf_counter()
             self._set_optimizer(run)
-            order = shuffle_rows(len(x), self._rng) if self.shuffle else None
-            run.set_epoch(x, order, batch_size, losses, self._steps)
+            run.set_epoch(x, None if shuffle is None else shuffle.draw(), batch_size, losses, self._steps)
             try:
                 while (status := run.go(_SLICE)) != _core.DONE:
                     if status == _core.NON_FINITE:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -17,42 +15,14 @@ from vgfast.model.losses import LOSSES
 from vgfast.model.quantities import RECORD, make_histograms
 from vgfast.training.history import History
 from vgfast.training.optimizers import SGD, Velocities, read_settings
+from vgfast.training.shuffle import Shuffle
 
 # An engine hands control back after about so many seconds of steps: for Ctrl-C and progress.
 _SLICE = 0.03
 # When training diverges, so many of the last rows, at most, or else one batch, are looked at.
 _RECENT = 4096
-
-# Held while rows are shuffled, and during a fork: a generator has a lock, and a child process would wait for ever for a
-# lock that another thread of its parent held. A fork waits for so many seconds at most, as the thread that forks may
-# itself hold the lock of a generator.
-_shuffling = threading.RLock()
-_PATIENCE = 2.0
-_forking = threading.local()
-
-
-def _before_fork() -> None:
-    _forking.waited = _shuffling.acquire(timeout=_PATIENCE)
-
-
-def _after_fork_in_parent() -> None:
-    if _forking.waited:
-        _shuffling.release()
-
-
-def _after_fork_in_child() -> None:
-    global _shuffling
-    _shuffling = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
-
-
-def shuffle_rows(rows: int, rng: np.random.Generator) -> np.ndarray:
-    """0 to rows - 1 in random order."""
-    with _shuffling:
-        return rng.permutation(rows)
+# So many steps, at most, or else one epoch, go by before Python looks at what they have recorded.
+_STEPS_AT_ONCE = 4096
 
 
 class Stepper:
@@ -118,21 +88,25 @@ class Loop:
         inspect_every: int = 0,
         inspect: str = "scalars",
         workspace: Any = None,
+        rng: np.random.Generator | None = None,
     ) -> None:
-        """workspace: of an earlier one, to be used again if it fits."""
+        """workspace: of an earlier one, to be used again if it fits. rng: shuffles the rows; None: as they come."""
         self.learner, self.x, self.t, self.optimizer, self.batch_size = learner, x, t, optimizer, batch_size
         self.inspect_every = inspect_every
+        self.shuffle = None if rng is None else Shuffle(rng, len(x))
         self.per_epoch = -(-len(x) // batch_size)
         self.total = epochs * self.per_epoch
         net = learner.engine.architecture
-        self.losses, self.correct = np.zeros(0), np.zeros(self.per_epoch)
-        self.records = np.zeros((0, net.n_layers), RECORD)
+        self.losses = np.zeros(0)
+        self.noted = 0  # epochs; of the later ones, a number a step and a number an epoch:
+        self.correct = np.zeros(0)
+        self.seconds: list[float] = []
+        self.records, self.steps = np.zeros((0, net.n_layers), RECORD), np.zeros(0, np.int64)
         self.exponents = make_histograms(0, net) if inspect == "histograms" else None
         self.has_accuracy = LOSSES[net.loss].has_accuracy
         self.history = History(self.losses)
         self.settings: tuple[Any, ...] = ()
-        self.order_before: np.ndarray | None = None  # of the rows in the epoch before; None: as they come
-        self.rows = np.full(self.per_epoch, batch_size)
+        self.rows = np.full(self.per_epoch, float(batch_size))  # of each batch
         self.rows[-1] = len(x) - (self.per_epoch - 1) * batch_size
         self.workspace = learner.engine.make_workspace(batch_size, workspace, in_parts=inspect_every == 0)
         self.run = learner.engine.make_run(x, t, batch_size, self.workspace, learner.lock)
@@ -144,43 +118,75 @@ class Loop:
             self.run.set_optimizer(*settings, self.learner.velocity(self.optimizer))
             self.settings = self.optimizer.settings()
 
-    def make_room(self, steps: int) -> None:
-        """For what is recorded of so many steps: by epochs, as a callback may end the longest training soon."""
-        self.losses = _grow(self.losses, steps)
+    def make_room(self, epochs: int) -> None:
+        """For what is recorded of so many more: not of all at once, as a callback may end the longest training soon."""
+        done, more = self.done, epochs * self.per_epoch
+        self.losses = _grow(self.losses, done + more)
+        self.correct = np.empty(more)
         if self.inspect_every:
-            n_records = -(-steps // self.inspect_every)
-            self.records = _grow(self.records, n_records)
+            n_records = -(-(done + more) // self.inspect_every)
+            if n_records > len(self.records):
+                self.records = _grow(self.records, n_records)
+                self.steps = np.arange(len(self.records), dtype=np.int64) * self.inspect_every
             if self.exponents is not None:
                 self.exponents = _grow(self.exponents, n_records)
-        self.run.set_records(self.records, self.inspect_every, self.exponents)
+            self.run.set_records(self.records, self.inspect_every, self.exponents)
+        self.run.set_results(self.losses[done : done + more], self.correct, done)
 
     @property
     def done(self) -> int:
         """Steps."""
         return self.run.steps_done
 
-    def train_epoch(self, epoch: int, order: np.ndarray | None, progress: Any) -> None:
-        start = time.perf_counter()
+    def train(self, epochs: int, progress: Any = None) -> None:
+        """So many more. What was recorded of each may be looked at by progress, and by a generator that is no other
+        than NumPy's."""
+        alone = progress is None and (self.shuffle is None or self.shuffle.is_numpys)
+        at_once = max(1, _STEPS_AT_ONCE // self.per_epoch) if alone else 1
+        for first in range(0, epochs, at_once):
+            self._train_at_once(min(at_once, epochs - first), progress)
+
+    def _train_at_once(self, epochs: int, progress: Any) -> None:
         self.use_optimizer()
-        first = epoch * self.per_epoch
-        part = slice(first, first + self.per_epoch)
-        self.make_room(part.stop)
-        self.run.set_epoch(order, self.losses[part], self.correct, first)
-        status = _core.PAUSED
-        while status != _core.DONE:
-            status = self.run.go(_SLICE)
-            if status == _core.NEEDS_GRADIENT:
-                self.run.set_gradient(self.learner.engine.make_vector())
-            elif status == _core.NON_FINITE:
-                raise self.divergence(epoch, order)
-            elif progress is not None:
+        self.make_room(epochs)
+        run, shuffle, now = self.run, self.shuffle, time.perf_counter
+        for _ in range(epochs):
+            order = None if shuffle is None else shuffle.draw()
+            start = now()
+            run.begin_epoch(order)
+            while (status := run.go(_SLICE)) != _core.DONE:
+                self._go_on(status, progress)
+            if progress is not None:
                 progress(self.done, self.total, self.current_history())
+            self.seconds.append(now() - start)
+        self.note_epochs()
+
+    def _go_on(self, status: int, progress: Any) -> None:
+        """What there is to do before an epoch goes on whose run has ended with this status."""
+        if status == _core.NEEDS_GRADIENT:
+            self.run.set_gradient(self.learner.engine.make_vector())
+        elif status == _core.NON_FINITE:
+            raise self.divergence()
+        elif progress is not None:
+            progress(self.done, self.total, self.current_history())
+
+    def note_epochs(self) -> None:
+        """Write those that have ended into the history."""
+        rows, n, first = len(self.x), len(self.seconds), self.noted * self.per_epoch
+        if n == 0:
+            return
+        shape, steps = (n, self.per_epoch), n * self.per_epoch
+        losses, correct = self.losses[first : first + steps].reshape(shape), self.correct[:steps].reshape(shape)
         with _core.standard_arithmetic():
-            scores = {"loss": float((self.losses[part] * self.rows).sum() / len(self.x))}
+            sums = np.add.reduce(losses * self.rows, axis=1).tolist()
             if self.has_accuracy:
-                scores["accuracy"] = float(self.correct.sum() / len(self.x))
-        self.history.epochs.append({**scores, "seconds": time.perf_counter() - start})
-        self.order_before = order
+                right = np.add.reduce(correct, axis=1).tolist()
+                each = zip(sums, right, self.seconds, strict=True)
+                epochs = [{"loss": a / rows, "accuracy": b / rows, "seconds": s} for a, b, s in each]
+            else:
+                epochs = [{"loss": a / rows, "seconds": s} for a, s in zip(sums, self.seconds, strict=True)]
+        self.noted, self.correct, self.seconds = self.noted + n, self.correct[steps:], []
+        self.history.epochs += epochs
 
     def note_validation(self, scores: Any) -> None:
         """With the epoch that has just ended."""
@@ -194,13 +200,16 @@ class Loop:
         self.history.loss = self.losses[: self.done]
         self.history.gradients = self.records[:n]
         self.history.exponents = None if self.exponents is None else self.exponents[:n]
-        self.history.steps = np.arange(n, dtype=np.int64) * self.inspect_every
+        self.history.steps = self.steps[:n]
+        self.note_epochs()
         return self.history
 
-    def divergence(self, epoch: int, order: np.ndarray | None) -> DivergenceError:
+    def divergence(self) -> DivergenceError:
         size, rows = self.batch_size, len(self.x)
-        first = (self.done - epoch * self.per_epoch) * size
-        order, before = (np.arange(rows) if one is None else one for one in (order, self.order_before))
+        epoch, step = divmod(self.done, self.per_epoch)
+        first = step * size
+        shuffle, as_they_come = self.shuffle, np.arange(rows)
+        order, before = (as_they_come,) * 2 if shuffle is None else (shuffle.order, shuffle.before)
         # With the batches before, one of which may be the cause; of the last epoch too, but for what it left over.
         earlier = order[:first] if epoch == 0 else np.concatenate([before[: rows // size * size], order[:first]])
         most = max(0, _RECENT // size - 1) * size

@@ -1,0 +1,64 @@
+"""The order of the rows in each epoch."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import numpy as np
+
+from vgfast import _core
+
+# Held while rows are shuffled, and during a fork: a generator has a lock, and a child process would wait for ever for a
+# lock that another thread of its parent held. A fork waits for so many seconds at most, as the thread that forks may
+# itself hold the lock of a generator.
+_shuffling = threading.RLock()
+_PATIENCE = 2.0
+_forking = threading.local()
+
+
+def _before_fork() -> None:
+    _forking.waited = _shuffling.acquire(timeout=_PATIENCE)
+
+
+def _after_fork_in_parent() -> None:
+    if _forking.waited:
+        _shuffling.release()
+
+
+def _after_fork_in_child() -> None:
+    global _shuffling
+    _shuffling = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+
+
+class Shuffle:
+    """Rows in random order, as ``rng.permutation(rows)`` gives them, for one epoch after the other.
+
+    ``order``: the last that was drawn, and ``before``: the one before it; empty where there is none yet.
+    """
+
+    def __init__(self, rng: np.random.Generator, rows: int) -> None:
+        self.rng, self.rows = rng, rows
+        self.order = self.before = np.empty(0, np.int64)
+        # A subclass may have a permutation of its own.
+        self.bits = _core.RandomBits(rng.bit_generator) if type(rng) is np.random.Generator else None
+
+    @property
+    def is_numpys(self) -> bool:
+        """Whether nothing but NumPy's own generator is asked."""
+        return self.bits is not None
+
+    def draw(self) -> np.ndarray:
+        """0 to rows - 1 in the order of the next epoch; that of the last but one is overwritten."""
+        with _shuffling:
+            if self.bits is None:
+                order = self.rng.permutation(self.rows)
+            else:
+                order = self.before if len(self.before) > 0 else np.empty(self.rows, np.int64)
+                self.bits.permute(order)
+        self.before, self.order = self.order, order
+        return order
