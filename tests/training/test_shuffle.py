@@ -89,6 +89,24 @@ def test_a_generator_of_ones_own_is_asked(kind):
     assert nets[0].params.tobytes() == nets[1].params.tobytes()
 
 
+@pytest.mark.parametrize("kind", [vg.MLP, vg.reference.MLP])
+@pytest.mark.parametrize("given", ["np.arange(100) + 1", "np.arange(100) - 1", "np.arange(99)", "np.ones(100)", "None"])
+def test_rows_that_are_not_there_and_the_advice(kind, given):
+    class Odd(np.random.Generator):
+        def permutation(self, n):
+            return eval(given)
+
+    net = kind([6, 10, 3], rng=Odd(np.random.PCG64(0)))
+    before = net.params.copy()
+    with pytest.raises(
+        ValueError, match=r"^permutation\(100\) of the Odd that shuffles must give 100 rows from 0 to"
+    ) as e:
+        net.fit(X, Y, 1, 16)
+    np.testing.assert_array_equal(net.params, before)
+    given = str(e.value).partition("; return ")[2].removesuffix(" in another order") + "[::-1]"
+    assert len(net.fit(X, Y, 1, 16).epochs) == 1
+
+
 def test_a_bit_generator_of_ones_own_is_drawn_from_under_its_lock():
     class Counted:
         def __init__(self):

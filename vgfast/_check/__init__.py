@@ -17,6 +17,9 @@ from vgfast._check.arrays import quote as quote
 # More elements than this in one array are refused: such an array is mostly a mistake of broadcasting
 # (zero strides), and converting it would ask for gigabytes.
 MOST_ELEMENTS = 2**31 - 1
+# Numbers for Python, or read as numbers by it, but none where a number is asked for.
+_BOOLS = (bool, np.bool_)
+_BOOLS_AND_TEXT = (*_BOOLS, str)
 
 
 # What other libraries call what vgfast has; None: what it has not, and may take for a typing error of what looks alike.
@@ -67,7 +70,7 @@ _ELSEWHERE: dict[str, dict[str, str | None]] = {
 
 def integer(name: str, value: Any, least: int, most: int | None = None) -> int:
     """A whole number from least to most; not a bool, not a float."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+    if type(value) is not int and (isinstance(value, _BOOLS) or not isinstance(value, numbers.Integral)):
         number = _number_of(value)
         fits = number is not None and number == int(number) and least <= number <= (math.inf if most is None else most)
         hint = f"; use {int(number)}" if number is not None and fits else ""
@@ -96,7 +99,7 @@ def real(name: str, value: Any, least: float, *, above: bool = False, below: flo
     def fits(number: float) -> bool:
         return math.isfinite(number) and number >= least and not (above and number == least) and number < below
 
-    if isinstance(value, bool | np.bool_ | str) or not isinstance(value, numbers.Real):
+    if type(value) is not float and (isinstance(value, _BOOLS_AND_TEXT) or not isinstance(value, numbers.Real)):
         meant = _number_of(value)
         hint = f"; use {meant!r}" if meant is not None and fits(meant) else ""
         raise TypeError(f"{name} must be a number, got {quote(value)} ({type(value).__name__}){hint}")

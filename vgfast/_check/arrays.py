@@ -322,8 +322,11 @@ def _parses(array: np.ndarray) -> bool:
 def converted(name: str, array: np.ndarray, dtype: np.dtype, given: Any) -> np.ndarray:
     """The array in the net's dtype, contiguous and finite; the array itself if it is that already: not a copy, so what
     others write to it later may be anything, and only numbers may be made of it."""
-    with np.errstate(over="ignore", under="ignore"):
-        result = np.ascontiguousarray(array, dtype=dtype)
+    if array.dtype == dtype:
+        result = np.ascontiguousarray(array)
+    else:
+        with np.errstate(over="ignore", under="ignore"):
+            result = np.ascontiguousarray(array, dtype=dtype)
     finite = np.isfinite(result)
     if not finite.all():
         _refuse_unfinite(name, array, dtype, given, int(np.argmin(finite)))

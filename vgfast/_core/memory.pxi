@@ -19,7 +19,7 @@ def aligned(size_t n, dtype):
     allocating()
     dtype = np.dtype(dtype)
     raw = np.zeros(n * dtype.itemsize + 64, np.uint8)
-    start = -raw.ctypes.data % 64
+    start = -<size_t>address(raw, 0, 0) % 64
     return raw[start : start + n * dtype.itemsize].view(dtype)
 
 

@@ -8,6 +8,7 @@ import threading
 import numpy as np
 
 from vgfast import _core
+from vgfast._check import quote
 
 # Held while rows are shuffled, and during a fork: a generator has a lock, and a child process would wait for ever for a
 # lock that another thread of its parent held. A fork waits for so many seconds at most, as the thread that forks may
@@ -56,9 +57,20 @@ class Shuffle:
         """0 to rows - 1 in the order of the next epoch; that of the last but one is overwritten."""
         with _shuffling:
             if self.bits is None:
-                order = self.rng.permutation(self.rows)
+                order = self._ask()
             else:
                 order = self.before if len(self.before) > 0 else np.empty(self.rows, np.int64)
                 self.bits.permute(order)
         self.before, self.order = self.order, order
         return order
+
+    def _ask(self) -> np.ndarray:
+        """A generator that may give anything."""
+        order, n = self.rng.permutation(self.rows), self.rows
+        numbers = isinstance(order, np.ndarray) and order.shape == (n,) and order.dtype == np.int64
+        if not numbers or order.min() < 0 or order.max() >= n:
+            raise ValueError(
+                f"permutation({n}) of the {type(self.rng).__name__} that shuffles must give {n} rows from 0 to {n - 1} "
+                f"as int64, got {quote(order)}; return np.arange({n}) in another order"
+            )
+        return np.ascontiguousarray(order)
