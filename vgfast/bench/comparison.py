@@ -27,9 +27,11 @@ from vgfast.show.numbers import count
 # are right: 5e-8 at most where the activation is smooth, 4e-5 where it is ReLU, as a unit whose z is within rounding of
 # 0 passes a row's gradient in one library and not in another. Those who are wrong: 7e-4 (tiny), 1.5e-4 (deep), 3e-6
 # (deep200) and 2e-4 (full, in its one step) with a learning rate that is 1 % off, 2.8e-4 (mnist) and 3.5e-3 (big) with
-# another order of the rows. What rounding may do: the weights of 200 layers, each off by 6e-8 at most, shift an output
-# by sqrt(200) times that, 8e-7, where the signs fall by chance, and the mean over all rows by less. A sum over 60,000
-# rows, added up one by one, is off by sqrt(60,000) times 6e-8, 1.5e-5; where the step moves the loss by 2.5 %, 4e-7.
+# another order of the rows, and with products of TF32 (11 bits, computed in NumPy) in place of float32 6.7e-5 (b1),
+# 3.2e-6 (deep200), 2.2e-6 (tiny), 1.6e-6 (higgs) and 1.5e-6 (deepwide), but no more than is allowed on seven others.
+# What rounding may do: the weights of 200 layers, each off by 6e-8 at most, shift an output by sqrt(200) times that,
+# 8e-7, where the signs fall by chance, and the mean over all rows by less. A sum over 60,000 rows, added up one by one,
+# is off by sqrt(60,000) times 6e-8, 1.5e-5; where the step moves the loss by 2.5 %, 4e-7.
 TOLERANCE = {"tanh": 1e-6, "sigmoid": 1e-6, "relu": 1e-4}
 
 ROUNDS = 7
@@ -72,8 +74,10 @@ class Entrant:
 
     def __init__(self, workers: Workers, name: str, workload: str, seconds: float) -> None:
         self.name, self.workload, self.problem, self.seconds = name, workload, WORKLOADS[workload], seconds
-        self.ask = partial(workers.ask, COMPETITORS[name])
+        self.kind = COMPETITORS[name]
+        self.ask = partial(workers.ask, self.kind)
         self.rounds: dict[str, list[float]] = {}
+        self.about: dict[str, Any] = {}
         self.failed: Failed | None = None
 
     def attempt(self, part: Callable[[], None]) -> None:
@@ -84,9 +88,19 @@ class Entrant:
         except Failed as failed:
             self.failed = failed
 
+    def absence(self) -> str:
+        """Why it cannot be here at all; "" if that is not why it failed."""
+        if self.failed is None:
+            return ""
+        if self.failed.missing == self.kind.module:
+            return f"not installed: pip install {self.kind.package}"
+        return str(self.failed) if self.failed.not_here else ""
+
     def warm_up(self) -> None:
         """Compile, find the loss, and how many epochs last about as long as a round should."""
         self.ask(problem=self.problem)
+        if self.kind.device != "cpu":
+            self.about = self.ask(do="describe_device")
         self.loss = self.ask(do="loss", epochs=1)["loss"]
         self.epochs = find_epochs(partial(self.ask, do="time"), self.seconds)
 
@@ -116,7 +130,7 @@ class Entrant:
         if self.failed is not None:
             return {"status": "failed", "reason": str(self.failed)}
         off = abs(self.loss / exact - 1)
-        found = {"status": "ok", "loss": self.loss, "off": off, "epochs": self.epochs}
+        found = {"status": "ok", **self.about, "loss": self.loss, "off": off, "epochs": self.epochs}
         if not math.isfinite(off):
             found |= {"loss": None, "off": None}
         if not off <= TOLERANCE[self.problem.activation]:  # NaN is not
@@ -184,9 +198,8 @@ def _compare(
     for entrant in entrants:
         begin(f"{workload}: {entrant.name} warms up")
         entrant.attempt(entrant.warm_up)
-        kind = COMPETITORS[entrant.name]
-        if entrant.failed is not None and entrant.failed.missing == kind.module:
-            missing[entrant.name] = f"not installed: pip install {kind.package}"
+        if entrant.absence():
+            missing[entrant.name] = entrant.absence()
     entrants = [entrant for entrant in entrants if entrant.name not in missing]
     turns = {entrant.name: partial(entrant.attempt, entrant.round) for entrant in entrants}
     for _ in take_turns(turns, rounds, lambda n, name: begin(f"{workload}: round {n} of {rounds}, {name}")):
@@ -205,11 +218,17 @@ def _compare(
 
 
 def _ranking(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The fastest of the others that agree, and its time over vgfast's; None where there is none."""
+    """The fastest of the others that agree, on the CPU and on a GPU, and its time over vgfast's; None where there is
+    none."""
     times = {name: found["step"]["median"] for name, found in results.items() if found["status"] == "ok"}
     ours = times.pop("vgfast", None)
-    fastest = min(times, key=lambda name: times[name], default=None)
-    return {"fastest_other": fastest, "ratio": times[fastest] / ours if fastest and ours else None}
+
+    def fastest(device: str) -> tuple[str | None, float | None]:
+        name = min((name for name in times if COMPETITORS[name].device == device), key=times.__getitem__, default=None)
+        return name, times[name] / ours if name and ours else None
+
+    (other, ratio), (gpu, gpu_ratio) = fastest("cpu"), fastest("cuda")
+    return {"fastest_other": other, "ratio": ratio, "fastest_gpu": gpu, "gpu_ratio": gpu_ratio}
 
 
 def _memory(threads: int) -> dict[str, Any]:

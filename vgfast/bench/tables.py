@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vgfast.bench import gpu
 from vgfast.bench.problems import CALLS, INSPECTION, MEMORY
 from vgfast.show.console import print_lines
 from vgfast.show.numbers import count, microseconds
@@ -25,7 +26,7 @@ class Steps:
         for workload, of in result["workloads"].items():
             if workload not in self._shown and workload != INSPECTION:
                 if not self._shown:
-                    self._names = list(of["competitors"])
+                    self._names = [name for name in of["competitors"] if name not in gpu.NAMES]
                     self._begin(result)
                 self._lines(self._layout.line(self._row(workload, of)))
                 self._shown.add(workload)
@@ -137,6 +138,9 @@ def show(result: dict[str, Any], steps: Steps) -> None:
         console.print(line, highlight=False)
     for name, reason in result["missing"].items():
         console.print(f"{name}: {reason}", highlight=False)
+    if gpu.devices(result):
+        show_table(f"On a GPU: {', '.join(gpu.devices(result))}", gpu.table(result), console)
+        print_lines(gpu.notes(result), console)
     show_table("vgfast alone", _vgfast_table(result), console)
     console.print(
         "peak: multiply-adds without memory, in the same rounds; inspect: what inspect_every=1 adds; loss: relative "

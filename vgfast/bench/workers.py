@@ -15,6 +15,8 @@ import threading
 from contextlib import suppress
 from typing import Any
 
+from vgfast.bench.competitors.competitor import NotHere
+
 LIMIT = 300.0  # seconds for any answer; torch.compile takes 27 for thirty layers
 
 # ---- the worker's end --------------------------------------------------------------------------------
@@ -44,6 +46,8 @@ def serve(where: str) -> None:
                 answer = getattr(competitor, request.pop("do"))(**request)
         except ModuleNotFoundError as error:
             answer = {"missing": error.name, "failed": _one_line(error)}
+        except NotHere as error:
+            answer = {"not_here": True, "failed": str(error)}
         except Exception as error:
             answer = {"failed": _one_line(error)}
         print(json.dumps(answer), file=answers, flush=True)
@@ -64,22 +68,28 @@ def _one_line(error: Exception) -> str:
 
 
 class Failed(Exception):
-    """Why a competitor gave no answer, in one line; ``missing`` is the module that it did not find, if that is why."""
+    """Why a competitor gave no answer, in one line; ``missing`` is the module that it did not find, if that is why, and
+    ``not_here`` says that it is the machine which lacks something."""
 
-    def __init__(self, reason: str, missing: str | None = None) -> None:
+    def __init__(self, reason: str, missing: str | None = None, not_here: bool = False) -> None:
         super().__init__(reason)
-        self.missing = missing
+        self.missing, self.not_here = missing, not_here
 
 
-def environment(threads: int) -> dict[str, str]:
-    """The variables of this process, but so many threads for every library, and its own way of waiting for each."""
+def environment(threads: int, device: str = "cpu") -> dict[str, str]:
+    """The variables of this process, but so many threads for every library, its own way of waiting for each, and no
+    other device than this."""
     others = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "GOTO_", "BLIS_", "VECLIB_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     limits = ("VGFAST_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     # NPROC is what XLA heeds: under OMP_NUM_THREADS=1 or xla_cpu_multi_thread_eigen=false a product of matrices kept
     # 1.97 processors busy, under NPROC=1 1.00.
     kept |= dict.fromkeys((*limits, "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NPROC"), str(threads))
-    return kept | {"JAX_PLATFORMS": "cpu", "TORCHINDUCTOR_COMPILE_THREADS": "1"}  # that one starts no more processes
+    kept |= {"TORCHINDUCTOR_COMPILE_THREADS": "1"}  # that one starts no more processes
+    if device == "cpu":
+        return kept | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    # Whatever JAX finds; nobody takes all memory of the GPU; and NVIDIA's libraries take float32 for what it is.
+    return kept | {"JAX_PLATFORMS": "", "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "NVIDIA_TF32_OVERRIDE": "0"}
 
 
 _CODE = "import sys; sys.path[:] = sys.argv[2:]; from vgfast.bench import workers; workers.serve(sys.argv[1])"
@@ -96,7 +106,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
-            env=environment(threads),
+            env=environment(threads, getattr(kind, "device", "cpu")),
             process_group=0,  # Ctrl-C goes to the asking process, which ends the worker and all that this has started
         )
 
@@ -116,7 +126,7 @@ class Worker:
             raise Failed(self._last_words())
         answer = json.loads(line)
         if "failed" in answer:
-            raise Failed(answer["failed"], answer.get("missing"))
+            raise Failed(answer["failed"], answer.get("missing"), answer.get("not_here", False))
         return answer
 
     def _signal(self, number: int) -> None:

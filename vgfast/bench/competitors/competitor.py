@@ -20,12 +20,17 @@ from vgfast.bench.problems import SEED, Problem
 from vgfast.model.errors import DivergenceError
 
 
+class NotHere(Exception):
+    """What a competitor needs beside its library is not on this machine."""
+
+
 class Competitor:
     """A library with a problem in memory. ``train`` is all that the clock sees. ``package`` is the library's name where
-    it is installed, and ``module`` where it is imported."""
+    it is installed, and ``module`` where it is imported; ``device`` is what it computes on, cpu or cuda."""
 
     problem_type = Problem
     package = module = "vgfast"
+    device = "cpu"
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -61,6 +66,10 @@ class Competitor:
         """(weights (n_in, n_out), biases) of each layer."""
         raise NotImplementedError
 
+    def name_device(self) -> str:
+        """What it computes on, where that is not the CPU."""
+        raise NotImplementedError
+
     def calls(self) -> dict[str, Callable[[], Any]]:
         """One step on a batch, and the probabilities of one row, as a script would call them."""
         raise NotImplementedError
@@ -88,6 +97,9 @@ class Competitor:
         self.train(epochs, **settings)
         seconds = time.perf_counter() - start
         return {"seconds": seconds, "processors": (time.process_time() - busy) / seconds}
+
+    def describe_device(self) -> dict[str, str]:
+        return {"device": self.name_device()}
 
     def time_calls(self, seconds: float) -> dict[str, float]:
         """Seconds of one call of each kind: the mean of as many as last about so long."""
