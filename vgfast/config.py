@@ -94,8 +94,15 @@ def free_memory() -> float:
     for group in _cgroups():
         with suppress(OSError, ValueError):  # "max" is no number
             limit = int(_read(group, "memory.max"))
-            free = min(free, limit - int(_read(group, "memory.current")))
+            free = min(free, limit - int(_read(group, "memory.current")) + _reclaimable(group))
     return free
+
+
+def _reclaimable(group: str) -> int:
+    """Bytes that a control group uses and gives back when they are needed: files that were read or written, above
+    all."""
+    used = dict(line.split() for line in _read(group, "memory.stat").splitlines())
+    return sum(int(used.get(name, 0)) for name in ("active_file", "inactive_file", "slab_reclaimable"))
 
 
 def n_processors() -> int:

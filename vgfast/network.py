@@ -61,7 +61,7 @@ class Network(State):
         The same seed gives the same bits, with any number of threads and with or without inspection (but see the README
         on inspected norms of huge values). Ctrl-C is answered after the current step, or 30 ms of short ones; it leaves
         the net as it is then, and what was recorded in ``net.history``. Errors: ``DivergenceError``, likewise; before
-        any change TypeError and ValueError for bad input, RuntimeError while another thread trains it.
+        any change TypeError, ValueError for bad input, MemoryError for huge batches, RuntimeError while it is trained.
         """
         epochs = _check.integer("epochs", epochs, 1)
         inspect_every = _check.integer("inspect_every", inspect_every, 0, _check.MOST_ELEMENTS)

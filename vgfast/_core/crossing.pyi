@@ -115,7 +115,14 @@ class Workspace:
     net: Net
     memory: NDArray[Any]
     notes: NDArray[np.float64]
-    def __init__(self, net: Net, batch: int, n_threads: int, rows: int | None = None) -> None: ...
+    def __init__(
+        self,
+        net: Net,
+        batch: int,
+        n_threads: int,
+        rows: int | None = None,
+        free_memory: Callable[[], float] | None = None,
+    ) -> None: ...
     @property
     def batch(self) -> int: ...
     @property

@@ -1,6 +1,11 @@
 # A run of steps: vg_workspace and vg_run, and hold of all that they point to.
 
 
+# From so many bytes on, what a workspace takes is compared with what is free: to find that out takes 0.2 ms, and a first
+# step that writes so much a hundred times as long.
+cdef size_t ASKED_FROM = 64 << 20
+
+
 cdef class Workspace:
     """Memory for ``rows`` rows of a batch in flight: inputs, activations, deltas, and each thread's scratch."""
 
@@ -8,12 +13,23 @@ cdef class Workspace:
     cdef readonly Net net
     cdef readonly object memory, notes
 
-    def __cinit__(self, Net net, size_t batch, int n_threads, rows=None):
+    def __cinit__(self, Net net, size_t batch, int n_threads, rows=None, free_memory=None):
         """rows: where all of the batch (None) is not needed at once, which only training without inspection does
-        not."""
+        not. free_memory(): how many bytes there are, asked where many are needed. The system may promise more than it
+        has, and would end the process once a step writes to them."""
+        cdef size_t n_bytes
         self.net = net
         if c.vg_workspace_lay_out(&net.plan, batch, batch if rows is None else rows, n_threads, &self.layout) != 0:
             raise MemoryError(f"a batch of {batch} rows is larger than the address space")
+        # Neither product overflows: no more than PTRDIFF_MAX bytes were laid out in each.
+        n_bytes = self.layout.n_elements * c.vg_item_size(net.plan.dtype) + self.layout.n_notes * sizeof(double)
+        if free_memory is not None and n_bytes >= ASKED_FROM:
+            free = free_memory()
+            if n_bytes > free:
+                raise MemoryError(
+                    f"a batch of {batch:,} rows would take {n_bytes / 2**30:,.2f} GiB of memory for activations and deltas, "
+                    f"and {max(free, 0) / 2**30:,.2f} GiB are free; take a smaller batch"
+                )
         self.memory = aligned(self.layout.n_elements, DTYPES[net.plan.dtype])
         self.notes = aligned(self.layout.n_notes, np.float64)
 

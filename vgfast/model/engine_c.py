@@ -105,7 +105,7 @@ class CEngine(Engine):
         return self._one_batch(run, exponents)
 
     def _memory(self, rows: int) -> _core.Workspace:
-        return _core.Workspace(self.core, rows, self.threads(rows))
+        return _core.Workspace(self.core, rows, self.threads(rows), None, config.free_memory)
 
     def _one_batch(self, run: _core.Run, exponents: np.ndarray | None) -> tuple[float, np.ndarray] | None:
         """(loss, records) of all rows of the run at once; None if something is not finite."""
@@ -129,7 +129,7 @@ class CEngine(Engine):
         part = self.core.part_of_batch(rows, n_threads) if in_parts else rows
         if old is not None and (old.batch, old.rows, old.n_threads) == (rows, part, n_threads):
             return old
-        return _core.Workspace(self.core, rows, n_threads, part)
+        return _core.Workspace(self.core, rows, n_threads, part, config.free_memory)
 
     def make_run(
         self, x: np.ndarray, t: np.ndarray, batch_size: int, workspace: Any, lock: _core.TrainingLock
