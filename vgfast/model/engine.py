@@ -40,6 +40,11 @@ class Backward(NamedTuple):
     deltas: list[np.ndarray]
 
 
+def mean(values: np.ndarray) -> float:
+    """Of one axis: as ``values.mean()``, which takes 2 us longer."""
+    return float(np.add.reduce(values, dtype=np.float64)) / len(values)
+
+
 class Engine(ABC):
     """A net's ``architecture`` and ``params`` (n_params,), of which ``weights`` and ``biases`` are views, a layer each.
 
@@ -102,8 +107,8 @@ class Engine(ABC):
     def score(self, z: np.ndarray, t: np.ndarray) -> tuple[float, float | None]:
         """(mean loss, share predicted rightly or None) of outputs z; ``DivergenceError`` if it is not finite."""
         loss, correct = self.compute_losses(z, t)
-        if np.isfinite(loss):
-            return loss, float(correct.mean()) if LOSSES[self.architecture.loss].has_accuracy else None
+        if math.isfinite(loss):
+            return loss, mean(correct) if LOSSES[self.architecture.loss].has_accuracy else None
         row, after = 0, len(z)
         while after - row > 1:
             middle = (row + after) // 2

@@ -10,7 +10,7 @@ import numpy as np
 
 from vgfast import _core, config
 from vgfast.model.architecture import Architecture
-from vgfast.model.engine import Backward, Engine, Settings
+from vgfast.model.engine import Backward, Engine, Settings, mean
 from vgfast.model.losses import LOSSES
 from vgfast.model.quantities import RECORD
 
@@ -62,7 +62,7 @@ class CEngine(Engine):
         losses, correct = np.empty(len(z)), np.empty(len(z))
         for rows in self._slices(len(z)):
             _core.loss(self.architecture.loss, z[rows], t[rows], losses[rows], correct[rows], np.empty_like(z[rows]))
-        return float(losses.mean()), correct
+        return mean(losses), correct
 
     def _slices(self, n_rows: int) -> Iterator[slice]:
         """Slices of rows, each of which C finishes within some 30 ms, so that Ctrl-C is answered between them."""
