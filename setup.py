@@ -116,6 +116,7 @@ libraries = [
     library("propagate", "pretrain/propagate", []),
     library("workspace", "pretrain/workspace", []),
     library("slices", "team/slices", []),
+    library("shares", "team/shares", []),
     library("limits", "limits/limits", []),
     library("dispatch", "dispatch", []),
     *(library(isa, f"isa/{isa}", flags) for isa, flags in ISA_FLAGS.items()),

@@ -154,16 +154,16 @@ typedef struct {
     void (*gather)(size_t rows, size_t n, const void *from, const int64_t *order, void *to,
                    size_t ld, double *check);
 
-    /* y (rows, n_out) = phi(x W + b), x (rows, n_in); derivatives (rows, n_out; ld of y), unless
-     * NULL: phi', if vg_stores_derivative */
-    void (*dense_forward)(vg_matrix x, const void *weights, const void *biases,
+    /* y (rows, n_out) = phi(x W + b), x (rows, n_in), W (n_in, n_out); derivatives (rows, n_out; ld
+     * of y), unless NULL: phi', if vg_stores_derivative */
+    void (*dense_forward)(vg_matrix x, vg_matrix weights, const void *biases,
                           vg_activation activation, vg_matrix y, void *derivatives,
                           vg_tools *tools);
 
     /* dx (rows, n_in) = (dy W^T) * phi', dy (rows, n_out), phi' from source (rows, n_in): the
      * derivatives if they are stored, else the outputs. norms, unless NULL: the sums of squares of
      * the rows of dy W^T. */
-    void (*dense_backward)(vg_matrix dy, const void *weights, vg_activation activation,
+    void (*dense_backward)(vg_matrix dy, vg_matrix weights, vg_activation activation,
                            vg_matrix source, vg_matrix dx, vg_tools *tools, vg_norm *norms);
 
     /* The decoder of tied weights: y (rows, n_in) = phi(x W^T + b), x (rows, n_out), b (n_in); and
@@ -180,6 +180,9 @@ typedef struct {
 
     /* sums (n) = the column sums of dy (rows, n; ld); or begun, they go on from what they are */
     void (*column_sums)(size_t rows, size_t n, const void *dy, size_t ld, int begun, void *sums);
+
+    /* sums (n) = the sum of so many vectors, `stride` elements apart, in their order */
+    void (*fold)(size_t n, size_t count, const void *vectors, size_t stride, void *sums);
 
     /* to (n) = a - b; to may be either */
     void (*subtract)(size_t n, const void *a, const void *b, void *to);

@@ -150,17 +150,25 @@ typedef struct {
     size_t derivatives; /* offset of the first derivatives that are stored */
     size_t scratch;     /* offset of the first thread's scratch */
     size_t per_thread;
+    size_t chunk_sums; /* offset of the gradient of the first chunk, see vg_chunk_rows */
+    size_t n_chunks;   /* of which there is memory for so many */
     size_t n_elements; /* of the plan's dtype */
     double flops;      /* of one training step */
 
     /* Offsets in a second piece of memory, of n_notes doubles. First there, the rows' losses. */
-    size_t row_correct, row_norms, summaries, statistics, checks, tallies, n_notes;
+    size_t row_correct, row_norms, chunk_losses, summaries, statistics, checks, tallies, n_notes;
 } vg_workspace;
 
 /* Memory for so many rows of batches. Fewer rows than a batch has will do for training without
  * inspection. Returns 0, or -1 if that does not fit the address space. */
 int vg_workspace_lay_out(const vg_plan *plan, size_t batch, size_t rows, int n_threads,
                          vg_workspace *workspace);
+
+/* Rows of a chunk of the batch, or 0. Where the batch is large and the parameters are few, the
+ * gradient is the sum, in order, of those of chunks, so that each thread can take a chunk through
+ * all of the step: it depends on sizes, batch and type alone, and so do the bits. */
+enum { VG_CHUNKS_MOST = 64 };
+size_t vg_chunk_rows(const vg_plan *plan, size_t batch);
 
 /* How many rows of a batch are best in memory at a time. */
 size_t vg_part_of_batch(const vg_plan *plan, size_t batch, int n_threads);
@@ -238,6 +246,7 @@ typedef struct {
     const vg_workspace *workspace;
     vg_mode mode;
     int n_threads; /* at most; <= workspace->n_threads */
+    int n_columns; /* threads that share the same rows, a divisor of their number; 0: as pays */
     vg_tuner tuner;
 
     const void *x;         /* (n_samples, n_0), contiguous */
@@ -249,7 +258,8 @@ typedef struct {
 
     void *params;   /* (n_params,) */
     void *gradient; /* (n_params,), or NULL. VG_APPLY reads it; else it is written where clip_norm,
-                     * the mode, a failed finite check, a batch in parts or `unblocked` needs it */
+                     * the mode, a failed finite check, a batch in parts or chunks, or `unblocked`
+                     * needs it */
     void *memory;   /* workspace->n_elements */
     double *notes;  /* workspace->n_notes */
     vg_optimizer optimizer;
@@ -274,6 +284,12 @@ typedef struct {
 /* Steps run->step .. run->n_steps - 1. run->step, n_records and status say how far it came; the
  * parameters are always those after a whole number of steps. */
 void vg_train(vg_run *run);
+
+/* The same with as many threads as run->n_threads says, of which only one runs at a time, to see
+ * what machines with more processors would do: seconds (most) are those that each thread took from
+ * one barrier to the next, one thread after the other. Returns how many there are, or 0 if the team
+ * of threads is busy or the system refuses as many. */
+size_t vg_simulate(vg_run *run, double *seconds, size_t most);
 
 /* ---- the order of rows ----------------------------------------------------------------------- */
 

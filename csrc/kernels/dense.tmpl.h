@@ -90,10 +90,11 @@ static inline
     tools->check += v_sum(c.check);
 }
 
-static void NAME(dense_forward)(vg_matrix x, const void *weights, const void *biases,
+static void NAME(dense_forward)(vg_matrix x, vg_matrix weights, const void *biases,
                                 vg_activation activation, vg_matrix y, void *derivatives,
                                 vg_tools *tools) {
-    const NAME(operands) ab = {.a = x.p, .a_row = x.ld, .a_col = 1, .b = weights, .ldb = y.cols};
+    const NAME(operands) ab = {
+        .a = x.p, .a_row = x.ld, .a_col = 1, .b = weights.p, .ldb = weights.ld};
     NAME(forward)(&ab, x.cols, biases, activation, y, derivatives, tools);
 }
 
@@ -170,10 +171,10 @@ static inline
     tools->check += v_sum(c.check);
 }
 
-static void NAME(dense_backward)(vg_matrix dy, const void *weights, vg_activation activation,
+static void NAME(dense_backward)(vg_matrix dy, vg_matrix weights, vg_activation activation,
                                  vg_matrix source, vg_matrix dx, vg_tools *tools, vg_norm *norms) {
     const NAME(operands) ab = {
-        .a = dy.p, .a_row = dy.ld, .a_col = 1, .b = weights, .ldb = dy.cols, .transposed = 1};
+        .a = dy.p, .a_row = dy.ld, .a_col = 1, .b = weights.p, .ldb = weights.ld, .transposed = 1};
     NAME(backward)(&ab, dy, activation, source, dx, tools, norms);
 }
 
@@ -349,6 +350,15 @@ static void NAME(column_sums)(size_t rows, size_t n, const void *dy, size_t ld, 
     for (; n - j >= 2 * LANES; j += 2 * LANES)
         NAME(sum_columns)(2, rows, LANES, from + j, ld, begun, to + j);
     for (; j < n; j += LANES) NAME(sum_columns)(1, rows, n - j, from + j, ld, begun, to + j);
+}
+
+static void NAME(fold)(size_t n, size_t count, const void *vectors, size_t stride, void *sums) {
+    for (size_t i = 0; i < n; i += LANES) {
+        const real *from = (const real *)vectors + i;
+        vec sum = v_load_n(from, n - i);
+        for (size_t k = 1; k < count; k++) sum = v_add(sum, v_load_n(from += stride, n - i));
+        v_store_n((real *)sums + i, sum, n - i);
+    }
 }
 
 static void NAME(subtract)(size_t n, const void *a, const void *b, void *to) {

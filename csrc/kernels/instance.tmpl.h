@@ -41,6 +41,7 @@ const vg_kernels NAME(vg_kernels) = {
     .decoder_backward = NAME(decoder_backward),
     .weight_update = NAME(weight_update),
     .column_sums = NAME(column_sums),
+    .fold = NAME(fold),
     .subtract = NAME(subtract),
     .sample = NAME(sample),
     .drop = NAME(drop),

@@ -33,7 +33,7 @@ static double flops_of_row(const vg_plan *plan) {
     for (size_t i = 0; i < plan->n_ops; i++) {
         const vg_op *const op = &plan->ops[i];
         if (op->kind != VG_OP_DENSE) continue;
-        const double products = plan->ops[plan->tensors[op->in].op].kind == VG_OP_INPUT ? 2 : 3;
+        const double products = vg_is_first(plan, op) ? 2 : 3;
         flops +=
             2 * products * (double)plan->tensors[op->in].cols * (double)plan->tensors[op->out].cols;
     }
@@ -85,12 +85,30 @@ size_t vg_product_scratch(vg_dtype dtype, size_t widest, size_t rows, int *fits)
     return vg_add_product(panel, VG_TILE_SIZE, 1, fits);
 }
 
+/* Chunks have to be worth their share of the sum, and their gradient has to stay in the L1 or L2
+ * cache. */
+enum { CHUNK_LEAST = 128, CHUNKS_LEAST = 8, CHUNK_SUMS_BYTES = 16 * 1024 };
+size_t vg_chunk_rows(const vg_plan *plan, size_t batch) {
+    if (batch < CHUNK_LEAST * CHUNKS_LEAST || plan->n_stages > 1) return 0;
+    if (plan->n_params > CHUNK_SUMS_BYTES / vg_item_size(plan->dtype)) return 0;
+    const size_t rows = (batch / VG_CHUNKS_MOST / LINE + 1) * LINE;
+    return rows > CHUNK_LEAST ? rows : CHUNK_LEAST;
+}
+
+/* Of a batch of at most so many rows. */
+static size_t n_chunks_most(const vg_plan *plan, size_t batch) {
+    if (vg_chunk_rows(plan, batch) == 0) return 0;
+    return batch < VG_CHUNKS_MOST * CHUNK_LEAST ? (batch - 1) / CHUNK_LEAST + 1 : VG_CHUNKS_MOST;
+}
+
 /* Rows that a thread takes forward and back at a time: as many as stay in an L2 cache of 1 MB, but
  * enough for the products to be worth the weights that they read. */
 enum { PART_BYTES = 768 * 1024, PART_LEAST = 128 };
 size_t vg_part_of_batch(const vg_plan *plan, size_t batch, int n_threads) {
     const size_t row = (2 * plan->n_columns + plan->n_derivatives) * vg_item_size(plan->dtype);
     const size_t most = PART_BYTES / row > PART_LEAST ? PART_BYTES / row : PART_LEAST;
+    const size_t chunk = vg_chunk_rows(plan, batch);
+    if (chunk > 0) return (chunk < most ? chunk : most) * (size_t)n_threads;
     return batch / (size_t)n_threads > most ? most * (size_t)n_threads : batch;
 }
 
@@ -107,12 +125,16 @@ int vg_workspace_lay_out(const vg_plan *plan, size_t batch, size_t rows, int n_t
         vg_add_product(w->gradients, rows, plan->n_columns - plan->tensors[0].ld, &fits);
     w->scratch = vg_add_product(w->derivatives, rows, plan->n_derivatives, &fits);
     w->per_thread = vg_product_scratch(plan->dtype, plan->widest, rows, &fits);
-    w->n_elements = vg_add_product(w->scratch, w->per_thread, threads, &fits);
+    w->chunk_sums = vg_add_product(w->scratch, w->per_thread, threads, &fits);
+    w->n_chunks = n_chunks_most(plan, batch);
+    w->n_elements =
+        vg_add_product(w->chunk_sums, w->n_chunks, vg_round_up(plan->n_params, &fits), &fits);
 
     w->row_correct = rows;
     w->row_norms = vg_add_product(0, rows, 2, &fits);
-    w->summaries = vg_add_product(w->row_norms, rows * plan->n_layers,
-                                  sizeof(vg_norm) / sizeof(double), &fits);
+    w->chunk_losses = vg_add_product(w->row_norms, rows * plan->n_layers,
+                                     sizeof(vg_norm) / sizeof(double), &fits);
+    w->summaries = vg_add_product(w->chunk_losses, w->n_chunks, 2, &fits);
     w->statistics =
         vg_add_product(w->summaries, plan->n_units, sizeof(vg_summary) / sizeof(double), &fits);
     w->checks = vg_add_product(w->statistics, plan->n_layers,

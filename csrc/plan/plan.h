@@ -24,6 +24,16 @@ void vg_share_param(const vg_plan *plan, const vg_param *p, size_t unit, int thr
                     size_t *first, size_t *last);
 void vg_share_rows(size_t rows, int thread, int n_threads, size_t *first, size_t *last);
 
+/* units.c. The columns [*first, *last) that one of n threads makes of a matrix, by whole cache lines.
+ * And how many threads should share the same rows of a batch: a divisor of n_threads. */
+void vg_share_columns(size_t cols, int column, int n_columns, size_t *first, size_t *last);
+int vg_choose_columns(const vg_plan *plan, size_t rows, int n_threads);
+
+/* Whether a layer's input is that of the net, whose gradient nobody asks for. */
+static inline int vg_is_first(const vg_plan *plan, const vg_op *op) {
+    return plan->ops[plan->tensors[op->in].op].kind == VG_OP_INPUT;
+}
+
 static inline size_t vg_n_units(const vg_param *param) {
     return (param->rows + VG_UNIT_ROWS - 1) / VG_UNIT_ROWS;
 }

@@ -23,3 +23,58 @@ void vg_share_param(const vg_plan *plan, const vg_param *p, size_t unit, int thr
     *first = rows_before(p, unit, share * thread);
     *last = thread + 1 == n_threads ? p->rows : rows_before(p, unit, share * (thread + 1));
 }
+
+/* Of the smaller type, elements in a cache line: no two threads write to the same one. */
+enum { LINE = 16 };
+
+void vg_share_columns(size_t cols, int column, int n_columns, size_t *first, size_t *last) {
+    if (n_columns == 1) {
+        *first = 0;
+        *last = cols;
+        return;
+    }
+    const size_t lines = (cols + LINE - 1) / LINE;
+    vg_share_rows(lines, column, n_columns, first, last);
+    *first *= LINE;
+    *last = *last * LINE < cols ? *last * LINE : cols;
+}
+
+/* Reading and packing a column of W takes about as long as multiplying so many rows by it, and reading
+ * a row, as multiplying it by so many columns; and a barrier as long as so many multiply-adds for each
+ * thread that comes to it. */
+static const double READING = 16, BARRIER = 10e3;
+/* Where threads are late now and then, each barrier waits for the last: so much of the work must be
+ * left for that to pay. */
+static const double ENOUGH = 0.85;
+
+/* The most columns that a thread makes, and the reading of rows. */
+static double columns_each(size_t cols, int n_columns) {
+    const size_t lines = (cols + LINE - 1) / LINE, n = (size_t)n_columns;
+    return READING + (n_columns == 1 ? (double)cols : (double)((lines + n - 1) / n * LINE));
+}
+
+/* What a thread does, in multiply-adds, if so many share the same rows. */
+static double work(const vg_plan *plan, size_t rows, int n_threads, int n_columns) {
+    const size_t groups = (size_t)(n_threads / n_columns);
+    const double each = (double)((rows + groups - 1) / groups) + READING;
+    double sum = n_columns > 1 ? BARRIER * n_threads * 2 * (double)plan->n_layers : 0;
+    for (size_t i = 0; i < plan->n_ops; i++) {
+        const vg_op *const op = &plan->ops[i];
+        if (op->kind != VG_OP_DENSE) continue;
+        const size_t n_in = plan->tensors[op->in].cols, n_out = plan->tensors[op->out].cols;
+        sum += each * (double)n_in * columns_each(n_out, n_columns);
+        if (!vg_is_first(plan, op)) sum += each * (double)n_out * columns_each(n_in, n_columns);
+    }
+    return sum;
+}
+
+int vg_choose_columns(const vg_plan *plan, size_t rows, int n_threads) {
+    int best = 1;
+    double least = ENOUGH * work(plan, rows, n_threads, 1);
+    for (int n = 2; n <= n_threads; n++) {
+        if (n_threads % n != 0) continue;
+        const double sum = work(plan, rows, n_threads, n);
+        if (sum < least) least = sum, best = n;
+    }
+    return best;
+}

@@ -34,10 +34,11 @@ static void propagate(void *context, int thread, int n_threads) {
         const vg_matrix x = {(char *)(uintptr_t)p->x + from * from_cols * item, rows, from_cols,
                              from_cols};
         const vg_matrix y = {(char *)p->y + from * to_cols * item, rows, to_cols, to_cols};
+        const vg_matrix weights = {(void *)(uintptr_t)p->weights, p->m, p->n, p->n};
         if (p->down)
             kernels->decoder_forward(x, p->weights, p->biases, p->activation, y, &tools);
         else
-            kernels->dense_forward(x, p->weights, p->biases, p->activation, y, NULL, &tools);
+            kernels->dense_forward(x, weights, p->biases, p->activation, y, NULL, &tools);
     }
 }
 

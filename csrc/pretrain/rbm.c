@@ -18,7 +18,7 @@ static void hidden_given(thread_part *t, vg_matrix v, vg_matrix p) {
 /* P(v | h), or v drawn from it; of Gaussian units the mean. */
 static void visible_given(thread_part *t, vg_matrix h, vg_matrix v, vg_key key) {
     const int gaussian = t->run->gaussian;
-    t->kernels->decoder_forward(h, weights(t), visible_biases(t),
+    t->kernels->decoder_forward(h, weights(t).p, visible_biases(t),
                                 gaussian ? VG_IDENTITY : VG_SIGMOID, v, &t->tools);
     if (t->run->draws_visible) t->kernels->sample(v, key, v);
 }

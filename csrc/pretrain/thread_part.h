@@ -20,7 +20,10 @@ static inline void *at(const thread_part *t, const void *base, size_t offset) {
 static inline void *in_memory(const thread_part *t, size_t offset) {
     return at(t, t->run->memory, offset);
 }
-static inline void *weights(const thread_part *t) { return t->run->params; }
+static inline vg_matrix weights(const thread_part *t) {
+    const vg_pretrain_workspace *const w = t->run->workspace;
+    return (vg_matrix){t->run->params, w->m, w->n, w->n};
+}
 static inline void *hidden_biases(const thread_part *t) {
     const vg_pretrain_workspace *const w = t->run->workspace;
     return at(t, t->run->params, w->m * w->n);

@@ -3,6 +3,7 @@
 
 #include "run/thread_context.h"
 #include "team/slices.h"
+#include "team/team.h"
 
 static void train(vg_slices *slices, int thread, int n_threads) {
     vg_run *const run = slices->run;
@@ -18,6 +19,10 @@ static void train(vg_slices *slices, int thread, int n_threads) {
         .since = vg_ticks(),
     };
     const vg_workspace *const w = run->workspace;
+    const size_t rows = run->batch_size < w->rows ? run->batch_size : w->rows;
+    c.columns_chosen = vg_choose_columns(run->plan, rows, n_threads);
+    if (run->n_columns > 0) c.columns_chosen = n_threads % run->n_columns ? 1 : run->n_columns;
+    c.n_columns = 1;
     c.tools.scratch = at(&c, run->memory, w->scratch + (size_t)thread * w->per_thread);
     if (run->times) c.times = run->times + (size_t)thread * (run->plan->n_layers + 1) * VG_PHASES;
     size_t step = run->step, n;
@@ -31,6 +36,15 @@ static void train(vg_slices *slices, int thread, int n_threads) {
     if (thread > 0) return;
     run->status = status == VG_PAUSED && step == run->n_steps ? VG_DONE : status;
     run->step = step;
+}
+
+static void simulate(void *context, int thread, int n_threads) {
+    train(context, thread, n_threads);
+}
+
+size_t vg_simulate(vg_run *run, double *seconds, size_t most) {
+    vg_slices slices = {.run = run, .until = INFINITY};
+    return vg_team_simulate(simulate, &slices, run->n_threads, seconds, most);
 }
 
 void vg_train(vg_run *run) {

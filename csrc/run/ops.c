@@ -22,23 +22,43 @@ static void input_forward(thread_context *c, const vg_op *op, size_t from, size_
     lap(c, op->layer, VG_GATHER);
 }
 
+/* The columns [*first, *first + n) of so many that this thread makes of its rows: all, unless it
+ * shares its rows with others (see vg_share_columns). Returns n. */
+static size_t own_columns(const thread_context *c, size_t cols, size_t *first) {
+    size_t last;
+    vg_share_columns(cols, c->column, c->n_columns, first, &last);
+    return last - *first;
+}
+
+static vg_matrix columns_of(const thread_context *c, vg_matrix m, size_t first, size_t n) {
+    return (vg_matrix){at(c, m.p, first), m.rows, n, m.ld};
+}
+
 static void dense_forward(thread_context *c, const vg_op *op, size_t from, size_t rows) {
     const vg_run *const run = c->run;
+    size_t first;
+    const size_t n = own_columns(c, tensor_of(c, op->out)->cols, &first);
+    if (n == 0) return;
     c->kernels->dense_forward(
-        values(c, op->in, from, rows), at(c, run->params, run->plan->params[op->weights].offset),
-        at(c, run->params, run->plan->params[op->biases].offset), op->activation,
-        values(c, op->out, from, rows), stored_derivative(c, op->out, from), &c->tools);
+        values(c, op->in, from, rows), columns_of(c, weights(c, op), first, n),
+        at(c, run->params, run->plan->params[op->biases].offset + first), op->activation,
+        columns_of(c, values(c, op->out, from, rows), first, n),
+        at(c, stored_derivative(c, op->out, from), first), &c->tools);
     lap_of_product(c, op->layer, VG_FORWARD, op->layer);
 }
 
 static void dense_backward(thread_context *c, const vg_op *op, size_t from, size_t rows) {
-    const vg_run *const run = c->run;
-    const vg_op *const before = &run->plan->ops[tensor_of(c, op->in)->op];
-    if (before->kind == VG_OP_INPUT) return; /* nobody asks for its gradient */
-    c->kernels->dense_backward(gradients(c, op->out, from, rows),
-                               at(c, run->params, run->plan->params[op->weights].offset),
-                               before->activation, derivative_sources(c, op->in, from, rows),
-                               gradients(c, op->in, from, rows), &c->tools,
+    const vg_op *const before = &c->run->plan->ops[tensor_of(c, op->in)->op];
+    if (vg_is_first(c->run->plan, op)) return;
+    size_t first;
+    const size_t n = own_columns(c, tensor_of(c, op->in)->cols, &first);
+    if (n == 0) return;
+    vg_matrix W = weights(c, op); /* columns of the gradient are rows of W */
+    W.p = at(c, W.p, first * W.ld);
+    W.rows = n;
+    c->kernels->dense_backward(gradients(c, op->out, from, rows), W, before->activation,
+                               columns_of(c, derivative_sources(c, op->in, from, rows), first, n),
+                               columns_of(c, gradients(c, op->in, from, rows), first, n), &c->tools,
                                c->inspected ? row_norms(c, before->layer) + from : NULL);
     lap_of_product(c, op->layer, VG_BACKWARD, before->layer);
 }
@@ -49,8 +69,8 @@ static void take_given_gradient(thread_context *c, const vg_op *op, size_t from,
     const vg_tensor *const out = tensor_of(c, op->in);
     c->kernels->gather(rows, out->cols, at(c, run->dz, first_sample(c, from) * out->cols),
                        order_of(c, from), gradient(c, op->in, from), out->ld, &c->tools.check);
-    memset(run->notes + from, 0, rows * sizeof(double));
-    memset(run->notes + run->workspace->row_correct + from, 0, rows * sizeof(double));
+    memset(row_losses(c) + from, 0, rows * sizeof(double));
+    memset(row_correct(c) + from, 0, rows * sizeof(double));
 }
 
 /* The rows' losses, and their gradient: the way back begins here. */
@@ -66,8 +86,8 @@ static void loss_forward(thread_context *c, const vg_op *op, size_t from, size_t
             .order = order_of(c, from),
             .batch = (double)c->batch,
         };
-        c->kernels->loss(run->plan->loss, values(c, op->in, from, rows), targets, run->notes + from,
-                         run->notes + run->workspace->row_correct + from, gradient(c, op->in, from),
+        c->kernels->loss(run->plan->loss, values(c, op->in, from, rows), targets,
+                         row_losses(c) + from, row_correct(c) + from, gradient(c, op->in, from),
                          &c->tools.check);
     }
     lap(c, op->layer, VG_LOSS);
@@ -79,16 +99,21 @@ static op_on_rows *const FORWARD[] = {
 static op_on_rows *const BACKWARD[] = {
     [VG_OP_INPUT] = NULL, [VG_OP_DENSE] = dense_backward, [VG_OP_LOSS] = NULL};
 
+void vg_op_forward(thread_context *c, const vg_op *op, size_t from, size_t rows) {
+    FORWARD[op->kind](c, op, from, rows);
+}
+
+void vg_op_backward(thread_context *c, const vg_op *op, size_t from, size_t rows) {
+    op_on_rows *const back = BACKWARD[op->kind];
+    if (back) back(c, op, from, rows);
+}
+
 void vg_stage_forward(thread_context *c, const vg_stage *stage, size_t from, size_t rows) {
     const vg_op *const ops = c->run->plan->ops;
-    for (size_t i = stage->first; i < stage->last; i++)
-        FORWARD[ops[i].kind](c, &ops[i], from, rows);
+    for (size_t i = stage->first; i < stage->last; i++) vg_op_forward(c, &ops[i], from, rows);
 }
 
 void vg_stage_backward(thread_context *c, const vg_stage *stage, size_t from, size_t rows) {
     const vg_op *const ops = c->run->plan->ops;
-    for (size_t i = stage->last; i > stage->first; i--) {
-        op_on_rows *const back = BACKWARD[ops[i - 1].kind];
-        if (back) back(c, &ops[i - 1], from, rows);
-    }
+    for (size_t i = stage->last; i > stage->first; i--) vg_op_backward(c, &ops[i - 1], from, rows);
 }

@@ -26,7 +26,7 @@ static void forward(void *context, int thread, int n_threads) {
     for (size_t from = (size_t)thread * VG_FORWARD_ROWS; from < call->n_rows; from += stride) {
         const size_t left = call->n_rows - from,
                      rows = left < VG_FORWARD_ROWS ? left : VG_FORWARD_ROWS;
-        const char *const params = call->params;
+        char *const params = (char *)(uintptr_t)call->params;
         vg_matrix x = {(char *)(uintptr_t)call->x + from * n_0 * item, rows, n_0, n_0};
         for (size_t i = 0; i < plan->n_ops; i++) {
             const vg_op *const op = &plan->ops[i];
@@ -41,9 +41,10 @@ static void forward(void *context, int thread, int n_threads) {
                 y.p = (char *)call->z + from * out->cols * item;
                 y.ld = out->cols;
             }
-            kernels->dense_forward(x, params + plan->params[op->weights].offset * item,
-                                   params + plan->params[op->biases].offset * item, op->activation,
-                                   y, NULL, &tools);
+            const vg_matrix weights = {params + plan->params[op->weights].offset * item, x.cols,
+                                       y.cols, y.cols};
+            kernels->dense_forward(x, weights, params + plan->params[op->biases].offset * item,
+                                   op->activation, y, NULL, &tools);
             x = y;
         }
     }

@@ -6,6 +6,11 @@
  *   B  each thread takes units of the parameters: gradient and update, in registers (update.c)
  *      -- barrier --
  *
+ * Where there are many threads for the rows, some take the same ones and each makes columns of their
+ * values; then a barrier parts all ops. Where the batch is large and the parameters are few, threads
+ * take chunks of the batch through A and B, each chunk with a gradient of its own, and what is left
+ * for B is their sum, in order, and the update.
+ *
  * A batch for which there is not memory at once is taken in parts: A, and B that only adds to the
  * gradient in memory, until with the last part B is as above.
  *
@@ -14,10 +19,11 @@
  *      -- barrier --
  *   C  each thread applies it to its units. (After a failed check: twice, the first time without storing.)
  *
- * No sum over the batch is ever split among threads, and sums over threads are taken in a fixed
- * order. */
+ * How a sum over the batch is split depends on sizes alone, and sums over threads are taken in a
+ * fixed order. */
 #include "run/thread_context.h"
 #include "team/team.h"
+#include "team/shares.h"
 
 /* ---- what takes how long --------------------------------------------------------------------- */
 
@@ -46,10 +52,17 @@ static void time_epilogues(thread_context *c, int wanted) {
 
 /* ---- A: rows of the batch -------------------------------------------------------------------- */
 
-static void rows_forward_and_back(thread_context *c) {
+/* Rows [*from, *to) of the part in work that this thread takes, together with those that share
+ * columns with it. */
+static void own_rows(const thread_context *c, size_t *from, size_t *to) {
+    vg_share_rows(c->rows, c->thread / c->n_columns, c->n_threads / c->n_columns, from, to);
+}
+
+/* Each thread takes rows of its own through all ops. */
+static void by_rows(thread_context *c) {
     const vg_plan *const plan = c->run->plan;
     size_t from, to;
-    vg_share_rows(c->rows, c->thread, c->n_threads, &from, &to);
+    own_rows(c, &from, &to);
     for (size_t s = 0; s < plan->n_stages; s++) {
         if (s > 0) barrier(c);
         if (from < to) vg_stage_forward(c, &plan->stages[s], from, to - from);
@@ -58,6 +71,41 @@ static void rows_forward_and_back(thread_context *c) {
         if (from < to) vg_stage_backward(c, &plan->stages[s - 1], from, to - from);
         if (s > 1) barrier(c);
     }
+}
+
+/* Some threads take the same rows, and each makes columns of what an op makes of them; what cannot be
+ * made by columns, they share by rows. */
+static void by_rows_and_columns(thread_context *c) {
+    const vg_plan *const plan = c->run->plan;
+    size_t from, to, first, last;
+    own_rows(c, &from, &to);
+    vg_share_rows(to - from, c->column, c->n_columns, &first, &last);
+    for (size_t i = 0; i < plan->n_ops; i++) {
+        const vg_op *const op = &plan->ops[i];
+        const int columns = op->kind == VG_OP_DENSE;
+        const size_t start = columns ? from : from + first,
+                     rows = columns ? to - from : last - first;
+        if (i > 0) barrier(c);
+        if (rows > 0) vg_op_forward(c, op, start, rows);
+    }
+    for (size_t i = plan->n_ops; i > 0; i--) {
+        const vg_op *const op = &plan->ops[i - 1];
+        if (op->kind != VG_OP_DENSE || vg_is_first(plan, op)) continue;
+        barrier(c);
+        if (from < to) vg_op_backward(c, op, from, to - from);
+    }
+}
+
+/* Of the part of the batch in work, all threads together. */
+static void rows_forward_and_back(thread_context *c) {
+    c->n_columns = c->inspected ? 1 : c->columns_chosen;
+    c->column = c->thread % c->n_columns;
+    if (c->n_columns > 1)
+        by_rows_and_columns(c);
+    else
+        by_rows(c);
+    c->n_columns = 1;
+    c->column = 0;
 }
 
 static double add_in_order(double sum, const double *x, size_t n) {
@@ -154,7 +202,10 @@ static vg_status update_by_gradient(thread_context *c, int well) {
 
 /* B by way of memory, and C. */
 static vg_status two_passes(thread_context *c, int well) {
-    vg_write_gradient(c);
+    if (c->chunk_rows > 0)
+        vg_fold_gradient(c);
+    else
+        vg_write_gradient(c);
     barrier(c);
     return update_by_gradient(c, well);
 }
@@ -176,10 +227,11 @@ typedef struct {
 } batch_sums;
 
 /* A for all of the batch, and what B does between its parts. */
-static batch_sums batch_forward_and_back(thread_context *c, size_t first) {
+static batch_sums parts_forward_and_back(thread_context *c, size_t first) {
     const vg_run *const run = c->run;
     const vg_workspace *const w = run->workspace;
     batch_sums sums = {0, 0, 1};
+    c->sums = run->gradient;
     c->begun = 0;
     for (size_t done = 0;; done += c->rows) {
         c->first_row = first + done;
@@ -198,26 +250,76 @@ static batch_sums batch_forward_and_back(thread_context *c, size_t first) {
     }
 }
 
+/* A for a chunk of the batch, which begins with a row of the epoch, and its gradient: by parts, if
+ * there is not memory for all of the batch. */
+static void chunk_forward_and_back(thread_context *c, size_t first, size_t chunk) {
+    const vg_run *const run = c->run;
+    const vg_workspace *const w = run->workspace;
+    const size_t start = chunk * c->chunk_rows, left = c->batch - start;
+    const size_t rows = left < c->chunk_rows ? left : c->chunk_rows;
+    const size_t each = w->rows / (size_t)w->n_threads, own = (size_t)c->thread * each;
+    const int whole = w->rows >= c->batch;
+    double *const losses = chunk_losses(c, chunk);
+    losses[0] = losses[1] = 0;
+    c->sums = chunk_sums(c, chunk);
+    c->begun = 0;
+    for (size_t done = 0; done < rows; done += c->rows) {
+        c->rows = whole || rows - done < each ? rows - done : each;
+        c->place = whole ? start + done : own;
+        c->first_row = first + start + done;
+        vg_stage_forward(c, &run->plan->stages[0], 0, c->rows);
+        vg_stage_backward(c, &run->plan->stages[0], 0, c->rows);
+        losses[0] = add_in_order(losses[0], row_losses(c), c->rows);
+        losses[1] = add_in_order(losses[1], row_correct(c), c->rows);
+        vg_sum_gradient_alone(c);
+        c->begun = 1;
+    }
+}
+
+/* A for all of the batch, chunk by chunk, each by one thread. */
+static batch_sums chunks_forward_and_back(thread_context *c, size_t first) {
+    const size_t n = n_chunks(c);
+    vg_units units = vg_share_units(n, c->thread, c->n_threads);
+    time_epilogues(c, 1);
+    for (size_t chunk; vg_take_unit(&units, &chunk);) chunk_forward_and_back(c, first, chunk);
+    time_epilogues(c, 0);
+    c->place = 0;
+    c->first_row = first;
+    c->rows = c->batch;
+    batch_sums sums = {0, 0, barrier_all_finite(c)};
+    for (size_t chunk = 0; chunk < n; chunk++) {
+        sums.loss += chunk_losses(c, chunk)[0];
+        sums.correct += chunk_losses(c, chunk)[1];
+    }
+    return sums;
+}
+
 vg_status vg_take_step(thread_context *c, size_t step) {
     vg_run *const run = c->run;
     if (run->mode == VG_APPLY) return apply_given(c);
     const size_t first = step * run->batch_size, left = run->n_rows - first;
     c->batch = left < run->batch_size ? left : run->batch_size;
-    if (c->batch > run->workspace->rows && !run->gradient) return VG_NEEDS_GRADIENT;
+    c->chunk_rows = vg_chunk_rows(run->plan, c->batch);
+    if ((c->batch > run->workspace->rows || c->chunk_rows > 0) && !run->gradient)
+        return VG_NEEDS_GRADIENT;
     c->inspected = run->mode == VG_INSPECT ||
                    (run->inspect_every && (run->steps_before + step) % run->inspect_every == 0);
 
     if (!c->checked) check_parameters(c);
-    const batch_sums sums = batch_forward_and_back(c, first);
+    const batch_sums sums =
+        c->chunk_rows > 0 ? chunks_forward_and_back(c, first) : parts_forward_and_back(c, first);
     const int well = sums.finite && moderate_rates(c);
     const double loss = sums.loss / (double)c->batch;
     if (!isfinite(loss)) return VG_NON_FINITE;
 
     const int fused =
         run->mode == VG_TRAIN && run->optimizer.clip_norm == INFINITY && !run->unblocked;
-    if (well && fused) {
+    if (well && fused && !(c->chunk_rows > 0 && c->inspected)) {
         const vg_update update = update_of(&run->optimizer, 1, VG_STORE);
-        vg_update_fused(c, &update);
+        if (c->chunk_rows > 0)
+            vg_fold_update(c, &update);
+        else
+            vg_update_fused(c, &update);
     } else {
         if (!run->gradient) return VG_NEEDS_GRADIENT;
         const vg_status status = two_passes(c, well);

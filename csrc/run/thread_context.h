@@ -13,10 +13,15 @@ typedef struct {
     double until; /* seconds */
     const vg_kernels *kernels;
     int thread, n_threads;
+    int columns_chosen;     /* threads that share rows where that is possible; and at present: */
+    int column, n_columns;  /* of so many threads that share its rows, it is this one */
     size_t item;            /* bytes of an element */
     size_t batch;           /* rows of this step's batch */
+    size_t chunk_rows;      /* of a chunk of it, or 0: see vg_chunk_rows */
     size_t first_row, rows; /* its part in work, in the order of the epoch */
-    int begun;              /* whether the sums of the gradient have been begun by parts before */
+    size_t place;           /* row of the workspace where that begins */
+    void *sums;             /* of the gradient, (n_params,): the run's, or a chunk's */
+    int begun;              /* whether they have been begun by parts before */
     int inspected, checked;
     vg_tools tools;
     double *times;    /* of this thread, (L + 1, VG_PHASES), or NULL */
@@ -32,16 +37,21 @@ static inline const vg_tensor *tensor_of(const thread_context *c, size_t t) {
     return &c->run->plan->tensors[t];
 }
 
-/* Of tensor t, from a row of the batch on: the value, dloss/dz, and phi', which is NULL if it is
+/* Where in the workspace a row of the part in work is. */
+static inline size_t place(const thread_context *c, size_t row) { return c->place + row; }
+
+/* Of tensor t, from a row of the part in work on: the value, dloss/dz, and phi', which is NULL if it is
  * recomputed from the value; the source of phi' is where it is stored, or the value. */
 static inline void *value(const thread_context *c, size_t t, size_t row) {
     const vg_tensor *const tensor = tensor_of(c, t);
-    return at(c, c->run->memory, tensor->value * c->run->workspace->rows + row * tensor->ld);
+    return at(c, c->run->memory,
+              tensor->value * c->run->workspace->rows + place(c, row) * tensor->ld);
 }
 static inline void *gradient(const thread_context *c, size_t t, size_t row) {
     const vg_tensor *const tensor = tensor_of(c, t);
     const vg_workspace *const w = c->run->workspace;
-    return at(c, c->run->memory, w->gradients + tensor->grad * w->rows + row * tensor->ld);
+    return at(c, c->run->memory,
+              w->gradients + tensor->grad * w->rows + place(c, row) * tensor->ld);
 }
 static inline vg_activation activation_of(const thread_context *c, size_t t) {
     return c->run->plan->ops[tensor_of(c, t)->op].activation;
@@ -50,7 +60,13 @@ static inline void *stored_derivative(const thread_context *c, size_t t, size_t 
     const vg_tensor *const tensor = tensor_of(c, t);
     const vg_workspace *const w = c->run->workspace;
     if (!vg_stores_derivative(activation_of(c, t))) return NULL;
-    return at(c, c->run->memory, w->derivatives + tensor->derivative * w->rows + row * tensor->ld);
+    return at(c, c->run->memory,
+              w->derivatives + tensor->derivative * w->rows + place(c, row) * tensor->ld);
+}
+/* W of a dense layer. */
+static inline vg_matrix weights(const thread_context *c, const vg_op *op) {
+    const vg_param *const p = &c->run->plan->params[op->weights];
+    return (vg_matrix){at(c, c->run->params, p->offset), p->rows, p->cols, p->cols};
 }
 /* The same as matrices of so many rows. */
 static inline vg_matrix values(const thread_context *c, size_t t, size_t row, size_t rows) {
@@ -66,6 +82,27 @@ static inline vg_matrix derivative_sources(const thread_context *c, size_t t, si
                        tensor_of(c, t)->ld};
 }
 
+/* The losses of the rows of the part in work, and whether they were predicted rightly. */
+static inline double *row_losses(const thread_context *c) { return c->run->notes + c->place; }
+static inline double *row_correct(const thread_context *c) {
+    return c->run->notes + c->run->workspace->row_correct + c->place;
+}
+static inline size_t n_chunks(const thread_context *c) {
+    return (c->batch + c->chunk_rows - 1) / c->chunk_rows;
+}
+/* The same of a chunk, one after the other, summed. */
+static inline double *chunk_losses(const thread_context *c, size_t chunk) {
+    return c->run->notes + c->run->workspace->chunk_losses + 2 * chunk;
+}
+/* The gradient of a chunk, as a vector like the parameters. */
+static inline size_t chunk_stride(const thread_context *c) {
+    const vg_workspace *const w = c->run->workspace;
+    return (w->n_elements - w->chunk_sums) / w->n_chunks;
+}
+static inline void *chunk_sums(const thread_context *c, size_t chunk) {
+    return at(c, c->run->memory, c->run->workspace->chunk_sums + chunk * chunk_stride(c));
+}
+
 /* Of a parameter, an element of any vector that is like the parameter vector. */
 static inline void *part_of(const thread_context *c, void *vector, const vg_param *p, size_t row) {
     return at(c, vector, p->offset + row * p->cols);
@@ -74,7 +111,7 @@ static inline void *part_of(const thread_context *c, void *vector, const vg_para
 /* What inspection sums up. Of each row of layer l's gradient before phi' is multiplied to it: */
 static inline vg_norm *row_norms(const thread_context *c, size_t l) {
     const vg_workspace *const w = c->run->workspace;
-    return (vg_norm *)(void *)(c->run->notes + w->row_norms) + (l - 1) * w->rows;
+    return (vg_norm *)(void *)(c->run->notes + w->row_norms) + (l - 1) * w->rows + c->place;
 }
 /* Of a unit of a parameter. */
 static inline vg_summary *summary(const thread_context *c, size_t unit) {
@@ -115,16 +152,24 @@ static inline void lap_of_product(thread_context *c, size_t l, vg_phase phase, s
 /* step.c. Take this thread's part in step number `step` of the epoch. */
 vg_status vg_take_step(thread_context *c, size_t step);
 
-/* ops.c. Take rows of the batch through the ops of a stage, and back. */
+/* ops.c. Take rows of the batch through one op, or through the ops of a stage, and back. */
+void vg_op_forward(thread_context *c, const vg_op *op, size_t from, size_t rows);
+void vg_op_backward(thread_context *c, const vg_op *op, size_t from, size_t rows);
 void vg_stage_forward(thread_context *c, const vg_stage *stage, size_t from, size_t rows);
 void vg_stage_backward(thread_context *c, const vg_stage *stage, size_t from, size_t rows);
 
+/* update.c. The gradient of the part in work, of all parameters, into c->sums. */
+void vg_sum_gradient_alone(thread_context *c);
+
 /* update.c. What is done with this thread's units of the parameters: the gradient of the batch in
- * registers, and the update by it; its sums so far into run->gradient; all of it, with its norms;
- * the norms and the check of a gradient that is there; the update by it. */
+ * registers, and the update by it; its sums so far into c->sums; all of it, with its norms; the
+ * same, as the sum of those of chunks, or the update by that sum; the norms and the check of a
+ * gradient that is there; the update by it. */
 void vg_update_fused(thread_context *c, const vg_update *update);
 void vg_sum_gradient(thread_context *c);
 void vg_write_gradient(thread_context *c);
+void vg_fold_gradient(thread_context *c);
+void vg_fold_update(thread_context *c, const vg_update *update);
 void vg_measure_gradient(thread_context *c);
 void vg_apply_gradient(thread_context *c, const vg_update *update);
 

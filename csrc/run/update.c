@@ -48,7 +48,7 @@ static void sum_columns(const thread_context *c, const vg_param *p, void *sums) 
 
 /* The sums of a parameter's gradient over the parts of the batch before; NULL if this is the first. */
 static void *begun_sums(const thread_context *c, const vg_param *p) {
-    return c->begun ? part_of(c, c->run->gradient, p, 0) : NULL;
+    return c->begun ? part_of(c, c->sums, p, 0) : NULL;
 }
 
 /* What is recorded when a gradient is known: its norm; and, once for each layer, what its values and
@@ -83,7 +83,7 @@ static void fused_visit(thread_context *c, const vg_param *p, size_t first, size
 static void sum_visit(thread_context *c, const vg_param *p, size_t first, size_t last, size_t unit,
                       const vg_update *update) {
     const vg_op *const op = op_of(c, p);
-    void *const whole = part_of(c, c->run->gradient, p, 0);
+    void *const whole = part_of(c, c->sums, p, 0);
     (void)unit;
     if (p->role == VG_WEIGHTS)
         c->kernels->weight_update(values(c, op->in, 0, c->rows), gradients(c, op->out, 0, c->rows),
@@ -97,6 +97,32 @@ static void gradient_visit(thread_context *c, const vg_param *p, size_t first, s
                            size_t unit, const vg_update *update) {
     sum_visit(c, p, first, last, unit, update);
     record_gradient(c, p, unit, (last - first) * p->cols, part_of(c, c->run->gradient, p, first));
+}
+
+/* The gradient as the sum of those of the chunks. */
+static void *fold(const thread_context *c, const vg_param *p, size_t first, size_t n) {
+    void *const gradient = part_of(c, c->run->gradient, p, first);
+    c->kernels->fold(n, n_chunks(c), part_of(c, chunk_sums(c, 0), p, first), chunk_stride(c),
+                     gradient);
+    return gradient;
+}
+
+static void fold_visit(thread_context *c, const vg_param *p, size_t first, size_t last, size_t unit,
+                       const vg_update *update) {
+    const size_t n = (last - first) * p->cols;
+    (void)update;
+    record_gradient(c, p, unit, n, fold(c, p, first, n));
+}
+
+static void fold_update_visit(thread_context *c, const vg_param *p, size_t first, size_t last,
+                              size_t unit, const vg_update *update) {
+    const vg_run *const run = c->run;
+    const size_t n = (last - first) * p->cols;
+    const vg_update of_param = update_of_param(update, p);
+    (void)unit;
+    c->kernels->update(n, fold(c, p, first, n), part_of(c, run->params, p, first),
+                       part_of(c, run->optimizer.state, p, first), &of_param, &c->tools.check,
+                       NULL);
 }
 
 static void measure_visit(thread_context *c, const vg_param *p, size_t first, size_t last,
@@ -127,6 +153,18 @@ void vg_update_fused(thread_context *c, const vg_update *update) {
 }
 static const vg_update NONE = {.plain = 1};
 void vg_sum_gradient(thread_context *c) { visit_units(c, 0, &NONE, sum_visit); }
+void vg_sum_gradient_alone(thread_context *c) {
+    const vg_plan *const plan = c->run->plan;
+    for (size_t i = 0; i < plan->n_param_arrays; i++) {
+        const vg_param *const p = &plan->params[i];
+        sum_visit(c, p, 0, p->rows, 0, &NONE);
+        lap(c, plan->ops[p->op].layer, VG_UPDATE);
+    }
+}
+void vg_fold_gradient(thread_context *c) { visit_units(c, 1, &NONE, fold_visit); }
+void vg_fold_update(thread_context *c, const vg_update *update) {
+    visit_units(c, 0, update, fold_update_visit);
+}
 void vg_write_gradient(thread_context *c) { visit_units(c, 1, &NONE, gradient_visit); }
 void vg_measure_gradient(thread_context *c) { visit_units(c, 1, NULL, measure_visit); }
 void vg_apply_gradient(thread_context *c, const vg_update *update) {

@@ -26,12 +26,17 @@ int vg_team_run(vg_task *task, void *context, int wanted, vg_kind kind) {
     return run_alone(task, context);
 }
 void vg_team_barrier(int n_threads) { (void)n_threads; }
+size_t vg_team_simulate(vg_task *task, void *context, int n_threads, double *seconds, size_t most) {
+    (void)task, (void)context, (void)n_threads, (void)seconds, (void)most;
+    return 0;
+}
 int vg_team_exists(void) { return 0; }
 
 #else
 
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
@@ -112,8 +117,8 @@ static void gate_open(gate *g, unsigned long long value) {
     pthread_mutex_unlock(&g->lock);
 }
 
-void vg_team_barrier(int n_threads) {
-    if (n_threads == 1) return;
+/* Wait until all n_threads are here. */
+static void meet(int n_threads) {
     const unsigned long long seen = atomic_load_explicit(&team.barrier.value, memory_order_acquire);
     if (atomic_fetch_add(&team.arrived, 1) + 1 == (unsigned)n_threads) {
         atomic_store(&team.arrived, 0);
@@ -121,6 +126,42 @@ void vg_team_barrier(int n_threads) {
     } else {
         gate_wait(&team.barrier, seen);
     }
+}
+
+/* ---- a simulated team: only the thread whose turn it is runs --------------------------------- */
+
+static struct {
+    int on;
+    double *seconds; /* that threads took from barrier to barrier, in the order of their turns */
+    size_t n, most;
+    long long since; /* the turn began */
+    sem_t turns[VG_THREADS_MOST];
+} simulation;
+
+/* The number of the calling thread in its task. */
+static _Thread_local int own_number;
+
+static void wait_for_turn(void) {
+    while (sem_wait(&simulation.turns[own_number]) != 0) continue; /* a signal may end it early */
+    simulation.since = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
+/* The next one's turn begins. After the last it is the first one's again, behind the barrier. */
+static void end_turn(int n_threads) {
+    const long long took = clock_ns(CLOCK_THREAD_CPUTIME_ID) - simulation.since;
+    if (simulation.n < simulation.most) simulation.seconds[simulation.n] = 1e-9 * (double)took;
+    simulation.n++;
+    sem_post(&simulation.turns[(own_number + 1) % n_threads]);
+}
+
+void vg_team_barrier(int n_threads) {
+    if (n_threads == 1) return;
+    if (!simulation.on) {
+        meet(n_threads);
+        return;
+    }
+    end_turn(n_threads);
+    wait_for_turn();
 }
 
 /* The value of the gate to work is a task's number and, in its low bits, its number of threads.
@@ -160,13 +201,16 @@ static void move_away_from(int taken) {
 /* A thread's part of a task, and the time that the processor gave it for work. */
 static void take_part(int thread, int n_threads) {
     const vg_float_mode before = vg_enter_float_mode();
+    own_number = thread;
+    if (simulation.on) wait_for_turn();
     const long long start = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     spun = 0;
     team.task(team.context, thread, n_threads);
     const long long worked = clock_ns(CLOCK_THREAD_CPUTIME_ID) - start - spun;
     if (worked > 0) atomic_fetch_add(&team.worked, worked); /* it may have slept while it spun */
+    if (simulation.on) end_turn(n_threads);
     vg_leave_float_mode(before);
-    vg_team_barrier(n_threads);
+    meet(n_threads);
 }
 
 static void *work(void *argument) {
@@ -205,6 +249,17 @@ static void grow(int wanted) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+/* Of the owner: all n_threads, which there are, do the task. */
+static void run_team(vg_task *task, void *context, int n_threads) {
+    team.task = task;
+    team.context = context;
+    team.processor = processor();
+    atomic_store(&team.worked, 0);
+    const unsigned long long number = (atomic_load(&team.work.value) >> LOW) + 1;
+    gate_open(&team.work, number << LOW | (unsigned)n_threads);
+    take_part(0, n_threads);
+}
+
 int vg_team_run(vg_task *task, void *context, int wanted, vg_kind kind) {
     if (wanted <= 1 || team.forked || pthread_mutex_trylock(&team.owner) != 0)
         return run_alone(task, context);
@@ -214,18 +269,30 @@ int vg_team_run(vg_task *task, void *context, int wanted, vg_kind kind) {
     if (n_threads == 1) {
         run_alone(task, context);
     } else {
-        team.task = task;
-        team.context = context;
-        team.processor = processor();
-        atomic_store(&team.worked, 0);
         const long long start = now_ns();
-        const unsigned long long number = (atomic_load(&team.work.value) >> LOW) + 1;
-        gate_open(&team.work, number << LOW | (unsigned)n_threads);
-        take_part(0, n_threads);
+        run_team(task, context, n_threads);
         vg_tuner_assess(kind, n_threads, now_ns() - start, atomic_load(&team.worked));
     }
     pthread_mutex_unlock(&team.owner);
     return n_threads;
+}
+
+size_t vg_team_simulate(vg_task *task, void *context, int n_threads, double *seconds, size_t most) {
+    if (team.forked || pthread_mutex_trylock(&team.owner) != 0) return 0;
+    if (team.n_workers + 1 < n_threads) grow(n_threads);
+    simulation.n = 0;
+    if (n_threads <= team.n_workers + 1) {
+        simulation.on = 1;
+        simulation.seconds = seconds;
+        simulation.most = most;
+        for (int t = 0; t < n_threads; t++) sem_init(&simulation.turns[t], 0, t == 0);
+        run_team(task, context, n_threads);
+        for (int t = 0; t < n_threads; t++) sem_destroy(&simulation.turns[t]);
+        simulation.on = 0;
+    }
+    const size_t n = simulation.n;
+    pthread_mutex_unlock(&team.owner);
+    return n;
 }
 
 int vg_team_exists(void) { return 1; }

@@ -2,6 +2,8 @@
 #ifndef VG_TEAM_H
 #define VG_TEAM_H
 
+#include <stddef.h>
+
 /* The most threads that a team can have. */
 enum { VG_THREADS_MOST = 256 };
 
@@ -20,6 +22,12 @@ int vg_team_run(vg_task *task, void *context, int wanted, vg_kind kind);
 
 /* Within a task: wait until all n_threads of it are here. */
 void vg_team_barrier(int n_threads);
+
+/* The same as vg_team_run, but of n_threads only one runs at a time: a thread runs up to a barrier,
+ * then the next does, and after the last the first goes on. seconds (most): the time that each took
+ * for each such turn, in their order. Returns the number of turns; 0 if the team is busy with
+ * another caller's task, after fork(), without threads, or if the system refuses as many. */
+size_t vg_team_simulate(vg_task *task, void *context, int n_threads, double *seconds, size_t most);
 
 /* Whether the core was built with threads. Exported, as the mark by which threadpoolctl knows the
  * library among others of its file's name. */

@@ -57,8 +57,8 @@ static long products(size_t m, size_t n, size_t k, int unblocked) {
         .rule = VG_MOMENTUM, .lr = 0.1, .hyper = {0.9}, .decay = 0.1, .clip_value = 1, .scale = 1};
     const vg_matrix of_a = {a, m, k, k}, of_at = {at, k, m, m}, of_b = {b, k, n, n};
     const vg_matrix of_c = {c, m, n, n}, of_x = {x, m, n, n};
-    kernels->dense_forward(of_a, b, bias, VG_SIGMOID, of_c, x, &tools);
-    kernels->dense_backward(of_a, bt, VG_TANH, of_x, of_c, &tools, norms);
+    kernels->dense_forward(of_a, of_b, bias, VG_SIGMOID, of_c, x, &tools);
+    kernels->dense_backward(of_a, (vg_matrix){bt, n, k, k}, VG_TANH, of_x, of_c, &tools, norms);
     kernels->decoder_forward(of_a, bt, bias, VG_SIGMOID, of_c, &tools);
     kernels->decoder_backward(of_a, b, VG_TANH, of_x, of_c, &tools);
     kernels->weight_update(of_at, of_b, 0, m, (vg_parameters){.weights = c, .state = v}, &update, &tools,
@@ -117,6 +117,7 @@ typedef struct {
     size_t inspect_every;
     double seconds; /* after about which a run pauses */
     unsigned cuts;  /* bit i: op i ends its stage */
+    int n_columns;  /* of vg_run */
 } setup;
 
 /* Cut into stages anywhere: with what parts them, barriers, the bits are the same. */
@@ -190,6 +191,7 @@ static uint64_t training(const setup *s) {
         .workspace = &workspace,
         .mode = VG_TRAIN,
         .n_threads = s->n_threads,
+        .n_columns = s->n_columns,
         .x = reals(rows * s->sizes[0]),
         .labels = labels,
         .order = order,
@@ -253,6 +255,7 @@ static long every_mode(void) {
                 .lr = mode < 6 ? 0.1 : 1e29,
                 .clip_norm = mode & 1 ? 0.1 : INFINITY,
                 .inspect_every = (size_t)(mode / 2 % 3),
+                .n_columns = mode % threads,
             };
             training(&s);
         }
@@ -271,16 +274,27 @@ static setup any_setup(void) {
     s.clip_norm = below(2) ? 0.1 : INFINITY;
     s.inspect_every = below(3);
     s.cuts = (unsigned)below(256);
+    s.n_columns = (int)below(4);
+    return s;
+}
+
+/* One whose batch is taken in chunks. */
+enum { LARGE_BATCH = 1024 };
+static setup large_batch(void) {
+    setup s = any_setup();
+    s.batch = LARGE_BATCH + below(300);
+    s.cuts = 0;
+    for (size_t l = 0; l <= s.n_layers; l++) s.sizes[l] = any_size(4);
     return s;
 }
 
 static long odd_nets(void) {
-    enum { NETS = 40 };
-    for (int i = 0; i < NETS; i++) {
-        const setup s = any_setup();
+    enum { NETS = 40, LARGE = 5 };
+    for (int i = 0; i < NETS + LARGE; i++) {
+        const setup s = i < NETS ? any_setup() : large_batch();
         training(&s);
     }
-    return NETS;
+    return NETS + LARGE;
 }
 
 static void must_be(uint64_t found, uint64_t expected, const char *what) {
@@ -443,13 +457,15 @@ static void *stressed(void *argument) {
     for (int i = 0; self->until > 0 ? vg_seconds() < self->until : i < ROUNDS; i++) {
         use_type(i % 2);
         const shared_net *const shared = &self->shared[dtype];
-        setup s = any_setup();
+        setup s = below(8) ? any_setup() : large_batch();
+        const int in_stages = s.batch < LARGE_BATCH;
         uint64_t found[2];
         const unsigned long long from = drawn();
         for (unsigned t = 0; t < 2; t++) {
             s.n_threads = 1 + (int)below(MOST_TASK_THREADS);
             s.seconds = below(2) ? 1e-4 : 0;
-            s.cuts = (unsigned)below(256);
+            s.cuts = in_stages ? (unsigned)below(256) : 0;
+            s.n_columns = (int)below(4);
             const unsigned long long after = drawn();
             seed = from;
             found[t] = training(&s);

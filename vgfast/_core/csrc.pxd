@@ -55,7 +55,7 @@ cdef extern from "vgfast.h" nogil:
         size_t n_ops, n_tensors, n_param_arrays, n_layers, n_params, n_columns
 
     ctypedef struct vg_workspace:
-        size_t batch, rows, n_elements, n_notes
+        size_t batch, rows, n_chunks, n_elements, n_notes
         int n_threads
         double flops
 
@@ -81,7 +81,7 @@ cdef extern from "vgfast.h" nogil:
         const vg_plan *plan
         const vg_workspace *workspace
         vg_mode mode
-        int n_threads
+        int n_threads, n_columns
         vg_tuner tuner
         const void *x
         const int32_t *labels
@@ -115,9 +115,11 @@ cdef extern from "vgfast.h" nogil:
     size_t vg_exponent_bins(vg_dtype dtype)
     int vg_workspace_lay_out(const vg_plan *plan, size_t batch, size_t rows, int n_threads, vg_workspace *workspace)
     size_t vg_part_of_batch(const vg_plan *plan, size_t batch, int n_threads)
+    size_t vg_chunk_rows(const vg_plan *plan, size_t batch)
     size_t vg_forward_scratch(const vg_plan *plan, int n_threads)
     int vg_threads_for(const vg_plan *plan, size_t rows, int limit)
     int vg_threads_to_try(const vg_plan *plan, size_t rows, int limit)
+    size_t vg_simulate(vg_run *run, double *seconds, size_t most)
     void vg_train(vg_run *run)
 
     ctypedef struct vg_bit_generator:
@@ -196,6 +198,9 @@ cdef extern from "pretrain/pretrain.h" nogil:
                             vg_pretrain_workspace *workspace)
     void vg_pretrain_run(vg_pretrain *run)
 
+cdef extern from "plan/plan.h" nogil:
+    int vg_choose_columns(const vg_plan *plan, size_t rows, int n_threads)
+
 cdef extern from "clock.h" nogil:
     uint64_t vg_ticks()
 
@@ -266,9 +271,9 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct vg_kernels:
         size_t tile_rows, tile_cols, lanes
         void (*check_finite)(size_t, const void *, double *) noexcept nogil
-        void (*dense_forward)(vg_matrix, const void *, const void *, vg_activation, vg_matrix, void *,
+        void (*dense_forward)(vg_matrix, vg_matrix, const void *, vg_activation, vg_matrix, void *,
                               vg_tools *) noexcept nogil
-        void (*dense_backward)(vg_matrix, const void *, vg_activation, vg_matrix, vg_matrix, vg_tools *,
+        void (*dense_backward)(vg_matrix, vg_matrix, vg_activation, vg_matrix, vg_matrix, vg_tools *,
                                vg_norm *) noexcept nogil
         void (*sample)(vg_matrix, vg_key, vg_matrix) noexcept nogil
         void (*drop)(vg_matrix, double, vg_key, vg_matrix) noexcept nogil

@@ -43,6 +43,14 @@ cdef class Net:
         """How many threads, of at most `limit`, pay for a step on `rows` rows."""
         return c.vg_threads_for(&self.plan, rows, limit)
 
+    def chunk_rows(self, size_t batch):
+        """Rows of the chunks of which the gradient of a batch is the sum; 0: it is not cut into chunks."""
+        return c.vg_chunk_rows(&self.plan, batch)
+
+    def columns_of(self, size_t rows, int n_threads):
+        """How many threads share the same rows of a batch, each making columns of their values."""
+        return c.vg_choose_columns(&self.plan, rows, n_threads)
+
     def part_of_batch(self, size_t batch, int n_threads):
         """How many rows of a batch are best in memory at a time, in training without inspection."""
         return c.vg_part_of_batch(&self.plan, batch, n_threads)

@@ -42,6 +42,11 @@ cdef class Workspace:
         return self.layout.rows
 
     @property
+    def needs_gradient(self):
+        """Whether a step on a whole batch needs memory for the gradient."""
+        return self.layout.rows < self.layout.batch or self.layout.n_chunks > 0
+
+    @property
     def n_threads(self):
         return self.layout.n_threads
 
@@ -177,6 +182,12 @@ cdef class Run:
         cdef size_t n = self.workspace.layout.n_threads * (self.run.plan.n_layers + 1) * c.VG_PHASES
         self.run.times = <double *>self.hold("times", times, n * 8, 1)
 
+    def share_columns(self, int n_columns):
+        """How many threads take the same rows, each making columns of their values; 0: as many as pays."""
+        if n_columns < 0 or (n_columns > 0 and self.run.n_threads % n_columns != 0):
+            raise ValueError(f"{n_columns} does not divide {self.run.n_threads} threads")
+        self.run.n_columns = n_columns
+
     def set_unblocked(self, bint unblocked):
         """Whether products are made without tiles; needs ``set_gradient``."""
         self.run.unblocked = unblocked
@@ -260,6 +271,18 @@ cdef class Run:
     @property
     def n_records(self):
         return self.run.n_records
+
+    def simulate(self, seconds):
+        """Run to the end of the epoch with threads of which only one runs at a time: float64 ``seconds`` receives what
+        each took from one barrier to the next, one thread after the other. Returns how many there are, or 0 if there
+        are not as many threads to be had."""
+        cdef double *into = <double *>address(seconds, 0, 1)
+        cdef size_t n, most = seconds.size
+        self.lock.begin_turn()
+        with nogil:
+            n = c.vg_simulate(&self.run, into, most)
+        self.lock.end_turn()
+        return n
 
     def go(self, double seconds=0.0):
         """Run to the end of the epoch, or for about so many seconds; returns the status."""

@@ -33,7 +33,7 @@ def exponential(x, y):
 def dense_forward(str activation, x, weights, biases, y, scratch, derivatives=None):
     """y (rows, n_out) = phi(x W + b), and derivatives = phi' with y's strides, if it is stored; returns the check."""
     cdef c.vg_tools tools = c.vg_tools(at(scratch), 0, NULL, 0)
-    kernels(x).dense_forward(matrix(x), at(weights), at(biases), <c.vg_activation><int>ACTIVATIONS.index(activation),
+    kernels(x).dense_forward(matrix(x), matrix(weights), at(biases), <c.vg_activation><int>ACTIVATIONS.index(activation),
                              matrix(y), at(derivatives), &tools)
     return tools.check
 
@@ -43,7 +43,7 @@ def dense_backward(str activation, dy, weights, source, dx, scratch):
     outputs; returns the norms of the rows of dy W^T."""
     cdef c.vg_tools tools = c.vg_tools(at(scratch), 0, NULL, 0)
     norms = np.full((dy.shape[0], 2), np.nan)
-    kernels(dy).dense_backward(matrix(dy), at(weights), <c.vg_activation><int>ACTIVATIONS.index(activation),
+    kernels(dy).dense_backward(matrix(dy), matrix(weights), <c.vg_activation><int>ACTIVATIONS.index(activation),
                                matrix(source), matrix(dx), &tools, <c.vg_norm *>at(norms))
     return np.ldexp(np.sqrt(norms[:, 0]), norms[:, 1].astype(int))
 

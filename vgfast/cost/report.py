@@ -24,15 +24,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vgfast import _check, config
+from vgfast import _check
 from vgfast._check import packages
-from vgfast.cost import counts, limits, timers
+from vgfast.cost import counts, limits, shares, timers
 from vgfast.cost.limits import Level
 from vgfast.cost.roofline import Roofs
 from vgfast.cost.rounds import Measured
 from vgfast.model import init
 from vgfast.model.architecture import Architecture
-from vgfast.model.engine_c import CEngine, core_net
+from vgfast.model.engine_c import CEngine
 from vgfast.show.numbers import count, duration, scaled
 
 if TYPE_CHECKING:
@@ -276,7 +276,7 @@ def _cost_rows(
     roofs: Roofs,
     home: Level,
     data: Level,
-    barrier: float,
+    barriers: float,
     took: dict[tuple[int, str], Measured],
 ) -> Iterator[CostRow]:
     """``counted``, each with what it must take and what it ``took``; at last, the barriers, and what else
@@ -300,9 +300,8 @@ def _cost_rows(
             measured=took.get((row.layer, row.phase)),
         )
     alone = roofs.threads == 1
-    barriers = 0.0 if alone else 2 * barrier
-    rest = "rest" if alone else "barriers"
-    yield CostRow(0, rest, (roofs.threads,), 0, 0, 0, np.nan, barriers, "overhead", barriers, took.get((0, "barriers")))
+    rest, of_all = "rest" if alone else "barriers", 0.0 if alone else barriers
+    yield CostRow(0, rest, (roofs.threads,), 0, 0, 0, np.nan, of_all, "overhead", of_all, took.get((0, "barriers")))
 
 
 def _why_not(n_bytes: int, seconds: float) -> str:
@@ -313,23 +312,6 @@ def _why_not(n_bytes: int, seconds: float) -> str:
     if seconds > LONGEST:
         return f"Not measured: a step would take {duration(seconds)} at least; up to {duration(LONGEST)} are measured."
     return ""
-
-
-def _threads_for(net: Architecture, rows: int) -> int:
-    """As many as such a net would use; all for one that does not fit the address space."""
-    limit = config.get_num_threads()
-    try:
-        return core_net(net).threads_for(rows, limit)
-    except (MemoryError, OverflowError):
-        return limit
-
-
-def _rows_at_once(net: Architecture, B: int, threads: int) -> int:
-    """Of a batch, that are taken forward and back at a time."""
-    try:
-        return core_net(net).part_of_batch(B, threads)
-    except (MemoryError, OverflowError):
-        return B
 
 
 def report_cost(
@@ -354,10 +336,10 @@ def of_architecture(net: Architecture, batch_size: int, measure: bool, engine: C
     """The cost of a step of such a net, of which an engine is made if it is to be measured and none is given."""
     B = _check.integer("batch_size", batch_size, 1, _check.MOST_ELEMENTS)
     here = limits.limits()
-    static = _report(net, B, here, Roofs.from_machine(here, net.dtype.name, _threads_for(net, B)), None)
+    static = _report(net, B, here, Roofs.from_machine(here, net.dtype.name, shares.threads_for(net, B)), None)
     if not measure:
         return static
-    note = _why_not(timers.memory(net, B, _rows_at_once(net, B, static.threads)), static.predicted)
+    note = _why_not(timers.memory(net, B, shares.rows_at_once(net, B, static.threads)), static.predicted)
     if note:
         return replace(static, note=note)
     times = timers.time_steps(_first(net) if engine is None else engine, B)
@@ -377,10 +359,10 @@ def _first(net: Architecture) -> CEngine:
 def _report(net: Architecture, B: int, here: limits.Machine, roofs: Roofs, times: timers.Times | None) -> CostReport:
     """What is counted, with what it must take by these roofs and what it took, if that was measured."""
     of_batch = timers.batch_bytes(net, B)
-    at_once = _rows_at_once(net, B, roofs.threads)
+    at_once = shares.rows_at_once(net, B, roofs.threads)
     home, of_data = roofs.home(counts.working_set(net, at_once)), roofs.home(timers.n_batches(of_batch) * of_batch)
     took = {(l, _PHASES[phase]): m for (l, phase), m in times.phases.items()} if times else {}
-    counted = counts.count_step(net, B)
+    counted, barriers = counts.count_step(net, B), shares.count_barriers(net, B, roofs.threads)
     return CostReport(
         sizes=net.sizes,
         activations=net.activations,
@@ -392,7 +374,7 @@ def _report(net: Architecture, B: int, here: limits.Machine, roofs: Roofs, times
         product_peak=roofs.product,
         home=home.name,
         roofs=roofs.bandwidths(),
-        rows=tuple(_cost_rows(counted, net, roofs, home, of_data, here.barrier.median, took)),
+        rows=tuple(_cost_rows(counted, net, roofs, home, of_data, barriers * here.barrier.median, took)),
         step=times.step if times else None,
         timed=times.timed if times else None,
     )

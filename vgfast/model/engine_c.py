@@ -134,7 +134,7 @@ class CEngine(Engine):
     def make_run(
         self, x: np.ndarray, t: np.ndarray, batch_size: int, workspace: Any, lock: _core.TrainingLock
     ) -> _core.Run:
-        gradient = self.make_vector() if workspace.rows < workspace.batch else None
+        gradient = self.make_vector() if workspace.needs_gradient else None
         run = _core.Run(workspace, _core.TRAIN, self.params, gradient, lock)
         run.set_data(x, t, batch_size)
         return run

@@ -1,0 +1,144 @@
+"""Every kind of unit of work (rows, rows and columns, chunks of the batch) gives the same bits by any threads."""
+
+import numpy as np
+import pytest
+
+import vgfast as vg
+from vgfast import _core
+from vgfast.training.optimizers import read_settings
+
+THREADS = (1, 2, 3, 7, 16)
+OPTIMIZERS = {
+    "sgd": vg.SGD(lr=0.3),
+    "momentum": vg.SGD(lr=0.1, momentum=0.9, weight_decay=1e-3),
+    "clip_norm": vg.SGD(lr=0.3, clip_norm=0.01),
+    "huge": vg.SGD(lr=2.0**22),  # beyond what is proved to stay finite: tried first
+}
+# Of three layers, the widest of 100 columns, which are seven cache lines.
+SIZES, BATCH = (9, 40, 100, 3), 70
+# 1,500 rows are 12 chunks, of which the last is smaller; 1,100 are 9.
+NARROW, MANY = (4, 19, 7, 3), 1500
+
+
+def train(sizes, batch, dtype, optimizer, n_threads=1, part=None, columns=0, inspect_every=0, scale=1.0):
+    """Two epochs of a whole batch and a part of one: parameters, velocity, losses, right answers."""
+    rng, rows = np.random.default_rng(5), batch + batch * 11 // 15
+    net = vg.MLP(sizes, "tanh", dtype=dtype, rng=1)
+    engine, x = net._engine, (scale * rng.normal(size=(rows, sizes[0]))).astype(dtype)
+    y = rng.integers(0, sizes[-1], rows).astype(np.int32)
+    run = _core.Run(
+        _core.Workspace(engine.core, batch, n_threads, part), _core.TRAIN, engine.params, engine.make_vector()
+    )
+    velocity = engine.make_vector() if optimizer.momentum else None
+    run.set_optimizer(*read_settings(optimizer, np.dtype(dtype)), velocity)
+    run.set_data(x, y, batch)
+    run.share_columns(columns)
+    if inspect_every:
+        run.set_records(np.zeros((4, len(sizes) - 1), vg.training.records.RECORD), inspect_every)
+    found = []
+    for epoch in range(2):
+        losses, correct = np.zeros(2), np.zeros(2)
+        run.set_epoch(rng.permutation(rows), losses, correct, 2 * epoch)
+        status = run.go()
+        found += [losses.tobytes(), correct.tobytes(), status]
+    return [engine.params.tobytes(), b"" if velocity is None else velocity.tobytes(), *found]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_rows_and_columns(isa, dtype, optimizer, forced_threads):
+    one = train(SIZES, BATCH, dtype, OPTIMIZERS[optimizer])
+    for n_threads in THREADS:
+        for columns in (n for n in range(1, n_threads + 1) if n_threads % n == 0):
+            assert train(SIZES, BATCH, dtype, OPTIMIZERS[optimizer], n_threads, columns=columns) == one, columns
+            in_parts = train(SIZES, BATCH, dtype, OPTIMIZERS[optimizer], n_threads, 33, columns)
+            assert in_parts == one, columns
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_chunks(isa, dtype, optimizer, forced_threads):
+    """In memory at once or not, with or without inspection."""
+    one = train(NARROW, MANY, dtype, OPTIMIZERS[optimizer])
+    for n_threads in THREADS:
+        for part in (None, n_threads, 50 * n_threads):
+            assert train(NARROW, MANY, dtype, OPTIMIZERS[optimizer], n_threads, part) == one, part
+        assert train(NARROW, MANY, dtype, OPTIMIZERS[optimizer], n_threads, inspect_every=1) == one
+
+
+def test_chunks_that_are_huge(dtype, forced_threads):
+    """A check fails: all values are looked at before anything changes."""
+    large = 1e12 if dtype == "float32" else 1e50
+    one = train(NARROW, MANY, dtype, OPTIMIZERS["sgd"], scale=large)
+    assert train(NARROW, MANY, dtype, OPTIMIZERS["sgd"], 3, 150, scale=large) == one
+
+
+@pytest.mark.parametrize("row", [0, 700, MANY - 1])
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_a_chunk_that_is_not_finite_changes_nothing(row, n_threads, rng):
+    net = vg.MLP(NARROW, "relu", rng=0)
+    X, y = rng.normal(size=(MANY, NARROW[0])).astype(np.float32), rng.integers(0, 3, MANY)
+    with vg.threads(n_threads):
+        net.fit(X, y, epochs=1, batch_size=MANY, shuffle=False)
+        before = net.params.copy()
+        X[row, 1] = 1e38  # finite, as inputs have to be; what comes of it is not
+        net.weights[0][1] = before[NARROW[1] : NARROW[1] + NARROW[1]] = 1e30
+        with pytest.raises(vg.DivergenceError):
+            net.fit(X, y, epochs=1, batch_size=MANY, shuffle=False)
+    assert (net.params == before).all()
+
+
+def test_the_gradient_of_chunks(dtype, rng):
+    """Is the product of inputs and deltas: of a sum, n numbers one after the other, then some such sums, each addition
+    and multiplication is off by half an ULP at most. And it is that of training, to the bit."""
+    X, y = rng.normal(size=(MANY, NARROW[0])).astype(dtype), rng.integers(0, 3, MANY).astype(np.int32)
+    net = vg.MLP(NARROW, "tanh", dtype=dtype, rng=0)
+    found, gradients = net._engine.backward(X, y), net.gradients(X, y)
+    chunk = net._engine.core.chunk_rows(MANY)
+    most = (chunk + MANY / chunk + 1) * np.finfo(dtype).eps
+    for l, (a, delta) in enumerate(zip(found.inputs, found.deltas, strict=True)):
+        a, delta = a.astype(np.float64), delta.astype(np.float64)
+        assert (np.abs(gradients.weights[l] - a.T @ delta) <= most * (np.abs(a).T @ np.abs(delta))).all()
+        assert (np.abs(gradients.biases[l] - delta.sum(axis=0)) <= most * np.abs(delta).sum(axis=0)).all()
+    by_hand = vg.MLP(NARROW, "tanh", dtype=dtype, rng=0)
+    by_hand.apply(gradients, vg.SGD(lr=0.5))
+    net.fit(X, y, epochs=1, batch_size=MANY, optimizer=vg.SGD(lr=0.5), shuffle=False)
+    assert by_hand.params.tobytes() == net.params.tobytes()
+
+
+def test_how_many_threads_share_rows():
+    core = vg.MLP([784, 2048, 2048, 10], rng=0)._engine.core
+    assert [core.columns_of(512, n) for n in (1, 2, 16, 64)] == [1, 1, 8, 16]
+    assert core.columns_of(100_000, 64) == 1
+    assert vg.MLP([4, 16, 3], rng=0)._engine.core.columns_of(32, 16) == 1
+
+
+@pytest.mark.parametrize("columns", [-1, 3, 8])
+def test_columns_must_divide_the_threads(columns):
+    engine = vg.MLP(SIZES, rng=0)._engine
+    run = _core.Run(_core.Workspace(engine.core, BATCH, 4), _core.TRAIN, engine.params)
+    with pytest.raises(ValueError, match="does not divide 4 threads"):
+        run.share_columns(columns)
+
+
+def test_only_large_batches_of_few_parameters_are_in_chunks():
+    few, many = vg.MLP([4, 32, 16, 4], rng=0)._engine.core, vg.MLP([784, 30, 10], rng=0)._engine.core
+    assert [few.chunk_rows(rows) for rows in (1, 1023, 1024, 8192, 10_000, 10**6)] == [0, 0, 128, 144, 160, 15632]
+    assert many.chunk_rows(10**6) == 0
+
+
+def test_a_simulated_team(forced_threads, rng):
+    """The same bits, and a time for each thread from one barrier to the next."""
+    X, y = rng.normal(size=(64, 30)).astype(np.float32), rng.integers(0, 10, 64).astype(np.int32)
+    nets, seconds = [vg.MLP([30, 50, 10], rng=0) for _ in range(2)], np.full(100, np.nan)
+    found = []
+    for net, n_threads in zip(nets, (1, 5), strict=True):
+        engine = net._engine
+        run = _core.Run(_core.Workspace(engine.core, 32, n_threads), _core.TRAIN, engine.params)
+        run.set_optimizer(*read_settings(vg.SGD(lr=0.1), np.dtype("float32")), None)
+        run.set_data(X, y, 32)
+        run.set_epoch(None, np.zeros(2), np.zeros(2), 0)
+        found.append(run.simulate(seconds))
+    assert nets[0].params.tobytes() == nets[1].params.tobytes()
+    assert found == [1, 5 * (1 + 2 * 2)]  # two barriers a step
+    assert (seconds[: found[1]] >= 0).all()
+    assert np.isnan(seconds[found[1] :]).all()
+    assert run.simulate(np.zeros(3)) == 5  # no steps are left
