@@ -58,7 +58,7 @@ extern const vg_rule_facts vg_rules[VG_N_RULES];
  * the rows of the workspace they are those in its memory. */
 typedef struct {
     size_t op;         /* that makes it */
-    size_t cols, ld;   /* ld: cols rounded up to a cache line */
+    size_t cols, ld;   /* ld: cols rounded up to a cache line, or one more */
     size_t value;      /* of a dense layer: a, which phi has made of z */
     size_t grad;       /* dloss/dz, from where the gradients begin; the input has none */
     size_t derivative; /* phi'(z), from where the derivatives begin, if it is stored */

@@ -38,7 +38,8 @@ def train(sizes, batch, dtype, optimizer, n_threads=1, part=None, columns=0, ins
     found = []
     for epoch in range(2):
         losses, correct = np.zeros(2), np.zeros(2)
-        run.set_epoch(rng.permutation(rows), losses, correct, 2 * epoch)
+        run.set_results(losses, correct, 2 * epoch)
+        run.begin_epoch(rng.permutation(rows))
         status = run.go()
         found += [losses.tobytes(), correct.tobytes(), status]
     return [engine.params.tobytes(), b"" if velocity is None else velocity.tobytes(), *found]
@@ -135,7 +136,8 @@ def test_a_simulated_team(forced_threads, rng):
         run = _core.Run(_core.Workspace(engine.core, 32, n_threads), _core.TRAIN, engine.params)
         run.set_optimizer(*read_settings(vg.SGD(lr=0.1), np.dtype("float32")), None)
         run.set_data(X, y, 32)
-        run.set_epoch(None, np.zeros(2), np.zeros(2), 0)
+        run.set_results(np.zeros(2), np.zeros(2), 0)
+        run.begin_epoch(None)
         found.append(run.simulate(seconds))
     assert nets[0].params.tobytes() == nets[1].params.tobytes()
     assert found == [1, 5 * (1 + 2 * 2)]  # two barriers a step
