@@ -4,8 +4,8 @@
  * Trying. Whether more threads pay depends on the net and on the machine: where threads share a
  * cache, a step of 784-30-10 took two of them 16 us and one 21; where they do not, they lose. So a
  * run begins with the number that pays anywhere, tries 1, 2, 4, ... threads for two short turns
- * each, goes on with what was quickest, and tries again after a rest that grows as long as the
- * answer stays the same.
+ * each, of which the quicker counts, as others may disturb one; goes on with what was quickest, and
+ * tries again after a rest that grows as long as the answer stays the same.
  *
  * Backing off. Where another process keeps a processor busy, threads take turns on the others, and
  * each barrier waits for the last: two threads on one free processor took 1.3 times as long as one.
@@ -103,8 +103,10 @@ int vg_tuner_threads(vg_tuner *tuner, double flops, int most, double now) {
 void vg_tuner_record(vg_tuner *tuner, int most, double seconds, size_t steps) {
     if (tuner->half % 2 == 1 || tuner->half == 0) return;
     const int i = (tuner->half - 1) / 2 % n_candidates(most);
-    tuner->seconds[i] += seconds;
-    tuner->steps[i] += (double)steps;
+    const double n = (double)steps;
+    if (tuner->steps[i] > 0 && seconds * tuner->steps[i] >= tuner->seconds[i] * n) return;
+    tuner->seconds[i] = seconds;
+    tuner->steps[i] = n;
 }
 
 /* ---- backing off ------------------------------------------------------------------------------ */

@@ -5,6 +5,7 @@ import pytest
 
 import vgfast as vg
 from vgfast import _core
+from vgfast.model.quantities import RECORD
 from vgfast.training.optimizers import read_settings
 
 THREADS = (1, 2, 3, 7, 16)
@@ -33,8 +34,9 @@ def train(sizes, batch, dtype, optimizer, n_threads=1, part=None, columns=0, ins
     run.set_optimizer(*read_settings(optimizer, np.dtype(dtype)), velocity)
     run.set_data(x, y, batch)
     run.share_columns(columns)
+    records = np.zeros((4, len(sizes) - 1), RECORD)
     if inspect_every:
-        run.set_records(np.zeros((4, len(sizes) - 1), vg.training.records.RECORD), inspect_every)
+        run.set_records(records, inspect_every)
     found = []
     for epoch in range(2):
         losses, correct = np.zeros(2), np.zeros(2)
@@ -42,27 +44,41 @@ def train(sizes, batch, dtype, optimizer, n_threads=1, part=None, columns=0, ins
         run.begin_epoch(rng.permutation(rows))
         status = run.go()
         found += [losses.tobytes(), correct.tobytes(), status]
+    if inspect_every:
+        found.append(records.tobytes())
     return [engine.params.tobytes(), b"" if velocity is None else velocity.tobytes(), *found]
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_rows_and_columns(isa, dtype, optimizer, forced_threads):
+def test_rows_and_columns(dtype, optimizer, forced_threads):
     one = train(SIZES, BATCH, dtype, OPTIMIZERS[optimizer])
+    inspected = train(SIZES, BATCH, dtype, OPTIMIZERS[optimizer], inspect_every=1)
+    assert inspected[: len(one)] == one
     for n_threads in THREADS:
         for columns in (n for n in range(1, n_threads + 1) if n_threads % n == 0):
             assert train(SIZES, BATCH, dtype, OPTIMIZERS[optimizer], n_threads, columns=columns) == one, columns
             in_parts = train(SIZES, BATCH, dtype, OPTIMIZERS[optimizer], n_threads, 33, columns)
             assert in_parts == one, columns
+            assert train(SIZES, BATCH, dtype, OPTIMIZERS[optimizer], n_threads, None, columns, 1) == inspected, columns
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_chunks(isa, dtype, optimizer, forced_threads):
+def test_chunks(dtype, optimizer, forced_threads):
     """In memory at once or not, with or without inspection."""
     one = train(NARROW, MANY, dtype, OPTIMIZERS[optimizer])
+    inspected = train(NARROW, MANY, dtype, OPTIMIZERS[optimizer], inspect_every=1)
+    assert inspected[: len(one)] == one
     for n_threads in THREADS:
         for part in (None, n_threads, 50 * n_threads):
             assert train(NARROW, MANY, dtype, OPTIMIZERS[optimizer], n_threads, part) == one, part
-        assert train(NARROW, MANY, dtype, OPTIMIZERS[optimizer], n_threads, inspect_every=1) == one
+        assert train(NARROW, MANY, dtype, OPTIMIZERS[optimizer], n_threads, inspect_every=1) == inspected
+
+
+def test_units_of_each_instruction_set(isa, dtype, forced_threads):
+    one = train(SIZES, BATCH, dtype, OPTIMIZERS["momentum"])
+    assert train(SIZES, BATCH, dtype, OPTIMIZERS["momentum"], 6, 33, 3) == one
+    one = train(NARROW, MANY, dtype, OPTIMIZERS["momentum"])
+    assert train(NARROW, MANY, dtype, OPTIMIZERS["momentum"], 3, 150) == one
 
 
 def test_chunks_that_are_huge(dtype, forced_threads):
@@ -74,17 +90,21 @@ def test_chunks_that_are_huge(dtype, forced_threads):
 
 @pytest.mark.parametrize("row", [0, 700, MANY - 1])
 @pytest.mark.parametrize("n_threads", [1, 3])
-def test_a_chunk_that_is_not_finite_changes_nothing(row, n_threads, rng):
-    net = vg.MLP(NARROW, "relu", rng=0)
-    X, y = rng.normal(size=(MANY, NARROW[0])).astype(np.float32), rng.integers(0, 3, MANY)
-    with vg.threads(n_threads):
-        net.fit(X, y, epochs=1, batch_size=MANY, shuffle=False)
-        before = net.params.copy()
-        X[row, 1] = 1e38  # finite, as inputs have to be; what comes of it is not
-        net.weights[0][1] = before[NARROW[1] : NARROW[1] + NARROW[1]] = 1e30
-        with pytest.raises(vg.DivergenceError):
-            net.fit(X, y, epochs=1, batch_size=MANY, shuffle=False)
-    assert (net.params == before).all()
+@pytest.mark.parametrize(("value", "lr"), [(np.inf, 0.1), (1e37, 1e6)])
+def test_a_chunk_would_leave_what_is_not_finite(row, n_threads, value, lr, forced_threads):
+    """By its inputs, or by the update that they lead to; nothing changes."""
+    engine = vg.MLP(NARROW, "relu", rng=0)._engine
+    before = engine.params.copy()
+    workspace = _core.Workspace(engine.core, MANY, n_threads, 50 * n_threads)
+    run = _core.Run(workspace, _core.TRAIN, engine.params, engine.make_vector())
+    run.set_optimizer(*read_settings(vg.SGD(lr=lr), np.dtype("float32")), None)
+    x = np.ones((MANY, NARROW[0]), np.float32)
+    x[row] = value
+    run.set_data(x, np.zeros(MANY, np.int32), MANY)
+    run.set_results(np.empty(1), np.empty(1), 0)
+    run.begin_epoch(None)
+    assert run.go() == _core.NON_FINITE
+    assert (engine.params == before).all()
 
 
 def test_the_gradient_of_chunks(dtype, rng):

@@ -260,7 +260,7 @@ cdef class Run:
 
     @property
     def tried(self):
-        """For tests: the steps that the tuner has booked in this trial for 1, 2, 4, ... threads."""
+        """For tests: the steps of the quicker turn in this trial of 1, 2, 4, ... threads."""
         return tuple(self.run.tuner.steps)
 
     @property
