@@ -4,6 +4,7 @@ import importlib
 import io
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -121,6 +122,13 @@ class DiesLater(NumPy):
         print("what a library says is no answer", flush=True)
         os._exit(3)
 
+class DiesMidway(NumPy):
+    def time(self, epochs):
+        self.asked = getattr(self, "asked", 0) + 1
+        if self.asked == 4 and self.problem.sizes[0] == 4:
+            raise RuntimeError("no more of this, " + "and why " * 50)
+        return super().time(epochs)
+
 class Hangs(NumPy):
     def prepare(self):
         open(os.environ["HANGS"], "w").close()
@@ -188,6 +196,52 @@ def test_broken_competitors_do_not_spoil_the_rest(tmp_path, monkeypatch, patienc
     said = " ".join(text.getvalue().split())
     assert "tiny, dies: failed: killed by SIGKILL" in said
     assert "tiny, idle: disagrees: its loss is " in said
+
+
+def test_a_competitor_that_fails_midway_loses_one_row(tmp_path, monkeypatch, quick_nets):
+    """In its second or third round, as warming up takes one turn or two; on the next net it takes part again."""
+    (tmp_path / "broken.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(COMPETITORS, "midway", importlib.import_module("broken").DiesMidway)
+    monkeypatch.setitem(problems.WORKLOADS, "tiny", problems.Problem((4, 8, 3), "relu", 8, 64))
+    settings = comparison.read_settings("midway,numpy", "tiny,digits", "1", 3, True)
+    result = runner.run(comparison.measure, **settings)
+    tiny, digits = result["workloads"].values()
+    assert {name: found["status"] for name, found in digits["competitors"].items()} == dict.fromkeys(
+        ["vgfast", "midway", "numpy"], "ok"
+    )
+    assert tiny["competitors"]["numpy"]["status"] == "ok"
+    assert len(tiny["competitors"]["numpy"]["step"]["rounds"]) == 3
+    assert tiny["fastest_other"] == "numpy"
+    failed = tiny["competitors"]["midway"]
+    assert failed["status"] == "failed"
+    assert re.fullmatch(r"RuntimeError: no more of this, (and why )+.{0,7}\.\.\.", failed["reason"])
+    assert len(failed["reason"]) == workers.LONGEST_REASON
+    text = io.StringIO()
+    tables.show(result, tables.Steps(Console(file=text, width=80)))
+    row = next(line.split() for line in text.getvalue().splitlines() if line.startswith("tiny"))
+    assert row[2] == "[1]"
+    assert "[1] tiny, midway: failed: RuntimeError: no more of this" in text.getvalue()
+
+
+def test_vgfast_that_fails_loses_one_row(monkeypatch, quick_nets, tmp_path):
+    whole = comparison.Entrant.round
+
+    def round(self):
+        if (self.name, self.workload) == ("vgfast", "tiny"):
+            raise workers.Failed("killed by SIGKILL")
+        whole(self)
+
+    monkeypatch.setattr(comparison.Entrant, "round", round)
+    settings = comparison.read_settings("numpy", "tiny,digits", "1", 1, True)
+    result = runner.run(comparison.measure, **settings)
+    tiny, digits = result["workloads"].values()
+    assert (tiny["fastest_other"], tiny["ratio"]) == ("numpy", None)
+    assert digits["ratio"] > 0
+    text = io.StringIO()
+    tables.show(result, tables.Steps(Console(file=text, width=80)))
+    assert "[1] tiny, vgfast: failed: killed by SIGKILL" in text.getvalue()
+    assert comparison.save_picture(result, tmp_path).read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_failed_competitor_starts_again(tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ from typing import Any
 from vgfast.bench.competitors.competitor import NotHere
 
 LIMIT = 300.0  # seconds for any answer; torch.compile takes 27 for thirty layers
+LONGEST_REASON = 150  # characters
 
 # ---- the worker's end --------------------------------------------------------------------------------
 
@@ -68,11 +69,11 @@ def _one_line(error: Exception) -> str:
 
 
 class Failed(Exception):
-    """Why a competitor gave no answer, in one line; ``missing`` is the module that it did not find, if that is why, and
-    ``not_here`` says that it is the machine which lacks something."""
+    """Why a competitor gave no answer, in one short line; ``missing`` is the module that it did not find, if that is
+    why, and ``not_here`` says that it is the machine which lacks something."""
 
     def __init__(self, reason: str, missing: str | None = None, not_here: bool = False) -> None:
-        super().__init__(reason)
+        super().__init__(reason if len(reason) <= LONGEST_REASON else f"{reason[: LONGEST_REASON - 3]}...")
         self.missing, self.not_here = missing, not_here
 
 
