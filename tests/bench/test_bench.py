@@ -66,6 +66,22 @@ def test_scikit_learn_trains_as_the_textbook(sizes):
     assert ScikitLearn(problem).loss(2)["loss"] == pytest.approx(Textbook(problem).loss(2)["loss"], rel=1e-6)
 
 
+def test_as_many_nets_are_compiled_as_there_are(monkeypatch):
+    """PyTorch keeps so many at most that were compiled of one function."""
+    torch = pytest.importorskip("torch")
+    settings = importlib.import_module("torch._dynamo").config
+    whole, threads = torch.compile, torch.get_num_threads()
+    monkeypatch.setattr(torch, "compile", lambda f, **_: whole(f, fullgraph=True, dynamic=False, backend="eager"))
+    monkeypatch.setattr(settings, "recompile_limit", 1)
+    try:
+        for hidden in (8, 9, 10):
+            problem = problems.Problem((5, hidden, 3), "tanh", 8, 64)
+            exact = Textbook(problem).loss(1)["loss"]
+            assert COMPETITORS["torch-compile"](problem).loss(1)["loss"] == pytest.approx(exact, rel=1e-6)
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_bench_for_programs(tmp_path):
     done = run("--workloads", "tiny,funnel", "--competitors", "numpy", "--json", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr

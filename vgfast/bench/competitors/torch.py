@@ -79,6 +79,7 @@ class TorchCompile(Torch):
             for name, parameter in parameters.items():
                 parameter.sub_(gradients[name], alpha=LR)
 
+        torch.compiler.reset()  # of one function, nets of other sizes included, it would keep eight at most
         # Called through C++, a step on a tiny net takes 78 instead of 100 microseconds. That is one text of all layers:
         # of 200, g++ had not compiled it after 250 s; otherwise it has one text for all layers that are alike.
         options = {"cpp_wrapper": len(self.problem.sizes) <= _LAYERS_IN_ONE_TEXT}
