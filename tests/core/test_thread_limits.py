@@ -8,6 +8,7 @@ import threading
 import pytest
 
 import vgfast as vg
+from vgfast import config
 
 
 def test_a_pool_of_threads_leaves_the_limit_as_it_was():
@@ -107,3 +108,13 @@ def test_the_child_of_a_fork_has_the_contexts_of_the_thread_that_forked(own):
         finally:
             done.set()
             thread.join()
+
+
+@pytest.mark.parametrize(("quotas", "usable"), [([], 4), ([8, 3], 3), ([1], 1)])
+def test_processors_that_may_be_kept_busy(monkeypatch, quotas, usable):
+    """Those that the process may run on, or fewer where a control group has a quota."""
+    monkeypatch.setattr(config, "n_processors", lambda: 4)
+    monkeypatch.setattr(config, "_cgroup_quotas", lambda: iter(quotas))
+    monkeypatch.delenv("VGFAST_NUM_THREADS", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert config.usable_processors() == config._default_threads() == usable
