@@ -70,6 +70,7 @@ const vg_kernels NAME(vg_kernels) = {
 #undef MM
 #undef MASK
 #undef WHOLE
+#undef HALF_EXISTS
 #undef AS_BITS
 #undef FROM_BITS
 #undef LESS_BITS

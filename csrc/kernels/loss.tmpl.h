@@ -104,9 +104,7 @@ static vec NAME(cross_entropy_block)(size_t rows, size_t n, const real *z, size_
     vec class[NAME(few)];
     size_t from = 0;
     do {
-        for (size_t r = 0; r < LANES; r++)
-            class[from + r] = r < rows ? v_load_n(z + r * ld + from, n - from) : zero;
-        v_transpose(class + from);
+        v_load_columns(z + from, ld, rows, n - from, class + from);
         from += LANES;
     } while (from < n);
     vec peak = class[0], first = zero, of_label = zero; /* first: the class of the first peak */

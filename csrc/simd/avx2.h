@@ -10,6 +10,7 @@
 #define TALL 6
 #define EACH_TALL(f)
 
+#define HALF_EXISTS(n) (__builtin_constant_p(n) && (n) >= LANES / 2)
 #if REAL_BITS == 32
 #define LANES 8
 #define MM(op) _mm256_##op##_ps
@@ -67,6 +68,24 @@ static inline void v_transpose(vec *r) {
         r[i + 4] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
     }
 }
+typedef __m128 NAME(half);
+static inline NAME(half) NAME(load_half)(const real *p, size_t n) {
+    const __m128i lane = _mm_setr_epi32(0, 1, 2, 3);
+    if (HALF_EXISTS(n)) return _mm_loadu_ps(p);
+    return _mm_maskload_ps(p, _mm_cmpgt_epi32(_mm_set1_epi32(n < 4 ? (int)n : 4), lane));
+}
+static inline vec NAME(join)(NAME(half) low, NAME(half) high) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(low), high, 1);
+}
+/* Of 4 rows beside the 4 rows after them, the 4 columns. */
+static inline void NAME(columns_of)(const vec *r, vec *columns) {
+    const vec even = _mm256_unpacklo_ps(r[0], r[1]), odd = _mm256_unpackhi_ps(r[0], r[1]);
+    const vec even_2 = _mm256_unpacklo_ps(r[2], r[3]), odd_2 = _mm256_unpackhi_ps(r[2], r[3]);
+    columns[0] = _mm256_shuffle_ps(even, even_2, 0x44);
+    columns[1] = _mm256_shuffle_ps(even, even_2, 0xEE);
+    columns[2] = _mm256_shuffle_ps(odd, odd_2, 0x44);
+    columns[3] = _mm256_shuffle_ps(odd, odd_2, 0xEE);
+}
 #else
 #define LANES 4
 #define MM(op) _mm256_##op##_pd
@@ -106,6 +125,18 @@ static inline void v_transpose(vec *r) {
     r[2] = _mm256_permute2f128_pd(a, c, 0x31);
     r[3] = _mm256_permute2f128_pd(b, d, 0x31);
 }
+typedef __m128d NAME(half);
+static inline NAME(half) NAME(load_half)(const real *p, size_t n) {
+    return n >= LANES / 2 ? _mm_loadu_pd(p) : _mm_load_sd(p);
+}
+static inline vec NAME(join)(NAME(half) low, NAME(half) high) {
+    return _mm256_insertf128_pd(_mm256_castpd128_pd256(low), high, 1);
+}
+/* Of 2 rows beside the 2 rows after them, the 2 columns. */
+static inline void NAME(columns_of)(const vec *r, vec *columns) {
+    columns[0] = _mm256_unpacklo_pd(r[0], r[1]);
+    columns[1] = _mm256_unpackhi_pd(r[0], r[1]);
+}
 #endif
 
 static inline vec v_zero(void) { return MM(setzero)(); }
@@ -126,7 +157,30 @@ static inline void v_store_n(real *p, vec x, size_t n) {
     else
         NAME(store_few)(p, x, n);
 }
-static inline vec v_first_n(vec x, size_t n) { return MM (and)(x, FROM_BITS(NAME(mask)(n))); }
+static inline vec v_first_n(vec x, size_t n) {
+    return WHOLE(n) ? x : MM (and)(x, FROM_BITS(NAME(mask)(n)));
+}
+/* By halves of columns: what joins two halves of rows is a load. */
+static inline __attribute__((always_inline)) void v_load_columns(const real *p, size_t ld,
+                                                                 const size_t rows,
+                                                                 const size_t cols, vec *columns) {
+    enum { HALF = LANES / 2 };
+#pragma GCC unroll 2
+    for (size_t c = 0; c < LANES; c += HALF) {
+        vec joined[HALF];
+        if (c >= cols) {
+            for (size_t i = c; i < c + HALF; i++) columns[i] = v_zero();
+            continue;
+        }
+        for (size_t r = 0; r < HALF; r++) {
+            const real *const low = p + (r < rows ? r * ld : 0) + c;
+            const real *const high = p + (r + HALF < rows ? (r + HALF) * ld : 0) + c;
+            joined[r] = NAME(join)(NAME(load_half)(low, cols - c), NAME(load_half)(high, cols - c));
+        }
+        NAME(columns_of)(joined, columns + c);
+        for (size_t i = c; i < c + HALF; i++) columns[i] = v_first_n(columns[i], rows);
+    }
+}
 static inline vec v_add(vec a, vec b) { return MM(add)(a, b); }
 static inline vec v_sub(vec a, vec b) { return MM(sub)(a, b); }
 static inline vec v_mul(vec a, vec b) { return MM(mul)(a, b); }

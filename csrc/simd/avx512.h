@@ -46,6 +46,26 @@ static inline void v_transpose(vec *r) {
         r[12 + i] = _mm512_shuffle_f32x4(a[4 + i], a[12 + i], 0xDD);
     }
 }
+/* Of 8 rows beside the 8 rows after them, the 8 columns: first within 128 bits, of four rows each. */
+static inline void NAME(columns_of)(const vec *r, vec *columns) {
+    const __m512i low = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27);
+    const __m512i high = _mm512_or_si512(low, _mm512_set1_epi32(4));
+    vec a[8];
+    for (int i = 0; i < 8; i += 4) {
+        const vec even = _mm512_unpacklo_ps(r[i], r[i + 1]),
+                  odd = _mm512_unpackhi_ps(r[i], r[i + 1]);
+        const vec even_2 = _mm512_unpacklo_ps(r[i + 2], r[i + 3]),
+                  odd_2 = _mm512_unpackhi_ps(r[i + 2], r[i + 3]);
+        a[i] = _mm512_shuffle_ps(even, even_2, 0x44);
+        a[i + 1] = _mm512_shuffle_ps(even, even_2, 0xEE);
+        a[i + 2] = _mm512_shuffle_ps(odd, odd_2, 0x44);
+        a[i + 3] = _mm512_shuffle_ps(odd, odd_2, 0xEE);
+    }
+    for (int i = 0; i < 4; i++) {
+        columns[i] = _mm512_permutex2var_ps(a[i], low, a[i + 4]);
+        columns[i + 4] = _mm512_permutex2var_ps(a[i], high, a[i + 4]);
+    }
+}
 #else
 #define LANES 8
 #define MM(op) _mm512_##op##_pd
@@ -73,6 +93,17 @@ static inline void v_transpose(vec *r) {
     }
     for (int i = 0; i < 8; i++) r[i] = a[i];
 }
+/* Of 4 rows beside the 4 rows after them, the 4 columns. */
+static inline void NAME(columns_of)(const vec *r, vec *columns) {
+    const __m512i low = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);
+    const __m512i high = _mm512_or_si512(low, _mm512_set1_epi64(2));
+    const vec even = _mm512_unpacklo_pd(r[0], r[1]), odd = _mm512_unpackhi_pd(r[0], r[1]);
+    const vec even_2 = _mm512_unpacklo_pd(r[2], r[3]), odd_2 = _mm512_unpackhi_pd(r[2], r[3]);
+    columns[0] = _mm512_permutex2var_pd(even, low, even_2);
+    columns[1] = _mm512_permutex2var_pd(odd, low, odd_2);
+    columns[2] = _mm512_permutex2var_pd(even, high, even_2);
+    columns[3] = _mm512_permutex2var_pd(odd, high, odd_2);
+}
 #endif
 
 /* Whether the compiler knows that all lanes exist: a mask would cost it two instructions more. */
@@ -96,7 +127,44 @@ static inline void v_store_n(real *p, vec x, size_t n) {
     else
         MM(mask_storeu)(p, NAME(mask)(n), x);
 }
-static inline vec v_first_n(vec x, size_t n) { return MM(maskz_mov)(NAME(mask)(n), x); }
+static inline vec v_first_n(vec x, size_t n) {
+    return WHOLE(n) ? x : MM(maskz_mov)(NAME(mask)(n), x);
+}
+/* By halves of columns: what joins two halves of rows is a load, of lanes that lie before it. */
+static inline
+    __attribute__((always_inline)) vec NAME(join)(const real *low, const real *high, size_t n) {
+    enum { HALF = LANES / 2 };
+    if (n >= HALF)
+        return FROM_BITS(_mm512_inserti64x4(
+            _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(const void *)low)),
+            _mm256_loadu_si256((const __m256i *)(const void *)high), 1));
+    const flags some = NAME(mask)(n);
+    return MM(mask_loadu)(MM(maskz_loadu)(some, low), (flags)(some << HALF), high - HALF);
+}
+static inline __attribute__((always_inline)) void NAME(half_columns)(const real *p, size_t ld,
+                                                                     const size_t rows,
+                                                                     const size_t n, vec *columns) {
+    enum { HALF = LANES / 2 };
+    vec joined[HALF];
+    for (size_t r = 0; r < HALF; r++)
+        joined[r] =
+            NAME(join)(p + (r < rows ? r * ld : 0), p + (r + HALF < rows ? (r + HALF) * ld : 0), n);
+    NAME(columns_of)(joined, columns);
+    for (size_t i = 0; i < HALF; i++) columns[i] = v_first_n(columns[i], rows);
+}
+static inline __attribute__((always_inline)) void v_load_columns(const real *p, size_t ld,
+                                                                 const size_t rows,
+                                                                 const size_t cols, vec *columns) {
+    enum { HALF = LANES / 2 };
+#pragma GCC unroll 2
+    for (size_t c = 0; c < LANES; c += HALF)
+        if (cols >= c + HALF)
+            NAME(half_columns)(p + c, ld, rows, HALF, columns + c);
+        else if (cols > c)
+            NAME(half_columns)(p + c, ld, rows, cols - c, columns + c);
+        else
+            for (size_t i = c; i < c + HALF; i++) columns[i] = v_zero();
+}
 static inline vec v_add(vec a, vec b) { return MM(add)(a, b); }
 static inline vec v_sub(vec a, vec b) { return MM(sub)(a, b); }
 static inline vec v_mul(vec a, vec b) { return MM(mul)(a, b); }

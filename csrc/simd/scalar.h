@@ -63,6 +63,11 @@ static inline vec v_tally(vec t, flags f) { return v_count(t, f); }
 static inline double v_tallied(vec t) { return v_sum(t); }
 static inline real v_largest(vec x) { return x; }
 static inline void v_transpose(vec *rows) { (void)rows; }
+static inline void v_load_columns(const real *p, size_t ld, size_t rows, size_t cols,
+                                  vec *columns) {
+    (void)ld, (void)rows, (void)cols;
+    columns[0] = *p;
+}
 
 #define SIGN_BIT ((NAME(bits))1 << (REAL_BITS - 1))
 static inline vec v_abs(vec x) { return NAME(from_bits)(NAME(to_bits)(x) & ~SIGN_BIT); }

@@ -25,6 +25,9 @@
  *   v_bits(f)                  one bit a lane
  *   v_sum(x) v_largest(x)      across the lanes; v_sum in double
  *   v_transpose(rows)          a LANES x LANES block, in place
+ *   v_load_columns(p, ld, rows, cols, columns)
+ *                              columns (LANES) of a matrix of at least one row and column: lane r of
+ *                              the c-th is p[r ld + c]; zero beyond the rows and the columns
  *   ints                       integers of 64 bits, with C's operators; v_mul_low(a, b): the products of
  *                              their lower halves
  * and the tile of the matrix product: MR rows of NV vectors, with EACH_ROW(f, v), EACH_VEC(f),
@@ -67,6 +70,7 @@
 #define v_sum NAME(sum)
 #define v_largest NAME(largest)
 #define v_transpose NAME(transpose)
+#define v_load_columns NAME(load_columns)
 #define ints NAME(ints)
 #define v_mul_low NAME(mul_low)
 
