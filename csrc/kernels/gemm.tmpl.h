@@ -9,8 +9,36 @@
 
 #define NR (NV * LANES)
 
-typedef void NAME(micro)(size_t k, size_t whole, const real *a, size_t a_row, size_t a_col,
-                         const real *b, size_t ldb, size_t last, int begun, real *tile);
+/* What is done with tile (rows, cols; NR) of the product, whose first element is (i, j). */
+typedef void NAME(epilogue)(void *context, size_t i, size_t j, size_t rows, size_t cols,
+                            real *tile);
+
+/* What becomes of the sums of a tile: they go to memory, for an epilogue; or, from registers,
+ * W -= lr sum, or dx = sum * phi', with phi' stored or made of the outputs. */
+typedef enum { NAME(TO_TILE), NAME(TO_WEIGHTS), NAME(TO_STORED), NAME(TO_LEAK) } NAME(finish_kind);
+typedef struct {
+    NAME(epilogue) *epilogue;
+    void *context;
+    vec lr, alpha, check, scale;
+    real *to; /* W or dx */
+    size_t ld;
+    const real *source;
+    size_t ld_source;
+} NAME(finish);
+
+/* What the tiles of a panel of columns have in common: A and B as in `operands`, k long, where the
+ * first `whole` rows of B can be read by whole vectors, and the last vector has `last` lanes. */
+typedef struct {
+    size_t k, whole, a_row, a_col;
+    const real *b;
+    size_t ldb, last;
+    const real *begun; /* (m, n): unless NULL, the sums go on from there */
+    size_t n;
+    real *tile;
+} NAME(panel);
+
+typedef void NAME(micro)(const NAME(panel) *panel, const real *a, size_t i, size_t j,
+                         NAME(finish) *finish);
 
 /* sum (rows, vecs) += a column of A (rows) times a row of B (vecs) */
 static inline __attribute__((always_inline)) void NAME(outer)(const size_t rows, const size_t vecs,
@@ -24,19 +52,22 @@ static inline __attribute__((always_inline)) void NAME(outer)(const size_t rows,
     }
 }
 
-/* tile (rows, NR) = A (rows, k) B (k, vecs * LANES), of whose last vector `last` lanes exist and
- * the others become zero. The first `whole` rows of B can be read by whole vectors, whatever the
- * lanes beyond hold: a masked load takes two of the slots that FMAs need. begun: the sums go on from
- * what the tile holds. */
-static inline __attribute__((always_inline)) void NAME(micro_tile)(
-    const size_t rows, const size_t vecs, size_t k, size_t whole, const real *a, size_t a_row,
-    size_t a_col, const real *b, size_t ldb, size_t last, int begun, real *tile) {
-    vec sum[TALL][NV], row[NV];
+/* sum (rows, vecs) = A (rows, k) B (k, vecs * LANES). B is read by whole vectors, whatever the lanes
+ * beyond hold, up to its last rows: a masked load takes two of the slots that FMAs need. */
+static inline
+    __attribute__((always_inline)) void NAME(sum_up)(const size_t rows, const size_t vecs,
+                                                     const NAME(panel) *panel, const real *a,
+                                                     const real *begun, vec sum[TALL][NV]) {
+    const size_t k = panel->k, whole = panel->whole, a_row = panel->a_row, a_col = panel->a_col;
+    const size_t ldb = panel->ldb, last = panel->last;
+    const real *b = panel->b;
+    vec row[NV];
     if (begun) {
 #pragma GCC unroll 12
-        for (size_t r = 0; r < rows; r++)
+        for (size_t r = 0; r < rows; r++, begun += panel->n)
 #pragma GCC unroll 3
-            for (size_t v = 0; v < vecs; v++) sum[r][v] = v_load(tile + r * NR + v * LANES);
+            for (size_t v = 0; v < vecs; v++)
+                sum[r][v] = v_load_n(begun + v * LANES, v + 1 < vecs ? LANES : last);
     } else {
 #pragma GCC unroll 12
         for (size_t r = 0; r < rows; r++)
@@ -56,40 +87,147 @@ static inline __attribute__((always_inline)) void NAME(micro_tile)(
         row[vecs - 1] = v_load_n(b + (vecs - 1) * LANES, last);
         NAME(outer)(rows, vecs, a, a_row, row, sum);
     }
+}
+
+/* tile (rows, vecs * LANES; NR) = sum, zero in the lanes that do not exist. */
+static inline __attribute__((always_inline)) void NAME(store_tile)(const size_t rows,
+                                                                   const size_t vecs, size_t last,
+                                                                   vec sum[TALL][NV], real *tile) {
 #pragma GCC unroll 12
-    for (size_t r = 0; r < rows; r++) {
+    for (size_t r = 0; r < rows; r++, tile += NR) {
         sum[r][vecs - 1] = v_first_n(sum[r][vecs - 1], last);
 #pragma GCC unroll 3
-        for (size_t v = 0; v < vecs; v++) v_store(tile + r * NR + v * LANES, sum[r][v]);
+        for (size_t v = 0; v < vecs; v++) v_store(tile + v * LANES, sum[r][v]);
     }
 }
 
-#define MICRO(r, v)                                                                                \
-    static void NAME(micro_##r##x##v)(size_t k, size_t whole, const real *a, size_t a_row,         \
-                                      size_t a_col, const real *b, size_t ldb, size_t last,        \
-                                      int begun, real *tile) {                                     \
-        NAME(micro_tile)(r, v, k, whole, a, a_row, a_col, b, ldb, last, begun, tile);              \
+/* to (rows, vecs * LANES; ld) = sum; of the last vector, n lanes exist. */
+static inline
+    __attribute__((always_inline)) void NAME(store_sums)(const size_t rows, const size_t vecs,
+                                                         const size_t n, vec sum[TALL][NV],
+                                                         real *to, size_t ld) {
+#pragma GCC unroll 12
+    for (size_t r = 0; r < rows; r++, to += ld) {
+#pragma GCC unroll 3
+        for (size_t v = 0; v + 1 < vecs; v++) v_store(to + v * LANES, sum[r][v]);
+        v_store_n(to + (vecs - 1) * LANES, sum[r][vecs - 1], n);
     }
+}
+
+/* W -= lr sum. All is loaded before any is stored: a load waits until a store of some lanes just
+ * before it has reached memory. */
+static inline
+    __attribute__((always_inline)) void NAME(subtract_sums)(const size_t rows, const size_t vecs,
+                                                            const size_t n,
+                                                            const NAME(finish) *finish,
+                                                            vec sum[TALL][NV], real *w) {
+    const size_t ld = finish->ld;
+    const vec lr = finish->lr;
+#pragma GCC unroll 12
+    for (size_t r = 0; r < rows; r++)
+#pragma GCC unroll 3
+        for (size_t v = 0; v < vecs; v++) {
+            const real *const from = w + r * ld + v * LANES;
+            sum[r][v] = v_fnma(lr, sum[r][v], v + 1 < vecs ? v_load(from) : v_load_n(from, n));
+        }
+    NAME(store_sums)(rows, vecs, n, sum, w, ld);
+}
+
+/* dx = sum * phi'. */
+static inline
+    __attribute__((always_inline)) void NAME(multiply_sums)(const size_t rows, const size_t vecs,
+                                                            const size_t n, const int stored,
+                                                            NAME(finish) *finish, vec sum[TALL][NV],
+                                                            real *dx, const real *source) {
+    const size_t ld = finish->ld_source;
+    const vec scale = finish->scale, alpha = finish->alpha;
+    vec check = finish->check;
+#pragma GCC unroll 12
+    for (size_t r = 0; r < rows; r++)
+#pragma GCC unroll 3
+        for (size_t v = 0; v < vecs; v++) {
+            const real *const from = source + r * ld + v * LANES;
+            const vec x = v + 1 < vecs ? v_load(from) : v_load_n(from, n);
+            sum[r][v] = v_mul(sum[r][v], stored ? x : v_if_positive(x, v_set(1), alpha));
+            check = v_fma(sum[r][v], scale, check);
+        }
+    finish->check = check;
+    NAME(store_sums)(rows, vecs, n, sum, dx, finish->ld);
+}
+
+/* W is fetched while the sums are made. */
+static inline __attribute__((always_inline)) void NAME(fetch)(const size_t rows, const size_t vecs,
+                                                              const real *w, size_t ld) {
+    for (size_t r = 0; r < rows; r++, w += ld) {
+        for (size_t i = 0; i < vecs * LANES; i += 64 / sizeof(real)) __builtin_prefetch(w + i, 1);
+        __builtin_prefetch(w + vecs * LANES - 1, 1);
+    }
+}
+
+static inline
+    __attribute__((always_inline)) void NAME(micro_tile)(const size_t rows, const size_t vecs,
+                                                         const NAME(finish_kind) kind,
+                                                         const NAME(panel) *panel, const real *a,
+                                                         size_t i, size_t j, NAME(finish) *finish) {
+    vec sum[TALL][NV];
+    const size_t last = panel->last;
+    real *const to = kind == NAME(TO_TILE) ? panel->tile : finish->to + i * finish->ld + j;
+    if (kind == NAME(TO_WEIGHTS) &&panel->k >= 4) NAME(fetch)(rows, vecs, to, finish->ld);
+    NAME(sum_up)(rows, vecs, panel, a, panel->begun ? panel->begun + i * panel->n + j : NULL, sum);
+    if (kind == NAME(TO_TILE))
+        NAME(store_tile)(rows, vecs, last, sum, to);
+    else if (kind == NAME(TO_WEIGHTS) &&last == LANES)
+        NAME(subtract_sums)(rows, vecs, LANES, finish, sum, to);
+    else if (kind == NAME(TO_WEIGHTS))
+        NAME(subtract_sums)(rows, vecs, last, finish, sum, to);
+    else {
+        const real *const source = finish->source + i * finish->ld_source + j;
+        const int stored = kind == NAME(TO_STORED);
+        if (last == LANES)
+            NAME(multiply_sums)(rows, vecs, LANES, stored, finish, sum, to, source);
+        else
+            NAME(multiply_sums)(rows, vecs, last, stored, finish, sum, to, source);
+    }
+}
+
+#define MICRO_OF(r, v, kind)                                                                       \
+    static void NAME(micro_##kind##_##r##x##v)(const NAME(panel) *panel, const real *a, size_t i,  \
+                                               size_t j, NAME(finish) *finish) {                   \
+        NAME(micro_tile)(r, v, NAME(kind), panel, a, i, j, finish);                                \
+    }
+#define MICRO(r, v)                                                                                \
+    MICRO_OF(r, v, TO_TILE)                                                                        \
+    MICRO_OF(r, v, TO_WEIGHTS)                                                                     \
+    MICRO_OF(r, v, TO_STORED) MICRO_OF(r, v, TO_LEAK)
 #define MICRO_COLUMN(v) EACH_ROW(MICRO, v)
 EACH_VEC(MICRO_COLUMN)
 EACH_TALL(MICRO)
 #undef MICRO
-#define MICRO(r, v) [r][v] = NAME(micro_##r##x##v),
-static NAME(micro) *const NAME(micros)[TALL + 1][NV + 1] = {EACH_VEC(MICRO_COLUMN)
-                                                                EACH_TALL(MICRO)};
+#define MICRO(r, v)                                                                                \
+    [NAME(TO_TILE)][v][r] = NAME(micro_TO_TILE_##r##x##v),                                         \
+    [NAME(TO_WEIGHTS)][v][r] = NAME(micro_TO_WEIGHTS_##r##x##v),                                   \
+    [NAME(TO_STORED)][v][r] = NAME(micro_TO_STORED_##r##x##v),                                     \
+    [NAME(TO_LEAK)][v][r] = NAME(micro_TO_LEAK_##r##x##v),
+static NAME(micro) *const NAME(micros)[4][NV + 1][TALL + 1] = {EACH_VEC(MICRO_COLUMN)
+                                                                   EACH_TALL(MICRO)};
 #undef MICRO
+#undef MICRO_OF
 #undef MICRO_COLUMN
 
 /* panel (k, NR) = the transpose of w (cols, k; ldw), zero beyond cols */
 static void NAME(pack_transposed)(size_t cols, size_t k, const real *w, size_t ldw, real *panel) {
     for (size_t c = 0; c < cols; c += LANES)
         for (size_t p = 0; p < k; p += LANES) {
-            vec block[LANES];
-            for (size_t r = 0; r < LANES; r++)
-                block[r] = c + r < cols ? v_load_n(w + (c + r) * ldw + p, k - p) : v_zero();
-            v_transpose(block);
-            const size_t rows = k - p < LANES ? k - p : LANES;
-            for (size_t r = 0; r < rows; r++) v_store(panel + (p + r) * NR + c, block[r]);
+            vec columns[LANES];
+            const real *const from = w + c * ldw + p;
+            real *const to = panel + p * NR + c;
+            if (cols - c >= LANES && k - p >= LANES) {
+                v_load_columns(from, ldw, LANES, LANES, columns);
+                for (size_t i = 0; i < LANES; i++) v_store(to + i * NR, columns[i]);
+            } else {
+                v_load_columns(from, ldw, cols - c, k - p, columns);
+                for (size_t i = 0; i < LANES && i < k - p; i++) v_store(to + i * NR, columns[i]);
+            }
         }
 }
 
@@ -115,17 +253,6 @@ static void NAME(pack_columns)(size_t rows, size_t k, const real *a, size_t a_co
                 memcpy(to, from, (rows - i) * sizeof(real));
     }
 }
-
-/* tile (rows, NR) = c (rows, cols; ldc), zero beyond cols of the last vector */
-static void NAME(load_tile)(size_t rows, size_t cols, const real *c, size_t ldc, real *tile) {
-    for (size_t r = 0; r < rows; r++)
-        for (size_t v = 0; v < cols; v += LANES)
-            v_store(tile + r * NR + v, v_load_n(c + r * ldc + v, cols - v));
-}
-
-/* What is done with tile (rows, cols; NR) of the product, whose first element is (i, j). */
-typedef void NAME(epilogue)(void *context, size_t i, size_t j, size_t rows, size_t cols,
-                            real *tile);
 
 /* An epilogue that is timed: the wrapping costs nothing where nobody asks for it. */
 typedef struct {
@@ -155,9 +282,21 @@ static inline int NAME(crowded)(size_t k, size_t ld) {
 
 /* The columns of the next panel, of n that are left: as even as whole vectors allow, because a
  * panel of one vector waits for its loads. */
-static inline size_t NAME(panel_width)(size_t n, size_t vecs_most) {
-    const size_t vecs = (n + LANES - 1) / LANES, panels = (vecs + vecs_most - 1) / vecs_most;
+static inline size_t NAME(panel_width)(size_t n, int blocked) {
+    const size_t vecs = (n + LANES - 1) / LANES;
+    if (!blocked) return LANES;
+    if (vecs <= NV) return vecs * LANES; /* most often, and without a division */
+    const size_t panels = (vecs + NV - 1) / NV;
     return (vecs + panels - 1) / panels * LANES;
+}
+
+/* The first rows of B (k, ..; ld) that whole vectors can read, where the last has so many lanes:
+ * beyond it lie those of the next row, but not of the last rows. */
+static inline size_t NAME(whole_rows)(size_t k, size_t ld, size_t last) {
+    const size_t beyond = LANES - last;
+    if (beyond == 0) return k;
+    const size_t rows = beyond <= ld ? 1 : (beyond + ld - 1) / ld;
+    return k > rows ? k - rows : 0;
 }
 
 /* A (m, k) at a[r * a_row + p * a_col]; B (k, n) at b[p * ldb + j], transposed b[j * ldb + p].
@@ -172,7 +311,28 @@ typedef struct {
     int transposed, aligned;
 } NAME(operands);
 
-/* C = A B, by tiles that the epilogue takes; begun (m, n): unless NULL, its sums go on from there.
+/* Rows [start, stop) of a panel of columns [j, j + cols): tiles of `most` rows; or even, as many
+ * that differ by one row at most. Of A the rows lie `row` apart, from a on. */
+static inline __attribute__((always_inline)) void NAME(take_tiles)(
+    const NAME(panel) *panel, const real *a, size_t row, size_t start, size_t stop, size_t j,
+    size_t cols, size_t most, int even, const NAME(finish_kind) kind, NAME(finish) *finish) {
+    NAME(micro) *const *const micros = NAME(micros)[kind][(cols + LANES - 1) / LANES];
+    const size_t all = stop - start;
+    size_t height = most, taller_until = start;
+    if (even && all > most) {
+        const size_t n_tiles = most == MR ? (all + MR - 1) / MR : (all + TALL - 1) / TALL;
+        height = all / n_tiles;
+        taller_until = start + all % n_tiles * (height + 1);
+    }
+    for (size_t i = start, rows; i < stop; i += rows, a += rows * row) {
+        rows = height + (i < taller_until);
+        if (rows > stop - i) rows = stop - i;
+        micros[rows](panel, a, i, j, finish);
+        if (kind == NAME(TO_TILE)) finish->epilogue(finish->context, i, j, rows, cols, panel->tile);
+    }
+}
+
+/* C = A B, by tiles; begun (m, n): unless NULL, its sums go on from there.
  *
  * Rows that lie half a page apart crowd into a few sets of the L1 cache and need a page each: they
  * are copied, if the copy is read more than once. Of a transposed A, so many columns that their
@@ -181,58 +341,73 @@ typedef struct {
 static inline
     __attribute__((always_inline)) void NAME(product)(size_t m, size_t n, size_t k,
                                                       const NAME(operands) *ab, const real *begun,
-                                                      vg_tools *tools, NAME(epilogue) *epilogue,
-                                                      void *context) {
+                                                      vg_tools *tools, const NAME(finish_kind) kind,
+                                                      NAME(finish) *finish) {
     const real *const a = ab->a, *const b = ab->b;
     const size_t a_row = ab->a_row, a_col = ab->a_col, ldb = ab->ldb;
-    const int transposed = ab->transposed, aligned = ab->aligned;
-    const int go_on = begun != NULL;
-    real *const tile = tools->scratch, *const panel = tile + VG_TILE_SIZE;
+    const int transposed = ab->transposed;
+    real *const copy = (real *)tools->scratch + VG_TILE_SIZE;
     const int blocked = !tools->unblocked;
     const int far_b = blocked && !transposed && m >= 4 * MR && NAME(crowded)(k, ldb);
     const int far_a = blocked && a_row == 1 && n > NR && NAME(crowded)(k, a_col);
-    NAME(timed_context) timed = {epilogue, context, tools->ticks};
-    if (tools->ticks) epilogue = NAME(timed_epilogue), context = &timed;
-    const int packed = transposed || far_b;
-    real *const tiles = panel + (packed ? k * NR : 0);
+    const int packed = transposed || far_b, even = blocked && !far_a && !ab->aligned;
+    real *const tiles = copy + (packed ? k * NR : 0);
     const size_t step = far_a ? vg_packed_rows(k, sizeof(real)) : m;
+    NAME(panel) panel;
+    panel.k = k;
+    panel.a_row = far_a ? 1 : a_row;
+    panel.a_col = far_a ? MR : a_col;
+    panel.begun = begun;
+    panel.n = n;
+    panel.tile = tools->scratch;
 
     for (size_t start = 0; start < m; start += step) {
         const size_t stop = m - start < step ? m : start + step;
         if (far_a) NAME(pack_columns)(stop - start, k, a + start, a_col, tiles);
         for (size_t j = 0, width; j < n; j += width) {
-            width = NAME(panel_width)(n - j, blocked ? NV : 1);
-            const size_t cols = n - j < width ? n - j : width, vecs = width / LANES;
-            if (transposed) NAME(pack_transposed)(cols, k, b + j * ldb, ldb, panel);
-            if (far_b) NAME(pack)(cols, k, b + j, ldb, panel);
-            const real *const columns = packed ? panel : b + j;
-            const size_t ld = packed ? NR : ldb, last = packed ? LANES : cols - (vecs - 1) * LANES;
-            const size_t beyond = (LANES - last + ld - 1) / ld; /* rows that end B */
-            const size_t whole = k > beyond ? k - beyond : 0;
-            const int even = blocked && !far_a && !aligned;
-            const size_t most = even && vecs < NV ? TALL : MR;
-            const size_t n_tiles = (stop - start + most - 1) / most;
-            const size_t height = even ? (stop - start) / n_tiles : blocked ? MR : 1;
-            size_t taller = even ? (stop - start) % n_tiles : 0; /* tiles of one row more */
-            for (size_t i = start, rows; i < stop; i += rows) {
-                rows = height + (taller > 0);
-                taller -= taller > 0;
-                if (rows > stop - i) rows = stop - i;
-                NAME(micro) *const micro = NAME(micros)[rows][vecs];
-                if (begun) NAME(load_tile)(rows, cols, begun + i * n + j, n, tile);
-                if (far_a)
-                    micro(k, whole, tiles + (i - start) * k, 1, MR, columns, ld, last, go_on, tile);
-                else
-                    micro(k, whole, a + i * a_row, a_row, a_col, columns, ld, last, go_on, tile);
-                epilogue(context, i, j, rows, cols, tile);
-            }
+            width = NAME(panel_width)(n - j, blocked);
+            const size_t cols = n - j < width ? n - j : width;
+            if (transposed) NAME(pack_transposed)(cols, k, b + j * ldb, ldb, copy);
+            if (far_b) NAME(pack)(cols, k, b + j, ldb, copy);
+            panel.b = packed ? copy : b + j;
+            panel.ldb = packed ? NR : ldb;
+            panel.last = cols - (width - LANES);
+            panel.whole = packed ? k : NAME(whole_rows)(k, ldb, panel.last);
+            NAME(take_tiles)(&panel, far_a ? tiles : a + start * a_row, far_a ? k : a_row, start,
+                             stop, j, cols,
+                             !blocked             ? 1
+                             : even && width < NR ? TALL
+                                                  : MR,
+                             even, kind, finish);
         }
     }
 }
 
-/* One copy for the ways forward and back; that of the update, with its other epilogues, is its own. */
+/* One copy of it for each way to finish the tiles. */
 static __attribute__((noinline)) void NAME(gemm)(size_t m, size_t n, size_t k,
-                                                 const NAME(operands) *ab, vg_tools *tools,
-                                                 NAME(epilogue) *epilogue, void *context) {
-    NAME(product)(m, n, k, ab, NULL, tools, epilogue, context);
+                                                 const NAME(operands) *ab, const real *begun,
+                                                 vg_tools *tools, NAME(epilogue) *epilogue,
+                                                 void *context) {
+    NAME(timed_context) timed = {epilogue, context, tools->ticks};
+    NAME(finish) finish;
+    finish.epilogue = tools->ticks ? NAME(timed_epilogue) : epilogue;
+    finish.context = tools->ticks ? &timed : context;
+    NAME(product)(m, n, k, ab, begun, tools, NAME(TO_TILE), &finish);
+}
+static __attribute__((noinline)) void NAME(gemm_to_weights)(size_t m, size_t n, size_t k,
+                                                            const NAME(operands) *ab,
+                                                            const real *begun, vg_tools *tools,
+                                                            vec lr, real *weights) {
+    NAME(finish) finish;
+    finish.lr = lr;
+    finish.to = weights;
+    finish.ld = n;
+    NAME(product)(m, n, k, ab, begun, tools, NAME(TO_WEIGHTS), &finish);
+}
+static
+    __attribute__((noinline)) void NAME(gemm_to_deltas)(size_t m, size_t n, size_t k,
+                                                        const NAME(operands) *ab, vg_tools *tools,
+                                                        int stored, NAME(finish) *finish) {
+    const NAME(finish_kind) kind = stored ? NAME(TO_STORED) : NAME(TO_LEAK);
+    NAME(product)(m, n, k, ab, NULL, tools, kind, finish);
 }

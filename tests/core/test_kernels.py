@@ -97,6 +97,23 @@ def test_products_around_the_edges(isa, dtype, kernel, rng):
         assert (np.abs(out.matrix - exact) <= bound).all(), (m, n, k)
 
 
+@pytest.mark.parametrize("activation", ["identity", "relu", "leaky_relu", "tanh"])  # one of each form of phi'
+def test_back_without_inspection_is_the_same(isa, dtype, activation, rng):
+    """There phi' is multiplied to the sums in registers: the bits of the tiles in memory, whose norms are taken."""
+    todo = sizes(dtype)
+    most_m, most_n, most_k = todo[-1]
+    dy, w = rng.normal(size=(most_m, most_k)).astype(dtype), rng.normal(size=(most_n, most_k)).astype(dtype)
+    source = rng.normal(size=(most_m, most_n)).astype(dtype)
+    scratch = np.empty(_core.scratch_size(max(most_n, most_k)), dtype)
+    for m, n, k in todo:
+        out, plain = Fenced(m, n, dtype), Fenced(m, n, dtype)
+        arrays = unaligned(dy[:m, :k], dtype), unaligned(w[:n, :k], dtype), unaligned(source[:m, :n], dtype)
+        _core.dense_backward(activation, *arrays, out.matrix, scratch)
+        _core.dense_backward(activation, *arrays, plain.matrix, scratch, inspected=False)
+        plain.check()
+        np.testing.assert_array_equal(plain.matrix, out.matrix)
+
+
 @pytest.mark.parametrize("n", [600, 1000])
 def test_product_with_far_rows_is_the_same(isa, dtype, n, rng):
     """Rows of B half a page apart are copied first: the path for wide layers, and many rows."""
@@ -162,6 +179,28 @@ def test_weight_update_is_gradient_then_subtraction(isa, dtype, rng):
         for first, last in pairwise(split):
             _core.weight_update(x, dy, got, lr, scratch, first, last)
         np.testing.assert_array_equal(got, expected)
+
+
+def test_weight_update_around_the_edges(isa, dtype, rng):
+    """Of one row, of a few outputs and of any other size: the bits of the gradient in memory and one FMA."""
+    lr = 0.37
+    todo = sizes(dtype)
+    most_m, most_n, most_k = todo[-1]
+    x, dy = rng.normal(size=(most_k, most_m)).astype(dtype), rng.normal(size=(most_k, most_n)).astype(dtype)
+    w = rng.normal(size=most_m * most_n).astype(dtype)
+    x[0, 0], dy[0, 0], w[0] = 0, -1, -0.0  # a gradient of -1 x 0, which a sum from 0 on makes 0
+    scratch = np.empty(_core.scratch_size(max(todo[-1])), dtype)
+    for m, n, k in todo:
+        out, gradient = Fenced(m, n, dtype, gap=0), np.empty((m, n), dtype)
+        expected = w[: m * n].reshape(m, n).copy()
+        out.matrix[...] = expected
+        a, d = unaligned(x[:k, :m], dtype), unaligned(dy[:k, :n], dtype)
+        _core.weight_gradient(a, d, gradient, scratch, 0, m)
+        _core.update("sgd", gradient, expected, None, lr, 0, 0, np.inf, 1)
+        _core.weight_update(a, d, out.matrix, lr, scratch, 0, m)
+        out.check()
+        np.testing.assert_array_equal(out.matrix, expected)
+        np.testing.assert_array_equal(np.signbit(out.matrix), np.signbit(expected))
 
 
 def test_updates_against_plain_arithmetic(isa, dtype, rng):

@@ -213,6 +213,7 @@ def dense_backward(
     source: NDArray[Any],
     dx: NDArray[Any],
     scratch: NDArray[Any],
+    inspected: bool = True,
 ) -> NDArray[np.float64]: ...
 def weight_gradient(
     x: NDArray[Any],

@@ -38,14 +38,14 @@ def dense_forward(str activation, x, weights, biases, y, scratch, derivatives=No
     return tools.check
 
 
-def dense_backward(str activation, dy, weights, source, dx, scratch):
+def dense_backward(str activation, dy, weights, source, dx, scratch, bint inspected=True):
     """dx (rows, n_in) = (dy W^T) * phi', phi' from source: the derivatives where they are stored, else the
-    outputs; returns the norms of the rows of dy W^T."""
+    outputs; returns the norms of the rows of dy W^T, where they are inspected, and else NaN."""
     cdef c.vg_tools tools = c.vg_tools(at(scratch), 0, NULL, 0)
     norms = np.full((dy.shape[0], 2), np.nan)
     kernels(dy).dense_backward(matrix(dy), matrix(weights), <c.vg_activation><int>ACTIVATIONS.index(activation),
-                               matrix(source), matrix(dx), &tools, <c.vg_norm *>at(norms))
-    return np.ldexp(np.sqrt(norms[:, 0]), norms[:, 1].astype(int))
+                               matrix(source), matrix(dx), &tools, <c.vg_norm *>at(norms) if inspected else NULL)
+    return np.ldexp(np.sqrt(norms[:, 0]), np.nan_to_num(norms[:, 1]).astype(int))
 
 
 def sample(p, to, uint64_t seed, uint64_t step, uint32_t draw, size_t row):
