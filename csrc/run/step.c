@@ -329,7 +329,10 @@ vg_status vg_take_step(thread_context *c, size_t step) {
     if (c->thread == 0) {
         run->losses[step] = loss;
         run->correct[step] = sums.correct;
-        *c->pause = c->until < INFINITY && vg_seconds() > c->until;
+        if (c->until < INFINITY && ++c->unwatched >= c->look_every) {
+            *c->pause = vg_seconds() > c->until;
+            c->unwatched = 0;
+        }
     }
     barrier(c);
     const vg_status status = *c->pause ? VG_PAUSED : VG_DONE;

@@ -11,6 +11,7 @@ typedef struct {
     vg_run *run;
     int *pause;   /* written by thread 0 before the last barrier of a step, read by all after it */
     double until; /* seconds */
+    size_t look_every, unwatched; /* steps: between two looks at the clock, and since the last */
     const vg_kernels *kernels;
     int thread, n_threads;
     int columns_chosen;     /* threads that share rows where that is possible; and at present: */
