@@ -86,7 +86,13 @@ static inline
         .check = v_zero(),
         .scale = NAME(check_scale)(0),
     };
-    NAME(gemm)(y.rows, y.cols, n_in, ab, NULL, tools, NAME(forward_epilogue), &c);
+    NAME(finish) finish;
+    finish.epilogue = NAME(forward_epilogue);
+    finish.context = &c;
+    finish.to = y.p;
+    finish.source = derivatives;
+    finish.ld = finish.ld_source = y.ld;
+    NAME(gemm)(y.rows, y.cols, n_in, ab, NULL, tools, &finish);
     tools->check += v_sum(c.check);
 }
 
@@ -166,7 +172,8 @@ static void NAME(backward_by_tiles)(const NAME(operands) *ab, vg_matrix dy,
         .check = v_zero(),
         .scale = NAME(check_scale)(0),
     };
-    NAME(gemm)(dy.rows, dx.cols, dy.cols, ab, NULL, tools, NAME(backward_epilogue), &c);
+    NAME(gemm)(dy.rows, dx.cols, dy.cols, ab, NULL, tools,
+               &(NAME(finish)){.epilogue = NAME(backward_epilogue), .context = &c});
     tools->check += v_sum(c.check);
 }
 
@@ -332,7 +339,8 @@ static void NAME(narrow_update)(vg_matrix x, vg_matrix dy, real *weights, real *
     real *const gradient = (real *)tools->scratch + VG_TILE_SIZE;
     const NAME(operands) ab = {.a = dy.p, .a_row = 1, .a_col = dy.ld, .b = x.p, .ldb = x.ld};
     NAME(narrow_context) c = {gradient, dy.cols};
-    NAME(gemm)(dy.cols, x.cols, x.rows, &ab, NULL, tools, NAME(narrow_epilogue), &c);
+    NAME(gemm)(dy.cols, x.cols, x.rows, &ab, NULL, tools,
+               &(NAME(finish)){.epilogue = NAME(narrow_epilogue), .context = &c});
     NAME(update)(x.cols * dy.cols, gradient, weights, state, update, &tools->check, NULL);
 }
 _Static_assert(MR < VG_TILE_COLS, "the gradient of few outputs must fit a panel");
@@ -358,7 +366,8 @@ static void NAME(update_by_tiles)(const NAME(operands) *ab, vg_matrix x, vg_matr
     NAME(epilogue) *const epilogue = c.gradient  ? NAME(gradient_epilogue)
                                      : summaries ? NAME(inspected_epilogue)
                                                  : NAME(update_epilogue);
-    NAME(gemm)(x.cols, dy.cols, x.rows, ab, parameters.begun, tools, epilogue, &c);
+    NAME(gemm)(x.cols, dy.cols, x.rows, ab, parameters.begun, tools,
+               &(NAME(finish)){.epilogue = epilogue, .context = &c});
     if (summaries) {
         NAME(flush_norms)(&c.words, NULL);
         NAME(flush_counts)(&c.words, summaries);

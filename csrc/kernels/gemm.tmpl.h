@@ -20,9 +20,9 @@ typedef struct {
     NAME(epilogue) *epilogue;
     void *context;
     vec lr, alpha, check, scale;
-    real *to; /* W or dx */
+    real *to; /* W or dx; of an epilogue what it writes, or NULL */
     size_t ld;
-    const real *source;
+    const real *source; /* of phi'; of an epilogue what it writes besides, or NULL */
     size_t ld_source;
 } NAME(finish);
 
@@ -133,6 +133,11 @@ static inline
     NAME(store_sums)(rows, vecs, n, sum, w, ld);
 }
 
+/* sum * phi', which is stored, or 1 right of 0 and alpha left of it. */
+static inline vec NAME(times_slope)(vec sum, vec source, const int stored, vec alpha) {
+    return v_mul(sum, stored ? source : v_if_positive(source, v_set(1), alpha));
+}
+
 /* dx = sum * phi'. */
 static inline
     __attribute__((always_inline)) void NAME(multiply_sums)(const size_t rows, const size_t vecs,
@@ -148,20 +153,31 @@ static inline
         for (size_t v = 0; v < vecs; v++) {
             const real *const from = source + r * ld + v * LANES;
             const vec x = v + 1 < vecs ? v_load(from) : v_load_n(from, n);
-            sum[r][v] = v_mul(sum[r][v], stored ? x : v_if_positive(x, v_set(1), alpha));
+            sum[r][v] = NAME(times_slope)(sum[r][v], x, stored, alpha);
             check = v_fma(sum[r][v], scale, check);
         }
     finish->check = check;
     NAME(store_sums)(rows, vecs, n, sum, dx, finish->ld);
 }
 
-/* W is fetched while the sums are made. */
+/* What is read and written when the sums are made is fetched meanwhile. */
 static inline __attribute__((always_inline)) void NAME(fetch)(const size_t rows, const size_t vecs,
-                                                              const real *w, size_t ld) {
-    for (size_t r = 0; r < rows; r++, w += ld) {
-        for (size_t i = 0; i < vecs * LANES; i += 64 / sizeof(real)) __builtin_prefetch(w + i, 1);
-        __builtin_prefetch(w + vecs * LANES - 1, 1);
-    }
+                                                              const real *p, size_t ld) {
+    for (size_t r = 0; r < rows; r++, p += ld)
+        for (size_t i = 0; i < vecs * LANES; i += 64 / sizeof(real)) __builtin_prefetch(p + i, 1);
+}
+static inline
+    __attribute__((always_inline)) void NAME(fetch_for)(const size_t rows, const size_t vecs,
+                                                        const NAME(finish_kind) kind,
+                                                        const NAME(finish) *finish, size_t i,
+                                                        size_t j) {
+    if (kind != NAME(TO_TILE) || finish->to)
+        NAME(fetch)(rows, vecs, finish->to + i * finish->ld + j, finish->ld);
+    if (kind == NAME(TO_WEIGHTS)) /* whose rows may end a line further */
+        for (size_t r = 0; r < rows; r++)
+            __builtin_prefetch(finish->to + (i + r) * finish->ld + j + vecs * LANES - 1, 1);
+    else if (kind != NAME(TO_TILE) || finish->source)
+        NAME(fetch)(rows, vecs, finish->source + i * finish->ld_source + j, finish->ld_source);
 }
 
 static inline
@@ -172,7 +188,7 @@ static inline
     vec sum[TALL][NV];
     const size_t last = panel->last;
     real *const to = kind == NAME(TO_TILE) ? panel->tile : finish->to + i * finish->ld + j;
-    if (kind == NAME(TO_WEIGHTS) &&panel->k >= 4) NAME(fetch)(rows, vecs, to, finish->ld);
+    if (panel->k >= 4) NAME(fetch_for)(rows, vecs, kind, finish, i, j);
     NAME(sum_up)(rows, vecs, panel, a, panel->begun ? panel->begun + i * panel->n + j : NULL, sum);
     if (kind == NAME(TO_TILE))
         NAME(store_tile)(rows, vecs, last, sum, to);
@@ -383,16 +399,52 @@ static inline
     }
 }
 
+/* sums (LANES) of row a (k) and as many rows of W (cols, k; ldw): each block of W is used as it comes
+ * transposed, in registers. */
+static inline __attribute__((always_inline)) vec NAME(row_by_block)(vec sum, size_t cols, size_t k,
+                                                                    const real *a, const real *w,
+                                                                    size_t ldw) {
+    vec x[LANES];
+    if (cols >= LANES && k >= LANES) {
+        v_load_columns(w, ldw, LANES, LANES, x);
+        for (size_t i = 0; i < LANES; i++) sum = v_fma(v_set(a[i]), x[i], sum);
+    } else {
+        v_load_columns(w, ldw, cols, k, x);
+        for (size_t i = 0; i < LANES && i < k; i++) sum = v_fma(v_set(a[i]), x[i], sum);
+    }
+    return sum;
+}
+
+/* dx (n) = a W^T * phi', of one row a (k), with W (n, k; ldw): a panel would be read but once. */
+static void NAME(row_to_deltas)(size_t n, size_t k, const real *a, const real *w, size_t ldw,
+                                int stored, NAME(finish) *finish) {
+    for (size_t j = 0; j < n; j += NR) {
+        const size_t cols = n - j < NR ? n - j : NR;
+        vec sum[NV]; /* chains that do not wait for each other */
+        for (size_t v = 0; v < NV; v++) sum[v] = v_zero();
+        for (size_t p = 0; p < k; p += LANES)
+            for (size_t c = 0; c < cols; c += LANES)
+                sum[c / LANES] = NAME(row_by_block)(sum[c / LANES], cols - c, k - p, a + p,
+                                                    w + (j + c) * ldw + p, ldw);
+        for (size_t c = 0; c < cols; c += LANES) {
+            const vec x = v_load_n(finish->source + j + c, cols - c);
+            const vec d = NAME(times_slope)(sum[c / LANES], x, stored, finish->alpha);
+            finish->check = v_fma(d, finish->scale, finish->check);
+            v_store_n(finish->to + j + c, d, cols - c);
+        }
+    }
+}
+
 /* One copy of it for each way to finish the tiles. */
 static __attribute__((noinline)) void NAME(gemm)(size_t m, size_t n, size_t k,
                                                  const NAME(operands) *ab, const real *begun,
-                                                 vg_tools *tools, NAME(epilogue) *epilogue,
-                                                 void *context) {
-    NAME(timed_context) timed = {epilogue, context, tools->ticks};
-    NAME(finish) finish;
-    finish.epilogue = tools->ticks ? NAME(timed_epilogue) : epilogue;
-    finish.context = tools->ticks ? &timed : context;
-    NAME(product)(m, n, k, ab, begun, tools, NAME(TO_TILE), &finish);
+                                                 vg_tools *tools, NAME(finish) *finish) {
+    NAME(timed_context) timed = {finish->epilogue, finish->context, tools->ticks};
+    if (tools->ticks) {
+        finish->epilogue = NAME(timed_epilogue);
+        finish->context = &timed;
+    }
+    NAME(product)(m, n, k, ab, begun, tools, NAME(TO_TILE), finish);
 }
 static __attribute__((noinline)) void NAME(gemm_to_weights)(size_t m, size_t n, size_t k,
                                                             const NAME(operands) *ab,
@@ -409,5 +461,8 @@ static
                                                         const NAME(operands) *ab, vg_tools *tools,
                                                         int stored, NAME(finish) *finish) {
     const NAME(finish_kind) kind = stored ? NAME(TO_STORED) : NAME(TO_LEAK);
-    NAME(product)(m, n, k, ab, NULL, tools, kind, finish);
+    if (m == 1 && ab->transposed)
+        NAME(row_to_deltas)(n, k, ab->a, ab->b, ab->ldb, stored, finish);
+    else
+        NAME(product)(m, n, k, ab, NULL, tools, kind, finish);
 }

@@ -275,8 +275,19 @@ static void NAME(flush_step)(const NAME(update_vecs) *u, vg_summary *summary) {
     summary->step = (vg_norm){steps.sum * part * part, steps.exponent + (double)exponent};
 }
 
+/* params (n) -= lr gradient */
+static void NAME(subtract_scaled)(size_t n, const real *gradient, vec lr, real *params) {
+    for (size_t i = 0; i < n; i += LANES)
+        v_store_n(params + i,
+                  v_fnma(lr, v_load_n(gradient + i, n - i), v_load_n(params + i, n - i)), n - i);
+}
+
 static void NAME(update)(size_t n, const void *gradient, void *params, void *state,
                          const vg_update *update, double *check, vg_summary *summary) {
+    if (!summary && update->plain && update->pass == VG_STORE) { /* a call may be of two biases */
+        NAME(subtract_scaled)(n, gradient, v_set((real)update->lr), params);
+        return;
+    }
     NAME(update_vecs) words;
     NAME(set_in_vecs)(update, &words);
     if (!summary) {
