@@ -260,8 +260,10 @@ class Network(State):
     def forward(self, X: Any) -> np.ndarray:
         """z_L (rows, n_out): the outputs before softmax or sigmoid."""
         z = self._forward_few(self._params, X, self._lock)
-        if z is not None:
-            return z
+        return self._forward_any(X) if z is None else z
+
+    def _forward_any(self, X: Any) -> np.ndarray:
+        """The same of any X, which is checked first."""
         with _core.standard_arithmetic():
             x = self._architecture.check_inputs(X)
         return self._read(lambda net: net._engine.predict(x))
@@ -271,9 +273,11 @@ class Network(State):
         probabilities = self._probabilities
         if probabilities is None:
             raise ValueError(f"a net with loss={self._loss!r} predicts values, not probabilities; use predict")
-        z = self.forward(X)
-        probabilities(z, z)
-        return z
+        p = self._forward_few(self._params, X, self._lock, True)
+        if p is None:
+            p = self._forward_any(X)
+            probabilities(p, p)
+        return p
 
     def predict(self, X: Any) -> np.ndarray:
         """Class labels (rows,) for cross_entropy; 0 or 1 (rows, n_out) for binary_cross_entropy; values

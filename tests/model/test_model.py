@@ -244,3 +244,14 @@ def test_every_activation_is_known_on_every_floor(activation):
     z = [[0.7, -0.3]]
     loops.activate(z, [0.0, 0.0], activation)
     np.testing.assert_allclose(z, activations.CATALOG[activation].value(np.array([[0.7, -0.3]])), rtol=1e-12)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])
+def test_probabilities_of_few_rows_are_those_of_many(loss, rng):
+    """Of few rows that are as C takes them, they are made in one call; of others in two."""
+    net = vg.MLP([5, 7, 3], loss=loss, rng=0)
+    X = rng.normal(size=(100, 5)).astype(np.float32)
+    many = net.predict_proba(X)
+    for rows in (1, 17, 64):
+        np.testing.assert_array_equal(net.predict_proba(X[:rows]), many[:rows])
+    np.testing.assert_array_equal(net.predict_proba(X[:3].tolist()), many[:3])

@@ -1,6 +1,9 @@
 # A net as C knows it: its plan.
 
 
+cdef int SIGMOID = ACTIVATIONS.index("sigmoid")
+
+
 cdef class Net:
     """The plan of a training step of a chain of dense layers, and where each layer lies in the parameter vector."""
 
@@ -74,10 +77,13 @@ cdef class Net:
         with nogil:
             c.vg_forward(&self.plan, params_at, x_at, rows, z_at, scratch_at, n_threads)
 
-    def forward_few(self, params, x, TrainingLock lock):
+    def forward_few(self, params, x, TrainingLock lock, bint probabilities=False):
         """``forward`` into a new array, for so few rows that one thread is enough, and exactly as C takes them; None if
-        they are more, or another thing, if they or the outputs are not finite, or if another thread trains the net."""
+        they are more, or another thing, if they or the outputs are not finite, or if another thread trains the net.
+        probabilities: softmax or sigmoid of that, as belongs to the loss."""
         cdef Py_buffer view
+        cdef const c.vg_kernels *kernels = c.vg_kernels_of(self.plan.dtype)
+        cdef c.vg_float_mode mode
         cdef double check = 0
         cdef unsigned long long version = lock.version
         if lock.writing:
@@ -94,7 +100,7 @@ cdef class Net:
         try:
             params_at = address(params, 0, 0)
             if fits and c.vg_threads_for(&self.plan, rows, 2) == 1:
-                c.vg_kernels_of(self.plan.dtype).check_finite(<size_t>(view.shape[0] * view.shape[1]), view.buf, &check)
+                kernels.check_finite(<size_t>(view.shape[0] * view.shape[1]), view.buf, &check)
                 if check - check == 0:
                     z = np.empty((rows, n_l), np.float32 if small else np.float64)
                     z_at = address(z, 0, 1)
@@ -103,7 +109,14 @@ cdef class Net:
                 check = 0
                 with nogil:
                     c.vg_forward(&self.plan, params_at, view.buf, rows, z_at, scratch, 1)
-                c.vg_kernels_of(self.plan.dtype).check_finite(rows * n_l, z_at, &check)
+                    kernels.check_finite(rows * n_l, z_at, &check)
+                    if probabilities and check - check == 0:
+                        mode = c.vg_enter_float_mode()
+                        if self.plan.loss == c.VG_CROSS_ENTROPY:
+                            kernels.softmax(rows, n_l, z_at, z_at)
+                        else:
+                            kernels.activate(<c.vg_activation>SIGMOID, rows * n_l, z_at, z_at, NULL)
+                        c.vg_leave_float_mode(mode)
         finally:
             PyMem_RawFree(scratch)
             PyBuffer_Release(&view)

@@ -55,9 +55,10 @@ class Engine(ABC):
 
     # probabilities(z, out): softmax or sigmoid of the outputs, by the loss; None where they are no probabilities.
     probabilities: Callable[[np.ndarray, np.ndarray], Any] | None
-    # forward_few(params, X, lock): z_L for a few rows that are exactly as the engine takes them, whatever X is; None
-    # where it is not sure of that, or that they are finite, or that no other thread trains the net.
-    forward_few: Callable[[np.ndarray, Any, _core.TrainingLock], np.ndarray | None]
+    # forward_few(params, X, lock, probabilities=False): z_L, or probabilities, for a few rows that are exactly as the
+    # engine takes them, whatever X is; None where it is not sure of that, or that they are finite, or that no other
+    # thread trains the net.
+    forward_few: Callable[..., np.ndarray | None]
 
     def __init__(self, architecture: Architecture) -> None:
         self.architecture = architecture

@@ -54,7 +54,7 @@ class NumPyEngine(Engine):
         self.loss = LOSSES[architecture.loss].of
         function = _PROBABILITIES.get(LOSSES[architecture.loss].link)
         self.probabilities = None if function is None else lambda z, out: np.copyto(out, function(z))
-        self.forward_few = lambda params, X, lock: None
+        self.forward_few = lambda params, X, lock, probabilities=False: None
 
     # ---- forward, chain, update -----------------------------------------------------------------------
 
