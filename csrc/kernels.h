@@ -210,7 +210,7 @@ typedef struct {
     void (*count_exponents)(size_t rows, size_t n, const void *x, size_t ld, uint32_t *tables);
 
     void (*exponential)(size_t n, const void *x, void *y);
-    /* y = phi(z) and derivatives = phi'(z), n elements; either may be NULL */
+    /* y = phi(z) and, unless NULL, derivatives = phi'(z), n elements */
     void (*activate)(vg_activation activation, size_t n, const void *z, void *y, void *derivatives);
     /* rows of z (rows, n) become probabilities: softmax along the row */
     void (*softmax)(size_t rows, size_t n, const void *z, void *y);

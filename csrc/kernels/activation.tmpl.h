@@ -5,26 +5,29 @@
  */
 #define UNUSED __attribute__((unused))
 #define PHI(name)                                                                                  \
-    static inline __attribute__((always_inline)) vec NAME(phi_##name)(vec z, vec alpha UNUSED,     \
-                                                                      vec * derivative UNUSED)
+    SIDE_BY_SIDE NAME(phi_##name)(const int count, const vec *z, vec alpha UNUSED, vec *y,         \
+                                  vec *derivative UNUSED)
 
-PHI(identity) { return z; }
-PHI(sigmoid) { return NAME(sigmoid)(z, derivative); }
-PHI(tanh) { return NAME(tanh)(z, derivative); }
-PHI(relu) { return v_max(v_zero(), z); } /* in this order a NaN gets through */
-PHI(leaky_relu) { return v_if_positive(z, z, v_mul(z, alpha)); }
+PHI(identity) { EACH y[k] = z[k]; }
+PHI(sigmoid) { NAME(sigmoid)(count, z, y, derivative); }
+PHI(tanh) { NAME(tanh)(count, z, y, derivative); }
+PHI(relu) { EACH y[k] = v_max(v_zero(), z[k]); } /* in this order a NaN gets through */
+PHI(leaky_relu) { EACH y[k] = v_if_positive(z[k], z[k], v_mul(z[k], alpha)); }
 PHI(softsign) { /* z / (1 + |z|), and 1 / (1 + |z|)^2 */
-    const vec size = v_add(v_set(1), v_abs(z)), part = v_div(v_set(1), size);
-    *derivative = v_mul(part, part);
-    return v_div(z, size);
+    vec size[GROUP];
+    EACH size[k] = v_add(v_set(1), v_abs(z[k]));
+    EACH y[k] = v_div(z[k], size[k]);
+    if (derivative) {
+        EACH size[k] = v_div(v_set(1), size[k]);
+        EACH derivative[k] = v_mul(size[k], size[k]);
+    }
 }
 
 #define CASE(w, symbol, name, alpha, ...)                                                          \
-    case VG_##symbol: return NAME(phi_##name)(z, v_set((real)(alpha)), derivative);
-static inline __attribute__((always_inline)) vec NAME(phi)(const vg_activation activation, vec z,
-                                                           vec *derivative) {
+    case VG_##symbol: NAME(phi_##name)(count, z, v_set((real)(alpha)), y, derivative); break;
+SIDE_BY_SIDE NAME(phi)(const int count, const vg_activation activation, const vec *z, vec *y,
+                       vec *derivative) {
     switch (activation) { VG_ACTIVATIONS(CASE, ) }
-    return z;
 }
 
 /* phi', from what was stored or from the outputs. */
@@ -39,26 +42,59 @@ static inline __attribute__((always_inline)) vec NAME(derivative_of)(const vg_de
     return v_set(1);
 }
 
-#define ACTIVATE(kind, form)                                                                       \
-    for (size_t i = 0; i < n; i += LANES) {                                                        \
-        vec derivative = v_zero();                                                                 \
-        const vec a = NAME(phi)(kind, v_load_n((const real *)z + i, n - i), &derivative);          \
-        if (form != VG_STORED) derivative = NAME(derivative_of)(form, a, alpha);                   \
-        if (y) v_store_n((real *)y + i, a, n - i);                                                 \
-        if (derivatives) v_store_n((real *)derivatives + i, derivative, n - i);                    \
+/* COUNT whole vectors, or the first n elements of one. */
+SIDE_BY_SIDE NAME(activate_vecs)(const int count, const vg_activation kind,
+                                 const vg_derivative form, size_t n, const real *z, real *y,
+                                 real *derivatives) {
+    const vec alpha = v_set((real)vg_activations[kind].alpha);
+    vec x[GROUP], a[GROUP], derivative[GROUP];
+    EACH x[k] = v_load_n(z + k * LANES, n);
+    NAME(phi)(count, kind, x, a, derivatives && form == VG_STORED ? derivative : NULL);
+    EACH v_store_n(y + k * LANES, a[k], n);
+    if (!derivatives) return;
+    if (form != VG_STORED) EACH derivative[k] = NAME(derivative_of)(form, a[k], alpha);
+    EACH v_store_n(derivatives + k * LANES, derivative[k], n);
+}
+
+/* do_vecs(count, n) from element i on: as many groups of whole vectors as there are, and the rest
+ * one by one. */
+#define IN_GROUPS(do_vecs)                                                                         \
+    size_t i = 0;                                                                                  \
+    for (; n - i >= GROUP * LANES; i += GROUP * LANES) do_vecs(GROUP, LANES);                      \
+    for (; i < n; i += LANES) do_vecs(1, n - i);
+
+#define WITH(count, n) NAME(activate_vecs)(count, kind, form, n, z + i, y + i, derivatives + i)
+#define WITHOUT(count, n) NAME(activate_vecs)(count, kind, form, n, z + i, y + i, NULL)
+SIDE_BY_SIDE NAME(activate_all)(const vg_activation kind, const vg_derivative form, size_t n,
+                                const real *z, real *y, real *derivatives) {
+    if (derivatives) {
+        IN_GROUPS(WITH)
+    } else {
+        IN_GROUPS(WITHOUT)
     }
+}
+#undef WITH
+#undef WITHOUT
+
+#define ACTIVATE(kind, form) NAME(activate_all)(kind, form, n, z, y, derivatives)
 static void NAME(activate)(vg_activation activation, size_t n, const void *z, void *y,
                            void *derivatives) {
-    const vec alpha = v_set((real)vg_activations[activation].alpha);
     BY_ACTIVATION(activation, ACTIVATE);
 }
 #undef ACTIVATE
 
-static void NAME(exponential)(size_t n, const void *x, void *y) {
-    for (size_t i = 0; i < n; i += LANES)
-        v_store_n((real *)y + i, NAME(exp)(v_load_n((const real *)x + i, n - i)), n - i);
+SIDE_BY_SIDE NAME(exponential_vecs)(const int count, size_t n, const real *x, real *y) {
+    vec z[GROUP], e[GROUP];
+    EACH z[k] = v_load_n(x + k * LANES, n);
+    NAME(exp)(count, z, e);
+    EACH v_store_n(y + k * LANES, e[k], n);
 }
 
+#define EXPONENTIAL(count, n) NAME(exponential_vecs)(count, n, (const real *)x + i, (real *)y + i)
+static void NAME(exponential)(size_t n, const void *x, void *y) { IN_GROUPS(EXPONENTIAL) }
+#undef EXPONENTIAL
+
+#undef IN_GROUPS
 #undef UNUSED
 #undef PHI
 #undef CASE

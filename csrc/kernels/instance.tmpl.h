@@ -79,8 +79,15 @@ const vg_kernels NAME(vg_kernels) = {
 #undef BIASED
 #undef TO_EXPONENT
 #undef MANTISSA_BITS
+#undef TABLE_BITS
+#undef BIAS
+#undef UNBIAS
+#undef ALL_SIGN
 #undef EXPONENT_BIAS
 #undef EPSILON_BITS
+#undef GROUP
+#undef EACH
+#undef SIDE_BY_SIDE
 #undef real
 #undef SFX
 #undef REAL_BITS

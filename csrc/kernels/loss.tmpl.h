@@ -183,8 +183,10 @@ static double NAME(binary_cross_entropy)(size_t n, const real *z, const real *t,
     int wrong = 0;
     for (size_t j = 0; j < n; j += LANES) {
         const vec x = v_load_n(z + j, n - j), target = v_load_n(t + j, n - j);
-        vec derivative;
-        const vec e = NAME(exp_below)(v_sub(v_zero(), v_abs(x))), p = NAME(sigmoid)(x, &derivative);
+        const vec size = v_minus_abs(x);
+        vec p, e;
+        NAME(sigmoid)(1, &x, &p, NULL);
+        NAME(exp_below)(1, 0, &size, &e);
         v_store_n(dz + j, v_mul(v_sub(p, target), scale), n - j);
         const vec terms = v_add(v_fnma(x, target, v_max(v_zero(), x)), NAME(log1p)(v_min(one, e)));
         real each[LANES];

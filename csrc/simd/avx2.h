@@ -18,6 +18,7 @@
 #define FROM_BITS(x) _mm256_castsi256_ps(x)
 #define LESS_BITS(a, b) _mm256_sub_epi32(a, b)
 typedef int32_t NAME(whole);
+typedef uint32_t NAME(bits) __attribute__((vector_size(32)));
 typedef __m256 vec;
 typedef vec flags;
 static inline __m256i NAME(mask)(size_t n) {
@@ -35,8 +36,15 @@ static inline real v_largest(vec x) {
     m = _mm_max_ps(m, _mm_movehl_ps(m, m));
     return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
 }
+#define MANTISSA_BITS 23
+#define TABLE_BITS 3
+#define BIAS 48
+#define UNBIAS 0x1p-48f
 #define BIASED ((real)(0x1.8p23 + 127)) /* added, it leaves n + 127 in the last bits */
 #define TO_EXPONENT(x) FROM_BITS(_mm256_slli_epi32(AS_BITS(x), 23))
+static inline vec v_lookup(const real *table, vec sum) {
+    return _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), AS_BITS(sum));
+}
 /* Not by a mask, which some processors store slowly: 784-30-10 then takes 1.08 times as long. */
 static inline void NAME(store_few)(real *p, vec x, size_t n) {
     __m128 half = _mm256_castps256_ps128(x);
@@ -93,6 +101,7 @@ static inline void NAME(columns_of)(const vec *r, vec *columns) {
 #define FROM_BITS(x) _mm256_castsi256_pd(x)
 #define LESS_BITS(a, b) _mm256_sub_epi64(a, b)
 typedef int64_t NAME(whole);
+typedef uint64_t NAME(bits) __attribute__((vector_size(32)));
 typedef __m256d vec;
 typedef vec flags;
 static inline __m256i NAME(mask)(size_t n) {
@@ -107,8 +116,16 @@ static inline real v_largest(vec x) {
     const __m128d m = _mm_max_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
     return _mm_cvtsd_f64(_mm_max_sd(m, _mm_unpackhi_pd(m, m)));
 }
+#define MANTISSA_BITS 52
+#define TABLE_BITS 0
+#define BIAS 384
+#define UNBIAS 0x1p-384
 #define BIASED ((real)(0x1.8p52 + 1023))
 #define TO_EXPONENT(x) FROM_BITS(_mm256_slli_epi64(AS_BITS(x), 52))
+static inline vec v_lookup(const real *table, vec sum) {
+    (void)sum;
+    return MM(set1)(table[0]);
+}
 static inline void NAME(store_few)(real *p, vec x, size_t n) {
     __m128d half = _mm256_castpd256_pd128(x);
     if (n & 2) {
@@ -186,21 +203,24 @@ static inline vec v_sub(vec a, vec b) { return MM(sub)(a, b); }
 static inline vec v_mul(vec a, vec b) { return MM(mul)(a, b); }
 static inline vec v_div(vec a, vec b) { return MM(div)(a, b); }
 static inline vec v_abs(vec x) { return MM(andnot)(v_set((real)-0.0), x); }
+static inline vec v_minus_abs(vec x) { return MM(or)(v_set((real)-0.0), x); }
 static inline vec v_fma(vec a, vec b, vec c) { return MM(fmadd)(a, b, c); }
 static inline vec v_fnma(vec a, vec b, vec c) { return MM(fnmadd)(a, b, c); }
 static inline vec v_max(vec a, vec b) { return MM(max)(a, b); }
 static inline vec v_min(vec a, vec b) { return MM(min)(a, b); }
 static inline vec v_power(vec n) { return TO_EXPONENT(v_add(n, v_set(BIASED))); }
-/* Two steps, because 2^n alone may be out of range; only the last can be inexact. */
-static inline vec v_ldexp(vec x, vec n) {
-    const vec biased = v_fma(n, v_set((real)0.5), v_set(BIASED));
-    const vec rest = v_sub(n, v_sub(biased, v_set(BIASED)));
-    return v_mul(v_mul(x, TO_EXPONENT(biased)), v_power(rest));
+/* 2^BIAS too large at first, and rounded once, by the product. */
+static inline vec v_ldexp(vec x, vec n, vec sum) {
+    (void)n;
+    const NAME(bits) whole = (NAME(bits))sum / TABLE * TABLE;
+    const NAME(bits) biased = (NAME(bits))x + (whole << (MANTISSA_BITS - TABLE_BITS));
+    return v_mul((vec)biased, v_set(UNBIAS));
 }
 static inline vec v_copysign(vec x, vec s) {
     const vec sign = v_set((real)-0.0);
     return MM(or)(MM(andnot)(sign, x), MM (and)(sign, s));
 }
+static inline vec v_by_sign(vec s, vec a, vec b) { return MM(blendv)(a, b, s); }
 static inline vec v_if_positive(vec x, vec a, vec b) {
     return MM(blendv)(b, a, MM(cmp)(x, v_zero(), _CMP_GT_OQ));
 }

@@ -16,6 +16,11 @@
 #define FROM_BITS(x) _mm512_castsi512_ps(x)
 typedef __m512 vec;
 typedef __mmask16 flags;
+#define TABLE_BITS 3
+static inline vec v_lookup(const real *table, vec sum) {
+    const __m512d twice = _mm512_broadcast_f64x4(_mm256_castps_pd(_mm256_loadu_ps(table)));
+    return _mm512_permutexvar_ps(AS_BITS(sum), _mm512_castpd_ps(twice));
+}
 static inline double v_sum(vec x) {
     const __m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1));
     return _mm512_reduce_add_pd(
@@ -74,6 +79,10 @@ static inline void NAME(columns_of)(const vec *r, vec *columns) {
 #define FROM_BITS(x) _mm512_castsi512_pd(x)
 typedef __m512d vec;
 typedef __mmask8 flags;
+#define TABLE_BITS 3
+static inline vec v_lookup(const real *table, vec sum) {
+    return _mm512_permutexvar_pd(AS_BITS(sum), _mm512_loadu_pd(table));
+}
 static inline double v_sum(vec x) { return _mm512_reduce_add_pd(x); }
 static inline void v_transpose(vec *r) {
     vec a[8];
@@ -175,12 +184,22 @@ static inline vec v_fnma(vec a, vec b, vec c) { return MM(fnmadd)(a, b, c); }
 static inline vec v_max(vec a, vec b) { return MM(max)(a, b); }
 static inline vec v_min(vec a, vec b) { return MM(min)(a, b); }
 static inline vec v_power(vec n) { return MM(scalef)(v_set(1), n); }
-static inline vec v_ldexp(vec x, vec n) { return MM(scalef)(x, n); }
+#define BIAS 0
+static inline vec v_ldexp(vec x, vec n, vec sum) {
+    (void)sum;
+    return MM(scalef)(x, n);
+}
 #if REAL_BITS == 32
 #define SIGN_OF _mm512_set1_epi32(INT32_MIN)
+#define ALL_SIGN(x) _mm512_srai_epi32(AS_BITS(x), 31)
 #else
 #define SIGN_OF _mm512_set1_epi64(INT64_MIN)
+#define ALL_SIGN(x) _mm512_srai_epi64(AS_BITS(x), 63)
 #endif
+static inline vec v_minus_abs(vec x) { return FROM_BITS(_mm512_or_si512(SIGN_OF, AS_BITS(x))); }
+static inline vec v_by_sign(vec s, vec a, vec b) {
+    return FROM_BITS(_mm512_ternarylogic_epi32(ALL_SIGN(s), AS_BITS(b), AS_BITS(a), 0xCA));
+}
 static inline vec v_copysign(vec x, vec s) { /* bitwise: s where the sign bit is, else x */
     return FROM_BITS(_mm512_ternarylogic_epi32(SIGN_OF, AS_BITS(s), AS_BITS(x), 0xCA));
 }

@@ -15,10 +15,16 @@ typedef unsigned flags;
 #if REAL_BITS == 32
 typedef uint32_t NAME(bits);
 #define MANTISSA_BITS 23
+#define TABLE_BITS 3
+#define BIAS 48
+#define UNBIAS 0x1p-48f
 #define EXPONENT_BIAS 127
 #else
 typedef uint64_t NAME(bits);
 #define MANTISSA_BITS 52
+#define TABLE_BITS 3
+#define BIAS 384
+#define UNBIAS 0x1p-384
 #define EXPONENT_BIAS 1023
 #endif
 
@@ -71,6 +77,8 @@ static inline void v_load_columns(const real *p, size_t ld, size_t rows, size_t 
 
 #define SIGN_BIT ((NAME(bits))1 << (REAL_BITS - 1))
 static inline vec v_abs(vec x) { return NAME(from_bits)(NAME(to_bits)(x) & ~SIGN_BIT); }
+static inline vec v_minus_abs(vec x) { return NAME(from_bits)(NAME(to_bits)(x) | SIGN_BIT); }
+static inline vec v_by_sign(vec s, vec a, vec b) { return NAME(to_bits)(s) & SIGN_BIT ? b : a; }
 static inline vec v_copysign(vec x, vec s) {
     return NAME(from_bits)((NAME(to_bits)(x) & ~SIGN_BIT) | (NAME(to_bits)(s) & SIGN_BIT));
 }
@@ -78,10 +86,12 @@ static inline vec v_power(vec n) {
     const int whole = n == n ? (int)n : 0;
     return NAME(from_bits)((NAME(bits))(whole + EXPONENT_BIAS) << MANTISSA_BITS);
 }
-/* Two steps, because 2^n alone may be out of range; only the last can be inexact. */
-static inline vec v_ldexp(vec x, vec n) {
-    const int whole = n == n ? (int)n : 0, half = whole / 2;
-    return x * v_power((real)half) * v_power((real)(whole - half));
+static inline vec v_lookup(const real *table, vec sum) { return table[NAME(to_bits)(sum) % TABLE]; }
+/* 2^BIAS too large at first, and rounded once, by the product. */
+static inline vec v_ldexp(vec x, vec n, vec sum) {
+    (void)n;
+    const NAME(bits) whole = NAME(to_bits)(sum) / TABLE * TABLE;
+    return NAME(from_bits)(NAME(to_bits)(x) + (whole << (MANTISSA_BITS - TABLE_BITS))) * UNBIAS;
 }
 
 typedef uint64_t ints __attribute__((vector_size(8), may_alias));

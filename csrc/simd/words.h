@@ -13,8 +13,12 @@
  *   v_fma(a, b, c)             a b + c;  v_fnma(a, b, c) = c - a b;  fused where the machine fuses
  *   v_max(a, b) v_min(a, b)    b where either is NaN
  *   v_power(n)                 2^n for integral n, where that is a normal number
- *   v_ldexp(x, n)              x 2^n for 0.5 <= x <= 2 and integral n, rounded once; n / 2 as above
- *   v_copysign(x, s)           abs(x) with the sign of s
+ *   TABLE                      2^TABLE_BITS elements, which one instruction looks up in; 1 without one
+ *   v_lookup(t, s)             t[s's last TABLE_BITS bits]
+ *   v_ldexp(x, n, s)           x 2^floor(n), rounded once, 1 <= x < 2, -174 < n < 79 (float64: -1406,
+ *                              639); the last bits of s are those of the integer TABLE (n + BIAS)
+ *   v_copysign(x, s)           abs(x) with the sign of s;  v_minus_abs(x): -abs(x)
+ *   v_by_sign(s, a, b)         b where the sign bit of s is set, else a
  *   v_if_positive(x, a, b)     a where x > 0, else b
  *   flags                      yes or no in each lane
  *   v_equal(a, b) v_less(a, b)
@@ -36,6 +40,7 @@
 #ifndef VG_WORDS_H
 #define VG_WORDS_H
 
+#define TABLE (1 << TABLE_BITS)
 #define vec NAME(vec)
 #define flags NAME(flags)
 #define v_zero NAME(zero)
@@ -57,6 +62,9 @@
 #define v_min NAME(min)
 #define v_power NAME(power)
 #define v_ldexp NAME(ldexp)
+#define v_lookup NAME(lookup)
+#define v_minus_abs NAME(minus_abs)
+#define v_by_sign NAME(by_sign)
 #define v_copysign NAME(copysign)
 #define v_if_positive NAME(if_positive)
 #define v_equal NAME(equal)

@@ -34,7 +34,7 @@ cdef void *beyond(void *start, size_t n_bytes) noexcept nogil:
 
 
 def activate(str activation, z, y, derivatives=None):
-    """y = phi(z) and derivatives = phi'(z), for contiguous arrays; y or derivatives may be None."""
+    """y = phi(z) and derivatives = phi'(z), for contiguous arrays; derivatives may be None."""
     cdef const c.vg_kernels *k = kernels(z)
     cdef c.vg_activation phi = <c.vg_activation><int>ACTIVATIONS.index(activation)
     cdef size_t n = z.size, item = z.itemsize, i = 0, some
