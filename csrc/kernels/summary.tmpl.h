@@ -229,13 +229,15 @@ static inline
             most[v] = v_max(d, most[v]);
             low[v] = v_count(low[v], v_less(d, least));
         }
+    vec saturated = v_zero(), dead = v_zero(); /* whole numbers: their sums are exact */
 #pragma GCC unroll 4
     for (size_t v = 0; v < vecs; v++) {
-        const vec none = v_count(v_zero(), v_first(v_equal(most[v], v_zero()), n));
         statistics->derivative += v_sum(v_first_n(sum[v], n));
-        statistics->saturated += v_sum(v_first_n(low[v], n));
-        statistics->dead += v_sum(none);
+        saturated = v_add(saturated, v_first_n(low[v], n));
+        dead = v_count(dead, v_first(v_equal(most[v], v_zero()), n));
     }
+    statistics->saturated += v_sum(saturated);
+    statistics->dead += v_sum(dead);
 }
 
 /* Four vectors at a time: one alone means a page for each row. */
@@ -246,8 +248,9 @@ static inline
         NAME(derivatives)(form, alpha, least, rows, 1, n - j, source + j, ld_source, statistics);
 
 /* The sum of the squares of n values, as many as may be. */
-static vg_norm NAME(norm_of_long_row)(NAME(squares) *s, size_t n, const real *x) {
+static inline vg_norm NAME(norm_of_long_row)(NAME(squares) *s, size_t n, const real *x) {
     const size_t most = LANES * NAME(terms_most);
+    if (n <= most) return NAME(norm_of_row)(s, n, x);
     vg_norm total = {0, 0};
     for (size_t j = 0; j < n; j += most)
         vg_norm_add(&total, NAME(norm_of_row)(s, n - j < most ? n - j : most, x + j));
