@@ -11,6 +11,7 @@
 #include "../simd/words.h"
 #include SIMD
 
+#include "tile.tmpl.h"
 #include "gemm.tmpl.h"
 #include "math.tmpl.h"
 #include "finite_check.tmpl.h"
@@ -18,6 +19,8 @@
 #include "summary.tmpl.h"
 #include "optimizer.tmpl.h"
 #include "dense.tmpl.h"
+#include "weight_update.tmpl.h"
+#include "sums.tmpl.h"
 #include "random.tmpl.h"
 #include "loss.tmpl.h"
 #include "../limits/peak.tmpl.h"
