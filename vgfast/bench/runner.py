@@ -42,16 +42,19 @@ def read_common_settings(
 
 
 def read_threads(text: str | None) -> list[int]:
-    """The numbers of threads in a list with commas; without one, as many as vgfast would use."""
-    if text is None:
-        return [config.get_num_threads()]
+    """Without a text, as many as vgfast would use."""
+    return [config.get_num_threads()] if text is None else read_numbers("--threads", text)
+
+
+def read_numbers(option: str, text: str) -> list[int]:
+    """The numbers of threads that an option has, in a list with commas."""
     try:
         numbers = [int(part) for part in read_names(text)]
     except ValueError:
         raise ValueError(
-            f"--threads must be a whole number, or several with commas, got {shlex.quote(text)}; for example 2 or 1,2,4"
+            f"{option} must be a whole number, or several with commas, got {shlex.quote(text)}; for example 2 or 1,2,4"
         ) from None
-    return [_check.integer("--threads", number, 1, _core.THREADS_MOST) for number in numbers]
+    return [_check.integer(option, number, 1, _core.THREADS_MOST) for number in numbers]
 
 
 def read_names(text: str) -> list[str]:
@@ -65,9 +68,9 @@ def read_workloads(text: str | None) -> list[str]:
     return [_check.choice("workload", name, tuple(WORKLOADS)) for name in names]
 
 
-def refuse_choice(why: str, competitors: str | None, workloads: str | None) -> None:
+def refuse_choice(why: str, competitors: str | None, workloads: str | None, threads: str | None = None) -> None:
     """ValueError where a measurement, which has its own, was given some."""
-    options = (("--competitors", competitors), ("--workloads", workloads))
+    options = (("--competitors", competitors), ("--workloads", workloads), ("--threads", threads))
     given = [f"{option} {shlex.quote(value)}" for option, value in options if value is not None]
     if given:
         raise ValueError(f"{why}; leave out {' '.join(given)}")

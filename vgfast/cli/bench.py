@@ -37,6 +37,12 @@ def add(commands: Any) -> argparse.ArgumentParser:
         help="time instead a step of Boltzmann machines, beside scikit-learn's BernoulliRBM and PyTorch, and show what "
         "each has learned; takes some minutes",
     )
+    instead.add_argument(
+        "--simulate",
+        metavar="N[,N]",
+        help="show instead what a step would take with so many threads, such as 16,64, on a machine with processors "
+        "for them: here they run one after the other; vgfast alone; takes some minutes",
+    )
     parser.add_argument(
         "--rounds", type=int, metavar="N", help="turns of each on each net (default: 7; with --inspection 21)"
     )
@@ -62,6 +68,8 @@ def run(arguments: argparse.Namespace) -> None:
     from vgfast.bench.workers import Failed
 
     way = _inspection if arguments.inspection else _pretraining if arguments.pretraining else None
+    if way is None and arguments.simulate is not None:
+        way = _simulation
     if way is None:
         way = _scaling if "," in (arguments.threads or "") else _steps
     try:
@@ -93,6 +101,13 @@ def _scaling(arguments: argparse.Namespace) -> None:
 
     settings = scaling.read_settings(*_asked(arguments))
     _row_by_row(arguments, scaling, settings, scaling.Rows(console()), scaling.show)
+
+
+def _simulation(arguments: argparse.Namespace) -> None:
+    from vgfast.bench import simulation
+
+    settings = simulation.read_settings(arguments.simulate, *_asked(arguments))
+    _row_by_row(arguments, simulation, settings, simulation.Rows(console()), simulation.show)
 
 
 def _row_by_row(

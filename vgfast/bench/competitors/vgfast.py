@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,11 @@ from typing import Any
 from vgfast import _core, config
 from vgfast.bench.competitors.competitor import Competitor
 from vgfast.bench.problems import LR
+from vgfast.bench.team import SimulatedTeam
 from vgfast.mlp import MLP
 from vgfast.training.optimizers import SGD
+
+_BARRIERS = 20
 
 
 class VGFast(Competitor):
@@ -43,6 +47,24 @@ class VGFast(Competitor):
     def peak(self, threads: int | None = None) -> dict[str, float]:
         """FLOP/s of multiply-adds that touch no memory."""
         return {"flops": _core.fma_peak(threads or config.get_num_threads())}
+
+    def peak_of_one(self) -> dict[str, float]:
+        """The same of one thread, by the processor time that it got, as that of ``simulate`` is."""
+        busy, start = time.thread_time(), time.perf_counter()
+        rate = _core.fma_peak(1)
+        return {"flops": rate * (time.perf_counter() - start) / (time.thread_time() - busy)}
+
+    def simulate(self, threads: int, seconds: float) -> dict[str, float]:
+        """Seconds of a step by so many threads, each stage as long as its longest thread, without its barriers, and how
+        many these are; found in about ``seconds``."""
+        self.rewind()
+        team = SimulatedTeam(self.net, self.X, self.y, self.problem.batch, self.optimizer, threads, self.rng)
+        stages = team.time_stages(seconds)
+        return {"seconds": float(stages.max(axis=1).sum()), "barriers": len(stages) if threads > 1 else 0}
+
+    def barrier(self, threads: int) -> dict[str, float]:
+        """Seconds of a barrier, where nothing else keeps a thread from it: the shortest of some measurements."""
+        return {"seconds": min(_core.barrier_seconds(threads) for _ in range(_BARRIERS))}
 
     def memory(self) -> dict[str, int]:
         """Bytes that making a net and training it for an epoch adds to the process at the most, with X in place;
