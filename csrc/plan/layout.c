@@ -116,7 +116,10 @@ static size_t n_chunks_most(const vg_plan *plan, size_t batch) {
 enum { PART_BYTES = 768 * 1024, PART_LEAST = 128 };
 size_t vg_part_of_batch(const vg_plan *plan, size_t batch, int n_threads) {
     const size_t row = (2 * plan->n_columns + plan->n_derivatives) * vg_item_size(plan->dtype);
-    const size_t most = PART_BYTES / row > PART_LEAST ? PART_BYTES / row : PART_LEAST;
+    /* Each part reads and writes the sums of the gradient: it has to be as large as they are. */
+    const size_t like_sums = plan->n_params / plan->n_columns / (size_t)n_threads;
+    const size_t least = like_sums > PART_LEAST ? like_sums : PART_LEAST;
+    const size_t most = PART_BYTES / row > least ? PART_BYTES / row : least;
     const size_t chunk = vg_chunk_rows(plan, batch);
     if (chunk > 0) return (chunk < most ? chunk : most) * (size_t)n_threads;
     return batch / (size_t)n_threads > most ? most * (size_t)n_threads : batch;

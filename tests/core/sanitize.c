@@ -295,7 +295,7 @@ static setup large_batch(void) {
 }
 
 static long odd_nets(void) {
-    enum { NETS = 40, LARGE = 5 };
+    enum { NETS = 40, LARGE = 2 };
     for (int i = 0; i < NETS + LARGE; i++) {
         const setup s = i < NETS ? any_setup() : large_batch();
         training(&s);
@@ -463,7 +463,7 @@ static void *stressed(void *argument) {
     for (int i = 0; self->until > 0 ? vg_seconds() < self->until : i < ROUNDS; i++) {
         use_type(i % 2);
         const shared_net *const shared = &self->shared[dtype];
-        setup s = below(8) ? any_setup() : large_batch();
+        setup s = below(20) ? any_setup() : large_batch();
         const int in_stages = s.batch < LARGE_BATCH;
         uint64_t found[2];
         const unsigned long long from = drawn();

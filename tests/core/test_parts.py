@@ -122,3 +122,10 @@ def test_fit_and_step_on_large_batches(n_threads, rng):
         assert nets[0].params.tobytes() == nets[1].params.tobytes() == nets[2].params.tobytes()
         workspace = nets[0]._engine.make_workspace(3000, in_parts=True)
         assert workspace.rows < 1000 < workspace.batch
+
+
+def test_a_batch_is_cut_into_parts_only_where_they_are_not_smaller_than_the_gradient():
+    wide, narrow = (vg.MLP(sizes, rng=0)._engine.core for sizes in ([784, 2048, 2048, 10], [784, 256, 128, 10]))
+    assert wide.part_of_batch(512, 2) == 512
+    assert narrow.part_of_batch(512, 2) == 256
+    assert wide.part_of_batch(100_000, 2) < 4000
