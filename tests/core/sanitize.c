@@ -41,79 +41,9 @@ static void *reals(size_t n) {
     return p;
 }
 
-static long products(size_t m, size_t n, size_t k, int unblocked) {
-    const vg_kernels *const kernels = vg_kernels_of(dtype);
-    void *a = reals(m * k), *at = reals(k * m), *b = reals(k * n), *bt = reals(n * k),
-         *c = reals(m * n);
-    void *bias = reals(n), *x = reals(m * n), *v = reals(m * n);
-    void *scratch =
-        reals(VG_TILE_SIZE + (n > k ? n : k) * VG_TILE_COLS + vg_packed_rows(k, item) * k);
-    double ticks = 0;
-    vg_tools tools = {.scratch = scratch, .ticks = &ticks, .unblocked = unblocked};
-    vg_norm *norms = malloc(m * sizeof(vg_norm));
-    vg_summary *summaries = malloc((m + VG_UNIT_ROWS - 1) / VG_UNIT_ROWS * sizeof(vg_summary));
-    uint32_t *tables = calloc(VG_EXPONENT_TABLES * vg_exponent_bins(dtype), sizeof(uint32_t));
-    vg_update update = {
-        .rule = VG_MOMENTUM, .lr = 0.1, .hyper = {0.9}, .decay = 0.1, .clip_value = 1, .scale = 1};
-    const vg_matrix of_a = {a, m, k, k}, of_at = {at, k, m, m}, of_b = {b, k, n, n};
-    const vg_matrix of_c = {c, m, n, n}, of_x = {x, m, n, n};
-    kernels->dense_forward(of_a, of_b, bias, VG_SIGMOID, of_c, x, &tools);
-    kernels->dense_backward(of_a, (vg_matrix){bt, n, k, k}, VG_TANH, of_x, of_c, &tools, norms);
-    kernels->decoder_forward(of_a, bt, bias, VG_SIGMOID, of_c, &tools);
-    kernels->decoder_backward(of_a, b, VG_TANH, of_x, of_c, &tools);
-    kernels->weight_update(of_at, of_b, 0, m, (vg_parameters){.weights = c, .state = v}, &update, &tools,
-                           (vg_recording){summaries, tables});
-    kernels->weight_update(of_at, of_b, 0, m, (vg_parameters){.gradient = c, .begun = c}, &update, &tools,
-                           (vg_recording){NULL, NULL});
-    tools.ticks = NULL; /* without times and norms, the tiles end in registers */
-    kernels->dense_backward(of_a, (vg_matrix){bt, n, k, k}, VG_TANH, of_x, of_c, &tools, NULL);
-    kernels->dense_backward(of_a, (vg_matrix){bt, n, k, k}, VG_RELU, of_x, of_c, &tools, NULL);
-    const vg_update plain = {.lr = 0.1, .plain = 1};
-    kernels->weight_update(of_at, of_b, 0, m, (vg_parameters){.weights = c}, &plain, &tools,
-                           (vg_recording){NULL, NULL});
-    free(a), free(at), free(b), free(bt), free(c), free(bias), free(x), free(v), free(scratch),
-        free(norms), free(summaries), free(tables);
-    return 9;
-}
+#include "sanitize_kernels.h"
 
-static long vectors(size_t n) {
-    const vg_kernels *const kernels = vg_kernels_of(dtype);
-    double check = 0, losses[3], correct[3];
-    void *x = reals(3 * n), *y = reals(3 * n), *t = reals(3 * n), *one = reals(n);
-    const int32_t labels[3] = {0, (int32_t)(n - 1), (int32_t)(n / 2)};
-    const int64_t order[3] = {2, 0, 1};
-    vg_update update = {.lr = 0.1, .clip_value = INFINITY, .scale = 1};
-    vg_summary summary = {0};
-    vg_statistics statistics;
-    const vg_matrix of_x = {x, 3, n, n}, of_y = {y, 3, n, n}, of_t = {t, 3, n, n};
-    for (int i = 0; i < VG_N_ACTIVATIONS; i++) {
-        kernels->activate((vg_activation)i, 3 * n, x, y, t);
-        kernels->statistics((vg_activation)i, of_y, of_t, of_x, &statistics);
-    }
-    for (int i = VG_CROSS_ENTROPY; i <= VG_MSE; i++)
-        kernels->loss((vg_loss)i, of_x, (vg_targets){.targets = t, .order = order, .batch = 3},
-                      losses, correct, y, &check);
-    kernels->loss(VG_CROSS_ENTROPY, of_x, (vg_targets){.labels = labels, .batch = 3}, losses,
-                  correct, y, &check);
-    kernels->exponential(3 * n, x, y);
-    kernels->softmax(3, n, x, y);
-    kernels->gather(3, n, x, order, y, n, &check);
-    kernels->check_finite(n, one, &check);
-    kernels->column_sums(3, n, x, n, 0, one);
-    kernels->column_sums(3, n, x, n, 1, one);
-    for (int i = 0; i < VG_N_RULES; i++) {
-        update.rule = (vg_rule)i;
-        kernels->update(n, one, x, y, &update, &check, NULL);
-        kernels->update(n, one, x, y, &update, &check, &summary);
-    }
-    (void)kernels->square_norm(n, one);
-    kernels->subtract(n, x, y, one);
-    kernels->sample(of_x, (vg_key){.seed = 1, .row = n}, of_y);
-    kernels->drop(of_x, 0.5, (vg_key){.seed = 1, .step = n}, of_x);
-    kernels->renew_penalty(n, one, 3, (vg_sparsity){0.1, 0.2, 0.9}, x, y);
-    free(x), free(y), free(t), free(one);
-    return 35;
-}
+/* ---- whole trainings ------------------------------------------------------------------------- */
 
 typedef struct {
     size_t sizes[7], n_layers, batch;
@@ -309,133 +239,7 @@ static void must_be(uint64_t found, uint64_t expected, const char *what) {
     abort();
 }
 
-/* ---- without labels -------------------------------------------------------------------------- */
-
-typedef struct {
-    vg_pretrain_kind kind;
-    size_t m, n, batch, k;
-    int gaussian, draws_visible, persistent, sparse, shuffled, keeps_velocity;
-    vg_loss loss;
-    double keep;
-} layer;
-
-static layer any_layer(void) {
-    return (layer){
-        .kind = below(2) ? VG_RBM : VG_AUTOENCODER,
-        .m = any_size(8),
-        .n = any_size(8),
-        .batch = any_size(5),
-        .k = 1 + below(3),
-        .gaussian = below(4) == 0,
-        .draws_visible = (int)below(2),
-        .persistent = (int)below(2),
-        .sparse = (int)below(2),
-        .shuffled = (int)below(2),
-        .keeps_velocity = (int)below(2),
-        .loss = below(2) ? VG_MSE : VG_BINARY_CROSS_ENTROPY,
-        .keep = below(2) ? 1 : 0.7,
-    };
-}
-
-static uint64_t propagated(const layer *l, const void *params, const void *x, size_t rows, int down,
-                           int n_threads) {
-    vg_propagation p = {
-        .dtype = dtype,
-        .m = l->m,
-        .n = l->n,
-        .rows = rows,
-        .down = down,
-        .activation = VG_SIGMOID,
-        .weights = params,
-        .biases = (const char *)params + (l->m * l->n + (down ? l->n : 0)) * item,
-        .x = x,
-        .y = malloc(rows * (down ? l->m : l->n) * item),
-    };
-    p.scratch = malloc(vg_propagation_scratch(&p, n_threads) * item);
-    vg_propagate(&p, n_threads);
-    const uint64_t found =
-        digest(down ? 0 : propagated(l, params, p.y, rows, 1, n_threads), p.y,
-               rows * (down ? l->m : l->n) * item);
-    free(p.y), free(p.scratch);
-    return found;
-}
-
-/* Two epochs on twice a batch and three rows, and these up and down again: what comes out, which
- * depends on neither threads nor pauses, nor on what was in memory before. */
-static uint64_t pretrained(const layer *l, int n_threads, double seconds) {
-    const int is_machine = l->kind == VG_RBM, draws_visible = l->draws_visible && !l->gaussian;
-    const size_t rows = 2 * l->batch + 3, steps = (rows + l->batch - 1) / l->batch;
-    const size_t n_params = l->m * l->n + l->n + l->m, k = is_machine ? l->k : 1;
-    vg_pretrain_workspace workspace;
-    if (vg_pretrain_lay_out(dtype, l->m, l->n, l->batch, k, n_threads, &workspace)) abort();
-    int64_t *const order = malloc(rows * sizeof *order);
-    for (size_t i = 0; i < rows; i++) order[i] = (int64_t)(rows - 1 - i);
-    vg_pretrain_record record;
-    vg_pretrain run = {
-        .workspace = &workspace,
-        .kind = l->kind,
-        .n_threads = n_threads,
-        .seed = drawn(),
-        .k = l->k,
-        .gaussian = l->gaussian,
-        .draws_visible = draws_visible,
-        .chains = is_machine && l->persistent ? calloc(l->batch * workspace.ldn, item) : NULL,
-        .penalty = is_machine ? calloc(l->n, item) : NULL,
-        .activity = is_machine && l->sparse ? calloc(l->n, item) : NULL,
-        .target = 0.1,
-        .cost = 0.2,
-        .decay = 0.9,
-        .loss = l->loss,
-        .scale = (double)l->m,
-        .keep = l->keep,
-        .x = reals(rows * l->m),
-        .order = l->shuffled ? order : NULL,
-        .n_rows = rows,
-        .batch_size = l->batch,
-        .params = reals(n_params),
-        .memory = malloc(workspace.n_elements * item),
-        .notes = malloc(workspace.n_notes * sizeof(double)),
-        .optimizer = {.rule = l->keeps_velocity ? VG_MOMENTUM : VG_SGD,
-                      .lr = 0.01,
-                      .hyper = {0.9},
-                      .weight_decay = l->shuffled ? 0.1 : 0,
-                      .state = l->keeps_velocity ? calloc(n_params, item) : NULL},
-        .losses = malloc(steps * sizeof(double)),
-        .record = &record,
-        .seconds = seconds,
-    };
-    memset(run.memory, 0xFF, workspace.n_elements * item); /* NaN */
-    uint64_t found = 0;
-    for (size_t epoch = 0; epoch < 2; epoch++) {
-        run.step = 0, run.n_steps = steps, run.steps_before = epoch * steps;
-        do vg_pretrain_run(&run);
-        while (run.status == VG_PAUSED);
-        if (run.status != VG_DONE) abort();
-        found = digest(found, &record, sizeof record);
-        if (!is_machine) found = digest(found, run.losses, steps * sizeof(double));
-    }
-    found = digest(found, run.params, n_params * item);
-    found ^= propagated(l, run.params, run.x, rows, 0, n_threads);
-    free((void *)(uintptr_t)run.x), free(run.params), free(run.memory), free(run.notes);
-    free(run.chains), free(run.penalty), free(run.activity), free(run.optimizer.state);
-    free(run.losses), free(order);
-    return found;
-}
-
-/* Layers of any size and kind, each in one to four threads, with pauses after each step or none. */
-static long odd_layers(void) {
-    enum { LAYERS = 20 };
-    for (int i = 0; i < LAYERS; i++) {
-        const layer l = any_layer();
-        const unsigned long long from = drawn();
-        const uint64_t alone = pretrained(&l, 1, 0);
-        for (int threads = 2; threads <= 4; threads++) {
-            seed = from;
-            must_be(pretrained(&l, threads, threads % 2 ? 0 : 1e-9), alone, "pre-training");
-        }
-    }
-    return 4 * LAYERS;
-}
+#include "sanitize_layers.h"
 
 /* ---- at once --------------------------------------------------------------------------------- */
 
@@ -512,27 +316,6 @@ static long all_at_once(double seconds) {
     for (int type = 0; type < 2; type++)
         free_plan(&shared[type].plan), free(shared[type].params), free(shared[type].x);
     return calls;
-}
-
-/* ---- one kernel after another ---------------------------------------------------------------- */
-
-/* Near a multiple of `step`, or the least. */
-static int edge(size_t n, size_t step) { return n == 1 || n % step <= 1 || n % step == step - 1; }
-
-/* Products around the edges of the tiles: each size of m, n and k up to two tiles and one more,
- * with each edge of the two others; and some for which A or B is copied. */
-static long every_edge(void) {
-    const vg_kernels *const kernels = vg_kernels_of(dtype);
-    const size_t m_step = kernels->tile_rows, n_step = kernels->tile_cols, k_step = kernels->lanes;
-    long calls = 0;
-    for (size_t m = 1; m <= 2 * m_step + 1; m++)
-        for (size_t n = 1; n <= 2 * n_step + 1; n++)
-            for (size_t k = 1; k <= 2 * k_step + 1; k++) {
-                if (edge(m, m_step) + edge(n, k_step) + edge(k, k_step) < 2) continue;
-                calls += products(m, n, k, 0) + (m <= 2 ? products(m, n, k, 1) : 0);
-            }
-    for (size_t n = 1; n <= 2 * n_step + 1; n++) calls += vectors(n);
-    return calls + products(4 * m_step, 700, 3, 0) + products(700, 700, 5, 0);
 }
 
 int main(int argc, char **argv) {

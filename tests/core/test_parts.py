@@ -2,77 +2,34 @@
 
 import numpy as np
 import pytest
+from units_of_work import OPTIMIZERS, take_one_step, train
 
 import vgfast as vg
 from vgfast import _core
 
-SIZES, ROWS, BATCH = (9, 40, 17, 3), 171, 100  # the second batch is shorter
-OPTIMIZERS = {
-    "sgd": vg.SGD(lr=0.3),
-    "momentum": vg.SGD(lr=0.1, momentum=0.9, weight_decay=1e-3),
-    "clip_norm": vg.SGD(lr=0.3, clip_norm=0.01),
-    "clip_value": vg.SGD(lr=0.3, clip_value=1e-4),
-    "huge": vg.SGD(lr=2.0**22),  # beyond what is proved to stay finite: tried first
-}
-
-
-def train(dtype, optimizer, part=None, n_threads=1, loss="cross_entropy", scale=1.0):
-    """Two epochs: parameters, velocity, losses and right answers as bytes."""
-    rng = np.random.default_rng(5)
-    net = vg.MLP(SIZES, "tanh", loss=loss, dtype=dtype, rng=1)
-    engine, x = net._engine, (scale * rng.normal(size=(ROWS, SIZES[0]))).astype(dtype)
-    y = (
-        rng.integers(0, 3, ROWS).astype(np.int32)
-        if loss == "cross_entropy"
-        else rng.normal(size=(ROWS, 3)).astype(dtype)
-    )
-    workspace = _core.Workspace(engine.core, BATCH, n_threads, part)
-    run = _core.Run(workspace, _core.TRAIN, engine.params, engine.make_vector())
-    velocity = engine.make_vector() if optimizer.momentum else None
-    run.set_optimizer(*vg.training.optimizers.read_settings(optimizer, np.dtype(dtype)), velocity)
-    run.set_data(x, y, BATCH)
-    found = []
-    for epoch in range(2):
-        losses, correct = np.zeros(2), np.zeros(2)
-        run.set_results(losses, correct, 2 * epoch)
-        run.begin_epoch(rng.permutation(ROWS))
-        status = run.go()
-        found += [losses.tobytes(), correct.tobytes(), status]
-    return [engine.params.tobytes(), b"" if velocity is None else velocity.tobytes(), *found]
+SIZES, BATCH = (9, 40, 17, 3), 100
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
 def test_parts_of_any_size_give_the_same_bits(isa, dtype, optimizer, loss):
-    whole = train(dtype, OPTIMIZERS[optimizer], loss=loss)
+    whole = train(SIZES, BATCH, dtype, OPTIMIZERS[optimizer], loss=loss)
     for part in (1, 2, 7, 33, 50, 71, 99):
-        assert train(dtype, OPTIMIZERS[optimizer], part, loss=loss) == whole, part
+        assert train(SIZES, BATCH, dtype, OPTIMIZERS[optimizer], part=part, loss=loss) == whole, part
 
 
 @pytest.mark.parametrize("n_threads", [2, 3, 7])
 def test_parts_by_several_threads(dtype, n_threads):
-    whole = train(dtype, OPTIMIZERS["momentum"])
+    whole = train(SIZES, BATCH, dtype, OPTIMIZERS["momentum"])
     for part in (1, 5, 33, 64):
-        assert train(dtype, OPTIMIZERS["momentum"], part, n_threads) == whole, part
+        assert train(SIZES, BATCH, dtype, OPTIMIZERS["momentum"], n_threads, part) == whole, part
 
 
 def test_huge_inputs(dtype):
     """Whose checks fail: the whole batch is looked at value by value."""
     large = 1e12 if dtype == "float32" else 1e50
-    whole = train(dtype, OPTIMIZERS["sgd"], scale=large)
-    assert train(dtype, OPTIMIZERS["sgd"], 30, scale=large) == whole
-
-
-def run_once(x, lr, part):
-    """The status of a step on x, and whether it changed a parameter."""
-    net = vg.MLP(SIZES, "relu", rng=0)
-    engine, before = net._engine, net._engine.params.copy()
-    run = _core.Run(_core.Workspace(engine.core, BATCH, 2, part), _core.TRAIN, engine.params, engine.make_vector())
-    run.set_optimizer(*vg.training.optimizers.read_settings(vg.SGD(lr=lr), np.dtype("float32")), None)
-    run.set_data(x, np.zeros(BATCH, np.int32), BATCH)
-    run.set_results(np.empty(1), np.empty(1), 0)
-    run.begin_epoch(None)
-    return run.go(), (engine.params != before).any()
+    whole = train(SIZES, BATCH, dtype, OPTIMIZERS["sgd"], scale=large)
+    assert train(SIZES, BATCH, dtype, OPTIMIZERS["sgd"], part=30, scale=large) == whole
 
 
 @pytest.mark.parametrize("row", [0, 45, BATCH - 1])
@@ -80,9 +37,9 @@ def run_once(x, lr, part):
 def test_one_part_would_leave_what_is_not_finite(row, value, lr):
     """By its inputs, or by the update that they lead to; nothing changes."""
     x = np.ones((BATCH, SIZES[0]), np.float32)
-    assert run_once(x, 0.1, 40) == (_core.DONE, True)
+    assert take_one_step(SIZES, x, 0.1, 2, 40) == (_core.DONE, True)
     x[row] = value
-    assert run_once(x, lr, 40) == run_once(x, lr, None) == (_core.NON_FINITE, False)
+    assert take_one_step(SIZES, x, lr, 2, 40) == take_one_step(SIZES, x, lr, 2, None) == (_core.NON_FINITE, False)
 
 
 def test_the_gradient_needs_memory():

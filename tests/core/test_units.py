@@ -2,51 +2,17 @@
 
 import numpy as np
 import pytest
+from units_of_work import OPTIMIZERS, take_one_step, train
 
 import vgfast as vg
 from vgfast import _core
-from vgfast.model.quantities import RECORD
 from vgfast.training.optimizers import read_settings
 
 THREADS = (1, 2, 3, 7, 16)
-OPTIMIZERS = {
-    "sgd": vg.SGD(lr=0.3),
-    "momentum": vg.SGD(lr=0.1, momentum=0.9, weight_decay=1e-3),
-    "clip_norm": vg.SGD(lr=0.3, clip_norm=0.01),
-    "huge": vg.SGD(lr=2.0**22),  # beyond what is proved to stay finite: tried first
-}
 # Of three layers, the widest of 100 columns, which are seven cache lines.
 SIZES, BATCH = (9, 40, 100, 3), 70
 # 1,500 rows are 12 chunks, of which the last is smaller; 1,100 are 9.
 NARROW, MANY = (4, 19, 7, 3), 1500
-
-
-def train(sizes, batch, dtype, optimizer, n_threads=1, part=None, columns=0, inspect_every=0, scale=1.0):
-    """Two epochs of a whole batch and a part of one: parameters, velocity, losses, right answers."""
-    rng, rows = np.random.default_rng(5), batch + batch * 11 // 15
-    net = vg.MLP(sizes, "tanh", dtype=dtype, rng=1)
-    engine, x = net._engine, (scale * rng.normal(size=(rows, sizes[0]))).astype(dtype)
-    y = rng.integers(0, sizes[-1], rows).astype(np.int32)
-    run = _core.Run(
-        _core.Workspace(engine.core, batch, n_threads, part), _core.TRAIN, engine.params, engine.make_vector()
-    )
-    velocity = engine.make_vector() if optimizer.momentum else None
-    run.set_optimizer(*read_settings(optimizer, np.dtype(dtype)), velocity)
-    run.set_data(x, y, batch)
-    run.share_columns(columns)
-    records = np.zeros((4, len(sizes) - 1), RECORD)
-    if inspect_every:
-        run.set_records(records, inspect_every)
-    found = []
-    for epoch in range(2):
-        losses, correct = np.zeros(2), np.zeros(2)
-        run.set_results(losses, correct, 2 * epoch)
-        run.begin_epoch(rng.permutation(rows))
-        status = run.go()
-        found += [losses.tobytes(), correct.tobytes(), status]
-    if inspect_every:
-        found.append(records.tobytes())
-    return [engine.params.tobytes(), b"" if velocity is None else velocity.tobytes(), *found]
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -93,18 +59,10 @@ def test_chunks_that_are_huge(dtype, forced_threads):
 @pytest.mark.parametrize(("value", "lr"), [(np.inf, 0.1), (1e37, 1e6)])
 def test_a_chunk_would_leave_what_is_not_finite(row, n_threads, value, lr, forced_threads):
     """By its inputs, or by the update that they lead to; nothing changes."""
-    engine = vg.MLP(NARROW, "relu", rng=0)._engine
-    before = engine.params.copy()
-    workspace = _core.Workspace(engine.core, MANY, n_threads, 50 * n_threads)
-    run = _core.Run(workspace, _core.TRAIN, engine.params, engine.make_vector())
-    run.set_optimizer(*read_settings(vg.SGD(lr=lr), np.dtype("float32")), None)
     x = np.ones((MANY, NARROW[0]), np.float32)
+    assert take_one_step(NARROW, x, 0.1, n_threads, 50 * n_threads) == (_core.DONE, True)
     x[row] = value
-    run.set_data(x, np.zeros(MANY, np.int32), MANY)
-    run.set_results(np.empty(1), np.empty(1), 0)
-    run.begin_epoch(None)
-    assert run.go() == _core.NON_FINITE
-    assert (engine.params == before).all()
+    assert take_one_step(NARROW, x, lr, n_threads, 50 * n_threads) == (_core.NON_FINITE, False)
 
 
 def test_the_gradient_of_chunks(dtype, rng):

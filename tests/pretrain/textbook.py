@@ -68,3 +68,8 @@ class Textbook:
         if self.sparsity_target is not None:
             self.activity = 0.9 * self.activity + 0.1 * h0.mean(axis=0)
         self.step += 1
+
+
+def flat(rbm):
+    """All parameters in one vector."""
+    return np.concatenate([rbm.weights.ravel(), rbm.intercept_hidden_, rbm.intercept_visible_])

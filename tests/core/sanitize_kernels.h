@@ -1,0 +1,94 @@
+/* sanitize_kernels.h - part of sanitize.c: every kernel around the edges of its tiles. */
+
+static long products(size_t m, size_t n, size_t k, int unblocked) {
+    const vg_kernels *const kernels = vg_kernels_of(dtype);
+    void *a = reals(m * k), *at = reals(k * m), *b = reals(k * n), *bt = reals(n * k),
+         *c = reals(m * n);
+    void *bias = reals(n), *x = reals(m * n), *v = reals(m * n);
+    void *scratch =
+        reals(VG_TILE_SIZE + (n > k ? n : k) * VG_TILE_COLS + vg_packed_rows(k, item) * k);
+    double ticks = 0;
+    vg_tools tools = {.scratch = scratch, .ticks = &ticks, .unblocked = unblocked};
+    vg_norm *norms = malloc(m * sizeof(vg_norm));
+    vg_summary *summaries = malloc((m + VG_UNIT_ROWS - 1) / VG_UNIT_ROWS * sizeof(vg_summary));
+    uint32_t *tables = calloc(VG_EXPONENT_TABLES * vg_exponent_bins(dtype), sizeof(uint32_t));
+    vg_update update = {
+        .rule = VG_MOMENTUM, .lr = 0.1, .hyper = {0.9}, .decay = 0.1, .clip_value = 1, .scale = 1};
+    const vg_matrix of_a = {a, m, k, k}, of_at = {at, k, m, m}, of_b = {b, k, n, n};
+    const vg_matrix of_c = {c, m, n, n}, of_x = {x, m, n, n};
+    kernels->dense_forward(of_a, of_b, bias, VG_SIGMOID, of_c, x, &tools);
+    kernels->dense_backward(of_a, (vg_matrix){bt, n, k, k}, VG_TANH, of_x, of_c, &tools, norms);
+    kernels->decoder_forward(of_a, bt, bias, VG_SIGMOID, of_c, &tools);
+    kernels->decoder_backward(of_a, b, VG_TANH, of_x, of_c, &tools);
+    kernels->weight_update(of_at, of_b, 0, m, (vg_parameters){.weights = c, .state = v}, &update, &tools,
+                           (vg_recording){summaries, tables});
+    kernels->weight_update(of_at, of_b, 0, m, (vg_parameters){.gradient = c, .begun = c}, &update, &tools,
+                           (vg_recording){NULL, NULL});
+    tools.ticks = NULL; /* without times and norms, the tiles end in registers */
+    kernels->dense_backward(of_a, (vg_matrix){bt, n, k, k}, VG_TANH, of_x, of_c, &tools, NULL);
+    kernels->dense_backward(of_a, (vg_matrix){bt, n, k, k}, VG_RELU, of_x, of_c, &tools, NULL);
+    const vg_update plain = {.lr = 0.1, .plain = 1};
+    kernels->weight_update(of_at, of_b, 0, m, (vg_parameters){.weights = c}, &plain, &tools,
+                           (vg_recording){NULL, NULL});
+    free(a), free(at), free(b), free(bt), free(c), free(bias), free(x), free(v), free(scratch),
+        free(norms), free(summaries), free(tables);
+    return 9;
+}
+
+static long vectors(size_t n) {
+    const vg_kernels *const kernels = vg_kernels_of(dtype);
+    double check = 0, losses[3], correct[3];
+    void *x = reals(3 * n), *y = reals(3 * n), *t = reals(3 * n), *one = reals(n);
+    const int32_t labels[3] = {0, (int32_t)(n - 1), (int32_t)(n / 2)};
+    const int64_t order[3] = {2, 0, 1};
+    vg_update update = {.lr = 0.1, .clip_value = INFINITY, .scale = 1};
+    vg_summary summary = {0};
+    vg_statistics statistics;
+    const vg_matrix of_x = {x, 3, n, n}, of_y = {y, 3, n, n}, of_t = {t, 3, n, n};
+    for (int i = 0; i < VG_N_ACTIVATIONS; i++) {
+        kernels->activate((vg_activation)i, 3 * n, x, y, t);
+        kernels->statistics((vg_activation)i, of_y, of_t, of_x, &statistics);
+    }
+    for (int i = VG_CROSS_ENTROPY; i <= VG_MSE; i++)
+        kernels->loss((vg_loss)i, of_x, (vg_targets){.targets = t, .order = order, .batch = 3},
+                      losses, correct, y, &check);
+    kernels->loss(VG_CROSS_ENTROPY, of_x, (vg_targets){.labels = labels, .batch = 3}, losses,
+                  correct, y, &check);
+    kernels->exponential(3 * n, x, y);
+    kernels->softmax(3, n, x, y);
+    kernels->gather(3, n, x, order, y, n, &check);
+    kernels->check_finite(n, one, &check);
+    kernels->column_sums(3, n, x, n, 0, one);
+    kernels->column_sums(3, n, x, n, 1, one);
+    for (int i = 0; i < VG_N_RULES; i++) {
+        update.rule = (vg_rule)i;
+        kernels->update(n, one, x, y, &update, &check, NULL);
+        kernels->update(n, one, x, y, &update, &check, &summary);
+    }
+    (void)kernels->square_norm(n, one);
+    kernels->subtract(n, x, y, one);
+    kernels->sample(of_x, (vg_key){.seed = 1, .row = n}, of_y);
+    kernels->drop(of_x, 0.5, (vg_key){.seed = 1, .step = n}, of_x);
+    kernels->renew_penalty(n, one, 3, (vg_sparsity){0.1, 0.2, 0.9}, x, y);
+    free(x), free(y), free(t), free(one);
+    return 35;
+}
+
+/* Near a multiple of `step`, or the least. */
+static int edge(size_t n, size_t step) { return n == 1 || n % step <= 1 || n % step == step - 1; }
+
+/* Products around the edges of the tiles: each size of m, n and k up to two tiles and one more,
+ * with each edge of the two others; and some for which A or B is copied. */
+static long every_edge(void) {
+    const vg_kernels *const kernels = vg_kernels_of(dtype);
+    const size_t m_step = kernels->tile_rows, n_step = kernels->tile_cols, k_step = kernels->lanes;
+    long calls = 0;
+    for (size_t m = 1; m <= 2 * m_step + 1; m++)
+        for (size_t n = 1; n <= 2 * n_step + 1; n++)
+            for (size_t k = 1; k <= 2 * k_step + 1; k++) {
+                if (edge(m, m_step) + edge(n, k_step) + edge(k, k_step) < 2) continue;
+                calls += products(m, n, k, 0) + (m <= 2 ? products(m, n, k, 1) : 0);
+            }
+    for (size_t n = 1; n <= 2 * n_step + 1; n++) calls += vectors(n);
+    return calls + products(4 * m_step, 700, 3, 0) + products(700, 700, 5, 0);
+}
