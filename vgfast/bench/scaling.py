@@ -31,7 +31,6 @@ from vgfast.bench.workers import Failed, Workers
 from vgfast.cost.rounds import summary, take_turns
 from vgfast.show.console import print_lines
 from vgfast.show.numbers import count, microseconds
-from vgfast.show.table import Layout
 
 ROUNDS = 7
 
@@ -126,37 +125,24 @@ def _point(threads: int, answers: list[dict[str, float]], first: list[dict[str, 
 # ---- showing -----------------------------------------------------------------------------------------
 
 
-class Rows:
-    """The table: the rows of a net, one for each number of threads, shown when they are there."""
+class Rows(tables.ByNet):
+    """The table: the rows of a net, one for each number of threads."""
 
     def __init__(self, console: Any) -> None:
-        self.console = console
-        self._layout = Layout((9, 8, 9, 17, 9, 8))
-        self._shown: set[str] = set()
+        super().__init__(console, (9, 8, 9, 17, 9, 8))
 
-    def show(self, result: dict[str, Any]) -> None:
-        """The rows that have not been shown before; before the first, the machine and the headings."""
-        for workload, of in result["workloads"].items():
-            if workload not in self._shown:
-                if not self._shown:
-                    self._begin(result)
-                print_lines(self._lines(workload, of, result["oversubscribed"]), self.console)
-                self._shown.add(workload)
-
-    def _begin(self, result: dict[str, Any]) -> None:
+    def begin(self, result: dict[str, Any]) -> None:
         numbers = ", ".join(map(str, result["threads"]))
         tables.show_machine(result, self.console, f"{numbers} threads in turn")
         self.console.print("\nvgfast with more threads", style="bold")
         over = f"over\n{result['threads'][0]}"
         headings = ("", "threads", "us a\nstep", "quartiles", over, "of the\npeak")
-        print_lines([*self._layout.heading(headings), self._layout.rule()], self.console)
+        print_lines([*self.layout.heading(headings), self.layout.rule()], self.console)
 
-    def _lines(self, workload: str, of: dict[str, Any], oversubscribed: Sequence[int]) -> list[str]:
-        if of["status"] != "ok":
-            return [f"{self._layout.line((workload,)).ljust(self._layout.widths[0])} {of['status']}: {of['reason']}"]
+    def lines_of(self, workload: str, of: dict[str, Any], result: dict[str, Any]) -> list[str]:
         names = [workload, *[""] * (len(of["scaling"]) - 1)]
-        rows = (_cells(point, point["threads"] in oversubscribed) for point in of["scaling"])
-        return [self._layout.line((name, *cells)) for name, cells in zip(names, rows, strict=True)]
+        rows = (_cells(point, point["threads"] in result["oversubscribed"]) for point in of["scaling"])
+        return [self.layout.line((name, *cells)) for name, cells in zip(names, rows, strict=True)]
 
 
 def _cells(point: dict[str, Any], oversubscribed: bool) -> list[str]:
@@ -181,8 +167,5 @@ def show(result: dict[str, Any], rows: Rows) -> None:
     if result["oversubscribed"]:
         processors = count(result["usable_processors"], "processor")
         lines.append(f"* oversubscribed: more threads than the {processors} that may be used")
-    if result["partial"]:
-        left = ", ".join(result["left_out"])
-        lines.append(f"Ended before its end; what is above is complete. Left out: {left}.")
-    for line in lines:
+    for line in [*lines, *tables.left_out(result)]:
         rows.console.print(line, highlight=False)

@@ -36,7 +36,6 @@ from vgfast.model.architecture import Architecture
 from vgfast.model.engine_c import core_net
 from vgfast.show.console import print_lines
 from vgfast.show.numbers import count, microseconds, significant
-from vgfast.show.table import Layout
 
 ROUNDS = 7
 
@@ -207,24 +206,13 @@ def _point(threads: int, used: int, answers: dict[tuple[str, int], list[dict[str
 # ---- showing -----------------------------------------------------------------------------------------
 
 
-class Rows:
-    """The table: the rows of a net, one for each number of threads, shown when they are there."""
+class Rows(tables.ByNet):
+    """The table: the rows of a net, one for each number of threads."""
 
     def __init__(self, console: Any) -> None:
-        self.console = console
-        self._layout = Layout((9, 7, 4, 9, 7, 6, 8, 7, 9, 5))
-        self._shown: set[str] = set()
+        super().__init__(console, (9, 7, 4, 9, 7, 6, 8, 7, 9, 5))
 
-    def show(self, result: dict[str, Any]) -> None:
-        """The rows that have not been shown before; before the first, the machine and the headings."""
-        for workload, of in result["workloads"].items():
-            if workload not in self._shown:
-                if not self._shown:
-                    self._begin(result)
-                print_lines(self._lines(workload, of), self.console)
-                self._shown.add(workload)
-
-    def _begin(self, result: dict[str, Any]) -> None:
+    def begin(self, result: dict[str, Any]) -> None:
         numbers = ", ".join(map(str, result["simulate"]))
         tables.show_machine(result, self.console, f"{numbers} threads simulated")
         self.console.print("\nvgfast with simulated threads", style="bold")
@@ -240,13 +228,11 @@ class Rows:
             "really\nus",
             "off\nby",
         )
-        print_lines([*self._layout.heading(names), self._layout.rule()], self.console)
+        print_lines([*self.layout.heading(names), self.layout.rule()], self.console)
 
-    def _lines(self, workload: str, of: dict[str, Any]) -> list[str]:
-        if of["status"] != "ok":
-            return [f"{self._layout.line((workload,)).ljust(self._layout.widths[0])} {of['status']}: {of['reason']}"]
+    def lines_of(self, workload: str, of: dict[str, Any], result: dict[str, Any]) -> list[str]:
         names = [workload, *[""] * (len(of["simulation"]) - 1)]
-        return [self._layout.line((name, *_cells(point))) for name, point in zip(names, of["simulation"], strict=True)]
+        return [self.layout.line((name, *_cells(point))) for name, point in zip(names, of["simulation"], strict=True)]
 
 
 def _cells(point: dict[str, Any]) -> list[str]:
@@ -275,10 +261,7 @@ def show(result: dict[str, Any], rows: Rows) -> None:
         *(f"- {rule}" for rule in _rules(result)),
         *_together(result),
     ]
-    if result["partial"]:
-        left = ", ".join(result["left_out"])
-        lines.append(f"Ended before its end; what is above is complete. Left out: {left}.")
-    for line in lines:
+    for line in [*lines, *tables.left_out(result)]:
         rows.console.print(line, highlight=False)
 
 

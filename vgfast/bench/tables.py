@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from vgfast.bench import gpu
@@ -62,6 +63,43 @@ class Steps:
                 self.notes.append(f"{workload}, {name}: {found['status']}: {found['reason']}")
                 cells.append(f"[{len(self.notes)}]")
         return [*cells, "" if of["ratio"] is None else f"{of['ratio']:.2f}"]
+
+
+class ByNet:
+    """A table with some rows a net, shown when they are there. ``begin`` prints the machine, the title and the
+    headings, and ``lines_of`` are those of a net."""
+
+    def __init__(self, console: Any, widths: Sequence[int]) -> None:
+        self.console = console
+        self.layout = Layout(tuple(widths))
+        self._shown: set[str] = set()
+
+    def begin(self, result: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def lines_of(self, workload: str, of: dict[str, Any], result: dict[str, Any]) -> list[str]:
+        raise NotImplementedError
+
+    def show(self, result: dict[str, Any]) -> None:
+        """The rows that have not been shown before."""
+        for workload, of in result["workloads"].items():
+            if workload in self._shown:
+                continue
+            if not self._shown:
+                self.begin(result)
+            self._shown.add(workload)
+            if of["status"] == "ok":
+                print_lines(self.lines_of(workload, of, result), self.console)
+            else:
+                name = self.layout.line((workload,)).ljust(self.layout.widths[0])
+                print_lines([f"{name} {of['status']}: {of['reason']}"], self.console)
+
+
+def left_out(result: dict[str, Any]) -> list[str]:
+    """What to say below a table that ended before its end."""
+    if not result["partial"]:
+        return []
+    return [f"Ended before its end; what is above is complete. Left out: {', '.join(result['left_out'])}."]
 
 
 def show_table(title: str, table: Table, console: Any) -> None:
@@ -153,6 +191,5 @@ def show(result: dict[str, Any], steps: Steps) -> None:
     console.print()
     if "memory" in result:
         console.print(_memory_line(result["memory"]), highlight=False)
-    if result["partial"]:
-        left = ", ".join(result["left_out"])
-        console.print(f"Ended before its end; what is above is complete. Left out: {left}.", highlight=False)
+    for line in left_out(result):
+        console.print(line, highlight=False)
