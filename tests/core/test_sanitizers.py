@@ -31,7 +31,7 @@ RUNS = {
 }
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.once,
     pytest.mark.skipif(not (ROOT / "csrc").is_dir(), reason="needs the sources"),
     pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc"),
 ]
