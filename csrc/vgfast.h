@@ -164,10 +164,12 @@ typedef struct {
 int vg_workspace_lay_out(const vg_plan *plan, size_t batch, size_t rows, int n_threads,
                          vg_workspace *workspace);
 
-/* Rows of a chunk of the batch, or 0. Where the batch is large and the parameters are few, the
- * gradient is the sum, in order, of those of chunks, so that each thread can take a chunk through
- * all of the step: it depends on sizes, batch and type alone, and so do the bits. */
-enum { VG_CHUNKS_MOST = 64 };
+/* Rows of a chunk of the batch, or 0. Where the batch is large and the parameters are few, each thread
+ * can take a chunk through all of the step. The gradient is the sum, in order, of those of groups of
+ * chunks, each of which is the sum, in order, of its chunks': between two processors it is slow to
+ * fetch what the other has just written, and a group often is of one thread. All this depends on
+ * sizes, batch and type alone, and so do the bits. */
+enum { VG_CHUNKS_MOST = 64, VG_GROUP_CHUNKS = 8 };
 size_t vg_chunk_rows(const vg_plan *plan, size_t batch);
 
 /* How many rows of a batch are best in memory at a time. */

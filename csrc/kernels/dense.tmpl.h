@@ -3,12 +3,13 @@
  * the L1 cache. */
 
 /* Rows of a shuffled batch lie anywhere in memory: while one is copied, the row is fetched whose
- * turn comes a page later. (10 rows of 784: 3.2 and 1.9 us.) */
+ * turn comes a page later, or some rows later if they are so short. (10 rows of 784: 3.2 and 1.9 us.) */
 static void NAME(gather)(size_t rows, size_t n, const void *from, const int64_t *order, void *to,
                          size_t ld, double *check) {
-    enum { LINE = 64 / sizeof(real) };
+    enum { LINE = 64 / sizeof(real), MOST_AHEAD = 16 };
     const vec scale = NAME(check_scale)(0);
-    const size_t ahead = 1 + 4096 / (n * sizeof(real));
+    const size_t page = 1 + 4096 / (n * sizeof(real)),
+                 ahead = page < MOST_AHEAD ? page : MOST_AHEAD;
     vec in_lanes = v_zero();
     for (size_t r = 0; r < rows; r++) {
         const size_t later = r + ahead < rows ? r + ahead : rows - 1;
@@ -24,6 +25,7 @@ static void NAME(gather)(size_t rows, size_t n, const void *from, const int64_t 
                 v_store(row + i, x);
             }
         }
+        if (j < n) __builtin_prefetch(next + j);
         for (; j < n; j += LANES) {
             const vec x = v_load_n(source + j, n - j);
             in_lanes = NAME(check_finite)(in_lanes, x, scale);

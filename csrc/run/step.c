@@ -8,8 +8,9 @@
  *
  * Where there are many threads for the rows, some take the same ones and each makes columns of their
  * values; then a barrier parts all ops. Where the batch is large and the parameters are few, threads
- * take chunks of the batch through A and B, each chunk with a gradient of its own, and what is left
- * for B is their sum, in order, and the update.
+ * take chunks of the batch through A and B, each chunk with a gradient of its own, which who is
+ * last in a group of chunks adds up; what is left for B is the sum of the groups, in order, and the
+ * update.
  *
  * A batch for which there is not memory at once is taken in parts: A, and B that only adds to the
  * gradient in memory, until with the last part B is as above.
@@ -111,6 +112,17 @@ static void rows_forward_and_back(thread_context *c) {
 static double add_in_order(double sum, const double *x, size_t n) {
     for (size_t i = 0; i < n; i++) sum += x[i];
     return sum;
+}
+
+/* Two sums at once: an addition waits for the one before. */
+static void add_both_in_order(const double *x, const double *y, size_t n, double *sums) {
+    double of_x = sums[0], of_y = sums[1];
+    for (size_t i = 0; i < n; i++) {
+        of_x += x[i];
+        of_y += y[i];
+    }
+    sums[0] = of_x;
+    sums[1] = of_y;
 }
 
 /* ---- B and C: parameters --------------------------------------------------------------------- */
@@ -250,27 +262,28 @@ static batch_sums parts_forward_and_back(thread_context *c, size_t first) {
     }
 }
 
-/* A for a chunk of the batch, which begins with a row of the epoch, and its gradient: by parts, if
- * there is not memory for all of the batch. */
+/* A for a chunk of the batch, which begins with a row of the epoch, and its gradient. A thread takes
+ * all its chunks through the same memory, unless somebody will look at all rows of the batch; by parts,
+ * if there is not memory for a chunk. */
 static void chunk_forward_and_back(thread_context *c, size_t first, size_t chunk) {
     const vg_run *const run = c->run;
     const vg_workspace *const w = run->workspace;
     const size_t start = chunk * c->chunk_rows, left = c->batch - start;
     const size_t rows = left < c->chunk_rows ? left : c->chunk_rows;
     const size_t each = w->rows / (size_t)w->n_threads, own = (size_t)c->thread * each;
-    const int whole = w->rows >= c->batch;
+    const int looked_at = run->mode != VG_TRAIN || c->inspected;
+    const int in_place = w->rows >= c->batch && (looked_at || each < c->chunk_rows);
     double *const losses = chunk_losses(c, chunk);
     losses[0] = losses[1] = 0;
     c->sums = chunk_sums(c, chunk);
     c->begun = 0;
     for (size_t done = 0; done < rows; done += c->rows) {
-        c->rows = whole || rows - done < each ? rows - done : each;
-        c->place = whole ? start + done : own;
+        c->rows = in_place || rows - done < each ? rows - done : each;
+        c->place = in_place ? start + done : own;
         c->first_row = first + start + done;
         vg_stage_forward(c, &run->plan->stages[0], 0, c->rows);
         vg_stage_backward(c, &run->plan->stages[0], 0, c->rows);
-        losses[0] = add_in_order(losses[0], row_losses(c), c->rows);
-        losses[1] = add_in_order(losses[1], row_correct(c), c->rows);
+        add_both_in_order(row_losses(c), row_correct(c), c->rows, losses);
         vg_sum_gradient_alone(c);
         c->begun = 1;
     }
@@ -281,7 +294,10 @@ static batch_sums chunks_forward_and_back(thread_context *c, size_t first) {
     const size_t n = n_chunks(c);
     vg_units units = vg_share_units(n, c->thread, c->n_threads);
     time_epilogues(c, 1);
-    for (size_t chunk; vg_take_unit(&units, &chunk);) chunk_forward_and_back(c, first, chunk);
+    for (size_t chunk; vg_take_unit(&units, &chunk);) {
+        chunk_forward_and_back(c, first, chunk);
+        if (vg_group_done(&units, chunk, VG_GROUP_CHUNKS)) vg_fold_group(c, chunk);
+    }
     time_epilogues(c, 0);
     c->place = 0;
     c->first_row = first;

@@ -159,8 +159,10 @@ void vg_op_backward(thread_context *c, const vg_op *op, size_t from, size_t rows
 void vg_stage_forward(thread_context *c, const vg_stage *stage, size_t from, size_t rows);
 void vg_stage_backward(thread_context *c, const vg_stage *stage, size_t from, size_t rows);
 
-/* update.c. The gradient of the part in work, of all parameters, into c->sums. */
+/* update.c. The gradient of the part in work, of all parameters, into c->sums; and that of the group
+ * of chunks to which one belongs, when all of them are done. */
 void vg_sum_gradient_alone(thread_context *c);
+void vg_fold_group(thread_context *c, size_t chunk);
 
 /* update.c. What is done with this thread's units of the parameters: the gradient of the batch in
  * registers, and the update by it; its sums so far into c->sums; all of it, with its norms; the

@@ -99,11 +99,12 @@ static void gradient_visit(thread_context *c, const vg_param *p, size_t first, s
     record_gradient(c, p, unit, (last - first) * p->cols, part_of(c, c->run->gradient, p, first));
 }
 
-/* The gradient as the sum of those of the chunks. */
+/* The gradient as the sum of those of the groups, each of which lies where its first chunk's did. */
 static void *fold(const thread_context *c, const vg_param *p, size_t first, size_t n) {
     void *const gradient = part_of(c, c->run->gradient, p, first);
-    c->kernels->fold(n, n_chunks(c), part_of(c, chunk_sums(c, 0), p, first), chunk_stride(c),
-                     gradient);
+    const size_t groups = (n_chunks(c) + VG_GROUP_CHUNKS - 1) / VG_GROUP_CHUNKS;
+    c->kernels->fold(n, groups, part_of(c, chunk_sums(c, 0), p, first),
+                     VG_GROUP_CHUNKS * chunk_stride(c), gradient);
     return gradient;
 }
 
@@ -159,6 +160,16 @@ void vg_sum_gradient_alone(thread_context *c) {
         const vg_param *const p = &plan->params[i];
         sum_visit(c, p, 0, p->rows, 0, &NONE);
         lap(c, plan->ops[p->op].layer, VG_UPDATE);
+    }
+}
+void vg_fold_group(thread_context *c, size_t chunk) {
+    const size_t first = chunk / VG_GROUP_CHUNKS * VG_GROUP_CHUNKS, left = n_chunks(c) - first;
+    for (size_t i = 0; i < c->run->plan->n_param_arrays; i++) {
+        const vg_param *const p = &c->run->plan->params[i];
+        void *const sums = part_of(c, chunk_sums(c, first), p, 0);
+        c->kernels->fold(p->rows * p->cols, left < VG_GROUP_CHUNKS ? left : VG_GROUP_CHUNKS, sums,
+                         chunk_stride(c), sums);
+        lap(c, op_of(c, p)->layer, VG_UPDATE);
     }
 }
 void vg_fold_gradient(thread_context *c) { visit_units(c, 1, &NONE, fold_visit); }
