@@ -5,7 +5,8 @@
  * cache, a step of 784-30-10 took two of them 16 us and one 21; where they do not, they lose. So a
  * run begins with the number that pays anywhere, tries 1, 2, 4, ... threads for two short turns
  * each, of which the quicker counts, as others may disturb one; goes on with what was quickest, and
- * tries again after a rest that grows as long as the answer stays the same.
+ * tries again after a rest that grows fourfold as long as the answer stays the same. (Twofold, three
+ * trials in 0.2 s made 4-16-16-3 on 32 rows 7 % slower than one thread.)
  *
  * Backing off. Where another process keeps a processor busy, threads take turns on the others, and
  * each barrier waits for the last: two threads on one free processor took 1.3 times as long as one.
@@ -76,7 +77,7 @@ static int best(const vg_tuner *tuner, int most) {
 }
 
 static void rest(vg_tuner *tuner, int chosen, double now) {
-    tuner->rest = chosen == tuner->chosen ? 2 * tuner->rest : REST_LEAST;
+    tuner->rest = chosen == tuner->chosen ? 4 * tuner->rest : REST_LEAST;
     if (tuner->rest > REST_MOST) tuner->rest = REST_MOST;
     tuner->n_threads = tuner->chosen = chosen;
     tuner->until = now + tuner->rest;

@@ -230,8 +230,9 @@ def test_threads_that_are_too_many_for_a_net_are_not_tried():
 def test_a_stage_takes_as_long_as_its_longest_thread(monkeypatch, threads):
     stages = np.array([[1.0, 4.0, 2.0], [5.0, 3.0, 1.0]])[: 2 if threads > 1 else 1, :threads]
     monkeypatch.setattr(team.SimulatedTeam, "time_stages", lambda self, seconds: stages)
+    monkeypatch.setattr(VGFast, "_draw_seconds", lambda self: 0.5 * NET.steps)
     assert VGFast(NET).simulate(threads, 1.0) == (
-        {"seconds": 9.0, "barriers": 2} if threads > 1 else {"seconds": 1.0, "barriers": 0}
+        {"seconds": 9.5, "barriers": 2} if threads > 1 else {"seconds": 1.5, "barriers": 0}
     )
 
 

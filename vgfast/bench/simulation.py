@@ -281,8 +281,9 @@ def _rules(result: dict[str, Any]) -> list[str]:
         f"N threads get N / {memory['threads']} times as many bytes a second from memory as {memory['threads']} get "
         f"here, {memory['read'] / 1e9:.3g} GB/s to read; a step (*) takes at least as long as its bytes, where the "
         "caches of N such processors do not hold its data.",
+        "The order of an epoch's rows is drawn by one thread, while the others wait.",
         "Not in it are memory that is nearer to some cores than to others, a clock that falls as more cores work, two "
-        "threads on one core, cache lines that go from core to core, and what an epoch takes around its steps.",
+        "threads on one core, cache lines that go from core to core, and what else an epoch takes around its steps.",
     ]
 
 

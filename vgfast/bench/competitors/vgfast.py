@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from vgfast import _core, config
@@ -13,8 +14,9 @@ from vgfast.bench.problems import LR
 from vgfast.bench.team import SimulatedTeam
 from vgfast.mlp import MLP
 from vgfast.training.optimizers import SGD
+from vgfast.training.shuffle import Shuffle
 
-_BARRIERS = 20
+_BARRIERS, _ORDERS = 20, 5
 
 
 class VGFast(Competitor):
@@ -56,11 +58,22 @@ class VGFast(Competitor):
 
     def simulate(self, threads: int, seconds: float) -> dict[str, float]:
         """Seconds of a step by so many threads, each stage as long as its longest thread, without its barriers, and how
-        many these are; found in about ``seconds``."""
+        many these are; found in about ``seconds``. In it is the step's share of drawing the epoch's order, which one
+        thread does."""
         self.rewind()
         team = SimulatedTeam(self.net, self.X, self.y, self.problem.batch, self.optimizer, threads, self.rng)
         stages = team.time_stages(seconds)
-        return {"seconds": float(stages.max(axis=1).sum()), "barriers": len(stages) if threads > 1 else 0}
+        step = float(stages.max(axis=1).sum()) + self._draw_seconds() / self.problem.steps
+        return {"seconds": step, "barriers": len(stages) if threads > 1 else 0}
+
+    def _draw_seconds(self) -> float:
+        """Processor time of drawing the order of an epoch: the median of some."""
+        shuffle, times = Shuffle(self.rng, len(self.X)), []
+        for _ in range(_ORDERS):
+            start = time.thread_time()
+            shuffle.draw()
+            times.append(time.thread_time() - start)
+        return median(times)
 
     def barrier(self, threads: int) -> dict[str, float]:
         """Seconds of a barrier, where nothing else keeps a thread from it: the shortest of some measurements."""
