@@ -289,6 +289,8 @@ static void chunk_forward_and_back(thread_context *c, size_t first, size_t chunk
     }
 }
 
+_Static_assert(VG_CHUNKS_MOST <= VG_GROUP_CHUNKS * VG_GROUPS_MOST, "there are more groups");
+
 /* A for all of the batch, chunk by chunk, each by one thread. */
 static batch_sums chunks_forward_and_back(thread_context *c, size_t first) {
     const size_t n = n_chunks(c);
