@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, BinaryIO, ClassVar, Self, TypeVar
 
 import numpy as np
@@ -14,7 +15,8 @@ from vgfast.model import init as init_module
 from vgfast.model.architecture import Architecture
 from vgfast.model.engine import Engine
 from vgfast.model.init import Init
-from vgfast.model.parameters import ParameterViews
+from vgfast.model.parameters import ParameterViews, check_state
+from vgfast.model.summary import Summary, summarize
 from vgfast.training.fit import Stepper
 from vgfast.training.history import History
 from vgfast.training.optimizers import Velocities, _Tag
@@ -26,6 +28,8 @@ class State:
     """The parameters of a dense network, in an engine, and all that is not arithmetic. See ``vgfast.MLP``."""
 
     _engine_type: ClassVar[type[Engine]]
+    # One name a layer; empty where the first weights came from a file. Copies have it too.
+    _inits: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -39,6 +43,7 @@ class State:
         architecture = Architecture.checked(sizes, activation, loss, dtype, self._engine_type.dtypes)
         self._rng = _check.generator(rng)
         rules = init_module.rules(init, architecture)
+        self._inits = tuple(rule.name for rule in rules)
         self._build(architecture)
         with _core.standard_arithmetic():
             init_module.fill(rules, self._engine.weights, self._engine.biases, self._rng)
@@ -107,6 +112,18 @@ class State:
         """``biases[l-1]`` is b_l (n_out,), a live view of ``params``; assignment copies in."""
         return self._biases
 
+    def parameters(self) -> Mapping[str, np.ndarray]:
+        """Live views of ``params`` by name: ``layer1.weight`` (n_in, n_out), ``layer1.bias`` (n_out,),
+        ``layer2.weight``, ... What is written into one is in the net.
+
+        >>> import vgfast as vg
+        >>> net = vg.MLP([4, 8, 3], rng=0)
+        >>> {name: value.shape for name, value in net.parameters().items() if "2" in name}
+        {'layer2.weight': (8, 3), 'layer2.bias': (3,)}
+        >>> net.parameters()["layer2.bias"][...] = 1
+        """
+        return MappingProxyType(self._architecture.named_views(self._params))
+
     @property
     def history(self) -> History | None:
         """The ``History`` of the last ``fit``, also of one that was interrupted, up to there; None before the first."""
@@ -116,6 +133,20 @@ class State:
         sizes, kinds, loss, dtype = self._architecture
         shown = kinds[0] if len(set(kinds)) == 1 else list(kinds)
         return f"MLP({list(sizes)}, {shown!r}, loss={loss!r}, dtype='{dtype}')"
+
+    def summary(self) -> Summary:
+        """A table with a row a layer: shape of the weights, parameters, activation, and by which rule of ``vg.init``
+        they were drawn ("-" where they came from a file).
+
+        >>> import vgfast as vg
+        >>> print(vg.MLP([784, 30, 10], "sigmoid", rng=0).summary())
+        layer    weights  parameters  activation            init
+        ────────────────────────────────────────────────────────
+        1      (784, 30)      23,550     sigmoid  glorot_uniform
+        2       (30, 10)         310    identity  glorot_uniform
+        23,860 parameters of float32, 95.4k bytes; loss cross_entropy, which has its softmax
+        """
+        return summarize(self._architecture, self._inits)
 
     # ---- who may use it ---------------------------------------------------------------------------
 
@@ -140,6 +171,34 @@ class State:
         net = self._restore(self._architecture, self._params.copy(), self._rng, self._added())
         net._velocities = Velocities(self._velocities.copy_living())
         return net
+
+    # ---- parameters by name -----------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of the parameters by name, as ``parameters`` has them: ``layer1.weight`` (n_in, n_out), which is the
+        transpose of PyTorch's, ``layer1.bias`` (n_out,), ``layer2.weight``, ... While another thread trains this net,
+        they are those between two steps.
+
+        >>> import numpy as np, vgfast as vg
+        >>> net, other = vg.MLP([4, 8, 3], rng=0), vg.MLP([4, 8, 3], rng=1)
+        >>> other.load_state_dict(net.state_dict())
+        >>> np.array_equal(net.params, other.params)
+        True
+        """
+        params = self._lock.between_steps(self._params.copy)
+        return {name: view.copy() for name, view in self._architecture.named_views(params).items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Copy in all parameters, as ``state_dict`` gives them. What an optimizer knows of this net stays.
+
+        Errors: TypeError or ValueError for names that are missing or unknown, and for arrays of another shape, of
+        anything but real numbers, or not finite; RuntimeError while another thread trains this net. The net is then as
+        it was.
+        """
+        flat = np.empty_like(self._params)
+        with _core.standard_arithmetic():
+            check_state(state, self._architecture.named_views(flat))
+        self._lock.change(lambda: np.copyto(self._params, flat))
 
     # ---- copies and files ------------------------------------------------------------------------
 

@@ -103,6 +103,7 @@ READS = {
     "deepcopy": lambda net: copy.deepcopy(net).params,
     "pickle": lambda net: pickle.loads(pickle.dumps(net)).params,
     "save": lambda net: saved(net).params,
+    "state_dict": lambda net: net.state_dict()["layer1.weight"],
     "forward": lambda net: net.forward(X),
     "forward, many rows": lambda net: net.forward(np.tile(X, (64, 1))),
     "forward, float64": lambda net: net.forward(X.astype(float)),
@@ -148,6 +149,7 @@ CHANGES = {
     "params": (lambda net: setattr(net, "params", net.params * 2), "changed"),
     "weights": (lambda net: net.weights.__setitem__(0, net.weights[0] * 2), "changed"),
     "biases": (lambda net: net.biases.__setitem__(0, net.biases[0] + 1), "changed"),
+    "load_state_dict": (lambda net: net.load_state_dict(net.state_dict()), "changed"),
     "cost": (lambda net: net.cost(8), "timed"),
 }
 
@@ -167,7 +169,7 @@ def test_what_changes_the_net_is_refused_meanwhile(what):
 
 def test_every_public_method_is_in_these_tables():
     """A new one must be put to the rule."""
-    plain = {"sizes", "activations", "loss", "dtype", "n_params", "history", "load"}
+    plain = {"sizes", "activations", "loss", "dtype", "n_params", "history", "load", "parameters", "summary"}
     named = {name.partition(",")[0] for name in (*READS, *CHANGES)} | {"predict_proba"}
     assert {name for name in dir(vg.MLP) if not name.startswith("_")} <= named | plain
 

@@ -72,6 +72,13 @@ class Architecture(NamedTuple):
             start = stop + n_out
         return weights, biases
 
+    def named_views(self, flat: np.ndarray) -> dict[str, np.ndarray]:
+        """``views`` by name: ``layer1.weight`` (n_in, n_out), ``layer1.bias`` (n_out,), ``layer2.weight``, ..."""
+        named: dict[str, np.ndarray] = {}
+        for l, (weights, biases) in enumerate(zip(*self.views(flat), strict=True), 1):
+            named |= {f"layer{l}.weight": weights, f"layer{l}.bias": biases}
+        return named
+
     # ---- what it is trained on ------------------------------------------------------------------------
 
     def check_inputs(self, X: Any, name: str = "X") -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,3 +34,27 @@ class ParameterViews(Sequence[np.ndarray]):
 
     def __repr__(self) -> str:
         return f"<{self._name}: {', '.join(str(view.shape) for view in self._views)}>"
+
+
+def check_state(state: Any, views: dict[str, np.ndarray]) -> None:
+    """Copy arrays by name into the views of the same names. TypeError or ValueError in one sentence where it has not
+    exactly these names, or an array does not fit."""
+    if not isinstance(state, Mapping):
+        raise TypeError(f"state must be a dict of arrays by name, such as net.state_dict(), got {_check.quote(state)}")
+    missing = [name for name in views if name not in state]
+    unknown = [name for name in state if name not in views]
+    if missing or unknown:
+        found = [f"misses {missing[0]!r}"] if missing else []
+        found += [f"has {reprlib.repr(unknown[0])}, which this net has not"] if unknown else []
+        raise ValueError(
+            f"state must have the names of net.parameters(), from {next(iter(views))} to {list(views)[-1]}, and "
+            f"{' and '.join(found)}; give exactly these, each weight (n_in, n_out), the transpose of PyTorch's"
+        )
+    for name, view in views.items():
+        value = state[name]
+        if view.ndim == 2 and tuple(getattr(value, "shape", ())) == view.shape[::-1] != view.shape:
+            raise ValueError(
+                f"state[{name!r}] must have shape {view.shape}, (n_in, n_out), got {value.shape}; give its transpose, "
+                f"np.transpose(state[{name!r}])"
+            )
+        _check.assigned(f"state[{name!r}]", value, view)

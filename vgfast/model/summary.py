@@ -1,0 +1,29 @@
+"""What a net is made of, as a table."""
+
+from __future__ import annotations
+
+from vgfast.model.architecture import Architecture
+from vgfast.model.losses import LOSSES
+from vgfast.show.numbers import scaled
+from vgfast.show.table import Table, lines
+
+
+class Summary(str):
+    """A text that a prompt shows as ``print`` does."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def summarize(net: Architecture, inits: tuple[str, ...]) -> Summary:
+    """A row a layer, and a line on all. inits: one a layer, or none if they are not known."""
+    drawn = inits or ("-",) * net.n_layers
+    layers = zip(net.shapes, net.kinds, drawn, strict=True)
+    rows = [(str(l), f"({m}, {n})", f"{m * n + n:,}", kind, init) for l, ((m, n), kind, init) in enumerate(layers, 1)]
+    table = lines(Table(("layer", "weights", "parameters", "activation", "init"), rows))
+    link = LOSSES[net.loss].link
+    total = f"{net.n_params:,} parameters of {net.dtype}, {scaled(net.n_params * net.dtype.itemsize)} bytes; "
+    total += f"loss {net.loss}" + (f", which has its {link}" if link in ("softmax", "sigmoid") else "")
+    return Summary("\n".join([*table, total]))
