@@ -108,6 +108,23 @@ ARGUMENTS = {
         "put it in a list, callbacks=[...]",
         lambda: NET.copy().fit(X, Y, callbacks=[lambda net, history: None]),
     ),
+    "callbacks, a class": (
+        lambda: NET.copy().fit(X, Y, callbacks=[vg.EarlyStopping]),
+        "make one, such as EarlyStopping(...)",
+        lambda: NET.copy().fit(X, Y, validation_data=(X, Y), callbacks=[vg.EarlyStopping(3)]),
+    ),
+    "monitor": (
+        lambda: NET.copy().fit(X, Y, callbacks=[vg.EarlyStopping(3)]),
+        "give validation_data=(X, y)",
+        lambda: NET.copy().fit(X, Y, validation_data=(X, Y), callbacks=[vg.EarlyStopping(3)]),
+    ),
+    "monitor of mse": (
+        lambda: vg.MLP([3, 2], loss="mse", rng=0).fit(
+            X, np.zeros((20, 2)), callbacks=[vg.EarlyStopping(3, "accuracy")]
+        ),
+        "monitor one of loss",
+        lambda: vg.MLP([3, 2], loss="mse", rng=0).fit(X, np.zeros((20, 2)), callbacks=[vg.EarlyStopping(3, "loss")]),
+    ),
     "progress": (
         lambda: NET.copy().fit(X, Y, progress=True),
         "a function of (done, total, history)",

@@ -15,6 +15,7 @@ from vgfast.inspection.report import GradientReport
 from vgfast.mlp import MLP
 from vgfast.model import activations, init
 from vgfast.model.errors import DivergenceError
+from vgfast.training.callbacks import EarlyStopping
 from vgfast.training.history import History
 from vgfast.training.optimizers import SGD
 
@@ -22,6 +23,7 @@ __all__ = [
     "MLP",
     "SGD",
     "DivergenceError",
+    "EarlyStopping",
     "GradientReport",
     "History",
     "Log",

@@ -14,7 +14,8 @@ from vgfast.model.errors import DivergenceError, update_error
 from vgfast.model.losses import LOSSES
 from vgfast.model.quantities import INSPECTIONS, make_histograms
 from vgfast.state import State
-from vgfast.training.fit import Learner, Loop, Stepper, call_callbacks
+from vgfast.training.callbacks import Callback, Callbacks
+from vgfast.training.fit import Learner, Loop, Stepper
 from vgfast.training.history import History
 from vgfast.training.optimizers import SGD, check_optimizer
 
@@ -46,7 +47,7 @@ class Network(State):
         shuffle: bool = True,
         validation_data: tuple[Any, Any] | None = None,
         inspect_every: int = 0,
-        callbacks: Sequence[Callable[[Any, History], Any]] = (),
+        callbacks: Sequence[Callback] = (),
         progress: Callable[[int, int, History], Any] | None = None,
         inspect: str = "scalars",
     ) -> History:
@@ -54,9 +55,10 @@ class Network(State):
 
         The last batch of an epoch has the rows that are left; a batch_size above the number of rows is that number.
         inspect_every: inspect each step whose number divides by it, from step 0 on; 0 is never; inspect="histograms"
-        also counts the exponents of gradients (``History.exponents``). callbacks: each is called as
-        callback(net, history) after each epoch, may change the optimizer's attributes, and ends training by returning
-        True. progress(done, total, history) is called about every 30 ms, with ``history`` showing the part done so far.
+        also counts the exponents of gradients (``History.exponents``). callbacks: functions
+        that are called as callback(net, history) after each epoch, may change the optimizer's attributes, and end
+        training by returning True; or objects such as ``vg.EarlyStopping`` (see ``vgfast.training.callbacks``).
+        progress(done, total, history) is called about every 30 ms, with ``history`` showing the part done so far.
 
         The same seed gives the same bits, with any number of threads and with or without inspection (but see the README
         on inspected norms of huge values). Ctrl-C is answered after the current step, or 30 ms of short ones; it leaves
@@ -67,7 +69,7 @@ class Network(State):
         inspect_every = _check.integer("inspect_every", inspect_every, 0, _check.MOST_ELEMENTS)
         if _check.choice("inspect", inspect, INSPECTIONS) == "histograms" and inspect_every == 0:
             raise ValueError("inspect='histograms' needs inspect_every above 0, got 0; for example inspect_every=10")
-        callbacks = _check.functions("callbacks", callbacks)
+        listeners = Callbacks(callbacks)
         if progress is not None and not callable(progress):
             raise TypeError(f"progress must be a function of (done, total, history), got {progress!r}")
         optimizer = check_optimizer(optimizer, self.dtype)
@@ -79,23 +81,37 @@ class Network(State):
             self._lock.own("trained")
             rng = self._rng if shuffle else None
             loop = Loop(self._learner(), x, t, epochs, batch_size, optimizer, inspect_every, inspect, rng=rng)
-            self._history = loop.history
-            at_once = epochs if validation is None and not callbacks else 1
-            try:
-                for _ in range(0, epochs, at_once):
-                    loop.train(at_once, progress)
-                    if validation is not None:
-                        loop.note_validation(self._evaluate(*validation))
-                    if callbacks and call_callbacks(self, loop.current_history(), callbacks):
-                        break
-            except DivergenceError as error:
-                error.history = loop.history
-                raise
-            finally:
-                self._history = loop.current_history()  # a callback may have trained in between
+            self._train(loop, epochs, validation, listeners, progress)
         finally:
             self._lock.disown()
         return loop.history
+
+    def _train(
+        self,
+        loop: Loop,
+        epochs: int,
+        validation: tuple[np.ndarray, np.ndarray] | None,
+        callbacks: Callbacks,
+        progress: Any,
+    ) -> None:
+        """So many epochs, or fewer if a callback says so."""
+        callbacks.check_monitors(loop.measured(validation is not None))
+        self._history = loop.history
+        at_once = epochs if validation is None and not callbacks.items else 1
+        try:
+            callbacks.begin(self, loop.history)
+            for _ in range(0, epochs, at_once):
+                loop.train(at_once, progress)
+                if validation is not None:
+                    loop.note_validation(self._evaluate(*validation))
+                if callbacks.items and callbacks.end_epoch(self, loop.current_history()):
+                    break
+            callbacks.end(self, loop.current_history())
+        except DivergenceError as error:
+            error.history = loop.history
+            raise
+        finally:
+            self._history = loop.current_history()  # a callback may have trained in between
 
     def step(self, X: Any, y: Any, optimizer: SGD | None = None) -> float:
         """One step on this batch, all rows of X at once; returns the mean loss before the update."""

@@ -348,19 +348,6 @@ def outputs(n_outputs: int, loss: str) -> None:
         )
 
 
-def functions(name: str, value: Any) -> tuple[Any, ...]:
-    """A sequence of things that can be called."""
-    try:
-        items = tuple(value)
-    except TypeError:
-        hint = f"; put it in a list, {name}=[...]" if callable(value) else ""
-        raise TypeError(f"{name} must be a list of functions, got {quote(value)}{hint}") from None
-    for item in items:
-        if not callable(item):
-            raise TypeError(f"{name} must hold functions, got {quote(item)}")
-    return items
-
-
 def batch_size(value: Any, n_rows: int) -> int:
     """A whole number from 1 on, clipped to the rows that there are: the default fits any data."""
     return min(integer("batch_size", value, 1), n_rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,12 +42,6 @@ class Stepper:
         if optimizer.settings() != self.settings:
             return None
         return self.run.step_on(x, y)
-
-
-def call_callbacks(net: Any, history: History, callbacks: Sequence[Callable[..., Any]]) -> bool:
-    """Call each; whether one said True."""
-    answers = [callback(net, history) for callback in callbacks]
-    return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
 
 
 def _grow(array: np.ndarray, n: int) -> np.ndarray:
@@ -187,6 +181,11 @@ class Loop:
                 epochs = [{"loss": a / rows, "seconds": s} for a, s in zip(sums, self.seconds, strict=True)]
         self.noted, self.correct, self.seconds = self.noted + n, self.correct[steps:], []
         self.history.epochs += epochs
+
+    def measured(self, validation: bool) -> list[str]:
+        """What the history has of each epoch, with validation data or without."""
+        names = ["loss", "accuracy"] if self.has_accuracy else ["loss"]
+        return names + [f"val_{name}" for name in names if validation]
 
     def note_validation(self, scores: Any) -> None:
         """With the epoch that has just ended."""

@@ -1,0 +1,162 @@
+"""What ``fit`` calls between epochs.
+
+A callback is a function of (net, history), which is called after each epoch; it may change the optimizer's attributes,
+and ends training by returning True. Or it is an object with any of these methods:
+
+``on_train_begin(net, history)``
+    before the first epoch, when all arguments have been checked.
+``on_epoch_end(net, history)``
+    after each epoch, as the function; ``history.epochs[-1]`` is that epoch's. An object may be called instead.
+``on_train_end(net, history)``
+    after the last epoch; not where an error or Ctrl-C has ended training.
+
+They are called in the order of the list.
+
+>>> import numpy as np, vgfast as vg
+>>> class Tell:
+...     def on_train_begin(self, net, history):
+...         print("begins with", len(history.epochs), "epochs")
+...     def on_epoch_end(self, net, history):
+...         return len(history.epochs) == 2
+...     def on_train_end(self, net, history):
+...         print("ends with", len(history.epochs))
+>>> _ = vg.MLP([4, 8, 2], rng=0).fit(np.eye(4), [0, 1, 1, 0], epochs=9, callbacks=[Tell()])
+begins with 0 epochs
+ends with 2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from vgfast import _check
+from vgfast.training.history import History
+
+# Of one epoch, what may be monitored; of the last two, the larger one is better.
+MONITORED = ("loss", "val_loss", "accuracy", "val_accuracy")
+_METHODS = ("on_train_begin", "on_epoch_end", "on_train_end")
+
+# A function of (net, history), or an object with methods.
+Callback = Any
+
+
+class EarlyStopping:
+    """A callback for ``fit`` that ends training when an epoch's number has not become better for ``patience`` epochs in
+    a row.
+
+    monitor: ``val_loss`` or ``val_accuracy``, which need validation_data, or ``loss`` or ``accuracy``, which are those
+        of training itself; a smaller loss and a larger accuracy are better.
+    restore_best: whether the net gets the parameters of the best epoch when training has ended, for want of patience or
+        of epochs. After Ctrl-C it keeps those that it has.
+
+    ``best``: the best number; ``best_epoch``: of which epoch it is, from 1 on; both None before the first. With each
+    ``fit`` it begins anew. Errors: TypeError or ValueError for a patience below 1, and for an unknown monitor;
+    ValueError by ``fit`` where there is no such number.
+
+    >>> import numpy as np, vgfast as vg
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(200, 2))
+    >>> y = (X[:, 0] * X[:, 1] > 0).astype(int)
+    >>> net, stop = vg.MLP([2, 64, 2], rng=0), vg.EarlyStopping(patience=5)
+    >>> history = net.fit(
+    ...     X[:50], y[:50], 500, 10, vg.SGD(0.3, momentum=0.9), validation_data=(X[50:], y[50:]), callbacks=[stop]
+    ... )
+    >>> len(history.epochs) == stop.best_epoch + 5
+    True
+    >>> net.evaluate(X[50:], y[50:]).loss == stop.best
+    True
+    """
+
+    def __init__(self, patience: int, monitor: str = "val_loss", restore_best: bool = True) -> None:
+        self.patience = _check.integer("patience", patience, 1)
+        self.monitor = _check.choice("monitor", monitor, MONITORED)
+        self.restore_best = _check.flag("restore_best", restore_best)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.best: float | None = None
+        self.best_epoch: int | None = None
+        self._params: np.ndarray | None = None
+
+    def on_train_begin(self, net: Any, history: History) -> None:
+        """Forget an earlier training."""
+        self._begin()
+
+    def on_epoch_end(self, net: Any, history: History) -> bool:
+        """Whether patience is over."""
+        value, epoch = history.epochs[-1][self.monitor], len(history.epochs)
+        sign = -1 if self.monitor.endswith("accuracy") else 1
+        if self.best is None or sign * value < sign * self.best:
+            self.best, self.best_epoch = value, epoch
+            self._params = net.params.copy() if self.restore_best else None
+        return epoch - (self.best_epoch or 0) >= self.patience
+
+    def on_train_end(self, net: Any, history: History) -> None:
+        """Put back the best parameters."""
+        if self._params is not None and self.best_epoch != len(history.epochs):
+            net.params = self._params
+        self._params = None
+
+    def __repr__(self) -> str:
+        return f"EarlyStopping({self.patience}, monitor={self.monitor!r}, restore_best={self.restore_best})"
+
+
+class Callbacks:
+    """Those of one ``fit``, checked: TypeError for what is neither function nor object with such methods."""
+
+    def __init__(self, value: Sequence[Callback]) -> None:
+        try:
+            self.items = tuple(value)
+        except TypeError:
+            hint = "; put it in a list, callbacks=[...]" if _is_callback(value) else ""
+            raise TypeError(f"callbacks must be a list of callbacks, got {_check.quote(value)}{hint}") from None
+        for item in self.items:
+            if not _is_callback(item):
+                made = f"; make one, such as {item.__name__}(...)" if isinstance(item, type) else ""
+                raise TypeError(
+                    f"callbacks must hold functions of (net, history), or objects with {' or '.join(_METHODS)}, got "
+                    f"{_check.quote(item)}{made}"
+                )
+        self._each: list[Callable[..., Any]] = [
+            getattr(item, "on_epoch_end", item)
+            for item in self.items
+            if callable(item) or hasattr(item, "on_epoch_end")
+        ]
+
+    def check_monitors(self, names: Sequence[str]) -> None:
+        """ValueError for an ``EarlyStopping`` that waits for a number which an epoch of this training has not."""
+        for item in self.items:
+            if isinstance(item, EarlyStopping) and item.monitor not in names:
+                given = item.monitor.startswith("val_") and item.monitor.removeprefix("val_") in names
+                how = "give validation_data=(X, y)" if given else f"monitor one of {', '.join(names)}"
+                raise ValueError(
+                    f"EarlyStopping needs the {item.monitor} of each epoch, and this training has only "
+                    f"{', '.join(names)}; {how}"
+                )
+
+    def begin(self, net: Any, history: History) -> None:
+        """Before the first epoch."""
+        self._call("on_train_begin", net, history)
+
+    def end_epoch(self, net: Any, history: History) -> bool:
+        """Whether one says that training shall end; all are called."""
+        answers = [function(net, history) for function in self._each]
+        return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
+
+    def end(self, net: Any, history: History) -> None:
+        """After the last epoch."""
+        self._call("on_train_end", net, history)
+
+    def _call(self, method: str, net: Any, history: History) -> None:
+        for item in self.items:
+            if hasattr(item, method):
+                getattr(item, method)(net, history)
+
+
+def _is_callback(item: Any) -> bool:
+    if isinstance(item, type):
+        return False
+    return callable(item) or any(callable(getattr(item, name, None)) for name in _METHODS)
