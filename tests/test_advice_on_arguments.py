@@ -87,6 +87,26 @@ ARGUMENTS = {
         "call it: vg.init.he_normal()",
         lambda: vg.MLP([3, 2], init=vg.init.he_normal()),
     ),
+    "lsuv uncalled": (
+        lambda: vg.MLP([3, 2], init=vg.init.lsuv),
+        "call it: vg.init.lsuv(X)",
+        lambda: vg.MLP([3, 2], init=vg.init.lsuv(X)),
+    ),
+    "lsuv by name": (
+        lambda: vg.MLP([3, 2], init="lsuv"),
+        "use init=vg.init.lsuv(X)",
+        lambda: vg.MLP([3, 2], init=vg.init.lsuv(X)),
+    ),
+    "lsuv of one number": (
+        lambda: vg.MLP([3, 4, 3], init=vg.init.lsuv(np.zeros((20, 3)))),
+        "pass several of the rows to train on, scaled to mean 0 and variance 1",
+        lambda: vg.MLP([3, 4, 3], init=vg.init.lsuv((X - X.mean(axis=0)) / X.std(axis=0))),
+    ),
+    "no critical point at q": (
+        lambda: vg.MLP([3, 4, 3], "sigmoid", init=vg.init.critical(q=1)),
+        "use q=50",
+        lambda: vg.MLP([3, 4, 3], "sigmoid", init=vg.init.critical(q=50)),
+    ),
     "init a number": (
         lambda: vg.MLP([3, 2], init=0.05),
         "vg.init.normal(0.05)",

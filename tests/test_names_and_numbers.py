@@ -43,6 +43,7 @@ SAME = {
         "kaiming_normal_": "he_normal",
         "kaiming_uniform": "he_uniform",
         "he_norml": "he_normal",
+        "orthogonal_": "orthogonal",
     },
     "dtype": {"torch.float32": "float32", "fp64": "float64", "float23": "float32"},
 }
@@ -62,7 +63,7 @@ ABSENT = {
         "hard_tanh",
         "atan",
     ],
-    "init": ["orthogonal", "uniform", "truncated_normal", "ones", "xavier"],
+    "init": ["fixup", "uniform", "truncated_normal", "ones", "xavier"],
     "dtype": ["float16", "bfloat16", "half", "float128", "int32"],
 }
 

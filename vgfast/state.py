@@ -42,11 +42,11 @@ class State:
     ) -> None:
         architecture = Architecture.checked(sizes, activation, loss, dtype, self._engine_type.dtypes)
         self._rng = _check.generator(rng)
-        rules = init_module.rules(init, architecture)
-        self._inits = tuple(rule.name for rule in rules)
-        self._build(architecture)
         with _core.standard_arithmetic():
-            init_module.fill(rules, self._engine.weights, self._engine.biases, self._rng)
+            fill = init_module.prepare(init, architecture)
+            self._build(architecture)
+            fill(self._engine.weights, self._engine.biases, self._rng)
+        self._inits = init_module.name_rules(init, architecture)
 
     def _build(self, architecture: Architecture) -> None:
         """The engine, the views of its parameters, and what one call leaves to the next."""

@@ -7,8 +7,8 @@ import pytest
 
 import vgfast as vg
 from vgfast import _core, reference
-from vgfast.inspection import averages
 from vgfast.inspection import mean_field as theory
+from vgfast.model import averages
 from vgfast.model.activations import CATALOG
 
 NAN = float("nan")

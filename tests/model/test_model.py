@@ -117,26 +117,6 @@ def test_seeds(digits):
     np.testing.assert_array_equal(narrow.params, wide.params.astype(np.float32))
 
 
-@pytest.mark.parametrize("name", vg.init.__all__)
-def test_first_weights(name):
-    rule = getattr(vg.init, name)(bias_std=0.5)
-    net = vg.MLP([400, 300, 200], init=rule, dtype="float64", rng=0)
-    for w, b in zip(net.weights, net.biases, strict=True):
-        std = rule.std(*w.shape)
-        # the standard error of a standard deviation is below std / sqrt(2 n), of one of b's 1 / sqrt(2 x 200)
-        assert abs(w.std() - std) <= 5 * std / np.sqrt(2 * w.size)
-        assert abs(w.mean()) <= 5 * std / np.sqrt(w.size)
-        assert abs(b.std() - 0.5) < 5 * 0.5 / np.sqrt(2 * b.size)
-        if rule.uniform:
-            assert np.abs(w).max() <= np.sqrt(3) * std
-    assert vg.MLP([4, 3], init=name).biases[0].any() == 0
-
-
-def test_auto_init_follows_the_activation():
-    assert vg.init.of_layer("auto", "relu").name == "he_normal"
-    assert vg.init.of_layer("auto", "tanh").name == "glorot_uniform"
-
-
 @pytest.mark.parametrize("loss", _core.LOSSES)
 def test_save_and_load(tmp_path, dtype, loss, rng):
     net = vg.MLP([4, 7, 5, 3], ["tanh", "relu"], loss, dtype=dtype, rng=0)

@@ -57,8 +57,9 @@ _ELSEWHERE: dict[str, dict[str, str | None]] = {
         "kaiminguniform": "he_uniform",
         "kaimingnormal": "he_normal",
         **dict.fromkeys(("gaussian", "randomnormal"), "normal"),
+        **dict.fromkeys(("orthogonalinitializer", "orthonormal"), "orthogonal"),
         **dict.fromkeys(("uniform", "randomuniform", "truncatednormal", "truncnormal", "variancescaling")),
-        **dict.fromkeys(("ones", "constant", "orthogonal", "sparse", "lsuv", "identity", "eye", "dirac")),
+        **dict.fromkeys(("ones", "constant", "identity", "eye", "dirac", "fixup")),
     },
     "dtype": {
         **dict.fromkeys(("fp32", "f32", "torchfloat", "torchfloat32"), "float32"),

@@ -35,8 +35,9 @@ from typing import Any
 import numpy as np
 
 from vgfast import _check
-from vgfast.inspection.averages import of_derivative, of_value
 from vgfast.model.activations import CATALOG
+from vgfast.model.averages import of_derivative, of_value
+from vgfast.model.critical import CriticalPoint, critical_point_at
 
 # One layer of `predict`.
 PREDICTION = np.dtype([(name, np.float64) for name in ("predicted_gain", "predicted_low", "predicted_high")])
@@ -158,6 +159,18 @@ def critical_variance(activation: str, sb2: float = 0.0) -> float:
     while low < (middle := (low + high) / 2) < high:  # until they are neighbours
         low, high = (middle, high) if chi(activation, middle, sb2) < 1 else (low, middle)
     return high
+
+
+def critical_point(activation: str, q: float = 1.0) -> CriticalPoint:
+    """The sw2 and sb2 for which layers keep this q, a variance above 0, and chi = 1: what ``vg.init.critical`` draws.
+
+    A negative sb2: there are none. A slope above 1: a q that is a little off drifts away from this one.
+
+    >>> [round(number, 4) for number in critical_point("tanh")]
+    [1.0, 2.1533, 0.151, 0.3915]
+    """
+    activation, _, _ = _checked(activation, 0.0, 0.0)
+    return critical_point_at(activation, _check.real("q, a variance,", q, 0, above=True))
 
 
 # ---- closed forms ---------------------------------------------------------------------------------------

@@ -1,21 +1,27 @@
 """First weights. Each rule is an object that fills one layer's weights and biases.
 
-==================  ==========================  ==========================================================
-rule                weights                     for
-==================  ==========================  ==========================================================
-``lecun_normal``    N(0, 1 / n_in)              sigmoid as Nielsen has it; tanh; identity
-``lecun_uniform``   U(±sqrt(3 / n_in))          the same variance
-``glorot_normal``   N(0, 2 / (n_in + n_out))    tanh, sigmoid
-``glorot_uniform``  U(±sqrt(6 / (n_in + n_out)))  the same variance
-``he_normal``       N(0, 2 / n_in)              relu, leaky_relu
-``he_uniform``      U(±sqrt(6 / n_in))          the same variance
+All weights and biases have the mean 0.
+
+==================  ===============================  ==========================================================
+rule                weights                          for
+==================  ===============================  ==========================================================
+``lecun_normal``    N(0, 1 / n_in)                   sigmoid as Nielsen has it; tanh; identity; selu
+``lecun_uniform``   U(±sqrt(3 / n_in))               the same variance
+``glorot_normal``   N(0, 2 / (n_in + n_out))         tanh, sigmoid
+``glorot_uniform``  U(±sqrt(6 / (n_in + n_out)))     the same variance
+``he_normal``       N(0, 2 / n_in)                   relu, leaky_relu
+``he_uniform``      U(±sqrt(6 / n_in))               the same variance
+``critical``        N(0, sw2 / n_in), biases of sb2  the gain 1 a layer, whatever the activation
+``orthogonal``      gain² / max(n_in, n_out)         deep nets of tanh or identity: every direction has one gain
+``lsuv``            1 / n_in, then scaled            z of variance 1 in each layer, on rows that are given
+``sparse``          15 a unit N(0, 1), the rest 0    sigmoid, tanh: large weights that do not saturate wide layers
 ``normal``          N(0, std²)
-``zeros``           0                           the one that cannot work: all units of a layer stay alike
-==================  ==========================  ==========================================================
+``zeros``           0                                the one that cannot work: all units of a layer stay alike
+==================  ===============================  ==========================================================
 
 Sources: LeCun, Bottou, Orr, Müller, "Efficient BackProp" (1998), section 4.6; Glorot, Bengio,
 "Understanding the difficulty of training deep feedforward neural networks" (2010), equations 12 and 16; He,
-Zhang, Ren, Sun, "Delving deep into rectifiers" (2015), equation 10.
+Zhang, Ren, Sun, "Delving deep into rectifiers" (2015), equation 10; and those that the rules name.
 
 >>> import vgfast as vg
 >>> net = vg.MLP([64, 30, 10], "sigmoid", init=vg.init.lecun_normal(bias_std=1.0), rng=0)
@@ -25,123 +31,208 @@ Zhang, Ren, Sun, "Delving deep into rectifiers" (2015), equation 10.
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from vgfast import _check
 from vgfast.model.activations import CATALOG
 from vgfast.model.architecture import Architecture
+from vgfast.model.init_rules import Critical, Independent, Layer, Lsuv, Orthogonal, Sparse
 
 __all__ = [
+    "critical",
     "glorot_normal",
     "glorot_uniform",
     "he_normal",
     "he_uniform",
     "lecun_normal",
     "lecun_uniform",
+    "lsuv",
     "normal",
+    "orthogonal",
+    "sparse",
     "zeros",
 ]
 
-
-class Init(NamedTuple):
-    """A rule: the standard deviation of a layer's weights, their distribution, and that of the biases."""
-
-    name: str
-    scale: float  # what the variance's denominator divides; or, for `normal`, the standard deviation
-    fan: str  # "in", "mean" (of in and out), or "" for a standard deviation that is given
-    uniform: bool = False
-    bias_std: float = 0.0
-
-    def std(self, n_in: int, n_out: int) -> float:
-        """The standard deviation of the weights of a layer of these sizes."""
-        if not self.fan:
-            return self.scale
-        return math.sqrt(self.scale / (n_in if self.fan == "in" else (n_in + n_out) / 2))
-
-    def fill(self, weights: np.ndarray, biases: np.ndarray, rng: np.random.Generator) -> None:
-        """Draw in float64, the weights before the biases, so that both dtypes start from the same net."""
-        std = self.std(*weights.shape)
-        if std == 0:
-            weights[...] = 0
-        elif self.uniform:
-            weights[...] = rng.uniform(-math.sqrt(3) * std, math.sqrt(3) * std, weights.shape)
-        else:
-            weights[...] = rng.normal(0, std, weights.shape)
-        biases[...] = rng.normal(0, self.bias_std, biases.shape) if self.bias_std else 0
+Init = Layer | Critical | Lsuv
+# Fills the weights and biases of all layers.
+Fill = Callable[[list[np.ndarray], list[np.ndarray], np.random.Generator], None]
 
 
-def _rule(name: str, scale: float, fan: str, uniform: bool, bias_std: float) -> Init:
-    return Init(name, scale, fan, uniform, _check.real("bias_std", bias_std, 0))
+def _rule(name: str, scale: float, fan: str, uniform: bool, bias_std: float) -> Independent:
+    return Independent(name, scale, fan, uniform, _bias_std(bias_std))
 
 
-def lecun_normal(bias_std: float = 0.0) -> Init:
+def _bias_std(value: Any) -> float:
+    return _check.real("bias_std", value, 0)
+
+
+def lecun_normal(bias_std: float = 0.0) -> Independent:
     """Weights N(0, 1 / n_in)."""
     return _rule("lecun_normal", 1, "in", False, bias_std)
 
 
-def lecun_uniform(bias_std: float = 0.0) -> Init:
+def lecun_uniform(bias_std: float = 0.0) -> Independent:
     """Uniform weights of variance 1 / n_in."""
     return _rule("lecun_uniform", 1, "in", True, bias_std)
 
 
-def glorot_normal(bias_std: float = 0.0) -> Init:
+def glorot_normal(bias_std: float = 0.0) -> Independent:
     """Weights N(0, 2 / (n_in + n_out))."""
     return _rule("glorot_normal", 1, "mean", False, bias_std)
 
 
-def glorot_uniform(bias_std: float = 0.0) -> Init:
+def glorot_uniform(bias_std: float = 0.0) -> Independent:
     """Uniform weights of variance 2 / (n_in + n_out)."""
     return _rule("glorot_uniform", 1, "mean", True, bias_std)
 
 
-def he_normal(bias_std: float = 0.0) -> Init:
+def he_normal(bias_std: float = 0.0) -> Independent:
     """Weights N(0, 2 / n_in)."""
     return _rule("he_normal", 2, "in", False, bias_std)
 
 
-def he_uniform(bias_std: float = 0.0) -> Init:
+def he_uniform(bias_std: float = 0.0) -> Independent:
     """Uniform weights of variance 2 / n_in."""
     return _rule("he_uniform", 2, "in", True, bias_std)
 
 
-def normal(std: float = 0.01, bias_std: float = 0.0) -> Init:
+def normal(std: float = 0.01, bias_std: float = 0.0) -> Independent:
     """Weights N(0, std²), whatever the layer's size."""
     return _rule("normal", _check.real("std", std, 0), "", False, bias_std)
 
 
-def zeros(bias_std: float = 0.0) -> Init:
+def zeros(bias_std: float = 0.0) -> Independent:
     """Weights 0."""
     return _rule("zeros", 0, "", False, bias_std)
 
 
-NAMES = ("auto", *__all__)
+def orthogonal(gain: float = 1.0, bias_std: float = 0.0) -> Orthogonal:
+    """Orthonormal rows or columns, whichever are fewer, times gain: mean square gain² / max(n_in, n_out).
+
+    A layer with n_out <= n_in passes delta on with exactly gain times its length, in all directions; one with more
+    outputs than inputs loses some: gain² n_in / n_out of the squares, on both ways. Every such matrix is equally
+    likely. It is NumPy's QR decomposition, whose last bits may differ from one machine to the next. For relu: gain
+    sqrt(2), though only half of the units pass anything on, so that no layer of them treats all directions alike.
+
+    Source: Saxe, McClelland, Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear neural
+    networks" (2013).
+
+    >>> import numpy as np, vgfast as vg
+    >>> w = vg.MLP([30, 20, 10], "tanh", init="orthogonal", dtype="float64", rng=0).weights[0]
+    >>> bool(np.allclose(w.T @ w, np.eye(20)))
+    True
+    """
+    return Orthogonal(_check.real("gain", gain, 0, above=True), _bias_std(bias_std))
 
 
-def of_layer(rule: str | Init, activation: str) -> Init:
-    """The rule for a layer with this activation: ``auto`` is He for the ReLUs, else Glorot."""
+def sparse(inputs: int = 15, std: float = 1.0, bias_std: float = 0.0) -> Sparse:
+    """Each unit takes `inputs` units of the layer before, chosen at random, or all if there are fewer, with weights
+    N(0, std²); its other weights are 0. n_in Var[W] = inputs std², however wide the layer.
+
+    Source: Martens, "Deep learning via Hessian-free optimization" (2010), section 5: 15 inputs, N(0, 1).
+
+    >>> import vgfast as vg
+    >>> int((vg.MLP([784, 30, 10], "sigmoid", init="sparse", rng=0).weights[0][:, 0] != 0).sum())
+    15
+    """
+    inputs = _check.integer("inputs", inputs, 1)
+    return Sparse(inputs, _check.real("std", std, 0, above=True), _bias_std(bias_std))
+
+
+def critical(q: float | None = None, orthogonal: bool = False) -> Critical:
+    """Weights of variance sw2 / n_in and biases of variance sb2 for which theory expects that signals keep their length
+    and that gradients neither vanish nor explode, by the activation (``vgfast.inspection.mean_field``).
+
+    q: the variance of z that layers keep, of which sw2 and sb2 follow. By default 1, or where the activation has no
+    critical point at 1, or one from which q drifts away, the first of 2, 5, 10, 20 and 50 that has one which attracts.
+    orthogonal: orthogonal weights of that variance instead of normal ones. With tanh and q = 1 / (2 L) in L layers, all
+    directions of delta then keep their length but for a factor of about 2, where normal weights lose all but one.
+
+    Layer 1 makes z of variance q from inputs of mean square 1. In a net of several activations each layer takes the
+    point of the one before it. Errors: ValueError, from the net, for an activation without such a point.
+
+    Sources: Schoenholz, Gilmer, Ganguli, Sohl-Dickstein, "Deep information propagation" (2017); for orthogonal
+    weights Pennington, Schoenholz, Ganguli, "Resurrecting the sigmoid in deep learning through dynamical isometry"
+    (2017).
+
+    >>> import numpy as np, vgfast as vg
+    >>> net = vg.MLP([300, *[300] * 20, 10], "tanh", init="critical", rng=0)
+    >>> X, y = np.random.default_rng(0).normal(size=(64, 300)), np.arange(64) % 10
+    >>> bool(np.all(abs(net.inspect(X, y).layers.gain[:-1] - 1) < 0.2))
+    True
+    """
+    q = None if q is None else _check.real("q, the variance of z,", q, 0, above=True)
+    return Critical(q, _check.flag("orthogonal", orthogonal))
+
+
+def lsuv(X: Any) -> Lsuv:
+    """Layer-sequential unit variance: orthogonal weights, which are divided layer by layer by the standard deviation
+    that z has on the rows of X (rows, n_in), such as some hundred of the training set; biases 0.
+
+    z then has the variance 1 in each layer, the output too, whatever the activation. Its mean is left as it is: a layer
+    of sigmoids passes on 0.15 of the squares of delta, as it does not without.
+
+    Source: Mishkin, Matas, "All you need is a good init" (2016).
+    Errors: from the net, for an X that it does not take, and ValueError where nothing varies in a layer.
+
+    >>> import numpy as np, vgfast as vg
+    >>> X = np.random.default_rng(0).uniform(size=(200, 30))
+    >>> net = vg.MLP([30, 20, 10], "relu", init=vg.init.lsuv(X), rng=0)
+    >>> round(float(net.forward(X).std()), 4)
+    1.0
+    """
+    return Lsuv(X)
+
+
+# Names that stand for the rule without arguments.
+NAMES = ("auto", *(name for name in __all__ if name != "lsuv"))
+
+
+def choose(activation: str) -> Independent:
+    """What ``auto`` is for a layer with this activation: He for the ReLUs, else Glorot."""
+    return he_normal() if CATALOG[activation].has_kink else glorot_uniform()
+
+
+def _named(rule: Any) -> Init | None:
+    """The rule of this name, or a rule as it is; None for ``auto``."""
     if isinstance(rule, Init):
         return rule
     if not isinstance(rule, str):
         named = getattr(rule, "__name__", None)
-        hint = f"; call it: vg.init.{named}()" if named in __all__ and rule is globals()[named] else ""
+        uncalled = named in __all__ and rule is globals()[named]
+        hint = f"; call it: vg.init.{named}({'X' if named == 'lsuv' else ''})" if uncalled else ""
         raise TypeError(
             f"init must be a name or an object such as vg.init.normal(0.05), got {_check.quote(rule)}{hint}"
         )
+    if rule == "lsuv":
+        raise ValueError("init='lsuv' needs rows of inputs to measure z on; use init=vg.init.lsuv(X)")
     name = _check.choice("init", rule, NAMES)
-    if name == "auto":
-        name = "he_normal" if CATALOG[activation].has_kink else "glorot_uniform"
-    return globals()[name]()
+    return None if name == "auto" else globals()[name]()
 
 
-def rules(rule: str | Init, architecture: Architecture) -> list[Init]:
-    """The rule for each layer of such a net."""
-    return [of_layer(rule, kind) for kind in architecture.kinds]
+def prepare(rule: str | Init, architecture: Architecture) -> Fill:
+    """What fills the parameters of such a net, with all that can be wrong checked but for numbers that are measured."""
+    found = _named(rule)
+    if isinstance(found, Lsuv):
+        return partial(found._replace(x=architecture.check_inputs(found.x).astype(np.float64)).fill_all, architecture)
+    if isinstance(found, Critical):
+        return partial(_fill_layers, found.layers(architecture))
+    return partial(_fill_layers, [found or choose(kind) for kind in architecture.kinds])
 
 
-def fill(rules: list[Init], weights: list[np.ndarray], biases: list[np.ndarray], rng: np.random.Generator) -> None:
+def name_rules(rule: str | Init, architecture: Architecture) -> tuple[str, ...]:
+    """The name of each layer's rule."""
+    found = _named(rule)
+    return tuple((found or choose(kind)).name for kind in architecture.kinds)
+
+
+def _fill_layers(
+    rules: list[Layer], weights: list[np.ndarray], biases: list[np.ndarray], rng: np.random.Generator
+) -> None:
     """Draw all layers, the first one first."""
     for rule, w, b in zip(rules, weights, biases, strict=True):
         rule.fill(w, b, rng)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import vgfast as vg
-from vgfast.model.init import Init
+from vgfast.model.init import Independent, Init
 from vgfast.published import Row, enclosed
 
 TITLE = "what is left of the gradient's variance per layer: a third, or with normalized weights all"
@@ -25,7 +25,7 @@ another 2 % with the standard weights, and 12 % with the normalized ones, which 
 
 FILES = False
 
-STANDARD = Init("standard", 1 / 3, "in", uniform=True)  # of variance 1/(3 n)
+STANDARD = Independent("standard", 1 / 3, "in", uniform=True)  # of variance 1/(3 n)
 ROWS, INPUTS, OUTPUTS = 50, 100, 10
 
 
