@@ -104,8 +104,9 @@ typedef struct {
 typedef struct {
     const int32_t *labels; /* or NULL, where there are targets */
     const void *targets;
+    const double *weights; /* of the samples, or NULL: each counts 1 */
     const int64_t *order;
-    double batch; /* rows of the whole batch */
+    double total; /* weight of the whole batch, above 0 */
 } vg_targets;
 
 /* One layer's, each (n_in, n_out). */

@@ -254,8 +254,11 @@ typedef struct {
     const void *x;         /* (n_samples, n_0), contiguous */
     const int32_t *labels; /* (n_samples,), or NULL where there are targets */
     const void *targets;   /* (n_samples, n_L), or NULL where there are labels */
-    const void *dz;        /* (n_samples, n_L): delta_L from outside, instead of a loss; or NULL */
-    const int64_t *order;  /* (n_rows,) samples of this epoch, or NULL for 0, 1, 2, ... */
+    const double
+        *weights;         /* (n_samples,) of the samples in the mean loss, from 0 on, so that no sum
+                            * of them is infinite; or NULL: each counts 1 */
+    const void *dz;       /* (n_samples, n_L): delta_L from outside, instead of a loss; or NULL */
+    const int64_t *order; /* (n_rows,) samples of this epoch, or NULL for 0, 1, 2, ... */
     size_t n_rows, batch_size;
 
     void *params;   /* (n_params,) */
@@ -267,8 +270,9 @@ typedef struct {
     vg_optimizer optimizer;
 
     size_t step, n_steps; /* the next step of this epoch, and the step to stop before */
-    double *losses;       /* (n_steps,) mean loss of the batch, before its update */
-    double *correct;      /* (n_steps,) sum over the rows of the share predicted rightly */
+    double *losses;       /* (n_steps,) (weighted) mean loss of the batch, before its update */
+    double *correct;      /* (n_steps,) sum over the rows of weight x share predicted rightly */
+    double *totals;       /* (n_steps,) weight of the batch, or 1 if that is 0; or NULL */
     size_t inspect_every; /* 0: never; else steps whose number in the whole run divides by it */
     size_t steps_before;  /* steps of the run before this epoch */
     vg_record *records;   /* (.., L), filled from n_records on */

@@ -120,7 +120,7 @@ ARGUMENTS = {
     "rng negative": (lambda: vg.MLP([3, 2], rng=-1), "a whole number, at least 0", lambda: vg.MLP([3, 2], rng=0)),
     "validation_data": (
         lambda: NET.copy().fit(X, Y, validation_data=X),
-        "a pair (X, y)",
+        "(X, y) or (X, y, sample_weight)",
         lambda: NET.copy().fit(X, Y, validation_data=(X, Y)),
     ),
     "callbacks": (

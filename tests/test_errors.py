@@ -73,7 +73,7 @@ BAD_FIT = {
         ["val_loss", "validation_data=(X, y)"],
     ),
     "progress": (X, Y, {"progress": True}, TypeError, ["progress must be a function", "got True"]),
-    "validation": (X, Y, {"validation_data": X}, TypeError, ["pair (X, y)"]),
+    "validation": (X, Y, {"validation_data": X}, TypeError, ["(X, y) or (X, y, sample_weight)"]),
     "validation columns": (
         X,
         Y,

@@ -25,8 +25,14 @@ if TYPE_CHECKING:
     from vgfast.inspection.paths import Trace
 
 
+# What errors call the data, and the parts of validation_data.
+_NAMES = "X", "y", "sample_weight"
+_VALIDATION = "validation_data[0]", "validation_data[1]", "validation_data[2]"
+
+
 class Evaluation(NamedTuple):
-    """``loss``, the mean over the rows, and ``accuracy``, the share predicted rightly (None for mse)."""
+    """``loss``, the mean over the rows, and ``accuracy``, the share predicted rightly (None for mse); with weights both
+    are weighted means."""
 
     loss: float
     accuracy: float | None
@@ -45,11 +51,12 @@ class Network(State):
         batch_size: int = 32,
         optimizer: SGD | None = None,
         shuffle: bool = True,
-        validation_data: tuple[Any, Any] | None = None,
+        validation_data: tuple[Any, ...] | None = None,
         inspect_every: int = 0,
         callbacks: Sequence[Callback] = (),
         progress: Callable[[int, int, History], Any] | None = None,
         inspect: str = "scalars",
+        sample_weight: Any = None,
     ) -> History:
         """Train on mini-batches of X (rows, n_in) and y; returns the ``History``.
 
@@ -59,6 +66,9 @@ class Network(State):
         that are called as callback(net, history) after each epoch, may change the optimizer's attributes, and end
         training by returning True; or objects such as ``vg.EarlyStopping`` (see ``vgfast.training.callbacks``).
         progress(done, total, history) is called about every 30 ms, with ``history`` showing the part done so far.
+        sample_weight (rows,): weights w, at least 0; each batch's loss is then sum(w loss) / sum(w) over its rows, as
+        if a row of weight 2 were there twice in its batch, and so are the losses and accuracies of the history. A batch
+        whose weights are all 0 has loss 0 and gradient 0. validation_data: (X, y) or (X, y, sample_weight).
 
         The same seed gives the same bits, with any number of threads and with or without inspection (but see the README
         on inspected norms of huge values). Ctrl-C is answered after the current step, or 30 ms of short ones; it leaves
@@ -73,14 +83,15 @@ class Network(State):
         if progress is not None and not callable(progress):
             raise TypeError(f"progress must be a function of (done, total, history), got {progress!r}")
         optimizer = check_optimizer(optimizer, self.dtype)
-        x, t = self._batch(X, y)
+        x, t, weights = self._weighted(X, y, sample_weight)
         batch_size = _check.batch_size(batch_size, len(x))
         _check.integer("epochs x steps of an epoch", epochs * -(-len(x) // batch_size), 1, _check.MOST_ELEMENTS)
-        validation = None if validation_data is None else self._batch(*_check.pair(validation_data), _VALIDATION)
+        validation = None if validation_data is None else self._weighted(*_check.held_out(validation_data), _VALIDATION)
         try:
             self._lock.own("trained")
             rng = self._rng if shuffle else None
-            loop = Loop(self._learner(), x, t, epochs, batch_size, optimizer, inspect_every, inspect, rng=rng)
+            how = (epochs, batch_size, optimizer, inspect_every, inspect)
+            loop = Loop(self._learner(), x, t, *how, rng=rng, sample_weight=weights)
             self._train(loop, epochs, validation, listeners, progress)
         finally:
             self._lock.disown()
@@ -90,7 +101,7 @@ class Network(State):
         self,
         loop: Loop,
         epochs: int,
-        validation: tuple[np.ndarray, np.ndarray] | None,
+        validation: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None,
         callbacks: Callbacks,
         progress: Any,
     ) -> None:
@@ -113,34 +124,44 @@ class Network(State):
         finally:
             self._history = loop.current_history()  # a callback may have trained in between
 
-    def step(self, X: Any, y: Any, optimizer: SGD | None = None) -> float:
-        """One step on this batch, all rows of X at once; returns the mean loss before the update."""
+    def step(self, X: Any, y: Any, optimizer: SGD | None = None, sample_weight: Any = None) -> float:
+        """One step on this batch, all rows of X at once; returns the mean loss before the update. sample_weight: as for
+        ``fit``; but not all 0."""
         try:
             self._lock.own("trained")
             optimizer = _PLAIN if optimizer is None else optimizer
-            if self._stepper is not None:
+            if self._stepper is not None and sample_weight is None:
                 loss = self._stepper.step(X, y, optimizer)
                 if loss is not None:
                     return loss
-            return self._first_step(X, y, check_optimizer(optimizer, self.dtype))
+            return self._first_step(X, y, sample_weight, check_optimizer(optimizer, self.dtype))
         finally:
             self._lock.disown()
 
-    def _first_step(self, X: Any, y: Any, optimizer: SGD) -> float:
-        """A step with all checks; the second of the same size leaves a ``Stepper`` for those to come."""
-        x, t = self._batch(X, y)
+    def _first_step(self, X: Any, y: Any, sample_weight: Any, optimizer: SGD) -> float:
+        """A step with all checks; the second of the same size leaves a ``Stepper`` for those without weights."""
+        x, t, weights = self._weighted(X, y, sample_weight)
         workspace = None if self._stepper is None else self._stepper.workspace
-        loop = Loop(self._learner(), x, t, 1, len(x), optimizer, workspace=workspace)
+        loop = Loop(self._learner(), x, t, 1, len(x), optimizer, workspace=workspace, sample_weight=weights)
         loop.train(1)
         again = self._last_rows == len(x) and loop.workspace is not None
         self._stepper = Stepper(loop) if again else None
         self._last_rows = len(x)
         return float(loop.losses[0])
 
-    def gradients(self, X: Any, y: Any) -> Gradients:
-        """The gradient of the mean loss over all rows of X; changes nothing in the net."""
-        x, t = self._batch(X, y)
-        return self._read(lambda net: take_gradients(net._engine, x, t))
+    def gradients(self, X: Any, y: Any, sample_weight: Any = None) -> Gradients:
+        """The gradient of the mean loss over all rows of X; changes nothing in the net.
+
+        sample_weight (rows,): weights w, at least 0 and not all 0, for the mean sum(w loss) / sum(w).
+
+        >>> import numpy as np, vgfast as vg
+        >>> net, X, y = vg.MLP([2, 3, 2], dtype="float64", rng=0), np.eye(2), [0, 1]
+        >>> weighted, repeated = net.gradients(X, y, sample_weight=[1, 2]), net.gradients(X[[0, 1, 1]], [0, 1, 1])
+        >>> np.allclose(weighted.flat, repeated.flat, rtol=1e-12, atol=0)
+        True
+        """
+        x, t, weights = self._weighted(X, y, sample_weight)
+        return self._read(lambda net: take_gradients(net._engine, x, t, weights))
 
     def backward(self, X: Any, dz: Any) -> Gradients:
         """The gradient where the loss is not one of vgfast's: dz (rows, n_out) is its derivative by the outputs that
@@ -198,33 +219,41 @@ class Network(State):
         steps: int = 1000,
         try_remedies: bool = True,
         inspect: str = "scalars",
+        sample_weight: Any = None,
     ) -> GradientReport:
         """What a step with this optimizer on this batch would do to each layer; changes nothing in the net.
 
         steps: the length of the training to judge for (see ``GradientReport``). Where something is wrong, remedies
         are tried on copies of the net, unless try_remedies is False: each for the price of another inspection, or of 40
         steps where the step itself is too large.
-        inspect="histograms" also counts the exponents of gradients (``GradientReport.exponents``).
+        inspect="histograms" also counts the exponents of gradients (``GradientReport.exponents``). sample_weight: as
+        for ``gradients``; remedies are tried with it too.
         """
         inspect = _check.choice("inspect", inspect, INSPECTIONS)
         optimizer = check_optimizer(optimizer, self.dtype)
         steps = _check.integer("steps", steps, 1, _check.MOST_ELEMENTS)
-        x, t = self._batch(X, y)
+        x, t, weights = self._weighted(X, y, sample_weight)
         exponents = make_histograms(1, self._architecture) if inspect == "histograms" else None
         report = self._read(
-            lambda net: net._inspect(x, t, optimizer, exponents, steps=steps, try_remedies=try_remedies)
+            lambda net: net._inspect(x, t, weights, optimizer, exponents, steps=steps, try_remedies=try_remedies)
         )
         report.exponents = None if exponents is None else exponents[0]
         return report
 
     def _inspect(
-        self, x: np.ndarray, t: np.ndarray, optimizer: SGD, exponents: np.ndarray | None, **how: Any
+        self,
+        x: np.ndarray,
+        t: np.ndarray,
+        sample_weight: np.ndarray | None,
+        optimizer: SGD,
+        exponents: np.ndarray | None,
+        **how: Any,
     ) -> GradientReport:
         from vgfast.inspection import inspect  # here and below: only read when asked for
 
         if exponents is not None:
             exponents[...] = 0  # this may be the second attempt
-        return inspect.inspect(self._case(x, t, optimizer), exponents=exponents, **how)
+        return inspect.inspect(self._case(x, t, optimizer, None, sample_weight), exponents=exponents, **how)
 
     def trace(self, layer: int, i: int, j: int, x: Any, y: Any, paths: int = 5) -> Trace:
         """dloss/dW_layer[i, j] for one sample, x (n_in,) with its y, as the sum over paths of products of derivatives.
@@ -248,28 +277,54 @@ class Network(State):
 
         return self._read(lambda net: finite_differences.check(net._engine, layer, i, j, X, y))
 
-    def _batch(self, X: Any, y: Any, names: tuple[str, str] = ("X", "y")) -> tuple[np.ndarray, np.ndarray]:
+    def _batch(self, X: Any, y: Any, names: Sequence[str] = _NAMES) -> tuple[np.ndarray, np.ndarray]:
         """X and y as C takes them, sharing no memory with the parameters, which change meanwhile."""
         with _core.standard_arithmetic():
-            x, t = self._architecture.check_batch(X, y, names)
+            x, t = self._architecture.check_batch(X, y, (names[0], names[1]))
         x, t = (a.copy() if np.may_share_memory(a, self._params) else a for a in (x, t))
         return x, t
 
-    def _case(self, x: np.ndarray, t: np.ndarray, optimizer: SGD, batch_size: int | None = None) -> Case:
+    def _weighted(
+        self, X: Any, y: Any, sample_weight: Any, names: Sequence[str] = _NAMES
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """The same, and the rows' weights, if there are any."""
+        x, t = self._batch(X, y, names)
+        if sample_weight is None:
+            return x, t, None
+        with _core.standard_arithmetic():
+            return x, t, _check.sample_weight(names[2], sample_weight, len(x))
+
+    def _case(
+        self,
+        x: np.ndarray,
+        t: np.ndarray,
+        optimizer: SGD,
+        batch_size: int | None = None,
+        sample_weight: np.ndarray | None = None,
+    ) -> Case:
         from vgfast.inspection.case import Case
 
-        return Case(self._engine, x, t, optimizer, self._velocities.find_current(optimizer), batch_size)
+        velocity = self._velocities.find_current(optimizer)
+        return Case(self._engine, x, t, optimizer, velocity, batch_size, sample_weight)
 
     def _learner(self) -> Learner:
         return Learner(self._engine, self._velocities, self._lock, self._diagnose)
 
     def _diagnose(
-        self, x: np.ndarray, t: np.ndarray, step: int, optimizer: SGD, what: str, batch_size: int
+        self,
+        x: np.ndarray,
+        t: np.ndarray,
+        step: int,
+        optimizer: SGD,
+        what: str,
+        batch_size: int,
+        sample_weight: np.ndarray | None,
     ) -> DivergenceError:
         """The error for the last of these batches, after `step` good steps: which layer, and what to do."""
         from vgfast.inspection.divergence import diagnose
 
-        return diagnose(self._case(x, t, optimizer, batch_size if batch_size < len(x) else None), step, what)
+        in_batches = batch_size if batch_size < len(x) else None
+        return diagnose(self._case(x, t, optimizer, in_batches, sample_weight), step, what)
 
     # ---- predictions -----------------------------------------------------------------------------
 
@@ -300,17 +355,16 @@ class Network(State):
         (rows, n_out) for mse."""
         return LOSSES[self._loss].predict(self.forward(X))
 
-    def evaluate(self, X: Any, y: Any) -> Evaluation:
-        """Mean loss and accuracy over all rows of X. ``DivergenceError`` if the loss is not finite."""
-        return self._evaluate(*self._batch(X, y))
+    def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> Evaluation:
+        """Mean loss and accuracy over all rows of X; with a sample_weight as for ``gradients``, the weighted means.
+        ``DivergenceError`` if the loss is not finite."""
+        return self._evaluate(*self._weighted(X, y, sample_weight))
 
-    def _evaluate(self, x: np.ndarray, t: np.ndarray) -> Evaluation:
+    def _evaluate(self, x: np.ndarray, t: np.ndarray, sample_weight: np.ndarray | None) -> Evaluation:
         z = self._read(lambda net: net._engine.predict(x))
         with _core.standard_arithmetic():
-            return Evaluation(*self._engine.score(z, t))
+            return Evaluation(*self._engine.score(z, t, sample_weight))
 
 
-# What errors call the parts of validation_data.
-_VALIDATION = "validation_data[0]", "validation_data[1]"
 # For calls of step without an optimizer: the same object each time.
 _PLAIN = SGD()

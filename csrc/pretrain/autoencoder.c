@@ -20,7 +20,7 @@ void vg_autoencoder_rows(thread_part *t, size_t from, size_t rows) {
     const vg_targets clean = {
         .targets = at(t, run->x, run->order ? 0 : first * w->m),
         .order = run->order ? run->order + first : NULL,
-        .batch = (double)t->rows,
+        .total = (double)t->rows,
     };
     double *const right = run->notes + w->rows; /* which nobody asks for */
     t->kernels->loss(run->loss, z, clean, run->notes + from, right + from, dz.p, &t->tools.check);

@@ -73,6 +73,16 @@ static void take_given_gradient(thread_context *c, const vg_op *op, size_t from,
     memset(row_correct(c) + from, 0, rows * sizeof(double));
 }
 
+/* With weights, the sums over the rows are of weight x loss, and of the weight predicted rightly. */
+static void weigh_rows(thread_context *c, vg_targets targets, size_t from, size_t rows) {
+    if (!targets.weights) return;
+    for (size_t r = 0; r < rows; r++) {
+        const double weight = targets.weights[targets.order ? (size_t)targets.order[r] : r];
+        row_losses(c)[from + r] *= weight;
+        row_correct(c)[from + r] *= weight;
+    }
+}
+
 /* The rows' losses, and their gradient: the way back begins here. */
 static void loss_forward(thread_context *c, const vg_op *op, size_t from, size_t rows) {
     const vg_run *const run = c->run;
@@ -83,12 +93,14 @@ static void loss_forward(thread_context *c, const vg_op *op, size_t from, size_t
         const vg_targets targets = {
             .labels = run->labels ? run->labels + skip : NULL,
             .targets = at(c, run->targets, skip * tensor_of(c, op->in)->cols),
+            .weights = run->weights ? run->weights + skip : NULL,
             .order = order_of(c, from),
-            .batch = (double)c->batch,
+            .total = c->total,
         };
         c->kernels->loss(run->plan->loss, values(c, op->in, from, rows), targets,
                          row_losses(c) + from, row_correct(c) + from, gradient(c, op->in, from),
                          &c->tools.check);
+        weigh_rows(c, targets, from, rows);
     }
     lap(c, op->layer, VG_LOSS);
 }

@@ -27,6 +27,19 @@ void vg_record_values(const thread_context *c, const vg_op *op) {
                            statistics(c, op->layer));
 }
 
+/* So many rows of equal weight have a mean of the same variance as those of the batch: Kish's
+ * effective sample size, (sum w)^2 / sum w^2. */
+static double effective_rows(const thread_context *c) {
+    const vg_run *const run = c->run;
+    double squares = 0;
+    if (!run->weights) return (double)c->rows;
+    for (size_t i = c->first_row; i < c->first_row + c->rows; i++) {
+        const double weight = run->weights[run->order ? (size_t)run->order[i] : i] / c->total;
+        squares += weight * weight;
+    }
+    return squares > 0 ? 1 / squares : (double)c->rows;
+}
+
 /* tr(Sigma) / |G|^2, both without bias, from the norm of the batch's gradient and the root mean
  * square of its samples' (McCandlish and others, "An empirical model of large-batch training", 2018,
  * appendix A). Where the batch cannot separate the gradient from noise, it is infinite. */
@@ -49,7 +62,7 @@ static void write_record(const thread_context *c, const vg_op *op, const vg_op *
     const double units = (double)W->cols, entries = (double)c->rows * units;
     const vg_statistics *const s = statistics(c, op->layer);
     const double db = vg_norm_root(summary(c, b->unit)->gradient);
-    const double dw = vg_norm_root(sum.gradient), rows = (double)c->rows;
+    const double dw = vg_norm_root(sum.gradient), rows = effective_rows(c);
     const double sample_norm = vg_norm_root(s->samples) * sqrt(rows);
     *record = (vg_record){
         .grad_norm = dw,

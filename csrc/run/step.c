@@ -312,11 +312,22 @@ static batch_sums chunks_forward_and_back(thread_context *c, size_t first) {
     return sums;
 }
 
+/* The weight of the batch; of one without any, which has no loss and no gradient, 1. */
+static double weight_of_batch(const thread_context *c, size_t first) {
+    const vg_run *const run = c->run;
+    double total = 0;
+    if (!run->weights) return (double)c->batch;
+    for (size_t i = first; i < first + c->batch; i++)
+        total += run->weights[run->order ? (size_t)run->order[i] : i];
+    return total > 0 ? total : 1;
+}
+
 vg_status vg_take_step(thread_context *c, size_t step) {
     vg_run *const run = c->run;
     if (run->mode == VG_APPLY) return apply_given(c);
     const size_t first = step * run->batch_size, left = run->n_rows - first;
     c->batch = left < run->batch_size ? left : run->batch_size;
+    c->total = weight_of_batch(c, first);
     c->chunk_rows = vg_chunk_rows(run->plan, c->batch);
     if ((c->batch > run->workspace->rows || c->chunk_rows > 0) && !run->gradient)
         return VG_NEEDS_GRADIENT;
@@ -327,7 +338,7 @@ vg_status vg_take_step(thread_context *c, size_t step) {
     const batch_sums sums =
         c->chunk_rows > 0 ? chunks_forward_and_back(c, first) : parts_forward_and_back(c, first);
     const int well = sums.finite && moderate_rates(c);
-    const double loss = sums.loss / (double)c->batch;
+    const double loss = sums.loss / c->total;
     if (!isfinite(loss)) return VG_NON_FINITE;
 
     const int fused =
@@ -347,6 +358,7 @@ vg_status vg_take_step(thread_context *c, size_t step) {
     if (c->thread == 0) {
         run->losses[step] = loss;
         run->correct[step] = sums.correct;
+        if (run->totals) run->totals[step] = c->total;
         if (c->until < INFINITY && ++c->unwatched >= c->look_every) {
             *c->pause = vg_seconds() > c->until;
             c->unwatched = 0;

@@ -18,6 +18,7 @@ typedef struct {
     int column, n_columns;  /* of so many threads that share its rows, it is this one */
     size_t item;            /* bytes of an element */
     size_t batch;           /* rows of this step's batch */
+    double total;           /* weight of its rows, each 1 without weights; of 0 in all, 1 */
     size_t chunk_rows;      /* of a chunk of it, or 0: see vg_chunk_rows */
     size_t first_row, rows; /* its part in work, in the order of the epoch */
     size_t place;           /* row of the workspace where that begins */

@@ -117,8 +117,10 @@ static uint64_t training(const setup *s) {
     vg_workspace workspace;
     if (vg_workspace_lay_out(&plan, s->batch, part, s->n_threads, &workspace)) abort();
     int32_t *labels = malloc(rows * sizeof *labels);
+    double *weights = malloc(rows * sizeof *weights);
     int64_t *order = malloc(rows * sizeof *order);
     for (size_t i = 0; i < rows; i++) labels[i] = (int32_t)below(s->sizes[s->n_layers]);
+    for (size_t i = 0; i < rows; i++) weights[i] = (double)below(3);
     uint64_t state = rows;
     vg_permute(&(vg_bit_generator){.state = &state, .next_uint32 = next_bits}, rows, order);
     const size_t records = 2 * steps * s->n_layers;
@@ -130,6 +132,7 @@ static uint64_t training(const setup *s) {
         .n_columns = s->n_columns,
         .x = reals(rows * s->sizes[0]),
         .labels = labels,
+        .weights = s->batch % 2 ? weights : NULL,
         .order = order,
         .n_rows = rows,
         .batch_size = s->batch,
@@ -139,6 +142,7 @@ static uint64_t training(const setup *s) {
         .notes = malloc(workspace.n_notes * sizeof(double)),
         .losses = malloc(steps * sizeof(double)),
         .correct = malloc(steps * sizeof(double)),
+        .totals = malloc(steps * sizeof(double)),
         .optimizer = {.rule = VG_MOMENTUM,
                       .lr = s->lr,
                       .hyper = {0.9},
@@ -173,6 +177,7 @@ static uint64_t training(const setup *s) {
     found ^= predicted(&plan, run.params, run.x, rows, s->n_threads);
     free((void *)(uintptr_t)run.x), free(run.params), free(run.optimizer.state), free(run.gradient);
     free(run.memory), free(run.notes), free_plan(&plan), free(labels), free(order);
+    free(weights), free(run.totals);
     free(run.losses), free(run.correct), free(run.records), free(run.times), free(run.exponents);
     return found;
 }

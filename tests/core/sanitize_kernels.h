@@ -41,6 +41,7 @@ static long vectors(size_t n) {
     void *x = reals(3 * n), *y = reals(3 * n), *t = reals(3 * n), *one = reals(n);
     const int32_t labels[3] = {0, (int32_t)(n - 1), (int32_t)(n / 2)};
     const int64_t order[3] = {2, 0, 1};
+    const double weights[3] = {0.5, 0, 1};
     vg_update update = {.lr = 0.1, .clip_value = INFINITY, .scale = 1};
     vg_summary summary = {0};
     vg_statistics statistics;
@@ -50,10 +51,12 @@ static long vectors(size_t n) {
         kernels->statistics((vg_activation)i, of_y, of_t, of_x, &statistics);
     }
     for (int i = VG_CROSS_ENTROPY; i <= VG_MSE; i++)
-        kernels->loss((vg_loss)i, of_x, (vg_targets){.targets = t, .order = order, .batch = 3},
+        kernels->loss((vg_loss)i, of_x, (vg_targets){.targets = t, .order = order, .total = 3},
                       losses, correct, y, &check);
-    kernels->loss(VG_CROSS_ENTROPY, of_x, (vg_targets){.labels = labels, .batch = 3}, losses,
+    const vg_targets weighted = {.labels = labels, .weights = weights, .order = order, .total = 1.5};
+    kernels->loss(VG_CROSS_ENTROPY, of_x, (vg_targets){.labels = labels, .total = 3}, losses,
                   correct, y, &check);
+    kernels->loss(VG_CROSS_ENTROPY, of_x, weighted, losses, correct, y, &check);
     kernels->exponential(3 * n, x, y);
     kernels->softmax(3, n, x, y);
     kernels->gather(3, n, x, order, y, n, &check);

@@ -40,6 +40,18 @@ def test_chunks(dtype, optimizer, forced_threads):
         assert train(NARROW, MANY, dtype, OPTIMIZERS[optimizer], n_threads, inspect_every=1) == inspected
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
+def test_rows_with_weights(isa, dtype, loss, forced_threads):
+    how = {"loss": loss, "weighted": True}
+    for sizes, batch in ((SIZES, BATCH), (NARROW, MANY)):
+        one = train(sizes, batch, dtype, OPTIMIZERS["sgd"], **how)
+        assert one != train(sizes, batch, dtype, OPTIMIZERS["sgd"], loss=loss)
+        assert train(sizes, batch, dtype, OPTIMIZERS["sgd"], 6, 36, 3, **how) == one
+        inspected = train(sizes, batch, dtype, OPTIMIZERS["sgd"], inspect_every=1, **how)
+        assert inspected[: len(one)] == one
+        assert train(sizes, batch, dtype, OPTIMIZERS["sgd"], 3, inspect_every=1, **how) == inspected
+
+
 def test_units_of_each_instruction_set(isa, dtype, forced_threads):
     one = train(SIZES, BATCH, dtype, OPTIMIZERS["momentum"])
     assert train(SIZES, BATCH, dtype, OPTIMIZERS["momentum"], 6, 33, 3) == one

@@ -17,10 +17,20 @@ OPTIMIZERS = {
 
 
 def train(
-    sizes, batch, dtype, optimizer, n_threads=1, part=None, columns=0, inspect_every=0, scale=1.0, loss="cross_entropy"
+    sizes,
+    batch,
+    dtype,
+    optimizer,
+    n_threads=1,
+    part=None,
+    columns=0,
+    inspect_every=0,
+    scale=1.0,
+    loss="cross_entropy",
+    weighted=False,
 ):
     """Two epochs of a whole batch and a part of one: parameters, velocity, losses, right answers, records as bytes.
-    part: rows in memory, None: all. columns: threads that share the same rows."""
+    part: rows in memory, None: all. columns: threads that share the same rows. weighted: whether rows have weights."""
     rng, rows = np.random.default_rng(5), batch + batch * 11 // 15
     net = vg.MLP(sizes, "tanh", loss=loss, dtype=dtype, rng=1)
     engine, x = net._engine, (scale * rng.normal(size=(rows, sizes[0]))).astype(dtype)
@@ -33,7 +43,7 @@ def train(
     )
     velocity = engine.make_vector() if optimizer.momentum else None
     run.set_optimizer(*read_settings(optimizer, np.dtype(dtype)), velocity)
-    run.set_data(x, y, batch)
+    run.set_data(x, y, batch, sample_weight=rng.random(rows) if weighted else None)
     run.share_columns(columns)
     records = np.zeros((4, len(sizes) - 1), RECORD)
     if inspect_every:
@@ -41,10 +51,11 @@ def train(
     found = []
     for epoch in range(2):
         losses, correct = np.zeros(2), np.zeros(2)
-        run.set_results(losses, correct, 2 * epoch)
+        totals = np.zeros(2)
+        run.set_results(losses, correct, 2 * epoch, totals)
         run.begin_epoch(rng.permutation(rows))
         status = run.go()
-        found += [losses.tobytes(), correct.tobytes(), status]
+        found += [losses.tobytes(), correct.tobytes(), totals.tobytes(), status]
     if inspect_every:
         found.append(records.tobytes())
     return [engine.params.tobytes(), b"" if velocity is None else velocity.tobytes(), *found]

@@ -315,7 +315,9 @@ def test_a_training_is_called_by_its_mean_steps(classes):
 def test_trials_of_large_batches_take_some_rows(classes, monkeypatch):
     X, y = np.tile(classes[0], (20, 1)), np.tile(classes[1], 20)
     rows = []
-    monkeypatch.setattr(trials, "Loop", lambda learner, x, *args: rows.append(len(x)) or Loop(learner, x, *args))
+    monkeypatch.setattr(
+        trials, "Loop", lambda learner, x, *args, **more: rows.append(len(x)) or Loop(learner, x, *args, **more)
+    )
     assert vg.MLP(SIZES, rng=0).inspect(X, y, vg.SGD(1e3)).verdict == "overshooting"
     assert rows
     assert max(rows) <= trials.ROWS < len(X)

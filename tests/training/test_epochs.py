@@ -110,9 +110,9 @@ def test_ctrl_c_leaves_the_history_of_all_whole_epochs(kind, ctrl_c):
 class Diverging(vg.MLP):
     """Tells what is handed over to be diagnosed."""
 
-    def _diagnose(self, x, t, step, optimizer, what, batch_size):
+    def _diagnose(self, x, t, step, optimizer, what, batch_size, sample_weight):
         self.handed = x, t, step, what, batch_size
-        return super()._diagnose(x, t, step, optimizer, what, batch_size)
+        return super()._diagnose(x, t, step, optimizer, what, batch_size, sample_weight)
 
 
 @pytest.mark.parametrize("shuffle", [True, False])

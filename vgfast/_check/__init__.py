@@ -332,12 +332,34 @@ def dtype(value: Any, options: Sequence[str]) -> np.dtype:
     return np.dtype(choice("dtype", name if name in options or not isinstance(value, str) else value, options))
 
 
-def pair(data: Any) -> tuple[Any, Any]:
-    """validation_data: (X, y)."""
-    if not isinstance(data, tuple | list) or len(data) != 2:
+def sample_weight(name: str, value: Any, n_rows: int) -> np.ndarray:
+    """Weights (n_rows,), at least 0 and not all 0, in float64; times a power of two, so that the largest is from 1/2 to
+    1 and no sum or product with them overflows. Nobody else has this memory."""
+    array = _read(name, value)
+    if array.shape != (n_rows,):
+        fix = f"use np.ravel({arrays.named(name, value)})" if array.size == n_rows else "give one number a row"
+        raise ValueError(f"{name} must have shape ({n_rows},), a weight for each row of X, got {array.shape}; {fix}")
+    weights = arrays.converted(name, arrays.real_numbers(name, array, value), np.dtype(np.float64), value)
+    row = int(weights.argmin())
+    if weights[row] < 0:
+        where = arrays.place(value, row)
+        raise ValueError(
+            f"{name} must hold weights of at least 0, got {weights[row]!s} in {where}; use 0 for such rows"
+        )
+    largest = float(weights.max())
+    if largest == 0:
+        raise ValueError(
+            f"{name} must hold some weight above 0, got 0 in all {n_rows} rows; leave it out for equal ones"
+        )
+    return np.ldexp(weights, -math.frexp(largest)[1])
+
+
+def held_out(data: Any) -> tuple[Any, Any, Any]:
+    """validation_data: (X, y) or (X, y, sample_weight), as three."""
+    if not isinstance(data, tuple | list) or len(data) not in (2, 3):
         length = f" of {len(data)}" if isinstance(data, tuple | list) else ""
-        raise TypeError(f"validation_data must be a pair (X, y), got a {type(data).__name__}{length}")
-    return data[0], data[1]
+        raise TypeError(f"validation_data must be (X, y) or (X, y, sample_weight), got a {type(data).__name__}{length}")
+    return data[0], data[1], data[2] if len(data) == 3 else None
 
 
 def outputs(n_outputs: int, loss: str) -> None:

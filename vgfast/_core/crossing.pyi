@@ -159,9 +159,22 @@ class Run:
         clip_value: float,
         state: NDArray[Any] | None,
     ) -> None: ...
-    def set_data(self, x: NDArray[Any], y: NDArray[Any], batch_size: int, given_deltas: bool = False) -> None: ...
+    def set_data(
+        self,
+        x: NDArray[Any],
+        y: NDArray[Any],
+        batch_size: int,
+        given_deltas: bool = False,
+        sample_weight: NDArray[np.float64] | None = None,
+    ) -> None: ...
     def apply(self) -> int: ...
-    def set_results(self, losses: NDArray[np.float64], correct: NDArray[np.float64], steps_before: int) -> None: ...
+    def set_results(
+        self,
+        losses: NDArray[np.float64],
+        correct: NDArray[np.float64],
+        steps_before: int,
+        totals: NDArray[np.float64] | None = None,
+    ) -> None: ...
     def begin_epoch(self, order: NDArray[np.int64] | None) -> None: ...
     def set_records(
         self, records: NDArray[Any], inspect_every: int, exponents: NDArray[np.uint32] | None = None

@@ -86,6 +86,7 @@ cdef extern from "vgfast.h" nogil:
         const void *x
         const int32_t *labels
         const void *targets
+        const double *weights
         const void *dz
         const int64_t *order
         size_t n_rows, batch_size
@@ -97,6 +98,7 @@ cdef extern from "vgfast.h" nogil:
         size_t step, n_steps
         double *losses
         double *correct
+        double *totals
         size_t inspect_every, steps_before, n_records
         vg_record *records
         uint32_t *exponents
@@ -250,8 +252,9 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct vg_targets:
         const int32_t *labels
         const void *targets
+        const double *weights
         const int64_t *order
-        double batch
+        double total
 
     ctypedef struct vg_parameters:
         void *weights

@@ -77,7 +77,7 @@ def loss(str name, z, y, losses, correct, dz):
     cdef c.vg_loss kind = <c.vg_loss><int>LOSSES.index(name)
     cdef c.vg_matrix outputs = matrix(z)
     cdef void *y_at = at(y)
-    cdef c.vg_targets targets = c.vg_targets(NULL, NULL, NULL, <double>outputs.rows)
+    cdef c.vg_targets targets = c.vg_targets(NULL, NULL, NULL, NULL, <double>outputs.rows)
     if y.ndim == 1:
         targets.labels = <const int32_t *>y_at
     else:

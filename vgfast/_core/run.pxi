@@ -74,9 +74,10 @@ cdef class Run:
     cdef TrainingLock lock
     cdef dict held
     cdef size_t n_records_most
-    cdef size_t room  # of the steps of epochs to come: losses and correct
+    cdef size_t room  # of the steps of epochs to come: losses, correct and totals
     cdef double *losses
     cdef double *correct
+    cdef double *totals
     cdef double loss, right  # of the one step of step_on
     cdef object labels
 
@@ -120,9 +121,9 @@ cdef class Run:
             raise ValueError(f"the rule {rule} and its state do not belong together")
         optimizer.state = self.hold("state", state, n_bytes, 1)
 
-    def set_data(self, x, y, size_t batch_size, bint given_deltas=False):
+    def set_data(self, x, y, size_t batch_size, bint given_deltas=False, sample_weight=None):
         """x (rows, n_0) of the net's dtype; y int32 labels (rows,), or targets (rows, n_L) like x, or, so given,
-        delta_L instead of a loss."""
+        delta_L instead of a loss; sample_weight float64 (rows,), or None."""
         cdef size_t item = c.vg_item_size(self.run.plan.dtype), rows = x.shape[0]
         cdef size_t n_0 = self.run.plan.tensors[0].cols
         cdef size_t n_l = self.run.plan.tensors[self.run.plan.n_tensors - 1].cols
@@ -138,14 +139,17 @@ cdef class Run:
             self.run.labels = <const int32_t *>self.hold("y", y, rows * 4, 0)
         else:
             self.run.targets = self.hold("y", y, rows * n_l * item, 0)
+        self.run.weights = <const double *>self.hold("sample_weight", sample_weight, rows * 8, 0)
         self.run.n_rows = rows
         self.run.batch_size = batch_size
 
-    def set_results(self, losses, correct, size_t steps_before):
-        """Of some epochs to come, to be filled: float64 losses and correct (epochs x steps of an epoch,)."""
+    def set_results(self, losses, correct, size_t steps_before, totals=None):
+        """Of some epochs to come, to be filled: float64 losses, correct, and the batches' weights, if they are wanted,
+        each (epochs x steps of an epoch,)."""
         cdef size_t n = losses.shape[0], every = self.run.inspect_every
         self.losses = <double *>self.hold("losses", losses, n * 8, 1)
         self.correct = <double *>self.hold("correct", correct, n * 8, 1)
+        self.totals = <double *>self.hold("totals", totals, n * 8, 1)
         if every > 0 and (steps_before + n + every - 1) // every > self.n_records_most:
             raise ValueError(f"room for {self.n_records_most} records is too little")
         self.room = n
@@ -158,9 +162,11 @@ cdef class Run:
         if n_steps > self.room:
             raise ValueError(f"room for {self.room} steps is too little for an epoch of {n_steps}")
         self.run.order = <const int64_t *>self.hold("order", order, self.run.n_rows * 8, 0)
-        self.run.losses, self.run.correct = self.losses, self.correct
+        self.run.losses, self.run.correct, self.run.totals = self.losses, self.correct, self.totals
         self.losses += n_steps
         self.correct += n_steps
+        if self.totals != NULL:
+            self.totals += n_steps
         self.room -= n_steps
         self.run.steps_before += self.run.n_steps
         self.run.step, self.run.n_steps = 0, n_steps
@@ -202,7 +208,7 @@ cdef class Run:
 
     def let_go(self):
         """Of the data: after this, only ``step_on`` may be called."""
-        for name in ("x", "y", "order", "losses", "correct"):
+        for name in ("x", "y", "sample_weight", "order", "losses", "correct", "totals"):
             self.held.pop(name, None)
 
     def step_on(self, x, y):
@@ -238,6 +244,8 @@ cdef class Run:
             self.run.x = x_view.buf
             self.run.labels = labels if labelled else NULL
             self.run.targets = NULL if labelled else y_view.buf
+            self.run.weights = NULL
+            self.run.totals = NULL
             self.run.n_rows = self.run.batch_size = rows
             self.run.losses = &self.loss
             self.run.correct = &self.right

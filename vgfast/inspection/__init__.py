@@ -36,4 +36,9 @@ l's activation at z_l (1 for the output layer, which is linear):
     estimated without bias from this batch (McCandlish and others, "An empirical model of large-batch training",
     2018, appendix A): about the number of samples whose mean has as much signal as noise. Infinite where the
     batch cannot tell the gradient from noise, NaN for one sample.
+
+With sample weights w the loss is sum(w loss) / sum(w), and delta_l, and all that is made of it, is of that loss. The
+batch then counts as B = sum(w)² / sum(w²) samples (Kish's effective sample size) for ``sample_norm`` and
+``noise_scale``, which so are estimates of the same without bias. ``mean_derivative``, ``saturated`` and ``dead``, which
+are about the activations, count each row once.
 """

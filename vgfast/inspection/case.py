@@ -16,8 +16,8 @@ from vgfast.training.optimizers import SGD
 
 
 class Case(NamedTuple):
-    """An engine; rows, in batches of batch_size, or all at once; an optimizer; its velocity for this engine, or None.
-    Nothing in it is changed: what is tried is tried on copies."""
+    """An engine; rows, in batches of batch_size, or all at once, with their weights or None; an optimizer; its velocity
+    for this engine, or None. Nothing in it is changed: what is tried is tried on copies."""
 
     engine: Engine
     x: np.ndarray
@@ -25,6 +25,12 @@ class Case(NamedTuple):
     optimizer: SGD
     velocity: np.ndarray | None = None
     batch_size: int | None = None
+    sample_weight: np.ndarray | None = None
+
+    def take(self, rows: Any) -> Case:
+        """The same with these rows alone."""
+        weights = None if self.sample_weight is None else self.sample_weight[rows]
+        return self._replace(x=self.x[rows], t=self.t[rows], sample_weight=weights)
 
     @property
     def current_velocity(self) -> np.ndarray | None:

@@ -37,7 +37,7 @@ def _last_batch(case: Case) -> Case:
     if case.batch_size is None:
         return case
     last = slice((len(case.x) - 1) // case.batch_size * case.batch_size, None)
-    return case._replace(x=case.x[last], t=case.t[last], batch_size=None)
+    return case.take(last)._replace(batch_size=None)
 
 
 # ---- where ----------------------------------------------------------------------------------------------
@@ -58,10 +58,12 @@ def take_apart(case: Case, updates: bool) -> Parts:
     with np.errstate(all="ignore"):
         zs, activations = plain.forward(case.x)
         exact = t if t.ndim == 1 else t.astype(np.float64)
-        loss = plain.loss(zs[-1].astype(np.float64), exact)[0]  # as C has it: its squares do not overflow
+        loss = plain.loss(zs[-1].astype(np.float64), exact, case.sample_weight)[
+            0
+        ]  # as C has it: its squares do not overflow
         if not np.isfinite(loss):
             return Parts(zs, None, None)
-        gradient = plain.chain(zs, activations, plain.loss(zs[-1], t)[1]).gradient
+        gradient = plain.chain(zs, activations, plain.loss(zs[-1], t, case.sample_weight)[1]).gradient
         gradients = list(zip(*net.views(gradient), strict=True))
         if not updates or not np.isfinite(gradient).all():
             return Parts(zs, gradients, None)

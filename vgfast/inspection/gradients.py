@@ -24,9 +24,9 @@ class Gradients(NamedTuple):
     flat: np.ndarray
 
 
-def take_gradients(engine: Engine, x: np.ndarray, t: np.ndarray) -> Gradients:
+def take_gradients(engine: Engine, x: np.ndarray, t: np.ndarray, sample_weight: np.ndarray | None = None) -> Gradients:
     """``net.gradients``: see there."""
-    return _of_layers(engine, _backward(engine, x, t))
+    return _of_layers(engine, _backward(engine, x, t, sample_weight))
 
 
 def take_sample_norms(engine: Engine, x: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -34,7 +34,7 @@ def take_sample_norms(engine: Engine, x: np.ndarray, t: np.ndarray) -> np.ndarra
     from vgfast.model import quantities_numpy  # only read when asked for
 
     found = _backward(engine, x, t)
-    return quantities_numpy.sample_norms(found.inputs, found.deltas)
+    return len(x) * quantities_numpy.sample_norms(found.inputs, found.deltas)
 
 
 def take_gradients_from(engine: Engine, x: np.ndarray, dz: np.ndarray) -> Gradients:
@@ -46,14 +46,15 @@ def take_gradients_from(engine: Engine, x: np.ndarray, dz: np.ndarray) -> Gradie
     return _of_layers(engine, found)
 
 
-def _backward(engine: Engine, x: np.ndarray, t: np.ndarray) -> Backward:
-    found = engine.backward(x, t)
+def _backward(engine: Engine, x: np.ndarray, t: np.ndarray, sample_weight: np.ndarray | None = None) -> Backward:
+    found = engine.backward(x, t, sample_weight)
     if found is None:
         from vgfast.inspection.case import Case  # only read where a gradient is not finite
         from vgfast.inspection.divergence import diagnose
         from vgfast.training.optimizers import SGD
 
-        raise diagnose(Case(engine, x, t, SGD()), 0, "this batch has no finite gradient", updates=False)
+        case = Case(engine, x, t, SGD(), sample_weight=sample_weight)
+        raise diagnose(case, 0, "this batch has no finite gradient", updates=False)
     return found
 
 

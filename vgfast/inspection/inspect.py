@@ -12,6 +12,7 @@ from vgfast.inspection.report import GradientReport
 from vgfast.inspection.verdict import FEWEST_STEPS
 from vgfast.model.architecture import Architecture
 from vgfast.model.losses import LOSSES
+from vgfast.model.quantities_numpy import effective_rows
 from vgfast.training.optimizers import read_settings
 
 
@@ -38,7 +39,7 @@ def _inspect_alone(case: Case, steps: int) -> GradientReport | None:
 def _measure(case: Case, exponents: np.ndarray | None) -> tuple[float, np.ndarray] | None:
     """(loss, records); None if they are not finite."""
     settings = read_settings(case.optimizer, case.engine.architecture.dtype)
-    return case.engine.inspect(case.x, case.t, settings, case.current_velocity, exponents)
+    return case.engine.inspect(case.x, case.t, settings, case.current_velocity, exponents, case.sample_weight)
 
 
 def _report(case: Case, loss: float, records: np.ndarray, steps: int, with_remedies: bool) -> GradientReport:
@@ -52,7 +53,7 @@ def _report(case: Case, loss: float, records: np.ndarray, steps: int, with_remed
         steps,
         rows,
         moments=_take_moments(case),
-        error=_measure_error(net, records, rows),
+        error=_measure_error(net, records, effective_rows(rows, case.sample_weight)),
         one_step=True,
     )
     report = judge()
@@ -70,8 +71,8 @@ def _report(case: Case, loss: float, records: np.ndarray, steps: int, with_remed
     return report
 
 
-def _measure_error(net: Architecture, records: np.ndarray, rows: int) -> float | None:
-    """The root mean square, over the rows, of |p - t|; None where outputs are no probabilities."""
+def _measure_error(net: Architecture, records: np.ndarray, rows: float) -> float | None:
+    """The root mean square, over so many (effective) rows, of |p - t|; None where outputs are no probabilities."""
     loss = LOSSES[net.loss]
     if not loss.has_accuracy:
         return None

@@ -58,7 +58,8 @@ def _failed(case: Case, outcome: Outcome) -> bool:
     speed = 0.0 if velocity is None else float(np.linalg.norm(velocity.astype(np.float64)))
     net = case.engine.architecture
     with np.errstate(over="ignore"):
-        at_zero = LOSSES[net.loss].of(np.zeros((len(case.t), net.sizes[-1])), case.t)[0]
+        outputs = np.zeros((len(case.t), net.sizes[-1]))
+        at_zero = LOSSES[net.loss].of(outputs, case.t, case.sample_weight)[0]
     energy = min(lr * speed * speed / 2, at_zero)
     return bool(outcome.ill) or not outcome.after < outcome.before + energy
 

@@ -64,22 +64,24 @@ class Cure(NamedTuple):
 def find_gradient(case: Case) -> tuple[float, np.ndarray] | None:
     """(loss, gradient (n_params,)) of the batch; None if that is not finite."""
     with np.errstate(all="ignore"):
-        found = case.engine.backward(case.x, case.t)
+        found = case.engine.backward(case.x, case.t, case.sample_weight)
     return None if found is None else (found.loss, found.gradient)
 
 
 def try_steps(case: Case, steps: int = STEPS) -> Outcome:
     """What comes of so many steps, at least; the case is left as it was."""
     every = -(-len(case.x) // ROWS) if case.batch_size is None else 1
-    x, t = (np.ascontiguousarray(rows[::every]) for rows in (case.x, case.t))
+    some = case.take(slice(None, None, every))
+    x, t = np.ascontiguousarray(some.x), np.ascontiguousarray(some.t)
+    weights = None if some.sample_weight is None else np.ascontiguousarray(some.sample_weight)
     batch_size = min(case.batch_size or len(x), len(x))
     epochs = -(-steps // -(-len(x) // batch_size))
     engine, before = case.engine.copy(), math.inf
     with np.errstate(all="ignore"):
         try:
-            before = engine.score(engine.predict(x), t)[0]
-            _train(engine, case._replace(x=x, t=t, batch_size=batch_size), epochs)
-            after = engine.score(engine.predict(x), t)[0]
+            before = engine.score(engine.predict(x), t, weights)[0]
+            _train(engine, case._replace(x=x, t=t, batch_size=batch_size, sample_weight=weights), epochs)
+            after = engine.score(engine.predict(x), t, weights)[0]
         except (ArithmeticError, ValueError):  # also a rate that is beyond the dtype
             return Outcome(before, math.inf, "")
         layer, word = find_shut_layer(engine, x)
@@ -93,7 +95,8 @@ def _train(engine: Engine, case: Case, epochs: int) -> None:
     if case.velocity is not None:
         velocities.get(case.optimizer, engine.make_vector)[...] = case.velocity
     learner = Learner(engine, velocities, _core.TrainingLock(), lambda *_: DivergenceError(""))
-    loop = Loop(learner, case.x, case.t, epochs, case.batch_size or len(case.x), case.optimizer)
+    batch_size = case.batch_size or len(case.x)
+    loop = Loop(learner, case.x, case.t, epochs, batch_size, case.optimizer, sample_weight=case.sample_weight)
     loop.train(epochs)
 
 
@@ -152,7 +155,7 @@ def _leave_out_outliers(name: str, values: np.ndarray, fault: str, case: Case) -
     if limit > 0 and 0 < np.count_nonzero(~keep) <= len(keep) / 20 and find_far_column(values[keep]) is None:
         rows = f"the rows of {name} with values above {limit:.2g}"
         advice = f"leave out {rows} (the largest is {float(size.max()):.2g})"
-        yield Cure(fault, f"{rows} left out", advice, case._replace(x=case.x[keep], t=case.t[keep]))
+        yield Cure(fault, f"{rows} left out", advice, case.take(keep))
 
 
 def find_data_cures(case: Case) -> Iterator[Cure]:

@@ -40,15 +40,18 @@ class Backward(NamedTuple):
     deltas: list[np.ndarray]
 
 
-def mean(values: np.ndarray) -> float:
-    """Of one axis: as ``values.mean()``, which takes 2 us longer."""
-    return float(np.add.reduce(values, dtype=np.float64)) / len(values)
+def mean(values: np.ndarray, sample_weight: np.ndarray | None = None) -> float:
+    """Of one axis: as ``values.mean()``, which takes 2 us longer; or sum(w values) / sum(w), 0 without any weight."""
+    if sample_weight is None:
+        return float(np.add.reduce(values, dtype=np.float64)) / len(values)
+    return float(sample_weight @ values) / float(sample_weight.sum() or 1)
 
 
 class Engine(ABC):
     """A net's ``architecture`` and ``params`` (n_params,), of which ``weights`` and ``biases`` are views, a layer each.
 
-    x (rows, n_in) and t, labels or targets, are as ``Architecture.check_batch`` returns them.
+    x (rows, n_in) and t, labels or targets, are as ``Architecture.check_batch`` returns them, sample_weight (rows,)
+    as ``_check.sample_weight`` does, or None.
     """
 
     dtypes: ClassVar[tuple[str, ...]]
@@ -87,7 +90,9 @@ class Engine(ABC):
         """z_L (rows, n_out), finite or not."""
 
     @abstractmethod
-    def compute_losses(self, z: np.ndarray, t: np.ndarray) -> tuple[float, np.ndarray]:
+    def compute_losses(
+        self, z: np.ndarray, t: np.ndarray, sample_weight: np.ndarray | None = None
+    ) -> tuple[float, np.ndarray]:
         """(mean loss, which rows are predicted rightly, or the share of each row that is)."""
 
     def predict(self, x: np.ndarray) -> np.ndarray:
@@ -105,11 +110,13 @@ class Engine(ABC):
             f"large for {z.dtype}; scale X down"
         )
 
-    def score(self, z: np.ndarray, t: np.ndarray) -> tuple[float, float | None]:
+    def score(
+        self, z: np.ndarray, t: np.ndarray, sample_weight: np.ndarray | None = None
+    ) -> tuple[float, float | None]:
         """(mean loss, share predicted rightly or None) of outputs z; ``DivergenceError`` if it is not finite."""
-        loss, correct = self.compute_losses(z, t)
+        loss, correct = self.compute_losses(z, t, sample_weight)
         if math.isfinite(loss):
-            return loss, mean(correct) if LOSSES[self.architecture.loss].has_accuracy else None
+            return loss, mean(correct, sample_weight) if LOSSES[self.architecture.loss].has_accuracy else None
         row, after = 0, len(z)
         while after - row > 1:
             middle = (row + after) // 2
@@ -123,7 +130,7 @@ class Engine(ABC):
     # ---- steps ----------------------------------------------------------------------------------------
 
     @abstractmethod
-    def backward(self, x: np.ndarray, t: np.ndarray) -> Backward | None:
+    def backward(self, x: np.ndarray, t: np.ndarray, sample_weight: np.ndarray | None = None) -> Backward | None:
         """The gradient of the mean loss; None if it is not finite."""
 
     @abstractmethod
@@ -138,6 +145,7 @@ class Engine(ABC):
         settings: Settings,
         velocity: np.ndarray | None,
         exponents: np.ndarray | None,
+        sample_weight: np.ndarray | None = None,
     ) -> tuple[float, np.ndarray] | None:
         """(mean loss, RECORD (L,)) of a step that is not taken; None if it is not finite. exponents: zeros
         (1, L, bins), to be filled, or None."""
@@ -154,5 +162,13 @@ class Engine(ABC):
         whether nobody looks at a batch as a whole."""
 
     @abstractmethod
-    def make_run(self, x: np.ndarray, t: np.ndarray, batch_size: int, workspace: Any, lock: _core.TrainingLock) -> Any:
+    def make_run(
+        self,
+        x: np.ndarray,
+        t: np.ndarray,
+        batch_size: int,
+        workspace: Any,
+        lock: _core.TrainingLock,
+        sample_weight: np.ndarray | None = None,
+    ) -> Any:
         """Steps over these rows, with the methods of ``_core.Run`` that ``training.fit`` calls."""

@@ -58,11 +58,13 @@ class CEngine(Engine):
             self.core.forward(self.params, x[rows], z[rows], self.threads(rows.stop - rows.start))
         return z
 
-    def compute_losses(self, z: np.ndarray, t: np.ndarray) -> tuple[float, np.ndarray]:
+    def compute_losses(
+        self, z: np.ndarray, t: np.ndarray, sample_weight: np.ndarray | None = None
+    ) -> tuple[float, np.ndarray]:
         losses, correct = np.empty(len(z)), np.empty(len(z))
         for rows in self._slices(len(z)):
             _core.loss(self.architecture.loss, z[rows], t[rows], losses[rows], correct[rows], np.empty_like(z[rows]))
-        return mean(losses), correct
+        return mean(losses, sample_weight), correct
 
     def _slices(self, n_rows: int) -> Iterator[slice]:
         """Slices of rows, each of which C finishes within some 30 ms, so that Ctrl-C is answered between them."""
@@ -72,18 +74,20 @@ class CEngine(Engine):
 
     # ---- one batch, without an update -----------------------------------------------------------------
 
-    def backward(self, x: np.ndarray, t: np.ndarray) -> Backward | None:
-        return self._backward(x, t, given_deltas=False)
+    def backward(self, x: np.ndarray, t: np.ndarray, sample_weight: np.ndarray | None = None) -> Backward | None:
+        return self._backward(x, t, False, sample_weight)
 
     def backward_from(self, x: np.ndarray, dz: np.ndarray) -> Backward | None:
-        found = self._backward(x, dz, given_deltas=True)
+        found = self._backward(x, dz, True)
         return None if found is None else found._replace(loss=np.nan)
 
-    def _backward(self, x: np.ndarray, t: np.ndarray, given_deltas: bool) -> Backward | None:
+    def _backward(
+        self, x: np.ndarray, t: np.ndarray, given_deltas: bool, sample_weight: np.ndarray | None = None
+    ) -> Backward | None:
         workspace, gradient = self._memory(len(x)), self.make_vector()
         run = _core.Run(workspace, _core.GRADIENT, self.params, gradient)
         run.set_optimizer(*_NO_STEP, None)
-        run.set_data(x, t, len(x), given_deltas)
+        run.set_data(x, t, len(x), given_deltas, sample_weight)
         found = self._one_batch(run, None)
         if found is None:
             return None
@@ -98,10 +102,11 @@ class CEngine(Engine):
         settings: Settings,
         velocity: np.ndarray | None,
         exponents: np.ndarray | None,
+        sample_weight: np.ndarray | None = None,
     ) -> tuple[float, np.ndarray] | None:
         run = _core.Run(self._memory(len(x)), _core.INSPECT, self.params, self.make_vector())
         run.set_optimizer(*settings, velocity)
-        run.set_data(x, t, len(x))
+        run.set_data(x, t, len(x), sample_weight=sample_weight)
         return self._one_batch(run, exponents)
 
     def _memory(self, rows: int) -> _core.Workspace:
@@ -132,9 +137,15 @@ class CEngine(Engine):
         return _core.Workspace(self.core, rows, n_threads, part, config.free_memory)
 
     def make_run(
-        self, x: np.ndarray, t: np.ndarray, batch_size: int, workspace: Any, lock: _core.TrainingLock
+        self,
+        x: np.ndarray,
+        t: np.ndarray,
+        batch_size: int,
+        workspace: Any,
+        lock: _core.TrainingLock,
+        sample_weight: np.ndarray | None = None,
     ) -> _core.Run:
         gradient = self.make_vector() if workspace.needs_gradient else None
         run = _core.Run(workspace, _core.TRAIN, self.params, gradient, lock)
-        run.set_data(x, t, batch_size)
+        run.set_data(x, t, batch_size, sample_weight=sample_weight)
         return run

@@ -116,15 +116,17 @@ class NumPyEngine(Engine):
         with np.errstate(over="ignore", invalid="ignore"):  # here and below, who asks looks whether all is finite
             return self.forward(x)[0][-1]
 
-    def compute_losses(self, z: np.ndarray, t: np.ndarray) -> tuple[float, np.ndarray]:
+    def compute_losses(
+        self, z: np.ndarray, t: np.ndarray, sample_weight: np.ndarray | None = None
+    ) -> tuple[float, np.ndarray]:
         with np.errstate(over="ignore", invalid="ignore"):
-            loss, _, correct = self.loss(z, t)
+            loss, _, correct = self.loss(z, t, sample_weight)
         return loss, correct
 
-    def backward(self, x: np.ndarray, t: np.ndarray) -> Backward | None:
+    def backward(self, x: np.ndarray, t: np.ndarray, sample_weight: np.ndarray | None = None) -> Backward | None:
         with np.errstate(over="ignore", invalid="ignore"):
             zs, activations = self.forward(x)
-            loss, delta, _ = self.loss(zs[-1], t)
+            loss, delta, _ = self.loss(zs[-1], t, sample_weight)
             found = self.chain(zs, activations, delta)
         return _finite(loss, found) if np.isfinite(loss) else None
 
@@ -139,15 +141,16 @@ class NumPyEngine(Engine):
         settings: Settings,
         velocity: np.ndarray | None,
         exponents: np.ndarray | None,
+        sample_weight: np.ndarray | None = None,
     ) -> tuple[float, np.ndarray] | None:
         with np.errstate(over="ignore", invalid="ignore"):
             zs, activations = self.forward(x)
-            loss, delta, _ = self.loss(zs[-1], t)
+            loss, delta, _ = self.loss(zs[-1], t, sample_weight)
             found = self.chain(zs, activations, delta)
             if not (np.isfinite(loss) and np.isfinite(found.gradient).all()):
                 return None
             step, _ = self.step(found.gradient, settings, velocity)
-            records = quantities.of_step(self.architecture, self.weights, found, step)
+            records = quantities.of_step(self.architecture, self.weights, found, step, sample_weight)
         if exponents is not None:
             quantities.count_exponents(self.architecture, found.gradient, exponents[0])
         return loss, records
@@ -162,9 +165,15 @@ class NumPyEngine(Engine):
         return None
 
     def make_run(
-        self, x: np.ndarray, t: np.ndarray, batch_size: int, workspace: None, lock: _core.TrainingLock
+        self,
+        x: np.ndarray,
+        t: np.ndarray,
+        batch_size: int,
+        workspace: None,
+        lock: _core.TrainingLock,
+        sample_weight: np.ndarray | None = None,
     ) -> NumPyRun:
-        return NumPyRun(self, x, t, batch_size, lock)
+        return NumPyRun(self, x, t, batch_size, lock, sample_weight)
 
 
 def textbook(engine: Engine, dtype: Any = None) -> NumPyEngine:
@@ -186,9 +195,16 @@ class NumPyRun:
     ``n_records``: how many steps were taken, and how many of them recorded."""
 
     def __init__(
-        self, engine: NumPyEngine, x: np.ndarray, t: np.ndarray, batch_size: int, lock: _core.TrainingLock
+        self,
+        engine: NumPyEngine,
+        x: np.ndarray,
+        t: np.ndarray,
+        batch_size: int,
+        lock: _core.TrainingLock,
+        sample_weight: np.ndarray | None,
     ) -> None:
         self.engine, self.x, self.t, self.batch_size, self.lock = engine, x, t, batch_size, lock
+        self.sample_weight = sample_weight
         self.n_records = self.steps_done = self.inspect_every = 0
 
     def set_optimizer(self, *settings: Any) -> None:
@@ -198,8 +214,10 @@ class NumPyRun:
     def set_records(self, records: np.ndarray, inspect_every: int, exponents: np.ndarray | None = None) -> None:
         self.records, self.inspect_every, self.exponents = records, inspect_every, exponents
 
-    def set_results(self, losses: np.ndarray, correct: np.ndarray, steps_before: int) -> None:
-        self.losses, self.correct = losses, correct
+    def set_results(
+        self, losses: np.ndarray, correct: np.ndarray, steps_before: int, totals: np.ndarray | None = None
+    ) -> None:
+        self.losses, self.correct, self.totals = losses, correct, totals
         self.room_begins = self.steps_done = steps_before
 
     def begin_epoch(self, order: np.ndarray | None) -> None:
@@ -215,24 +233,27 @@ class NumPyRun:
         batch = slice(first, first + self.batch_size)
         rows = batch if self.order is None else self.order[batch]
         zs, activations = engine.forward(self.x[rows])
-        loss, delta, correct = engine.loss(zs[-1], self.t[rows])
+        weights = None if self.sample_weight is None else self.sample_weight[rows]
+        loss, delta, correct = engine.loss(zs[-1], self.t[rows], weights)
         if not np.isfinite(loss):
             return _core.NON_FINITE
         found = engine.chain(zs, activations, delta)
         inspected = self.inspect_every > 0 and self.steps_done % self.inspect_every == 0
         if inspected:
-            self._record(found)
+            self._record(found, weights)
         if not engine.update(found.gradient, self.settings, self.velocity):
             return _core.NON_FINITE
         place = self.steps_done - self.room_begins
-        self.losses[place], self.correct[place] = loss, correct.sum()
+        self.losses[place], self.correct[place] = loss, correct.sum() if weights is None else weights @ correct
+        if self.totals is not None and weights is not None:
+            self.totals[place] = weights.sum()
         self.steps_done += 1
         self.n_records += inspected
         return _core.DONE if batch.stop >= len(self.x) else _core.PAUSED
 
-    def _record(self, found: Pass) -> None:
+    def _record(self, found: Pass, weights: np.ndarray | None) -> None:
         engine = self.engine
         step, _ = engine.step(found.gradient, self.settings, self.velocity)
-        self.records[self.n_records] = quantities.of_step(engine.architecture, engine.weights, found, step)
+        self.records[self.n_records] = quantities.of_step(engine.architecture, engine.weights, found, step, weights)
         if self.exponents is not None:
             quantities.count_exponents(engine.architecture, found.gradient, self.exponents[self.n_records])

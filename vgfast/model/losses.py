@@ -11,7 +11,10 @@ import numpy as np
 from vgfast import _core
 from vgfast.model.activations import sigmoid
 
-# ---- the formulas: (mean loss, d loss / d z, share of each row that is predicted rightly) ---------------
+# ---- the formulas, by rows: (loss, its derivative by z, share that is predicted rightly) ----------------
+
+# What a formula finds: (rows,), (rows, n), (rows,).
+ByRows = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def softmax(z: np.ndarray) -> np.ndarray:
@@ -19,21 +22,22 @@ def softmax(z: np.ndarray) -> np.ndarray:
     return e / e.sum(axis=1, keepdims=True)
 
 
-def cross_entropy(z: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+def cross_entropy(z: np.ndarray, y: np.ndarray) -> ByRows:
     t = np.eye(z.shape[1], dtype=z.dtype)[y] if y.ndim == 1 else y
     shifted = z - z.max(axis=1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    delta = (softmax(z) * t.sum(axis=1, keepdims=True) - t) / z.dtype.type(len(z))
-    return float(-(t * log_p).sum(axis=1).mean()), delta, z.argmax(axis=1) == t.argmax(axis=1)
+    derivative = softmax(z) * t.sum(axis=1, keepdims=True) - t
+    return -(t * log_p).sum(axis=1), derivative, z.argmax(axis=1) == t.argmax(axis=1)
 
 
-def binary_cross_entropy(z: np.ndarray, t: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    loss = np.maximum(z, 0) - z * t + np.log1p(np.exp(-np.abs(z)))
-    return float(loss.mean()), (sigmoid(z) - t) / z.dtype.type(z.size), ((z > 0) == (t > 0.5)).mean(axis=1)
+def binary_cross_entropy(z: np.ndarray, t: np.ndarray) -> ByRows:
+    losses = np.maximum(z, 0) - z * t + np.log1p(np.exp(-np.abs(z)))
+    derivative = (sigmoid(z) - t) / z.dtype.type(z.shape[1])
+    return losses.mean(axis=1), derivative, ((z > 0) == (t > 0.5)).mean(axis=1)
 
 
-def mse(z: np.ndarray, t: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    return float(((z - t) ** 2).mean()), 2 * (z - t) / z.dtype.type(z.size), np.zeros(len(z))
+def mse(z: np.ndarray, t: np.ndarray) -> ByRows:
+    return ((z - t) ** 2).mean(axis=1), 2 * (z - t) / z.dtype.type(z.shape[1]), np.zeros(len(z))
 
 
 FORMULAS = {"cross_entropy": cross_entropy, "binary_cross_entropy": binary_cross_entropy, "mse": mse}
@@ -47,7 +51,7 @@ class Loss(NamedTuple):
 
     ``link``: what makes probabilities of the outputs, "softmax", "sigmoid" or, where nothing does, "linear".
     ``operations`` and ``functions``: of the loss and its derivative, an output; with ``row_`` before, a row besides
-    (``vgfast.cost.counts``). ``of``: the formula.
+    (``vgfast.cost.counts``).
     """
 
     name: str
@@ -56,7 +60,18 @@ class Loss(NamedTuple):
     functions: int
     row_operations: int
     row_functions: int
-    of: Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray, np.ndarray]]
+    formula: Callable[[np.ndarray, np.ndarray], ByRows]
+
+    def of(
+        self, z: np.ndarray, t: np.ndarray, sample_weight: np.ndarray | None = None
+    ) -> tuple[float, np.ndarray, np.ndarray]:
+        """(mean loss, its derivative by z, share of each row that is predicted rightly); the mean is that of the rows'
+        losses, or sum(w loss) / sum(w) with a weight w for each, and 0 if they all have none."""
+        losses, derivative, correct = self.formula(z, t)
+        if sample_weight is None:
+            return float(losses.mean()), derivative / z.dtype.type(len(z)), correct
+        shares = sample_weight / (sample_weight.sum() or 1)
+        return float(shares @ losses), derivative * shares[:, None].astype(z.dtype), correct
 
     @property
     def takes_labels(self) -> bool:

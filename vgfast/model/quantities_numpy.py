@@ -26,10 +26,21 @@ def _ratio(a: float, b: float) -> float:
     return a / b if b != 0 else np.nan if a == 0 else np.inf
 
 
-def _noise(norms: np.ndarray, grad_norm: float, bias_grad_norm: float) -> tuple[float, float]:
-    """(``sample_norm``, ``noise_scale``) of a layer, from the norms (B,) of its samples' gradients and the batch's."""
-    rows = len(norms)
-    rms = norm(norms) / float(np.sqrt(rows))
+def effective_rows(rows: int, sample_weight: np.ndarray | None) -> float:
+    """So many rows of equal weight have a mean of the same variance: Kish's sample size, sum(w)² / sum(w²).
+
+    >>> effective_rows(3, None), effective_rows(3, np.array([2.0, 2.0, 0.0]))
+    (3.0, 2.0)
+    """
+    if sample_weight is None or not sample_weight.any():
+        return float(rows)
+    return 1 / float(np.square(sample_weight / sample_weight.sum()).sum())
+
+
+def _noise(norms: np.ndarray, rows: float, grad_norm: float, bias_grad_norm: float) -> tuple[float, float]:
+    """(``sample_norm``, ``noise_scale``) of a layer, from the norms (B,) of the parts that its samples have in its
+    gradient, of so many (effective) rows, and the gradient's."""
+    rms = norm(norms) * float(np.sqrt(rows))
     if rows == 1 or rms == 0:
         return rms, np.nan
     square = (float(np.hypot(grad_norm, bias_grad_norm)) / rms) ** 2
@@ -46,9 +57,9 @@ def _row_norms(x: np.ndarray) -> np.ndarray:
 
 
 def sample_norms(inputs: list[np.ndarray], deltas: list[np.ndarray]) -> np.ndarray:
-    """(rows, L) from each layer's inputs (rows, n_in) and deltas (rows, n_out) of the mean loss."""
-    rows = len(deltas[0])
-    return rows * np.stack([_row_norms(d) * np.hypot(_row_norms(a), 1) for a, d in zip(inputs, deltas, strict=True)], 1)
+    """(rows, L) of the parts of the gradient of W_l and b_l that are the rows', from each layer's inputs (rows, n_in)
+    and deltas (rows, n_out)."""
+    return np.stack([_row_norms(d) * np.hypot(_row_norms(a), 1) for a, d in zip(inputs, deltas, strict=True)], 1)
 
 
 # ---- a step in NumPy ------------------------------------------------------------------------------------
@@ -65,13 +76,20 @@ class Pass(NamedTuple):
     gradient: np.ndarray
 
 
-def of_step(net: Architecture, weights: list[np.ndarray], found: Pass, step: np.ndarray) -> np.ndarray:
+def of_step(
+    net: Architecture,
+    weights: list[np.ndarray],
+    found: Pass,
+    step: np.ndarray,
+    sample_weight: np.ndarray | None = None,
+) -> np.ndarray:
     """RECORD (L,) of this pass and of the step (n_params,) that the update would subtract."""
     (d_weights, d_biases), (moves, _) = net.views(found.gradient), net.views(step)
     zs, deltas, before = found.zs, found.deltas, found.before_activation
     records = np.full(net.n_layers, np.nan, RECORD)
     tiny = np.finfo(net.dtype).smallest_normal
     norms = sample_norms(found.activations[: len(deltas)], deltas)
+    rows = effective_rows(len(norms), sample_weight)
     for l, (r, kind) in enumerate(zip(records, net.kinds, strict=True)):
         derivative = CATALOG[kind].derivative(zs[l])
         size = np.abs(d_weights[l])
@@ -89,7 +107,7 @@ def of_step(net: Architecture, weights: list[np.ndarray], found: Pass, step: np.
         r["frozen"], r["stuck"] = same.mean(), (same & (size > 0)).mean()
         r["zero"], r["max_abs"] = (size == 0).mean(), size.max()
         r["subnormal"] = ((size > 0) & (size < tiny)).mean()
-        r["sample_norm"], r["noise_scale"] = _noise(norms[:, l], r["grad_norm"], r["bias_grad_norm"])
+        r["sample_norm"], r["noise_scale"] = _noise(norms[:, l], rows, r["grad_norm"], r["bias_grad_norm"])
     return records
 
 

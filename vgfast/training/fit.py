@@ -55,13 +55,13 @@ def _grow(array: np.ndarray, n: int) -> np.ndarray:
 
 class Learner(NamedTuple):
     """What is trained: an engine, with the velocities that optimizers have for it, and the lock that says who may use
-    its parameters. ``diagnose(x, t, step, optimizer, what, batch_size)``: the error for the last of these batches, at
-    which training failed after so many good steps."""
+    its parameters. ``diagnose(x, t, step, optimizer, what, batch_size, sample_weight)``: the error for the last of
+    these batches, at which training failed after so many good steps."""
 
     engine: Engine
     velocities: Velocities
     lock: _core.TrainingLock
-    diagnose: Callable[[np.ndarray, np.ndarray, int, SGD, str, int], DivergenceError]
+    diagnose: Callable[[np.ndarray, np.ndarray, int, SGD, str, int, np.ndarray | None], DivergenceError]
 
     def velocity(self, optimizer: SGD) -> np.ndarray | None:
         """(n_params,), made when first asked for; None without momentum."""
@@ -83,9 +83,12 @@ class Loop:
         inspect: str = "scalars",
         workspace: Any = None,
         rng: np.random.Generator | None = None,
+        sample_weight: np.ndarray | None = None,
     ) -> None:
         """workspace: of an earlier one, to be used again if it fits. rng: shuffles the rows; None: as they come."""
         self.learner, self.x, self.t, self.optimizer, self.batch_size = learner, x, t, optimizer, batch_size
+        self.sample_weight = sample_weight
+        self.weight = len(x) if sample_weight is None else float(sample_weight.sum())  # of all rows together
         self.inspect_every = inspect_every
         self.shuffle = None if rng is None else Shuffle(rng, len(x))
         self.per_epoch = -(-len(x) // batch_size)
@@ -102,8 +105,9 @@ class Loop:
         self.settings: tuple[Any, ...] = ()
         self.rows = np.full(self.per_epoch, float(batch_size))  # of each batch
         self.rows[-1] = len(x) - (self.per_epoch - 1) * batch_size
+        self.totals: np.ndarray | None = None  # like correct: the weight of each batch
         self.workspace = learner.engine.make_workspace(batch_size, workspace, in_parts=inspect_every == 0)
-        self.run = learner.engine.make_run(x, t, batch_size, self.workspace, learner.lock)
+        self.run = learner.engine.make_run(x, t, batch_size, self.workspace, learner.lock, sample_weight)
 
     def use_optimizer(self) -> None:
         """Its settings and velocity now, which a callback may have changed since the last epoch."""
@@ -117,6 +121,7 @@ class Loop:
         done, more = self.done, epochs * self.per_epoch
         self.losses = _grow(self.losses, done + more)
         self.correct = np.empty(more)
+        self.totals = None if self.sample_weight is None else np.empty(more)
         if self.inspect_every:
             n_records = -(-(done + more) // self.inspect_every)
             if n_records > len(self.records):
@@ -125,7 +130,7 @@ class Loop:
             if self.exponents is not None:
                 self.exponents = _grow(self.exponents, n_records)
             self.run.set_records(self.records, self.inspect_every, self.exponents)
-        self.run.set_results(self.losses[done : done + more], self.correct, done)
+        self.run.set_results(self.losses[done : done + more], self.correct, done, self.totals)
 
     @property
     def done(self) -> int:
@@ -166,20 +171,22 @@ class Loop:
 
     def note_epochs(self) -> None:
         """Write those that have ended into the history."""
-        rows, n, first = len(self.x), len(self.seconds), self.noted * self.per_epoch
+        whole, n, first = self.weight, len(self.seconds), self.noted * self.per_epoch
         if n == 0:
             return
         shape, steps = (n, self.per_epoch), n * self.per_epoch
         losses, correct = self.losses[first : first + steps].reshape(shape), self.correct[:steps].reshape(shape)
+        totals = self.rows if self.totals is None else self.totals[:steps].reshape(shape)
         with _core.standard_arithmetic():
-            sums = np.add.reduce(losses * self.rows, axis=1).tolist()
+            sums = np.add.reduce(losses * totals, axis=1).tolist()
             if self.has_accuracy:
                 right = np.add.reduce(correct, axis=1).tolist()
                 each = zip(sums, right, self.seconds, strict=True)
-                epochs = [{"loss": a / rows, "accuracy": b / rows, "seconds": s} for a, b, s in each]
+                epochs = [{"loss": a / whole, "accuracy": b / whole, "seconds": s} for a, b, s in each]
             else:
-                epochs = [{"loss": a / rows, "seconds": s} for a, s in zip(sums, self.seconds, strict=True)]
+                epochs = [{"loss": a / whole, "seconds": s} for a, s in zip(sums, self.seconds, strict=True)]
         self.noted, self.correct, self.seconds = self.noted + n, self.correct[steps:], []
+        self.totals = None if self.totals is None else self.totals[steps:]
         self.history.epochs += epochs
 
     def measured(self, validation: bool) -> list[str]:
@@ -214,4 +221,5 @@ class Loop:
         most = max(0, _RECENT // size - 1) * size
         recent = np.concatenate([earlier[max(0, len(earlier) - most) :], order[first : first + size]])
         what = f"training diverged at step {self.done} (epoch {epoch + 1})"
-        return self.learner.diagnose(self.x[recent], self.t[recent], self.done, self.optimizer, what, size)
+        weights = None if self.sample_weight is None else self.sample_weight[recent]
+        return self.learner.diagnose(self.x[recent], self.t[recent], self.done, self.optimizer, what, size, weights)
