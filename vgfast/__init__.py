@@ -16,12 +16,14 @@ from vgfast.mlp import MLP
 from vgfast.model import activations, init
 from vgfast.model.errors import DivergenceError
 from vgfast.training.callbacks import EarlyStopping
+from vgfast.training.checkpoint import Checkpoint
 from vgfast.training.history import History
 from vgfast.training.optimizers import SGD
 
 __all__ = [
     "MLP",
     "SGD",
+    "Checkpoint",
     "DivergenceError",
     "EarlyStopping",
     "GradientReport",

@@ -105,18 +105,18 @@ class Network(State):
         callbacks: Callbacks,
         progress: Any,
     ) -> None:
-        """So many epochs, or fewer if a callback says so."""
+        """Until there are so many epochs, or a callback says so."""
         callbacks.check_monitors(loop.measured(validation is not None))
+        kept = callbacks.read_checkpoint(loop, epochs)
         self._history = loop.history
         at_once = epochs if validation is None and not callbacks.items else 1
         try:
-            callbacks.begin(self, loop.history)
-            for _ in range(0, epochs, at_once):
+            ended = callbacks.begin(self, loop, kept)
+            while not ended and loop.noted < epochs:
                 loop.train(at_once, progress)
                 if validation is not None:
                     loop.note_validation(self._evaluate(*validation))
-                if callbacks.items and callbacks.end_epoch(self, loop.current_history()):
-                    break
+                ended = bool(callbacks.items) and callbacks.end_epoch(self, loop, epochs)
             callbacks.end(self, loop.current_history())
         except DivergenceError as error:
             error.history = loop.history
@@ -308,7 +308,7 @@ class Network(State):
         return Case(self._engine, x, t, optimizer, velocity, batch_size, sample_weight)
 
     def _learner(self) -> Learner:
-        return Learner(self._engine, self._velocities, self._lock, self._diagnose)
+        return Learner(self._engine, self._velocities, self._rng, self._lock, self._diagnose)
 
     def _diagnose(
         self,

@@ -10,6 +10,7 @@ import pytest
 from idx_files import idx_file
 
 from vgfast import cli, datasets
+from vgfast.files import npz
 from vgfast.pretrain import RBM
 from vgfast.published import deep_autoencoder, deep_belief_net, patience, pcd_rbm, pretrained_classifier, resume
 from vgfast.published import stacked_autoencoder as stacked
@@ -112,9 +113,9 @@ def test_what_a_layer_is_goes_into_plain_data_and_comes_back(rng):
     settings = {"persistent": True, "momentum": (0.5, 0.9), "sparsity_target": 0.1, "n_iter": 2, "batch_size": 7}
     layer = RBM(5, rng=3, **settings).fit(X)
     arrays = []
-    text = json.dumps(resume.packed(layer.__getstate__(), arrays))
+    text = json.dumps(npz.pack(resume.packed(layer), arrays))
     copy = RBM(5, rng=4, **settings)
-    copy.__setstate__(resume.unpacked(json.loads(text), [array.copy() for array in arrays]))
+    copy.__setstate__(resume.unpacked(npz.unpack(json.loads(text), [array.copy() for array in arrays])))
     for one in (layer, copy):
         one.partial_fit(X).partial_fit(X)
     assert copy.weights.tobytes() == layer.weights.tobytes()

@@ -154,6 +154,7 @@ cdef class Run:
             raise ValueError(f"room for {self.n_records_most} records is too little")
         self.room = n
         self.run.steps_before = steps_before
+        self.run.n_records = (steps_before + every - 1) // every if every > 0 else 0
         self.run.step = self.run.n_steps = 0
 
     def begin_epoch(self, order):

@@ -94,7 +94,9 @@ def _train(engine: Engine, case: Case, epochs: int) -> None:
     velocities = Velocities()
     if case.velocity is not None:
         velocities.get(case.optimizer, engine.make_vector)[...] = case.velocity
-    learner = Learner(engine, velocities, _core.TrainingLock(), lambda *_: DivergenceError(""))
+    learner = Learner(
+        engine, velocities, np.random.default_rng(0), _core.TrainingLock(), lambda *_: DivergenceError("")
+    )
     batch_size = case.batch_size or len(case.x)
     loop = Loop(learner, case.x, case.t, epochs, batch_size, case.optimizer, sample_weight=case.sample_weight)
     loop.train(epochs)

@@ -219,6 +219,7 @@ class NumPyRun:
     ) -> None:
         self.losses, self.correct, self.totals = losses, correct, totals
         self.room_begins = self.steps_done = steps_before
+        self.n_records = -(-steps_before // self.inspect_every) if self.inspect_every else 0
 
     def begin_epoch(self, order: np.ndarray | None) -> None:
         self.order, self.epoch_begins = order, self.steps_done

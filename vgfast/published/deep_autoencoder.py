@@ -96,14 +96,14 @@ def tune(run: LongRun, net: vg.MLP, x: np.ndarray, test: np.ndarray, settings: S
     kept = run.load("fine-tuning")
     work = 3.0 * net.params.size
     if kept is not None:
-        found, (net.params,) = kept
-        errors += found["errors"]
+        net.params = kept["params"]
+        errors += kept["errors"]
         run.skip(work * len(errors))
     for epoch in range(len(errors), settings.tuning_epochs):
         rows = x[np.random.default_rng([SEED, epoch]).permutation(len(x))]
         net.fit(rows, rows, 1, settings.batch_size, vg.SGD(settings.lr, momentum=0.9), shuffle=False)
         errors.append(error(test, net.predict(test)))
-        run.keep("fine-tuning", {"errors": errors}, [net.params])
+        run.keep("fine-tuning", {"errors": errors, "params": net.params})
         text = f"fine-tuning, epoch {epoch + 1} of {settings.tuning_epochs}, squared error {errors[-1]:.2f}"
         run.end_epoch(text, work)
 

@@ -113,9 +113,9 @@ def tune(
     name, per_epoch = "fine-tuning", len(data.train.X) // settings.tuning.batch_size
     kept, course = run.load(name), None
     if kept is not None:
-        found, (net.params,) = kept
-        validations = [patience.Validation(*each) for each in found["validations"]]
-        course = patience.Course(found["done"], found["patience"], validations)
+        net.params = kept["params"]
+        validations = [patience.Validation(*each) for each in kept["validations"]]
+        course = patience.Course(kept["done"], kept["patience"], validations)
         reach(course)
         run.skip(work * course.done / per_epoch)
     before = 0 if course is None else course.done
@@ -123,7 +123,7 @@ def tune(
     def keep(now: patience.Course) -> None:
         nonlocal before
         reach(now)
-        run.keep(name, now._asdict(), [net.params])
+        run.keep(name, now._asdict() | {"params": net.params})
         work_done, before = work * (now.done - before) / per_epoch, now.done
         run.end_epoch(f"{name}, {now.validations[-1]}", work_done)
 

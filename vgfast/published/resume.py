@@ -7,8 +7,6 @@ bits as one that was never stopped.
 
 from __future__ import annotations
 
-import io
-import json
 import os
 import time
 import zlib
@@ -18,11 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vgfast.files import replace
+from vgfast.files import npz
 from vgfast.pretrain import PretrainHistory
 from vgfast.show.numbers import duration
-
-Kept = tuple[dict[str, Any], list[np.ndarray]]
 
 
 class Reached(NamedTuple):
@@ -72,37 +68,30 @@ class LongRun:
 
     # ---- what is kept ---------------------------------------------------------------------------------------
 
-    def load(self, name: str) -> Kept | None:
+    def load(self, name: str) -> dict[str, Any] | None:
         """What ``keep`` was given under this name; None if there is nothing. ValueError for a file of another run."""
         path = None if self._folder is None else self._folder / f"{name}.npz"
         if path is None or not path.exists():
             return None
         try:
-            with np.load(path, allow_pickle=False) as file:
-                text = json.loads(str(file["text"]))
-                key, found = text["key"], text["found"]
-                arrays = [file[f"array{i}"] for i in range(text["arrays"])]
-        except Exception as error:  # of zip, of NumPy, of JSON
+            kept = npz.read(str(path))
+            key, found = kept["key"], kept["found"]
+        except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
-                f"{path} must be what an earlier run has kept, and cannot be read ({type(error).__name__}: {error}); "
-                "remove it to begin this part anew"
+                f"{path} must be what an earlier run has kept, and cannot be read ({error}); remove it to begin this "
+                "part anew"
             ) from error
         if key != self._key:
             raise ValueError(
                 f"{path} must be of a run with the same settings and images, got one of {key} for {self._key}; name "
                 "another folder"
             )
-        return found, arrays
+        return found
 
-    def keep(self, name: str, found: dict[str, Any], arrays: list[np.ndarray]) -> None:
-        """Replace what is kept under this name: plain data, and arrays."""
-        if self._folder is None:
-            return
-        text = json.dumps({"key": self._key, "found": found, "arrays": len(arrays)})
-        buffer = io.BytesIO()
-        named = {f"array{i}": array for i, array in enumerate(arrays)}
-        np.savez(buffer, **{"text": np.array(text), **named})  # type: ignore[arg-type]
-        replace.write(str(self._folder / f"{name}.npz"), [buffer.getvalue()])
+    def keep(self, name: str, found: dict[str, Any]) -> None:
+        """Replace what is kept under this name: plain data and arrays, as ``npz.write`` takes them."""
+        if self._folder is not None:
+            npz.write(str(self._folder / f"{name}.npz"), {"key": self._key, "found": found})
 
     # ---- what is told ---------------------------------------------------------------------------------------
 
@@ -130,55 +119,29 @@ class LongRun:
         appended to ``notes``, after those of the epochs of an earlier run."""
         kept = self.load(name)
         if kept is not None:
-            found, arrays = kept
-            layer.__setstate__(unpacked(found["layer"], arrays))
-            notes += found["notes"]
+            layer.__setstate__(unpacked(kept["layer"]))
+            notes += kept["notes"]
             self.skip(work * len(notes))
         while len(notes) < epochs:
             notes.append(learn())
-            arrays = []
-            state = packed(layer.__getstate__(), arrays)
-            self.keep(name, {"layer": state, "notes": notes}, arrays)
+            self.keep(name, {"layer": packed(layer), "notes": notes})
             self.end_epoch(f"{name}, epoch {len(notes)} of {epochs}", work)
 
 
-def packed(value: Any, arrays: list[np.ndarray]) -> Any:
-    """A layer's state as plain data and arrays, which are appended: what ``pickle`` would write, without pickles."""
-    if isinstance(value, dict):
-        return {"dict": {name: packed(part, arrays) for name, part in value.items()}}
-    if isinstance(value, tuple | list):
-        return {type(value).__name__: [packed(part, arrays) for part in value]}
-    if isinstance(value, np.ndarray):
-        arrays.append(value)
-        return {"array": len(arrays) - 1}
-    if isinstance(value, np.dtype):
-        return {"dtype": value.str}
-    if isinstance(value, np.random.Generator):
-        return {"generator": value.bit_generator.state}
-    if isinstance(value, PretrainHistory):
-        return {"history": value.epochs}
-    return value.item() if isinstance(value, np.generic) else value
+def packed(layer: Any) -> dict[str, Any]:
+    """A layer's state, as far as ``npz`` takes it: of its history, the epochs."""
+    state = layer.__getstate__().items()
+    return {name: {"epochs": it.epochs} if isinstance(it, PretrainHistory) else it for name, it in state}
 
 
-def unpacked(value: Any, arrays: list[np.ndarray]) -> Any:
-    """What ``packed`` was given."""
-    if not isinstance(value, dict):
-        return value
-    ((kind, part),) = value.items()
-    if kind == "dict":
-        return {name: unpacked(each, arrays) for name, each in part.items()}
-    if kind in ("tuple", "list"):
-        return (tuple if kind == "tuple" else list)(unpacked(each, arrays) for each in part)
-    if kind == "array":
-        return arrays[part]
-    if kind == "dtype":
-        return np.dtype(part)
-    if kind == "generator":
-        generator = np.random.default_rng()
-        generator.bit_generator.state = part
-        return generator
+def unpacked(state: dict[str, Any]) -> dict[str, Any]:
+    """What ``packed`` was given, for ``__setstate__``."""
+    return {name: _history(it["epochs"]) if isinstance(it, dict) else it for name, it in state.items()}
+
+
+def _history(epochs: list[Any]) -> PretrainHistory:
     history = PretrainHistory()
-    history.epochs = part
+    history.epochs = epochs
     return history
 
 

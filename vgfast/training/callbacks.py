@@ -10,7 +10,8 @@ and ends training by returning True. Or it is an object with any of these method
 ``on_train_end(net, history)``
     after the last epoch; not where an error or Ctrl-C has ended training.
 
-They are called in the order of the list.
+They are called in the order of the list; a ``vg.Checkpoint`` after all others. What it is to keep of an object is what
+``state_dict()`` gives, plain data and arrays, and ``load_state_dict(state)`` takes.
 
 >>> import numpy as np, vgfast as vg
 >>> class Tell:
@@ -33,6 +34,8 @@ from typing import Any
 import numpy as np
 
 from vgfast import _check
+from vgfast.training.checkpoint import Checkpoint
+from vgfast.training.fit import Loop
 from vgfast.training.history import History
 
 # Of one epoch, what may be monitored; of the last two, the larger one is better.
@@ -100,6 +103,14 @@ class EarlyStopping:
             net.params = self._params
         self._params = None
 
+    def state_dict(self) -> dict[str, Any]:
+        """For ``vg.Checkpoint``."""
+        return {"best": self.best, "best_epoch": self.best_epoch, "params": self._params}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """What ``state_dict`` gave."""
+        self.best, self.best_epoch, self._params = state["best"], state["best_epoch"], state["params"]
+
     def __repr__(self) -> str:
         return f"EarlyStopping({self.patience}, monitor={self.monitor!r}, restore_best={self.restore_best})"
 
@@ -120,9 +131,13 @@ class Callbacks:
                     f"callbacks must hold functions of (net, history), or objects with {' or '.join(_METHODS)}, got "
                     f"{_check.quote(item)}{made}"
                 )
+        self._others = [item for item in self.items if not isinstance(item, Checkpoint)]
+        self.checkpoint = next((item for item in self.items if isinstance(item, Checkpoint)), None)
+        if len(self.items) - len(self._others) > 1:
+            raise ValueError("callbacks must hold one Checkpoint at most, got several; go on from one of them")
         self._each: list[Callable[..., Any]] = [
             getattr(item, "on_epoch_end", item)
-            for item in self.items
+            for item in self._others
             if callable(item) or hasattr(item, "on_epoch_end")
         ]
 
@@ -137,21 +152,35 @@ class Callbacks:
                     f"{', '.join(names)}; {how}"
                 )
 
-    def begin(self, net: Any, history: History) -> None:
-        """Before the first epoch."""
-        self._call("on_train_begin", net, history)
+    def read_checkpoint(self, loop: Loop, epochs: int) -> dict[str, Any] | None:
+        """What a ``Checkpoint`` has kept of this training; None if there is none, or nothing. Its errors."""
+        return None if self.checkpoint is None else self.checkpoint.read(loop, epochs, self._others)
 
-    def end_epoch(self, net: Any, history: History) -> bool:
-        """Whether one says that training shall end; all are called."""
+    def begin(self, net: Any, loop: Loop, kept: dict[str, Any] | None) -> bool:
+        """Before the first epoch, or before one of those that come after what was kept. Whether training has ended."""
+        self._call("on_train_begin", net, loop.history)
+        if self.checkpoint is None or kept is None:
+            return False
+        self.checkpoint.resume(kept, loop, self._others)
+        loop.current_history()
+        return bool(kept["ended"])
+
+    def end_epoch(self, net: Any, loop: Loop, epochs: int) -> bool:
+        """Whether one says that training shall end; all are called. epochs: how many there are to be."""
+        history = loop.current_history()
         answers = [function(net, history) for function in self._each]
-        return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
+        ended = any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
+        done = len(history.epochs)
+        if self.checkpoint is not None and (ended or done % self.checkpoint.every == 0 or done == epochs):
+            self.checkpoint.write(loop, ended, self._others)
+        return ended
 
     def end(self, net: Any, history: History) -> None:
         """After the last epoch."""
         self._call("on_train_end", net, history)
 
     def _call(self, method: str, net: Any, history: History) -> None:
-        for item in self.items:
+        for item in self._others:
             if hasattr(item, method):
                 getattr(item, method)(net, history)
 
@@ -159,4 +188,6 @@ class Callbacks:
 def _is_callback(item: Any) -> bool:
     if isinstance(item, type):
         return False
-    return callable(item) or any(callable(getattr(item, name, None)) for name in _METHODS)
+    return (
+        callable(item) or isinstance(item, Checkpoint) or any(callable(getattr(item, name, None)) for name in _METHODS)
+    )

@@ -54,18 +54,30 @@ def _grow(array: np.ndarray, n: int) -> np.ndarray:
 
 
 class Learner(NamedTuple):
-    """What is trained: an engine, with the velocities that optimizers have for it, and the lock that says who may use
-    its parameters. ``diagnose(x, t, step, optimizer, what, batch_size, sample_weight)``: the error for the last of
-    these batches, at which training failed after so many good steps."""
+    """What is trained: an engine, with the velocities that optimizers have for it, the net's random numbers, and the
+    lock that says who may use its parameters. ``diagnose(x, t, step, optimizer, what, batch_size, sample_weight)``: the
+    error for the last of these batches, at which training failed after so many good steps."""
 
     engine: Engine
     velocities: Velocities
+    rng: np.random.Generator
     lock: _core.TrainingLock
     diagnose: Callable[[np.ndarray, np.ndarray, int, SGD, str, int, np.ndarray | None], DivergenceError]
 
     def velocity(self, optimizer: SGD) -> np.ndarray | None:
         """(n_params,), made when first asked for; None without momentum."""
         return None if optimizer.momentum == 0 else self.velocities.get(optimizer, self.engine.make_vector)
+
+    def optimizer_state(self, optimizer: SGD) -> dict[str, Any]:
+        """All that the optimizer keeps of this net, whatever its rule: numbers and arrays by name. Empty before its
+        first step."""
+        velocity = self.velocities.find(optimizer)
+        return {} if velocity is None else {"velocity": velocity}
+
+    def set_optimizer_state(self, optimizer: SGD, state: dict[str, Any]) -> None:
+        """Put back what ``optimizer_state`` gave."""
+        if state or self.velocities.find(optimizer) is not None:
+            self.velocities.get(optimizer, self.engine.make_vector)[...] = state.get("velocity", 0)
 
 
 class Loop:
@@ -209,6 +221,23 @@ class Loop:
         self.history.steps = self.steps[:n]
         self.note_epochs()
         return self.history
+
+    def state(self) -> dict[str, Any]:
+        """What ``resume`` needs, after an epoch."""
+        history = self.current_history()
+        arrays = {"loss": history.loss, "records": history.gradients, "exponents": history.exponents}
+        return {"epochs": history.epochs, **arrays}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Be where ``state`` was given, with a net that has been put back too."""
+        self.history.epochs, self.losses = list(state["epochs"]), state["loss"]
+        self.noted, self.correct, self.seconds = len(self.history.epochs), np.zeros(0), []
+        if self.inspect_every:
+            self.records, self.exponents = state["records"], state["exponents"]
+            self.steps = np.arange(len(self.records), dtype=np.int64) * self.inspect_every
+            self.run.set_records(self.records, self.inspect_every, self.exponents)
+        none = np.zeros(0)
+        self.run.set_results(none, none, len(self.losses), None if self.sample_weight is None else none)
 
     def divergence(self) -> DivergenceError:
         size, rows = self.batch_size, len(self.x)

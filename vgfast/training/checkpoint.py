@@ -1,0 +1,159 @@
+"""A training that goes on where it was killed."""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from typing import Any
+
+from vgfast import _check
+from vgfast.files import foreign, npz
+from vgfast.training.fit import Loop
+
+# What a file says of itself, and the version of what it holds.
+_KIND = "vgfast checkpoint 1"
+
+
+class Checkpoint:
+    """A callback for ``fit`` that keeps in a file what the training has reached, and goes on from there.
+
+    The file is written before the first epoch, after each ``every``-th and after the last. Where it is there already,
+    ``fit`` begins with what it holds: parameters, what the optimizer knows of this net and its attributes, the random
+    numbers' state, the history, and the ``state_dict()`` of the other callbacks, which get it by
+    ``load_state_dict(state)`` if they have both methods, as ``vg.EarlyStopping`` has. So a script that was killed is
+    simply run again, and comes to the same bits as if it had never been. A kill leaves the old file or the new one.
+
+    ``epochs`` of ``fit`` counts from the very beginning: a training that has ended is not trained again, and for a
+    longer one more epochs are asked for. Remove the file to begin anew.
+
+    Errors: TypeError or ValueError for no path, and an ``every`` below 1. By ``fit``, before anything changes:
+    ValueError for a file that is damaged or no checkpoint, or of another training: of another architecture, optimizer,
+    data, batch size; OSError where it cannot be written.
+
+    >>> import numpy as np, os, tempfile, vgfast as vg
+    >>> X, y = np.eye(4), [0, 1, 1, 0]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     keep = [vg.Checkpoint(os.path.join(folder, "run.npz"))]
+    ...     first = vg.MLP([4, 8, 2], rng=0).fit(X, y, epochs=3, callbacks=keep)
+    ...     then = vg.MLP([4, 8, 2], rng=0).fit(X, y, epochs=10, callbacks=keep)
+    >>> len(then.epochs), then.epochs[:3] == first.epochs
+    (10, True)
+    >>> bool((then.loss == vg.MLP([4, 8, 2], rng=0).fit(X, y, epochs=10).loss).all())
+    True
+    """
+
+    def __init__(self, path: str | os.PathLike[str], every: int = 1) -> None:
+        name = foreign.given_path(path, "write")
+        if name is None:
+            raise TypeError(f"path must name a file, which is replaced again and again, got {_check.quote(path)}")
+        self.path, self.every = name, _check.integer("every", every, 1)
+        self._training: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"Checkpoint({self.path!r}, every={self.every})"
+
+    # ---- what fit calls ---------------------------------------------------------------------------------
+
+    def read(self, loop: Loop, epochs: int, others: list[Any]) -> dict[str, Any] | None:
+        """What the file holds, if it is of this training, whose other callbacks are given. None if there was no file:
+        now there is one, as it is better known now if it cannot be written."""
+        self._training = _describe(loop, others)
+        if not os.path.exists(self.path):
+            self.write(loop, False, [])
+            return None
+        try:
+            kept = npz.read(self.path)
+            if kept["kind"] != _KIND:
+                raise ValueError(f"its kind is {kept['kind']!r}")
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{self.path} must be a checkpoint of this training, and cannot be read as one ({error}); name another "
+                f"path, or remove it to begin anew"
+            ) from None
+        self._compare(kept, epochs)
+        return kept
+
+    def _compare(self, kept: dict[str, Any], epochs: int) -> None:
+        """ValueError if it is another training's."""
+        for name in dict.fromkeys((*kept["training"], *self._training)):
+            was, given = kept["training"].get(name, "none"), self._training.get(name, "none")
+            if given != was:
+                raise ValueError(
+                    f"{self.path} is a checkpoint of a training with {name} {was}, got {given}; go on with the same, "
+                    f"or name another path"
+                )
+        done = len(kept["loop"]["epochs"])
+        if done > epochs:
+            raise ValueError(
+                f"{self.path} is a checkpoint of a training that has done {done} epochs, got epochs={epochs}, which "
+                f"counts from the beginning; ask for at least {done}, or name another path"
+            )
+
+    def resume(self, kept: dict[str, Any], loop: Loop, others: list[Any]) -> None:
+        """Put everything back."""
+        learner = loop.learner
+        learner.engine.params[...] = kept["params"]
+        learner.rng.bit_generator.state = kept["rng"]
+        for name, value in kept["attributes"].items():
+            setattr(loop.optimizer, name, value)
+        learner.set_optimizer_state(loop.optimizer, kept["optimizer"])
+        loop.resume(kept["loop"])
+        for callback, state in zip(_with_state(others), kept["callbacks"], strict=False):  # none before the first epoch
+            callback.load_state_dict(state)
+
+    def write(self, loop: Loop, ended: bool, others: list[Any]) -> None:
+        """Replace the file. ended: whether a callback has said so."""
+        learner, optimizer = loop.learner, loop.optimizer
+        data = {
+            "kind": _KIND,
+            "training": self._training,
+            "ended": ended,
+            "params": learner.engine.params,
+            "rng": learner.rng.bit_generator.state,
+            "optimizer": learner.optimizer_state(optimizer),
+            "attributes": {name: value for name, value in _attributes(optimizer).items() if _is_plain(value)},
+            "loop": loop.state(),
+            "callbacks": [callback.state_dict() for callback in _with_state(others)],
+        }
+        npz.write(self.path, data)
+
+
+def _describe(loop: Loop, others: list[Any]) -> dict[str, str]:
+    """What two trainings must have in common, as texts by name."""
+    x, t, optimizer = loop.x, loop.t, loop.optimizer
+    net = {name: str(value) for name, value in loop.learner.engine.architecture._asdict().items()}
+    checksum = 0
+    for array in (x, t, loop.sample_weight):
+        checksum = checksum if array is None else zlib.crc32(array.data, checksum)
+    settings = {
+        "optimizer": type(optimizer).__name__,
+        **{name: _text(value) for name, value in _attributes(optimizer).items()},
+        "rows": str(len(x)),
+        "batch_size": str(loop.batch_size),
+        "shuffle": str(loop.shuffle is not None),
+        "inspect_every": str(loop.inspect_every),
+        "inspect": "scalars" if loop.exponents is None else "histograms",
+        "random numbers of": loop.learner.rng.bit_generator.__class__.__name__,
+        "callbacks with a state": ", ".join(type(callback).__name__ for callback in _with_state(others)) or "none",
+        "X, y and weights of the checksum": f"{checksum:08x}",
+    }
+    return net | settings
+
+
+def _attributes(optimizer: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(optimizer).items() if not name.startswith("_")}
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _text(value: Any) -> str:
+    """Which is the same in the next process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
+def _with_state(callbacks: list[Any]) -> list[Any]:
+    """Those that have something to be kept."""
+    return [item for item in callbacks if hasattr(item, "state_dict") and hasattr(item, "load_state_dict")]
