@@ -146,8 +146,8 @@ ARGUMENTS = {
         lambda: vg.MLP([3, 2], loss="mse", rng=0).fit(X, np.zeros((20, 2)), callbacks=[vg.EarlyStopping(3, "loss")]),
     ),
     "progress": (
-        lambda: NET.copy().fit(X, Y, progress=True),
-        "a function of (done, total, history)",
+        lambda: NET.copy().fit(X, Y, progress=print()),
+        "True, False, or a function of (done, total, history)",
         lambda: NET.copy().fit(X, Y, progress=lambda done, total, history: None),
     ),
     "histograms": (

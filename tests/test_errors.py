@@ -72,7 +72,7 @@ BAD_FIT = {
         ValueError,
         ["val_loss", "validation_data=(X, y)"],
     ),
-    "progress": (X, Y, {"progress": True}, TypeError, ["progress must be a function", "got True"]),
+    "progress": (X, Y, {"progress": 5}, TypeError, ["progress must be True, False, or a function", "got 5"]),
     "validation": (X, Y, {"validation_data": X}, TypeError, ["(X, y) or (X, y, sample_weight)"]),
     "validation columns": (
         X,

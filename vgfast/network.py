@@ -18,6 +18,7 @@ from vgfast.training.callbacks import Callback, Callbacks
 from vgfast.training.fit import Learner, Loop, Stepper
 from vgfast.training.history import History
 from vgfast.training.optimizers import SGD, check_optimizer
+from vgfast.training.progress import Display
 
 if TYPE_CHECKING:
     from vgfast.inspection.case import Case
@@ -54,7 +55,7 @@ class Network(State):
         validation_data: tuple[Any, ...] | None = None,
         inspect_every: int = 0,
         callbacks: Sequence[Callback] = (),
-        progress: Callable[[int, int, History], Any] | None = None,
+        progress: bool | Callable[[int, int, History], Any] = False,
         inspect: str = "scalars",
         sample_weight: Any = None,
     ) -> History:
@@ -65,7 +66,8 @@ class Network(State):
         also counts the exponents of gradients (``History.exponents``). callbacks: functions
         that are called as callback(net, history) after each epoch, may change the optimizer's attributes, and end
         training by returning True; or objects such as ``vg.EarlyStopping`` (see ``vgfast.training.callbacks``).
-        progress(done, total, history) is called about every 30 ms, with ``history`` showing the part done so far.
+        progress: True shows a bar on a terminal, if rich is installed, or else a line an epoch, ten a second at most; a
+        function is called as progress(done, total, history) about every 30 ms, with ``history`` so far.
         sample_weight (rows,): weights w, at least 0; each batch's loss is then sum(w loss) / sum(w) over its rows, as
         if a row of weight 2 were there twice in its batch, and so are the losses and accuracies of the history. A batch
         whose weights are all 0 has loss 0 and gradient 0. validation_data: (X, y) or (X, y, sample_weight).
@@ -80,8 +82,8 @@ class Network(State):
         if _check.choice("inspect", inspect, INSPECTIONS) == "histograms" and inspect_every == 0:
             raise ValueError("inspect='histograms' needs inspect_every above 0, got 0; for example inspect_every=10")
         listeners = Callbacks(callbacks)
-        if progress is not None and not callable(progress):
-            raise TypeError(f"progress must be a function of (done, total, history), got {progress!r}")
+        if not isinstance(progress, bool) and not callable(progress):
+            raise TypeError(f"progress must be True, False, or a function of (done, total, history), got {progress!r}")
         optimizer = check_optimizer(optimizer, self.dtype)
         x, t, weights = self._weighted(X, y, sample_weight)
         batch_size = _check.batch_size(batch_size, len(x))
@@ -103,26 +105,34 @@ class Network(State):
         epochs: int,
         validation: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None,
         callbacks: Callbacks,
-        progress: Any,
+        progress: bool | Callable[[int, int, History], Any],
     ) -> None:
         """Until there are so many epochs, or a callback says so."""
         callbacks.check_monitors(loop.measured(validation is not None))
         kept = callbacks.read_checkpoint(loop, epochs)
         self._history = loop.history
         at_once = epochs if validation is None and not callbacks.items else 1
+        display = Display(epochs, loop.total) if progress is True else None
+        told = display if progress is True else progress or None
         try:
             ended = callbacks.begin(self, loop, kept)
             while not ended and loop.noted < epochs:
-                loop.train(at_once, progress)
+                left = epochs - loop.noted
+                n = min(at_once, left if display is None else display.at_once, left)
+                loop.train(n, told if display is None or n == 1 else None)
                 if validation is not None:
                     loop.note_validation(self._evaluate(*validation))
                 ended = bool(callbacks.items) and callbacks.end_epoch(self, loop, epochs)
+                if display is not None:
+                    display.end_epochs(loop.current_history())
             callbacks.end(self, loop.current_history())
         except DivergenceError as error:
             error.history = loop.history
             raise
         finally:
             self._history = loop.current_history()  # a callback may have trained in between
+            if display is not None:
+                display.close(self._history)
 
     def step(self, X: Any, y: Any, optimizer: SGD | None = None, sample_weight: Any = None) -> float:
         """One step on this batch, all rows of X at once; returns the mean loss before the update. sample_weight: as for

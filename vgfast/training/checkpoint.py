@@ -8,7 +8,7 @@ import zlib
 from typing import Any
 
 from vgfast import _check
-from vgfast.files import foreign, npz
+from vgfast.files import foreign
 from vgfast.training.fit import Loop
 
 # What a file says of itself, and the version of what it holds.
@@ -58,6 +58,8 @@ class Checkpoint:
     def read(self, loop: Loop, epochs: int, others: list[Any]) -> dict[str, Any] | None:
         """What the file holds, if it is of this training, whose other callbacks are given. None if there was no file:
         now there is one, as it is better known now if it cannot be written."""
+        from vgfast.files import npz  # here and below: read when asked for
+
         self._training = _describe(loop, others)
         if not os.path.exists(self.path):
             self.write(loop, False, [])
@@ -104,6 +106,8 @@ class Checkpoint:
 
     def write(self, loop: Loop, ended: bool, others: list[Any]) -> None:
         """Replace the file. ended: whether a callback has said so."""
+        from vgfast.files import npz
+
         learner, optimizer = loop.learner, loop.optimizer
         data = {
             "kind": _KIND,
