@@ -59,7 +59,7 @@ __all__ = [
 
 Init = Layer | Critical | Lsuv
 # Fills the weights and biases of all layers.
-Fill = Callable[[list[np.ndarray], list[np.ndarray], np.random.Generator], None]
+Fill = Callable[[list[np.ndarray], list[np.ndarray], "np.random.Generator"], None]
 
 
 def _rule(name: str, scale: float, fan: str, uniform: bool, bias_std: float) -> Independent:
