@@ -254,9 +254,9 @@ typedef struct {
     const void *x;         /* (n_samples, n_0), contiguous */
     const int32_t *labels; /* (n_samples,), or NULL where there are targets */
     const void *targets;   /* (n_samples, n_L), or NULL where there are labels */
-    const double
-        *weights;         /* (n_samples,) of the samples in the mean loss, from 0 on, so that no sum
-                            * of them is infinite; or NULL: each counts 1 */
+    /* (n_samples,) of the samples in the mean loss, from 0 on, of which no sum is infinite; or NULL:
+     * each counts 1 */
+    const double *weights;
     const void *dz;       /* (n_samples, n_L): delta_L from outside, instead of a loss; or NULL */
     const int64_t *order; /* (n_rows,) samples of this epoch, or NULL for 0, 1, 2, ... */
     size_t n_rows, batch_size;

@@ -63,9 +63,9 @@ class Network(State):
 
         The last batch of an epoch has the rows that are left; a batch_size above the number of rows is that number.
         inspect_every: inspect each step whose number divides by it, from step 0 on; 0 is never; inspect="histograms"
-        also counts the exponents of gradients (``History.exponents``). callbacks: functions
-        that are called as callback(net, history) after each epoch, may change the optimizer's attributes, and end
-        training by returning True; or objects such as ``vg.EarlyStopping`` (see ``vgfast.training.callbacks``).
+        also counts the exponents of gradients (``History.exponents``). callbacks: functions that are called as
+        callback(net, history) after each epoch, may change the optimizer's attributes, and end training by returning
+        True; or objects such as ``vg.EarlyStopping`` (see ``vgfast.training.callbacks``).
         progress: True shows a bar on a terminal, if rich is installed, or else a line an epoch, ten a second at most; a
         function is called as progress(done, total, history) about every 30 ms, with ``history`` so far.
         sample_weight (rows,): weights w, at least 0; each batch's loss is then sum(w loss) / sum(w) over its rows, as
@@ -113,12 +113,11 @@ class Network(State):
         self._history = loop.history
         at_once = epochs if validation is None and not callbacks.items else 1
         display = Display(epochs, loop.total) if progress is True else None
-        told = display if progress is True else progress or None
+        told = display or progress or None
         try:
             ended = callbacks.begin(self, loop, kept)
             while not ended and loop.noted < epochs:
-                left = epochs - loop.noted
-                n = min(at_once, left if display is None else display.at_once, left)
+                n = min(at_once, epochs - loop.noted, display.at_once if display else epochs)
                 loop.train(n, told if display is None or n == 1 else None)
                 if validation is not None:
                     loop.note_validation(self._evaluate(*validation))

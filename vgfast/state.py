@@ -15,7 +15,7 @@ from vgfast.model import init as init_module
 from vgfast.model.architecture import Architecture
 from vgfast.model.engine import Engine
 from vgfast.model.init import Init
-from vgfast.model.parameters import ParameterViews, check_state
+from vgfast.model.parameters import ParameterViews, copy_state
 from vgfast.model.summary import Summary, summarize
 from vgfast.training.fit import Stepper
 from vgfast.training.history import History
@@ -197,7 +197,7 @@ class State:
         """
         flat = np.empty_like(self._params)
         with _core.standard_arithmetic():
-            check_state(state, self._architecture.named_views(flat))
+            copy_state(state, self._architecture.named_views(flat))
         self._lock.change(lambda: np.copyto(self._params, flat))
 
     # ---- copies and files ------------------------------------------------------------------------

@@ -148,8 +148,9 @@ static vec NAME(cross_entropy_block)(size_t rows, size_t n, const real *z, size_
     return check;
 }
 
+/* Of a sample with a weight. */
 static inline real NAME(share)(vg_targets wanted, size_t sample) {
-    return (real)((wanted.weights ? wanted.weights[sample] : 1) / wanted.total);
+    return (real)(wanted.weights[sample] / wanted.total);
 }
 
 /* Rows in blocks; returns the check. */

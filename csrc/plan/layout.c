@@ -125,9 +125,8 @@ size_t vg_part_of_batch(const vg_plan *plan, size_t batch, int n_threads) {
     const size_t least = like_sums > PART_LEAST ? like_sums : PART_LEAST;
     const size_t most = PART_BYTES / row > least ? PART_BYTES / row : least;
     const size_t chunk = vg_chunk_rows(plan, batch);
-    if (chunk > 0 && n_threads > 1)
-        return ((chunk < most ? chunk : most) + APART) * (size_t)n_threads;
-    if (chunk > 0) return chunk < most ? chunk : most;
+    const size_t apart = n_threads > 1 ? APART : 0;
+    if (chunk > 0) return ((chunk < most ? chunk : most) + apart) * (size_t)n_threads;
     return batch / (size_t)n_threads > most ? most * (size_t)n_threads : batch;
 }
 

@@ -65,9 +65,10 @@ static double work(const vg_plan *plan, size_t rows, int n_threads, int n_column
         const size_t n_in = plan->tensors[op->in].cols, n_out = plan->tensors[op->out].cols;
         const double n_bytes = (double)n_in * (double)n_out * (double)vg_item_size(plan->dtype);
         const double reading = n_bytes > NEAR_BYTES ? READING_FAR : READING_NEAR;
-        sum += (each + reading) * (double)n_in * (columns_each(n_out, n_columns) + reading);
+        const double rows_read = each + reading;
+        sum += rows_read * (double)n_in * (columns_each(n_out, n_columns) + reading);
         if (!vg_is_first(plan, op))
-            sum += (each + reading) * (double)n_out * (columns_each(n_in, n_columns) + reading);
+            sum += rows_read * (double)n_out * (columns_each(n_in, n_columns) + reading);
     }
     return sum;
 }

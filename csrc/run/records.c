@@ -51,8 +51,8 @@ static double noise_scale(double batch_norm, double sample_norm, double rows) {
 }
 
 /* The quantities of a layer, from what the passes have summed; units and rows in their order. next:
- * the layer after it, or NULL. */
-static void write_record(const thread_context *c, const vg_op *op, const vg_op *next,
+ * the layer after it, or NULL; rows: effective ones. */
+static void write_record(const thread_context *c, const vg_op *op, const vg_op *next, double rows,
                          vg_record *record) {
     const vg_param *const W = &c->run->plan->params[op->weights];
     const vg_param *const b = &c->run->plan->params[op->biases];
@@ -62,7 +62,7 @@ static void write_record(const thread_context *c, const vg_op *op, const vg_op *
     const double units = (double)W->cols, entries = (double)c->rows * units;
     const vg_statistics *const s = statistics(c, op->layer);
     const double db = vg_norm_root(summary(c, b->unit)->gradient);
-    const double dw = vg_norm_root(sum.gradient), rows = effective_rows(c);
+    const double dw = vg_norm_root(sum.gradient);
     const double sample_norm = vg_norm_root(s->samples) * sqrt(rows);
     *record = (vg_record){
         .grad_norm = dw,
@@ -99,9 +99,11 @@ void vg_write_records(const thread_context *c) {
     const vg_plan *const plan = c->run->plan;
     vg_record *const records = c->run->records + c->run->n_records * plan->n_layers;
     const size_t step = (size_t)c->n_threads;
+    const double rows = effective_rows(c);
     for (size_t i = (size_t)c->thread; i < plan->n_ops; i += step) {
         const vg_op *const op = &plan->ops[i], *const after = op + 1;
         if (op->kind != VG_OP_DENSE) continue;
-        write_record(c, op, after->kind == VG_OP_DENSE ? after : NULL, &records[op->layer - 1]);
+        write_record(c, op, after->kind == VG_OP_DENSE ? after : NULL, rows,
+                     &records[op->layer - 1]);
     }
 }

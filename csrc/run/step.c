@@ -109,20 +109,17 @@ static void rows_forward_and_back(thread_context *c) {
     c->column = 0;
 }
 
-static double add_in_order(double sum, const double *x, size_t n) {
-    for (size_t i = 0; i < n; i++) sum += x[i];
-    return sum;
-}
-
-/* Two sums at once: an addition waits for the one before. */
-static void add_both_in_order(const double *x, const double *y, size_t n, double *sums) {
-    double of_x = sums[0], of_y = sums[1];
-    for (size_t i = 0; i < n; i++) {
-        of_x += x[i];
-        of_y += y[i];
+/* sums (2) += those of the rows in work: their losses, and which are predicted rightly. Both at once, as
+ * an addition waits for the one before. */
+static void add_rows_in_order(const thread_context *c, double *sums) {
+    const double *const losses = row_losses(c), *const correct = row_correct(c);
+    double loss = sums[0], right = sums[1];
+    for (size_t r = 0; r < c->rows; r++) {
+        loss += losses[r];
+        right += correct[r];
     }
-    sums[0] = of_x;
-    sums[1] = of_y;
+    sums[0] = loss;
+    sums[1] = right;
 }
 
 /* ---- B and C: parameters --------------------------------------------------------------------- */
@@ -232,9 +229,9 @@ static vg_status apply_given(thread_context *c) {
     return status;
 }
 
-/* What the rows of a batch add up to, and whether all checks are finite. */
+/* What the rows of a batch add up to, losses and right predictions, and whether all checks are finite. */
 typedef struct {
-    double loss, correct;
+    double of_rows[2];
     int finite;
 } batch_sums;
 
@@ -242,7 +239,7 @@ typedef struct {
 static batch_sums parts_forward_and_back(thread_context *c, size_t first) {
     const vg_run *const run = c->run;
     const vg_workspace *const w = run->workspace;
-    batch_sums sums = {0, 0, 1};
+    batch_sums sums = {{0, 0}, 1};
     c->sums = run->gradient;
     c->begun = 0;
     for (size_t done = 0;; done += c->rows) {
@@ -252,9 +249,7 @@ static batch_sums parts_forward_and_back(thread_context *c, size_t first) {
         rows_forward_and_back(c);
         time_epilogues(c, 0);
         if (!barrier_all_finite(c)) sums.finite = 0;
-        sums.loss = add_in_order(sums.loss, run->notes, c->rows);
-        if (c->thread == 0)
-            sums.correct = add_in_order(sums.correct, run->notes + w->row_correct, c->rows);
+        add_rows_in_order(c, sums.of_rows);
         if (done + c->rows == c->batch) return sums;
         vg_sum_gradient(c);
         c->begun = 1;
@@ -283,7 +278,7 @@ static void chunk_forward_and_back(thread_context *c, size_t first, size_t chunk
         c->first_row = first + start + done;
         vg_stage_forward(c, &run->plan->stages[0], 0, c->rows);
         vg_stage_backward(c, &run->plan->stages[0], 0, c->rows);
-        add_both_in_order(row_losses(c), row_correct(c), c->rows, losses);
+        add_rows_in_order(c, losses);
         vg_sum_gradient_alone(c);
         c->begun = 1;
     }
@@ -304,10 +299,10 @@ static batch_sums chunks_forward_and_back(thread_context *c, size_t first) {
     c->place = 0;
     c->first_row = first;
     c->rows = c->batch;
-    batch_sums sums = {0, 0, barrier_all_finite(c)};
+    batch_sums sums = {{0, 0}, barrier_all_finite(c)};
     for (size_t chunk = 0; chunk < n; chunk++) {
-        sums.loss += chunk_losses(c, chunk)[0];
-        sums.correct += chunk_losses(c, chunk)[1];
+        sums.of_rows[0] += chunk_losses(c, chunk)[0];
+        sums.of_rows[1] += chunk_losses(c, chunk)[1];
     }
     return sums;
 }
@@ -338,7 +333,7 @@ vg_status vg_take_step(thread_context *c, size_t step) {
     const batch_sums sums =
         c->chunk_rows > 0 ? chunks_forward_and_back(c, first) : parts_forward_and_back(c, first);
     const int well = sums.finite && moderate_rates(c);
-    const double loss = sums.loss / c->total;
+    const double loss = sums.of_rows[0] / c->total;
     if (!isfinite(loss)) return VG_NON_FINITE;
 
     const int fused =
@@ -357,7 +352,7 @@ vg_status vg_take_step(thread_context *c, size_t step) {
 
     if (c->thread == 0) {
         run->losses[step] = loss;
-        run->correct[step] = sums.correct;
+        run->correct[step] = sums.of_rows[1];
         if (run->totals) run->totals[step] = c->total;
         if (c->until < INFINITY && ++c->unwatched >= c->look_every) {
             *c->pause = vg_seconds() > c->until;

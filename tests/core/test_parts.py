@@ -86,3 +86,11 @@ def test_a_batch_is_cut_into_parts_only_where_they_are_not_smaller_than_the_grad
     assert wide.part_of_batch(512, 2) == 512
     assert narrow.part_of_batch(512, 2) == 256
     assert wide.part_of_batch(100_000, 2) < 4000
+
+
+def test_rows_of_two_threads_lie_a_page_apart_where_batches_are_in_chunks():
+    """Of the narrowest array, of a number a row, 512 rows are 4 KiB."""
+    core = vg.MLP([4, 32, 16, 4], rng=0)._engine.core
+    chunk = core.chunk_rows(10_000)
+    assert core.part_of_batch(10_000, 1) == chunk
+    assert core.part_of_batch(10_000, 2) == 2 * (chunk + 512)

@@ -143,6 +143,13 @@ def test_a_run_finds_how_many_threads_pay(quickest, seconds):
     assert share[quickest] > 0.9
 
 
+def test_trials_become_rare_soon():
+    """The rests are 20 ms twice, as the first answer is another, then 80 and 320: four trials in a second."""
+    workspace = _core.Workspace(vg.MLP(SMALL, rng=0)._engine.core, 64, 2)
+    chosen = _core.tuner(workspace, {1: 20e-6, 2: 40e-6}.get, 1.0)
+    assert [n for _, n in chosen].count(2) == 1 + 4 * 4  # before the first, and two turns of two halves in each
+
+
 def test_a_run_notices_when_other_threads_pay():
     workspace, steps = _core.Workspace(vg.MLP(SMALL, rng=0)._engine.core, 64, 2), []
 

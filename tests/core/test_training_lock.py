@@ -2,7 +2,6 @@
 
 import copy
 import io
-import os
 import pickle
 import signal
 import sys
@@ -14,7 +13,6 @@ import pytest
 
 import vgfast as vg
 from vgfast import _core
-from vgfast.training import shuffle
 
 N = 512
 RNG = np.random.default_rng(5)
@@ -187,76 +185,6 @@ def test_the_thread_that_trains_may_do_all_of_it():
 
     new_net().fit(X, Y, epochs=2, batch_size=8, callbacks=[callback])
     assert len(seen) == 2
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_child_of_a_fork_is_not_held_up_by_a_thread_that_it_does_not_have():
-    with Trainer(held) as trainer:
-        child = os.fork()
-        if child == 0:
-            try:
-                trainer.net.step(X, Y)
-                trainer.net.inspect(X, Y)
-                trainer.net.copy()
-                os._exit(7)
-            finally:
-                os._exit(1)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-@pytest.mark.parametrize("kind", [vg.MLP, vg.reference.MLP])
-def test_a_child_of_a_fork_shuffles_though_another_thread_did(kind):
-    """The generator's lock is copied as it is, and who would open it is not there. The net is small, as OpenBLAS can
-    wait for ever in a fork while its threads multiply."""
-    inside, parent = threading.Event(), os.getpid()
-
-    class Slow(np.random.Generator):
-        def permutation(self, n):
-            with self.bit_generator.lock:
-                inside.set()
-                time.sleep(0.2 if os.getpid() == parent else 0)
-            return super().permutation(n)
-
-    net = kind([2, 2], loss="mse", rng=Slow(np.random.PCG64(0)))
-    thread = threading.Thread(target=net.fit, args=(X[:, :2], Y[:, :2], 1))
-    thread.start()
-    assert inside.wait(60)
-    child = os.fork()
-    if child == 0:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(60)  # it would wait for ever
-        try:
-            net.fit(X[:, :2], Y[:, :2], 1)
-            os._exit(7)
-        finally:
-            os._exit(1)
-    thread.join()
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_who_holds_a_generators_lock_can_fork(monkeypatch):
-    """While a thread that waits for that lock to shuffle has the one that a fork waits for."""
-    monkeypatch.setattr(shuffle, "_PATIENCE", 0.1)
-    rng = np.random.default_rng(0)
-    net = vg.MLP([2, 2], loss="mse", rng=rng)
-    thread = threading.Thread(target=net.fit, args=(X[:, :2], Y[:, :2], 2))
-    with rng.bit_generator.lock:
-        thread.start()
-        while shuffle._shuffling.acquire(blocking=False):
-            shuffle._shuffling.release()
-            time.sleep(0)
-        child = os.fork()
-        if child == 0:
-            vg.MLP([2, 2], loss="mse", rng=1).fit(X[:, :2], Y[:, :2], 1)
-            os._exit(7)
-    thread.join()
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-    assert net.fit(X[:, :2], Y[:, :2], 1)
 
 
 def test_who_waits_for_a_step_is_not_left_waiting_by_ctrl_c(ctrl_c):

@@ -99,6 +99,9 @@ def test_how_many_threads_share_rows():
     core = vg.MLP([784, 2048, 2048, 10], rng=0)._engine.core
     assert [core.columns_of(512, n) for n in (1, 2, 16, 64)] == [1, 1, 8, 16]
     assert core.columns_of(100_000, 64) == 1
+    near, far = (vg.MLP([n] * 4, rng=0)._engine.core for n in (256, 1024))
+    assert near.columns_of(128, 16) == 1  # W stays in an L2 cache: to read it costs less than the barriers
+    assert far.columns_of(128, 16) > 1
     assert vg.MLP([4, 16, 3], rng=0)._engine.core.columns_of(32, 16) == 1
 
 

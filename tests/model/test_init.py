@@ -120,15 +120,13 @@ def test_lsuv_gives_each_layer_variance_1(activation, scale):
     ("x", "error", "parts"),
     [
         (np.zeros((5, 30)), ValueError, ["got 5 on which it is the same number in all of layer 1"]),
-        (np.full((5, 30), 1e38), ValueError, ["layer 1"]),
+        (np.full((5, 30), 1e308), ValueError, ["layer 1"]),
         (X[:, :20], ValueError, ["X must have 30 columns", "20"]),
         (np.full((5, 30), np.nan), ValueError, ["NaN"]),
         (None, TypeError, ["X"]),
     ],
 )
 def test_lsuv_refuses_rows_that_tell_nothing(x, error, parts):
-    if x is not None and x[0, 0] == 1e38:
-        x = x * 1e270
     with pytest.raises(error) as caught:
         vg.MLP([30, 10], init=vg.init.lsuv(x), dtype="float64")
     assert all(part in str(caught.value) for part in parts), str(caught.value)

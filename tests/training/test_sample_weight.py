@@ -5,6 +5,8 @@ import pytest
 
 import vgfast as vg
 from vgfast import reference
+from vgfast.inspection.case import Case
+from vgfast.inspection.divergence import take_apart
 from vgfast.training.optimizers import SGD
 
 NETS = [vg.MLP, reference.MLP]
@@ -193,6 +195,16 @@ def test_a_divergence_is_diagnosed_with_the_weights():
     x, weights = net.handed
     np.testing.assert_array_equal(weights, x[:, 0])
     assert np.isfinite(net.params).all()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_where_a_step_fails_is_looked_for_with_the_weights(loss):
+    net, X, y = make(loss)
+    found = take_apart(Case(net._engine, X, y, SGD(), sample_weight=TIMES.astype(float)), updates=False)
+    expected = net.gradients(X, y, sample_weight=TIMES)
+    for (w, b), of_w, of_b in zip(found.gradients, expected.weights, expected.biases, strict=True):
+        np.testing.assert_allclose(w, of_w, rtol=1e-10, atol=1e-15)
+        np.testing.assert_allclose(b, of_b, rtol=1e-10, atol=1e-15)
 
 
 def test_steps_with_and_without_weights_follow_each_other():

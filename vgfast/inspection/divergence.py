@@ -58,9 +58,8 @@ def take_apart(case: Case, updates: bool) -> Parts:
     with np.errstate(all="ignore"):
         zs, activations = plain.forward(case.x)
         exact = t if t.ndim == 1 else t.astype(np.float64)
-        loss = plain.loss(zs[-1].astype(np.float64), exact, case.sample_weight)[
-            0
-        ]  # as C has it: its squares do not overflow
+        # As C has it: in float64, where squares do not overflow.
+        loss, _, _ = plain.loss(zs[-1].astype(np.float64), exact, case.sample_weight)
         if not np.isfinite(loss):
             return Parts(zs, None, None)
         gradient = plain.chain(zs, activations, plain.loss(zs[-1], t, case.sample_weight)[1]).gradient

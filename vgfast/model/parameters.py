@@ -36,7 +36,7 @@ class ParameterViews(Sequence[np.ndarray]):
         return f"<{self._name}: {', '.join(str(view.shape) for view in self._views)}>"
 
 
-def check_state(state: Any, views: dict[str, np.ndarray]) -> None:
+def copy_state(state: Any, views: dict[str, np.ndarray]) -> None:
     """Copy arrays by name into the views of the same names. TypeError or ValueError in one sentence where it has not
     exactly these names, or an array does not fit."""
     if not isinstance(state, Mapping):
