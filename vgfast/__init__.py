@@ -15,8 +15,6 @@ from vgfast.inspection.report import GradientReport
 from vgfast.mlp import MLP
 from vgfast.model import activations, init
 from vgfast.model.errors import DivergenceError
-from vgfast.training.callbacks import EarlyStopping
-from vgfast.training.checkpoint import Checkpoint
 from vgfast.training.history import History
 from vgfast.training.optimizers import SGD
 
@@ -49,6 +47,10 @@ def __getattr__(name: str):
         from vgfast.training.log import Log
 
         return Log
+    if name in ("EarlyStopping", "Checkpoint"):
+        from vgfast.training import callbacks
+
+        return getattr(callbacks, name)
     if name == "inspect_torch":  # itself imports torch only when it is called
         from vgfast.interop.from_torch import inspect_torch
 

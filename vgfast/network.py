@@ -14,21 +14,33 @@ from vgfast.model.errors import DivergenceError, update_error
 from vgfast.model.losses import LOSSES
 from vgfast.model.quantities import INSPECTIONS, make_histograms
 from vgfast.state import State
-from vgfast.training.callbacks import Callback, Callbacks
 from vgfast.training.fit import Learner, Loop, Stepper
 from vgfast.training.history import History
 from vgfast.training.optimizers import SGD, check_optimizer
-from vgfast.training.progress import Display
 
 if TYPE_CHECKING:
     from vgfast.inspection.case import Case
     from vgfast.inspection.finite_differences import GradientCheck
     from vgfast.inspection.paths import Trace
+    from vgfast.training.callbacks import Callback, Callbacks
+    from vgfast.training.progress import Display
 
 
 # What errors call the data, and the parts of validation_data.
 _NAMES = "X", "y", "sample_weight"
 _VALIDATION = "validation_data[0]", "validation_data[1]", "validation_data[2]"
+
+
+def _read_callbacks(callbacks: Sequence[Callback]) -> Callbacks:
+    from vgfast.training.callbacks import Callbacks  # here and below: only read when asked for
+
+    return Callbacks(callbacks)
+
+
+def _make_display(epochs: int, steps: int) -> Display:
+    from vgfast.training.progress import Display
+
+    return Display(epochs, steps)
 
 
 class Evaluation(NamedTuple):
@@ -81,7 +93,7 @@ class Network(State):
         inspect_every = _check.integer("inspect_every", inspect_every, 0, _check.MOST_ELEMENTS)
         if _check.choice("inspect", inspect, INSPECTIONS) == "histograms" and inspect_every == 0:
             raise ValueError("inspect='histograms' needs inspect_every above 0, got 0; for example inspect_every=10")
-        listeners = Callbacks(callbacks)
+        listeners = _read_callbacks(callbacks)
         if not isinstance(progress, bool) and not callable(progress):
             raise TypeError(f"progress must be True, False, or a function of (done, total, history), got {progress!r}")
         optimizer = check_optimizer(optimizer, self.dtype)
@@ -112,7 +124,7 @@ class Network(State):
         kept = callbacks.read_checkpoint(loop, epochs)
         self._history = loop.history
         at_once = epochs if validation is None and not callbacks.items else 1
-        display = Display(epochs, loop.total) if progress is True else None
+        display = _make_display(epochs, loop.total) if progress is True else None
         told = display or progress or None
         try:
             ended = callbacks.begin(self, loop, kept)

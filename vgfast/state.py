@@ -6,7 +6,7 @@ import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, BinaryIO, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -16,10 +16,12 @@ from vgfast.model.architecture import Architecture
 from vgfast.model.engine import Engine
 from vgfast.model.init import Init
 from vgfast.model.parameters import ParameterViews, copy_state
-from vgfast.model.summary import Summary, summarize
 from vgfast.training.fit import Stepper
 from vgfast.training.history import History
 from vgfast.training.optimizers import Velocities, _Tag
+
+if TYPE_CHECKING:
+    from vgfast.model.summary import Summary
 
 _Result = TypeVar("_Result")
 
@@ -146,6 +148,8 @@ class State:
         2       (30, 10)         310    identity  glorot_uniform
         23,860 parameters of float32, 95.4k bytes; loss cross_entropy, which has its softmax
         """
+        from vgfast.model.summary import summarize  # only read when asked for
+
         return summarize(self._architecture, self._inits)
 
     # ---- who may use it ---------------------------------------------------------------------------

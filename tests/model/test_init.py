@@ -253,7 +253,7 @@ def test_orthogonal_critical_weights_have_the_variance_of_normal_ones(sizes):
 
 
 def test_without_a_critical_point_it_says_so(monkeypatch):
-    monkeypatch.setattr("vgfast.model.init_rules.find_critical_point", lambda activation: None)
+    monkeypatch.setattr("vgfast.model.critical.find_critical_point", lambda activation: None)
     with pytest.raises(ValueError, match=r"tanh has none at variances of z from 1 to 50.*use init='lecun_normal'"):
         vg.MLP([3, 4, 3], "tanh", init="critical")
     vg.MLP([3, 4, 3], "tanh", init="lecun_normal")

@@ -4,13 +4,15 @@ biases, so that every dtype starts from the same net."""
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from vgfast.model.activations import CATALOG
 from vgfast.model.architecture import Architecture
-from vgfast.model.critical import LENGTHS, CriticalPoint, critical_point_at, find_critical_point
+
+if TYPE_CHECKING:
+    from vgfast.model.critical import CriticalPoint
 
 # Of a standard deviation, relatively to the largest value: what is less is a rounding error.
 ROUNDING = 1e-12
@@ -116,6 +118,8 @@ class Critical(NamedTuple):
 
     def find_point(self, activation: str) -> CriticalPoint:
         """That of one activation; ValueError where there is none."""
+        from vgfast.model.critical import LENGTHS, critical_point_at, find_critical_point  # only read when asked for
+
         found = find_critical_point(activation)
         point = found if self.q is None else critical_point_at(activation, self.q)
         if point is not None and point.sb2 >= 0:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
-import zlib
 from typing import Any
 
 from vgfast import _check
-from vgfast.files import foreign
 from vgfast.training.fit import Loop
 
 # What a file says of itself, and the version of what it holds.
@@ -44,6 +41,8 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | os.PathLike[str], every: int = 1) -> None:
+        from vgfast.files import foreign  # here and below: only read when asked for
+
         name = foreign.given_path(path, "write")
         if name is None:
             raise TypeError(f"path must name a file, which is replaced again and again, got {_check.quote(path)}")
@@ -58,7 +57,7 @@ class Checkpoint:
     def read(self, loop: Loop, epochs: int, others: list[Any]) -> dict[str, Any] | None:
         """What the file holds, if it is of this training, whose other callbacks are given. None if there was no file:
         now there is one, as it is better known now if it cannot be written."""
-        from vgfast.files import npz  # here and below: read when asked for
+        from vgfast.files import npz
 
         self._training = _describe(loop, others)
         if not os.path.exists(self.path):
@@ -125,6 +124,8 @@ class Checkpoint:
 
 def _describe(loop: Loop, others: list[Any]) -> dict[str, str]:
     """What two trainings must have in common, as texts by name."""
+    import zlib
+
     x, t, optimizer = loop.x, loop.t, loop.optimizer
     net = {name: str(value) for name, value in loop.learner.engine.architecture._asdict().items()}
     checksum = 0
@@ -155,6 +156,8 @@ def _is_plain(value: Any) -> bool:
 
 def _text(value: Any) -> str:
     """Which is the same in the next process."""
+    import re
+
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
