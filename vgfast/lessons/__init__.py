@@ -43,6 +43,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "faces": ("sklearn", "skimage"),
     "pretraining": ("sklearn",),
     "features": ("sklearn", "mlxtend", "skimage"),
+    "isometry": ("sklearn",),
     "cost": (),
 }
 NAMES = tuple(NEEDS)

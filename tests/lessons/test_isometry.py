@@ -1,0 +1,120 @@
+"""The lesson on isometry: its claim holds for the nets it was made for, and where weights squeeze, or rates are wrong,
+it says so."""
+
+import copy
+
+import numpy as np
+import pytest
+
+import vgfast as vg
+from vgfast.lessons import isometry
+
+pytestmark = pytest.mark.slow  # trains nets, for some seconds in all
+
+pytest.importorskip("sklearn")
+
+
+@pytest.fixture(scope="module")
+def found():
+    return isometry.measure(quick=True)
+
+
+@pytest.fixture
+def other(found):
+    return copy.deepcopy(found)
+
+
+def told(found):
+    holds, sentences = isometry.conclude(found)
+    return holds, " ".join(sentences)
+
+
+def test_the_claim_holds(found):
+    holds, sentences = told(found)
+    assert holds
+    assert "NOT" not in sentences
+    assert "Through 100 layers of orthogonal weights" in sentences
+
+
+def test_both_train_for_as_many_epochs(found):
+    turned, normal = found["depths"][0]["nets"].values()
+    assert len(turned["loss"]) == len(normal["loss"]) < 1 + isometry.EPOCHS
+    assert turned["loss"][-2] > turned["loss"][0] / 2 >= turned["loss"][-1]
+
+
+def test_each_image_is_of_mean_square_1():
+    X, y = isometry.images()
+    np.testing.assert_allclose(np.mean(X**2, axis=1), 1, rtol=1e-5)
+    assert X.shape == (len(y), isometry.WIDTH)
+
+
+def test_the_jacobian_is_that_of_the_hidden_layers(rng):
+    """As products of its factors have it, in float64: the net computes in float32, of which 1e-7 a layer is a bound."""
+    net = vg.MLP([64, 64, 64, 64, 10], "tanh", init=vg.init.critical(q=0.5, orthogonal=True), rng=0)
+    row = rng.normal(size=64).astype(np.float32)
+    jacobian, a = np.eye(64), row.astype(np.float64)
+    for w, b in zip(net.weights[:3], net.biases[:3], strict=True):
+        z = a @ w.astype(np.float64) + b
+        jacobian, a = jacobian @ w, np.tanh(z)
+        slopes = 1 - a**2
+        jacobian = jacobian * slopes
+    values = np.linalg.svd(jacobian / slopes, compute_uv=False)
+    np.testing.assert_allclose(isometry.singular_values(net, row), values, rtol=1e-5)
+
+
+def test_a_net_that_was_not_given_orthogonal_weights_of_this_q(monkeypatch):
+    """Where z is as large as that, tanh squeezes as normal weights do."""
+    monkeypatch.setattr(isometry, "EPOCHS", 1)
+    holds, sentences = told(isometry.measure(quick=True, spread=300))
+    assert not holds
+    assert "the Jacobian is NOT nearly a rotation" in sentences
+    assert "NOT half to twice as much" in sentences
+
+
+def test_a_rate_that_is_too_low(monkeypatch):
+    monkeypatch.setattr(isometry, "EPOCHS", 1)
+    found = isometry.measure(quick=True, rate=1e-6)
+    before, after = found["depths"][0]["nets"]["orthogonal"]["loss"]
+    assert after == pytest.approx(before, rel=0.01)
+    holds, sentences = told(found)
+    assert not holds
+    assert "In 1 epoch, " in sentences
+    assert "was NOT halved" in sentences
+
+
+def test_a_training_that_diverges_is_told(other, monkeypatch):
+    data = np.full((4, 64), 1e30), np.full((4, 64), 1e30), np.arange(4), np.arange(4)
+    net = vg.MLP([64, 64, 10], "identity", init=vg.init.normal(1.0), rng=0)
+    other["depths"][0]["nets"]["orthogonal"] |= isometry.trained(net, list(data), 1e20, 2, True)
+    holds, sentences = told(other)
+    assert not holds
+    assert "to inf and was NOT halved" in sentences
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda turned, normal: turned.update(condition=[2.0, 4.5]), "NOT nearly a rotation"),
+        (lambda turned, normal: normal.update(condition=[9e5, 1e9]), "9e+05 times the smallest, which is NOT above"),
+        (lambda turned, normal: turned.update(total=0.4), "0.4 of the last layer's |delta|, NOT half to twice"),
+        (lambda turned, normal: turned.update(total=2.1), "2.1 of the last layer's |delta|, NOT half to twice"),
+        (lambda turned, normal: turned.update(loss=[2.3, 1.2]), "from 2.300 to 1.200 and was NOT halved"),
+        (lambda turned, normal: normal.update(loss=[2.3, 1.1]), "halved too, which is NOT as claimed"),
+    ],
+)
+def test_what_comes_out_otherwise(other, change, sentence):
+    change(*other["depths"][0]["nets"].values())
+    holds, sentences = told(other)
+    assert not holds
+    assert sentence in sentences
+
+
+def test_the_table_and_the_picture_have_both_nets(found):
+    headings, rows, _ = isometry.table(found)
+    assert [row[0] for row in rows] == ["100, orthogonal", "100, normal"]
+    assert all(len(row) == len(headings) and all(isinstance(cell, str) for cell in row) for row in rows)
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    isometry.draw(found, figure)
+    values, losses = figure.axes
+    assert [len(axes.lines) for axes in (values, losses)] == [3, 2]
+    assert len(values.lines[0].get_xdata()) == isometry.WIDTH
