@@ -112,10 +112,11 @@ static void NAME(narrow_epilogue)(void *context, size_t i, size_t j, size_t rows
     }
 }
 
-/* The gradient lies where a product of more columns has its panel, and is not larger. */
+/* The gradient lies where a product of more columns has its panel, and is not larger; the columns of dy
+ * may be copied before it, MR of each row. */
 static void NAME(narrow_update)(vg_matrix x, vg_matrix dy, real *weights, real *state,
                                 const vg_update *update, vg_tools *tools) {
-    real *const gradient = (real *)tools->scratch + VG_TILE_SIZE;
+    real *const gradient = (real *)tools->scratch + VG_TILE_SIZE + MR * dy.rows;
     const NAME(operands) ab = {.a = dy.p, .a_row = 1, .a_col = dy.ld, .b = x.p, .ldb = x.ld};
     NAME(narrow_context) c = {gradient, dy.cols};
     NAME(gemm)(dy.cols, x.cols, x.rows, &ab, NULL, tools,

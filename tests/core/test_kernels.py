@@ -203,6 +203,21 @@ def test_weight_update_around_the_edges(isa, dtype, rng):
         np.testing.assert_array_equal(np.signbit(out.matrix), np.signbit(expected))
 
 
+def test_weight_update_of_a_few_outputs_and_many_rows(isa, dtype, rng):
+    """Whose rows lie a cache line apart, as in training: from some 200 rows on they are copied first."""
+    n_in, lr = 101, 0.37
+    scratch = np.empty(_core.scratch_size(700), dtype)
+    for rows, n_out in product((150, 350, 450, 700), range(1, 7)):
+        x = rng.normal(size=(rows, n_in)).astype(dtype)
+        dy = rng.normal(size=(rows, 16)).astype(dtype)[:, :n_out]
+        got, gradient = rng.normal(size=(n_in, n_out)).astype(dtype), np.empty((n_in, n_out), dtype)
+        expected = got.copy()
+        _core.weight_gradient(x, dy, gradient, scratch, 0, n_in)
+        _core.update("sgd", gradient, expected, None, lr, 0, 0, np.inf, 1)
+        _core.weight_update(x, dy, got, lr, scratch, 0, n_in)
+        np.testing.assert_array_equal(got, expected, err_msg=f"{rows} rows, {n_out} outputs")
+
+
 def test_updates_against_plain_arithmetic(isa, dtype, rng):
     for n in (1, 7, 16, 50, 333):
         g, w, v = (rng.normal(size=n).astype(dtype) for _ in range(3))
