@@ -24,6 +24,15 @@ static inline int vg_stores_derivative(vg_activation activation) {
     return vg_activations[activation].derivative == VG_STORED;
 }
 
+/* How phi' is made of its source: the form, and alpha if that needs one. */
+typedef struct {
+    vg_derivative form;
+    double alpha;
+} vg_slope;
+static inline vg_slope vg_slope_of(vg_activation activation) {
+    return (vg_slope){vg_activations[activation].derivative, vg_activations[activation].alpha};
+}
+
 /* The statement `run(kind, derivative)` of constants, so that the compiler makes one loop for each
  * activation; on the way back, `run(derivative)`, one loop for each form of the derivative. */
 #define VG_RUN_KIND(run, symbol, name, alpha, derivative, ...)                                     \
@@ -76,6 +85,7 @@ typedef struct {
     vg_norm delta, samples; /* the latter: of the samples' gradients, dW and db */
     double derivative;      /* sum */
     double saturated, dead; /* entries, units */
+    double entries;         /* of which there is a derivative: that were not dropped */
 } vg_statistics;
 
 /* What a pass over the parameters is for. */
@@ -164,8 +174,8 @@ typedef struct {
     /* dx (rows, n_in) = (dy W^T) * phi', dy (rows, n_out), phi' from source (rows, n_in): the
      * derivatives if they are stored, else the outputs. norms, unless NULL: the sums of squares of
      * the rows of dy W^T. */
-    void (*dense_backward)(vg_matrix dy, vg_matrix weights, vg_activation activation,
-                           vg_matrix source, vg_matrix dx, vg_tools *tools, vg_norm *norms);
+    void (*dense_backward)(vg_matrix dy, vg_matrix weights, vg_slope slope, vg_matrix source,
+                           vg_matrix dx, vg_tools *tools, vg_norm *norms);
 
     /* The decoder of tied weights: y (rows, n_in) = phi(x W^T + b), x (rows, n_out), b (n_in); and
      * dx (rows, n_out) = (dy W) * phi' of dy (rows, n_in), phi' from source (rows, n_out). */
@@ -192,6 +202,11 @@ typedef struct {
      * probability keep, else 0. The draws are those of the key, for the rows from its row on. */
     void (*sample)(vg_matrix p, vg_key key, vg_matrix to);
     void (*drop)(vg_matrix x, double keep, vg_key key, vg_matrix to);
+
+    /* y (rows, n) of phi becomes y / keep with the probability keep, else 0; derivatives (rows, n; ld of
+     * y), which hold phi' if vg_stores_derivative, become phi' / keep or -0, which no other is. */
+    void (*dropout)(vg_activation activation, vg_matrix y, void *derivatives, double keep,
+                    vg_key key, double *check);
 
     /* activity (n) = its moving mean; penalty (n) = cost (activity - target). sums (n): of penalty - h
      * over so many rows, with the penalty of before. */
@@ -224,8 +239,9 @@ typedef struct {
     void (*write_loop)(size_t n, void *x);
 
     vg_norm (*square_norm)(size_t n, const void *x);
-    /* source and delta (rows, n), as for dense_backward; inputs (rows, n_in) */
-    void (*statistics)(vg_activation activation, vg_matrix source, vg_matrix delta,
+    /* source and delta (rows, n), as for dense_backward, and of `keep` below 1 as dropout leaves them;
+     * inputs (rows, n_in) */
+    void (*statistics)(vg_activation activation, double keep, vg_matrix source, vg_matrix delta,
                        vg_matrix inputs, vg_statistics *statistics);
 } vg_kernels;
 

@@ -61,7 +61,7 @@ typedef struct {
     size_t cols, ld;   /* ld: cols rounded up to a cache line, or one more */
     size_t value;      /* of a dense layer: a, which phi has made of z */
     size_t grad;       /* dloss/dz, from where the gradients begin; the input has none */
-    size_t derivative; /* phi'(z), from where the derivatives begin, if it is stored */
+    size_t derivative; /* phi'(z), from where the derivatives begin, if its op stores it */
 } vg_tensor;
 
 /* How the gradient of a parameter is made of its op's input x and output's gradient dz: x^T dz, or
@@ -80,7 +80,9 @@ typedef struct {
 typedef enum {
     VG_OP_INPUT, /* out = rows of x */
     VG_OP_DENSE, /* out = phi(in W + b); its activation is fused into it */
-    VG_OP_LOSS   /* of in, which is z; gives the gradient of it. Crosses rows: ends its stage */
+    VG_OP_DROPOUT, /* out, which is in, = in / keep with the probability keep, else 0; phi' of what made
+                    * it likewise, so that there is nothing to do on the way back */
+    VG_OP_LOSS     /* of in, which is z; gives the gradient of it. Crosses rows: ends its stage */
 } vg_op_kind;
 
 typedef struct {
@@ -88,6 +90,8 @@ typedef struct {
     size_t in, out;           /* tensors */
     size_t weights, biases;   /* params */
     vg_activation activation; /* of a dense layer, fused into it */
+    int stores;               /* phi' has a place in memory: it is not seen from the output */
+    double keep;              /* of dropout; of all others 1 */
     size_t layer;             /* in records and times: 0 for the input, L for the loss */
     int ends_stage;
 } vg_op;
@@ -98,7 +102,8 @@ typedef struct {
 } vg_stage;
 
 /* The arrays belong to the caller. Room is needed for an op and a tensor for the input and for each
- * dense layer, two params for each dense layer, an op for the loss, and as many stages as ops. */
+ * dense layer, two params for each dense layer, an op for each dropout and for the loss, and as many
+ * stages as ops. */
 typedef struct {
     vg_dtype dtype;
     vg_loss loss;
@@ -122,10 +127,11 @@ typedef struct {
 enum { VG_UNIT_ROWS = 48 };
 
 /* Append to a plan, which is all 0 but for its arrays and dtype: an input, then dense layers, each
- * of which can be activated, then a loss. */
+ * of which can be activated, and its outputs be dropped with the probability 1 - keep; then a loss. */
 void vg_plan_input(vg_plan *plan, size_t cols);
 void vg_plan_dense(vg_plan *plan, size_t cols);
 void vg_plan_activate(vg_plan *plan, vg_activation activation);
+void vg_plan_dropout(vg_plan *plan, double keep);
 void vg_plan_loss(vg_plan *plan, vg_loss loss);
 
 /* Cut the plan into stages, and say where everything lies. Returns 0, or -1 if the sizes do not fit
@@ -257,6 +263,9 @@ typedef struct {
     /* (n_samples,) of the samples in the mean loss, from 0 on, of which no sum is infinite; or NULL:
      * each counts 1 */
     const double *weights;
+    /* Of dropout: the seed, and the number of the next step, on which the masks depend, and which is
+     * counted on by steps that change the parameters; or NULL in a plan without any */
+    uint64_t *draws;
     const void *dz;       /* (n_samples, n_L): delta_L from outside, instead of a loss; or NULL */
     const int64_t *order; /* (n_rows,) samples of this epoch, or NULL for 0, 1, 2, ... */
     size_t n_rows, batch_size;

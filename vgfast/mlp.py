@@ -25,6 +25,9 @@ class MLP(Network):
         outputs).
     init: a name or object of ``vg.init``; ``auto`` is He for the ReLUs and Glorot for the rest.
     rng: None, a seed, or a ``numpy.random.Generator``: for the first weights, then for shuffling.
+    dropout: the rate, 0 <= p < 1, of hidden outputs that each training step goes without, or one rate a hidden layer:
+        an output is 0 with the probability p, else divided by 1 - p, anew for each row and step; predictions use all.
+        ``gradients``, ``inspect`` and ``backward`` are of the masks of the next step.
 
     While one thread trains a net, in ``fit`` or ``step``, others may use it: all methods that read it wait for the
     steps in work, some 30 ms of them, if they have to, and do their work with the parameters after those. What changes
@@ -32,7 +35,7 @@ class MLP(Network):
     ``biases`` show what is in memory, in the midst of a step too; writing through them then is not noticed, and lands
     before or after the update of that weight.
 
-    Errors: TypeError or ValueError for a size below 1, fewer than two sizes, or an unknown name.
+    Errors: TypeError or ValueError for a size below 1, fewer than two sizes, an unknown name, or a rate that is none.
 
     >>> import numpy as np, vgfast as vg
     >>> rng = np.random.default_rng(0)

@@ -280,23 +280,24 @@ class Network(State):
         """dloss/dW_layer[i, j] for one sample, x (n_in,) with its y, as the sum over paths of products of derivatives.
 
         Layers count from 1; i, the input unit, and j, the output unit, from 0, as in ``net.weights[layer-1][i, j]``.
-        paths: how many of the strongest to show, 1 to 100. In float64, from the net's parameters. See ``Trace``.
+        paths: how many of the strongest to show, 1 to 100. In float64, from the net's parameters, and without dropout,
+        as for predictions. See ``Trace``.
         Errors: TypeError or ValueError for a weight that there is not or more than one sample; ``DivergenceError`` for
         parameters, outputs or deltas that are not finite.
         """
         from vgfast.inspection import paths as trace
 
-        return self._read(lambda net: trace.follow(net._engine, layer, i, j, x, y, paths))
+        return self._read(lambda net: trace.follow(net._engine.without_dropout(), layer, i, j, x, y, paths))
 
     def check_gradient(self, layer: int, i: int, j: int, X: Any, y: Any) -> GradientCheck:
         """dloss/dW_layer[i, j] of the mean loss over all rows of X, compared with finite differences of that loss.
 
-        Entries are numbered as by ``trace``. The differences are those of a float64 copy of the net, and cost about
-        100 forward passes in NumPy. See ``GradientCheck``. Errors: as of ``trace``.
+        Entries are numbered as by ``trace``, and nothing is dropped. The differences are those of a float64 copy of the
+        net, and cost about 100 forward passes in NumPy. See ``GradientCheck``. Errors: as of ``trace``.
         """
         from vgfast.inspection import finite_differences
 
-        return self._read(lambda net: finite_differences.check(net._engine, layer, i, j, X, y))
+        return self._read(lambda net: finite_differences.check(net._engine.without_dropout(), layer, i, j, X, y))
 
     def _batch(self, X: Any, y: Any, names: Sequence[str] = _NAMES) -> tuple[np.ndarray, np.ndarray]:
         """X and y as C takes them, sharing no memory with the parameters, which change meanwhile."""

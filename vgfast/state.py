@@ -41,13 +41,15 @@ class State:
         init: str | Init = "auto",
         dtype: Any = "float32",
         rng: Any = None,
+        dropout: float | Sequence[float] = 0.0,
     ) -> None:
-        architecture = Architecture.checked(sizes, activation, loss, dtype, self._engine_type.dtypes)
+        architecture = Architecture.checked(sizes, activation, loss, dtype, self._engine_type.dtypes, dropout)
         self._rng = _check.generator(rng)
         with _core.standard_arithmetic():
             fill = init_module.prepare(init, architecture)
             self._build(architecture)
             fill(self._engine.weights, self._engine.biases, self._rng)
+        self._seed_draws(None)
         self._inits = init_module.name_rules(init, architecture)
 
     def _build(self, architecture: Architecture) -> None:
@@ -64,6 +66,20 @@ class State:
         self._stepper: Stepper | None = None
         self._last_rows = 0  # of the last call of step
 
+    def _seed_draws(self, draws: np.ndarray | None) -> None:
+        """Dropout goes on from there, or from a seed of the net's own random numbers."""
+        own = self._engine.draws
+        if own is None:
+            return
+        if draws is None:
+            own[0] = self._rng.integers(2**64 - 1, dtype=np.uint64, endpoint=True)
+        else:
+            own[...] = draws
+
+    def _draws(self) -> np.ndarray | None:
+        """A copy."""
+        return None if self._engine.draws is None else self._engine.draws.copy()
+
     @property
     def _architecture(self) -> Architecture:
         return self._engine.architecture
@@ -79,6 +95,11 @@ class State:
     def activations(self) -> tuple[str, ...]:
         """One name a hidden layer."""
         return self._architecture.activations
+
+    @property
+    def dropout(self) -> tuple[float, ...]:
+        """One rate a hidden layer."""
+        return self._architecture.rates
 
     @property
     def loss(self) -> str:
@@ -132,9 +153,10 @@ class State:
         return self._history
 
     def __repr__(self) -> str:
-        sizes, kinds, loss, dtype = self._architecture
+        sizes, kinds, loss, dtype, rates = self._architecture
         shown = kinds[0] if len(set(kinds)) == 1 else list(kinds)
-        return f"MLP({list(sizes)}, {shown!r}, loss={loss!r}, dtype='{dtype}')"
+        more = f", dropout={rates[0] if len(set(rates)) == 1 else list(rates)}" if rates else ""
+        return f"MLP({list(sizes)}, {shown!r}, loss={loss!r}, dtype='{dtype}'{more})"
 
     def summary(self) -> Summary:
         """A table with a row a layer: shape of the weights, parameters, activation, and by which rule of ``vg.init``
@@ -172,9 +194,9 @@ class State:
 
     def _snapshot(self) -> Self:
         """A copy to read, with its velocities."""
-        net = self._restore(self._architecture, self._params.copy(), self._rng, self._added())
-        net._velocities = Velocities(self._velocities.copy_living())
-        return net
+        velocities = self._velocities.copy_living()
+        still = self._params.copy(), self._rng, self._added(), velocities, self._draws()
+        return self._restore(self._architecture, *still)
 
     # ---- parameters by name -----------------------------------------------------------------------
 
@@ -214,6 +236,7 @@ class State:
         rng: Any,
         more: dict[str, Any],
         velocities: Sequence[tuple[_Tag, np.ndarray]] = (),
+        draws: np.ndarray | None = None,
     ) -> Self:
         """A net of this class without its constructor, which may be another's."""
         net = cls.__new__(cls)
@@ -222,6 +245,7 @@ class State:
         net._build(architecture)
         net._params[...] = params
         net._velocities = Velocities(velocities)
+        net._seed_draws(draws)
         return net
 
     def _added(self) -> dict[str, Any]:
@@ -235,11 +259,14 @@ class State:
         velocities = self._velocities.copy_living()
         # What was added may refer to the net, so it is restored after the net.
         added = self._added() or None
-        return self._restore, (self._architecture, self._params.copy(), self._rng, {}, velocities), added
+        own = self._architecture, self._params.copy(), self._rng
+        return self._restore, (*own, {}, velocities, self._draws()), added
 
     def _copy(self, more: dict[str, Any]) -> Self:
         rng = copy.deepcopy(self._rng)
-        return self._lock.between_steps(lambda: self._restore(self._architecture, self._params.copy(), rng, more))
+        return self._lock.between_steps(
+            lambda: self._restore(self._architecture, self._params.copy(), rng, more, (), self._draws())
+        )
 
     def __copy__(self) -> Self:
         return self._copy(self._added())

@@ -183,12 +183,12 @@ static void NAME(backward_epilogue)(void *context, size_t i, size_t j, size_t ro
 #undef BACKWARD
 
 /* By way of tiles in memory, whose rows' norms are taken and whose epilogues are timed. */
-static void NAME(backward_by_tiles)(const NAME(operands) *ab, vg_matrix dy,
-                                    vg_activation activation, vg_matrix source, vg_matrix dx,
-                                    vg_tools *tools, vg_norm *norms) {
+static void NAME(backward_by_tiles)(const NAME(operands) *ab, vg_matrix dy, vg_slope slope,
+                                    vg_matrix source, vg_matrix dx, vg_tools *tools,
+                                    vg_norm *norms) {
     NAME(backward_context) c = {
-        .form = vg_activations[activation].derivative,
-        .alpha = v_set((real)vg_activations[activation].alpha),
+        .form = slope.form,
+        .alpha = v_set((real)slope.alpha),
         .source = source.p,
         .ld_source = source.ld,
         .dx = dx.p,
@@ -204,24 +204,24 @@ static void NAME(backward_by_tiles)(const NAME(operands) *ab, vg_matrix dy,
 }
 
 /* phi' left of 0, where it is not stored; right of it, it is 1. */
-static real NAME(left_slope)(vg_activation activation) {
-    switch (vg_activations[activation].derivative) {
+static real NAME(left_slope)(vg_slope slope) {
+    switch (slope.form) {
         case VG_STEP: return 0;
-        case VG_LEAK: return (real)vg_activations[activation].alpha;
+        case VG_LEAK: return (real)slope.alpha;
         case VG_ONE:
         case VG_STORED: break;
     }
     return 1;
 }
 
-static void NAME(backward)(const NAME(operands) *ab, vg_matrix dy, vg_activation activation,
-                           vg_matrix source, vg_matrix dx, vg_tools *tools, vg_norm *norms) {
+static void NAME(backward)(const NAME(operands) *ab, vg_matrix dy, vg_slope slope, vg_matrix source,
+                           vg_matrix dx, vg_tools *tools, vg_norm *norms) {
     if (norms || tools->ticks) {
-        NAME(backward_by_tiles)(ab, dy, activation, source, dx, tools, norms);
+        NAME(backward_by_tiles)(ab, dy, slope, source, dx, tools, norms);
         return;
     }
     NAME(finish) finish = {
-        .alpha = v_set(NAME(left_slope)(activation)),
+        .alpha = v_set(NAME(left_slope)(slope)),
         .check = v_zero(),
         .scale = NAME(check_scale)(0),
         .to = dx.p,
@@ -229,20 +229,19 @@ static void NAME(backward)(const NAME(operands) *ab, vg_matrix dy, vg_activation
         .source = source.p,
         .ld_source = source.ld,
     };
-    const int stored = vg_stores_derivative(activation);
-    NAME(gemm_to_deltas)(dy.rows, dx.cols, dy.cols, ab, tools, stored, &finish);
+    NAME(gemm_to_deltas)(dy.rows, dx.cols, dy.cols, ab, tools, slope.form == VG_STORED, &finish);
     tools->check += v_sum(finish.check);
 }
 
-static void NAME(dense_backward)(vg_matrix dy, vg_matrix weights, vg_activation activation,
-                                 vg_matrix source, vg_matrix dx, vg_tools *tools, vg_norm *norms) {
+static void NAME(dense_backward)(vg_matrix dy, vg_matrix weights, vg_slope slope, vg_matrix source,
+                                 vg_matrix dx, vg_tools *tools, vg_norm *norms) {
     const NAME(operands) ab = {
         .a = dy.p, .a_row = dy.ld, .a_col = 1, .b = weights.p, .ldb = weights.ld, .transposed = 1};
-    NAME(backward)(&ab, dy, activation, source, dx, tools, norms);
+    NAME(backward)(&ab, dy, slope, source, dx, tools, norms);
 }
 
 static void NAME(decoder_backward)(vg_matrix dy, const void *weights, vg_activation activation,
                                    vg_matrix source, vg_matrix dx, vg_tools *tools) {
     const NAME(operands) ab = {.a = dy.p, .a_row = dy.ld, .a_col = 1, .b = weights, .ldb = dx.cols};
-    NAME(backward)(&ab, dy, activation, source, dx, tools, NULL);
+    NAME(backward)(&ab, dy, vg_slope_of(activation), source, dx, tools, NULL);
 }

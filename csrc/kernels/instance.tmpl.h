@@ -22,6 +22,7 @@
 #include "weight_update.tmpl.h"
 #include "sums.tmpl.h"
 #include "random.tmpl.h"
+#include "dropout.tmpl.h"
 #include "loss.tmpl.h"
 #include "../limits/peak.tmpl.h"
 
@@ -48,6 +49,7 @@ const vg_kernels NAME(vg_kernels) = {
     .subtract = NAME(subtract),
     .sample = NAME(sample),
     .drop = NAME(drop),
+    .dropout = NAME(dropout),
     .renew_penalty = NAME(renew_penalty),
     .update = NAME(update),
     .loss = NAME(loss),

@@ -65,12 +65,16 @@ static inline real NAME(uniform)(uint32_t word) {
     return (real)(int32_t)(word >> 8) * (real)0x1p-24;
 }
 
-/* u (rows, 32) for columns j, j + 1, ... of rows r, r + 1, ... of the key's matrix */
+/* words, and u, (rows, 32) for columns j, j + 1, ... of rows r, r + 1, ... of the key's matrix */
+static inline void NAME(draw_words)(const vg_key *key, size_t r, size_t j,
+                                    uint32_t words[NAME(ROWS_DRAWN)][NAME(DRAWN)]) {
+    NAME(philox)(key->seed, j / 4, key->row + r, key->draw | key->step >> 32 << 16, key->step,
+                 words);
+}
 static inline void NAME(draw)(const vg_key *key, size_t r, size_t j,
                               real u[NAME(ROWS_DRAWN)][NAME(DRAWN)]) {
     uint32_t words[NAME(ROWS_DRAWN)][NAME(DRAWN)];
-    NAME(philox)(key->seed, j / 4, key->row + r, key->draw | key->step >> 32 << 16, key->step,
-                 words);
+    NAME(draw_words)(key, r, j, words);
     for (int i = 0; i < NAME(ROWS_DRAWN); i++)
         for (int c = 0; c < NAME(DRAWN); c++) u[i][c] = NAME(uniform)(words[i][c]);
 }

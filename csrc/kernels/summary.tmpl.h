@@ -212,15 +212,14 @@ static void NAME(flush_counts)(NAME(summary_vecs) *s, vg_summary *any) {
     if (largest > any->max_abs) any->max_abs = largest;
 }
 
-/* Of `vecs` vectors of columns of derivatives, from source; of the last, n lanes exist. */
-static inline
-    __attribute__((always_inline)) void NAME(derivatives)(const vg_derivative form, vec alpha,
-                                                          vec least, size_t rows, const size_t vecs,
-                                                          const size_t n, const real *source,
-                                                          size_t ld, vg_statistics *statistics) {
-    vec sum[4], most[4], low[4];
+/* Of `vecs` vectors of columns of derivatives, from source; of the last, n lanes exist. dropped: those
+ * that are -0 are none. */
+static inline __attribute__((always_inline)) void NAME(derivatives)(
+    const vg_derivative form, const int dropped, vec alpha, vec least, size_t rows,
+    const size_t vecs, const size_t n, const real *source, size_t ld, vg_statistics *statistics) {
+    vec sum[4], most[4], low[4], none[4];
 #pragma GCC unroll 4
-    for (size_t v = 0; v < vecs; v++) sum[v] = most[v] = low[v] = v_zero();
+    for (size_t v = 0; v < vecs; v++) sum[v] = most[v] = low[v] = none[v] = v_zero();
     for (size_t r = 0; r < rows; r++, source += ld)
 #pragma GCC unroll 4
         for (size_t v = 0; v < vecs; v++) {
@@ -228,24 +227,34 @@ static inline
             sum[v] = v_add(sum[v], d);
             most[v] = v_max(d, most[v]);
             low[v] = v_count(low[v], v_less(d, least));
+            if (!dropped) continue;
+            const flags negative = v_less(v_copysign(v_set(1), d), v_zero());
+            none[v] = v_count(none[v], v_both(negative, v_equal(d, v_zero())));
         }
-    vec saturated = v_zero(), dead = v_zero(); /* whole numbers: their sums are exact */
+    /* Whole numbers: their sums are exact. */
+    vec saturated = v_zero(), dead = v_zero(), missing = v_zero();
 #pragma GCC unroll 4
     for (size_t v = 0; v < vecs; v++) {
         statistics->derivative += v_sum(v_first_n(sum[v], n));
-        saturated = v_add(saturated, v_first_n(low[v], n));
-        dead = v_count(dead, v_first(v_equal(most[v], v_zero()), n));
+        saturated = v_add(saturated, v_first_n(v_sub(low[v], none[v]), n));
+        missing = v_add(missing, v_first_n(none[v], n));
+        const flags shut = v_equal(most[v], v_zero()), seen = v_less(none[v], v_set((real)rows));
+        dead = v_count(dead, v_first(dropped ? v_both(shut, seen) : shut, n));
     }
     statistics->saturated += v_sum(saturated);
     statistics->dead += v_sum(dead);
+    if (dropped) statistics->entries -= v_sum(missing);
 }
 
 /* Four vectors at a time: one alone means a page for each row. */
-#define DERIVATIVES(form)                                                                          \
+#define DERIVATIVES_OF(form, dropped)                                                              \
     for (; n - j >= 4 * LANES; j += 4 * LANES)                                                     \
-        NAME(derivatives)(form, alpha, least, rows, 4, LANES, source + j, ld_source, statistics);  \
+        NAME(derivatives)(form, dropped, alpha, least, rows, 4, LANES, source + j, ld_source,      \
+                          statistics);                                                             \
     for (; j < n; j += LANES)                                                                      \
-        NAME(derivatives)(form, alpha, least, rows, 1, n - j, source + j, ld_source, statistics);
+        NAME(derivatives)(form, dropped, alpha, least, rows, 1, n - j, source + j, ld_source,      \
+                          statistics);
+#define DERIVATIVES(form) DERIVATIVES_OF(form, 0)
 
 /* The sum of the squares of n values, as many as may be. */
 static inline vg_norm NAME(norm_of_long_row)(NAME(squares) *s, size_t n, const real *x) {
@@ -273,18 +282,26 @@ static void NAME(sample_squares)(vg_matrix deltas, vg_matrix inputs, vg_statisti
     }
 }
 
-static void NAME(statistics)(vg_activation activation, vg_matrix sources, vg_matrix deltas,
-                             vg_matrix inputs, vg_statistics *statistics) {
+static void NAME(statistics)(vg_activation activation, double keep, vg_matrix sources,
+                             vg_matrix deltas, vg_matrix inputs, vg_statistics *statistics) {
     const real *const source = sources.p;
     const size_t rows = sources.rows, n = sources.cols, ld_source = sources.ld;
     const vg_activation_facts *const facts = &vg_activations[activation];
-    const vec least = v_set((real)0.01 * (real)facts->largest), alpha = v_set((real)facts->alpha);
-    *statistics = (vg_statistics){0};
+    const vec least = v_set((real)0.01 * (real)facts->largest / (real)keep);
+    const vec alpha = v_set((real)facts->alpha);
+    *statistics = (vg_statistics){.entries = (double)rows * (double)n};
     size_t j = 0;
-    BY_DERIVATIVE(facts->derivative, DERIVATIVES);
+    if (keep < 1) {
+        DERIVATIVES_OF(VG_STORED, 1);
+        statistics->derivative *= keep;
+        if (statistics->entries == 0) statistics->entries = 1; /* all were dropped */
+    } else {
+        BY_DERIVATIVE(facts->derivative, DERIVATIVES);
+    }
     NAME(sample_squares)(deltas, inputs, statistics);
 }
 #undef DERIVATIVES
+#undef DERIVATIVES_OF
 #undef LEAST_SUM
 #undef MOST_SUM
 

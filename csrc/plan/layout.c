@@ -61,8 +61,7 @@ int vg_plan_lay_out(vg_plan *plan) {
         tensor->grad = i == 0 ? 0 : tensor->value - plan->tensors[0].ld;
         tensor->derivative = plan->n_derivatives;
         plan->n_columns = vg_add_product(plan->n_columns, tensor->ld, 1, &fits);
-        if (vg_stores_derivative(plan->ops[tensor->op].activation))
-            plan->n_derivatives += tensor->ld;
+        if (plan->ops[tensor->op].stores) plan->n_derivatives += tensor->ld;
         if (tensor->ld > plan->widest) plan->widest = tensor->ld;
     }
     for (size_t i = 0; i < plan->n_param_arrays; i++) {

@@ -14,7 +14,7 @@ static size_t add_param(vg_plan *plan, vg_role role, size_t rows, size_t cols) {
 }
 
 void vg_plan_input(vg_plan *plan, size_t cols) {
-    const vg_op op = {.kind = VG_OP_INPUT, .out = add_tensor(plan, cols)};
+    const vg_op op = {.kind = VG_OP_INPUT, .out = add_tensor(plan, cols), .keep = 1};
     plan->ops[plan->n_ops++] = op;
 }
 
@@ -27,6 +27,7 @@ void vg_plan_dense(vg_plan *plan, size_t cols) {
         .weights = add_param(plan, VG_WEIGHTS, n_in, cols),
         .biases = add_param(plan, VG_BIASES, 1, cols),
         .activation = VG_IDENTITY,
+        .keep = 1,
         .layer = ++plan->n_layers,
     };
     plan->ops[plan->n_ops++] = op;
@@ -34,7 +35,26 @@ void vg_plan_dense(vg_plan *plan, size_t cols) {
 
 /* Never an op of its own: it is fused into the dense layer before it. */
 void vg_plan_activate(vg_plan *plan, vg_activation activation) {
-    plan->ops[plan->n_ops - 1].activation = activation;
+    vg_op *const op = &plan->ops[plan->n_ops - 1];
+    op->activation = activation;
+    op->stores = vg_activations[activation].derivative == VG_STORED;
+}
+
+/* In place. An output that has been dropped does not tell phi' any more: that is stored, times the
+ * mask, and the way back needs no other. */
+void vg_plan_dropout(vg_plan *plan, double keep) {
+    vg_op *const before = &plan->ops[plan->n_ops - 1];
+    const vg_op op = {
+        .kind = VG_OP_DROPOUT,
+        .in = before->out,
+        .out = before->out,
+        .activation = before->activation,
+        .keep = keep,
+        .layer = before->layer,
+    };
+    before->stores = 1;
+    before->keep = keep;
+    plan->ops[plan->n_ops++] = op;
 }
 
 void vg_plan_loss(vg_plan *plan, vg_loss loss) {
@@ -42,6 +62,7 @@ void vg_plan_loss(vg_plan *plan, vg_loss loss) {
         .kind = VG_OP_LOSS,
         .in = plan->n_tensors - 1,
         .out = plan->n_tensors - 1,
+        .keep = 1,
         .layer = plan->n_layers,
         .ends_stage = 1, /* its mean is one over all rows */
     };

@@ -47,8 +47,12 @@ static void dense_forward(thread_context *c, const vg_op *op, size_t from, size_
     lap_of_product(c, op->layer, VG_FORWARD, op->layer);
 }
 
+static vg_slope slope_of(const vg_op *op) {
+    return op->stores ? (vg_slope){.form = VG_STORED} : vg_slope_of(op->activation);
+}
+
 static void dense_backward(thread_context *c, const vg_op *op, size_t from, size_t rows) {
-    const vg_op *const before = &c->run->plan->ops[tensor_of(c, op->in)->op];
+    const vg_op *const before = maker_of(c, op->in);
     if (vg_is_first(c->run->plan, op)) return;
     size_t first;
     const size_t n = own_columns(c, tensor_of(c, op->in)->cols, &first);
@@ -56,11 +60,24 @@ static void dense_backward(thread_context *c, const vg_op *op, size_t from, size
     vg_matrix W = weights(c, op); /* columns of the gradient are rows of W */
     W.p = at(c, W.p, first * W.ld);
     W.rows = n;
-    c->kernels->dense_backward(gradients(c, op->out, from, rows), W, before->activation,
+    c->kernels->dense_backward(gradients(c, op->out, from, rows), W, slope_of(before),
                                columns_of(c, derivative_sources(c, op->in, from, rows), first, n),
                                columns_of(c, gradients(c, op->in, from, rows), first, n), &c->tools,
                                c->inspected ? row_norms(c, before->layer) + from : NULL);
     lap_of_product(c, op->layer, VG_BACKWARD, before->layer);
+}
+
+/* The draws are those of a layer and of rows of the batch: whoever makes them, in whatever part. */
+static void dropout_forward(thread_context *c, const vg_op *op, size_t from, size_t rows) {
+    const vg_key key = {
+        .seed = c->run->draws[0],
+        .step = c->draw,
+        .draw = (uint32_t)op->layer,
+        .row = c->first_row - c->start + from,
+    };
+    c->kernels->dropout(op->activation, values(c, op->out, from, rows),
+                        stored_derivative(c, op->out, from), op->keep, key, &c->tools.check);
+    lap(c, op->layer, VG_ACTIVATION);
 }
 
 /* The gradient of the outputs from outside, where there is no loss. */
@@ -106,10 +123,14 @@ static void loss_forward(thread_context *c, const vg_op *op, size_t from, size_t
 }
 
 /* By kind; NULL: there is nothing to do. */
-static op_on_rows *const FORWARD[] = {
-    [VG_OP_INPUT] = input_forward, [VG_OP_DENSE] = dense_forward, [VG_OP_LOSS] = loss_forward};
-static op_on_rows *const BACKWARD[] = {
-    [VG_OP_INPUT] = NULL, [VG_OP_DENSE] = dense_backward, [VG_OP_LOSS] = NULL};
+static op_on_rows *const FORWARD[] = {[VG_OP_INPUT] = input_forward,
+                                      [VG_OP_DENSE] = dense_forward,
+                                      [VG_OP_DROPOUT] = dropout_forward,
+                                      [VG_OP_LOSS] = loss_forward};
+static op_on_rows *const BACKWARD[] = {[VG_OP_INPUT] = NULL,
+                                       [VG_OP_DENSE] = dense_backward,
+                                       [VG_OP_DROPOUT] = NULL,
+                                       [VG_OP_LOSS] = NULL};
 
 void vg_op_forward(thread_context *c, const vg_op *op, size_t from, size_t rows) {
     FORWARD[op->kind](c, op, from, rows);

@@ -32,11 +32,12 @@ static void forward(void *context, int thread, int n_threads) {
             const vg_op *const op = &plan->ops[i];
             switch (op->kind) { /* without a default: the compiler names an op that is not here */
                 case VG_OP_INPUT:
+                case VG_OP_DROPOUT: /* of training alone */
                 case VG_OP_LOSS: continue;
                 case VG_OP_DENSE: break;
             }
             const vg_tensor *const out = &plan->tensors[op->out];
-            vg_matrix y = {buffers + (i % 2) * buffer, rows, out->cols, out->ld};
+            vg_matrix y = {buffers + (op->layer % 2) * buffer, rows, out->cols, out->ld};
             if (op->out == plan->n_tensors - 1) {
                 y.p = (char *)call->z + from * out->cols * item;
                 y.ld = out->cols;

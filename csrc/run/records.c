@@ -22,7 +22,7 @@ void vg_record_exponents(const thread_context *c, size_t l) {
 }
 
 void vg_record_values(const thread_context *c, const vg_op *op) {
-    c->kernels->statistics(op->activation, derivative_sources(c, op->out, 0, c->rows),
+    c->kernels->statistics(op->activation, op->keep, derivative_sources(c, op->out, 0, c->rows),
                            gradients(c, op->out, 0, c->rows), values(c, op->in, 0, c->rows),
                            statistics(c, op->layer));
 }
@@ -59,7 +59,7 @@ static void write_record(const thread_context *c, const vg_op *op, const vg_op *
     vg_summary sum = {0};
     for (size_t u = 0; u < vg_n_units(W); u++) vg_summary_add(&sum, summary(c, W->unit + u));
     const double weights = (double)W->rows * (double)W->cols;
-    const double units = (double)W->cols, entries = (double)c->rows * units;
+    const double units = (double)W->cols;
     const vg_statistics *const s = statistics(c, op->layer);
     const double db = vg_norm_root(summary(c, b->unit)->gradient);
     const double dw = vg_norm_root(sum.gradient);
@@ -73,8 +73,8 @@ static void write_record(const thread_context *c, const vg_op *op, const vg_op *
         .weight_gain = NAN,
         .activation_gain = NAN,
         .gain = NAN,
-        .mean_derivative = s->derivative / entries,
-        .saturated = s->saturated / entries,
+        .mean_derivative = s->derivative / s->entries,
+        .saturated = s->saturated / s->entries,
         .dead = s->dead / units,
         .update_ratio = vg_norm_root(sum.step) / vg_norm_root(sum.weight),
         .frozen = sum.frozen / weights,
@@ -101,8 +101,9 @@ void vg_write_records(const thread_context *c) {
     const size_t step = (size_t)c->n_threads;
     const double rows = effective_rows(c);
     for (size_t i = (size_t)c->thread; i < plan->n_ops; i += step) {
-        const vg_op *const op = &plan->ops[i], *const after = op + 1;
+        const vg_op *const op = &plan->ops[i], *after = op + 1;
         if (op->kind != VG_OP_DENSE) continue;
+        while (after->kind != VG_OP_DENSE && after->kind != VG_OP_LOSS) after++;
         write_record(c, op, after->kind == VG_OP_DENSE ? after : NULL, rows,
                      &records[op->layer - 1]);
     }

@@ -225,6 +225,7 @@ static vg_status apply_given(thread_context *c) {
     vg_measure_gradient(c);
     const int well = barrier_all_finite(c) && moderate_rates(c);
     const vg_status status = update_by_gradient(c, well);
+    if (c->thread == 0 && status == VG_DONE && c->run->draws) c->run->draws[1]++;
     barrier(c);
     return status;
 }
@@ -322,6 +323,8 @@ vg_status vg_take_step(thread_context *c, size_t step) {
     if (run->mode == VG_APPLY) return apply_given(c);
     const size_t first = step * run->batch_size, left = run->n_rows - first;
     c->batch = left < run->batch_size ? left : run->batch_size;
+    c->start = first;
+    c->draw = run->draws ? run->draws[1] : 0;
     c->total = weight_of_batch(c, first);
     c->chunk_rows = vg_chunk_rows(run->plan, c->batch);
     if ((c->batch > run->workspace->rows || c->chunk_rows > 0) && !run->gradient)
@@ -354,6 +357,7 @@ vg_status vg_take_step(thread_context *c, size_t step) {
         run->losses[step] = loss;
         run->correct[step] = sums.of_rows[1];
         if (run->totals) run->totals[step] = c->total;
+        if (run->draws && run->mode == VG_TRAIN) run->draws[1]++;
         if (c->until < INFINITY && ++c->unwatched >= c->look_every) {
             *c->pause = vg_seconds() > c->until;
             c->unwatched = 0;

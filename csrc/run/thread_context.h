@@ -17,7 +17,8 @@ typedef struct {
     int columns_chosen;     /* threads that share rows where that is possible; and at present: */
     int column, n_columns;  /* of so many threads that share its rows, it is this one */
     size_t item;            /* bytes of an element */
-    size_t batch;           /* rows of this step's batch */
+    size_t batch, start;    /* rows of this step's batch, and the first of them in the epoch */
+    uint64_t draw;          /* number of this step's random draws */
     double total;           /* weight of its rows, each 1 without weights; of 0 in all, 1 */
     size_t chunk_rows;      /* of a chunk of it, or 0: see vg_chunk_rows */
     size_t first_row, rows; /* its part in work, in the order of the epoch */
@@ -42,8 +43,8 @@ static inline const vg_tensor *tensor_of(const thread_context *c, size_t t) {
 /* Where in the workspace a row of the part in work is. */
 static inline size_t place(const thread_context *c, size_t row) { return c->place + row; }
 
-/* Of tensor t, from a row of the part in work on: the value, dloss/dz, and phi', which is NULL if it is
- * recomputed from the value; the source of phi' is where it is stored, or the value. */
+/* Of tensor t, from a row of the part in work on: the value, dloss/dz, the op that makes it, and phi',
+ * which is NULL if it is recomputed from the value; the source of phi' is where it is stored, or the value. */
 static inline void *value(const thread_context *c, size_t t, size_t row) {
     const vg_tensor *const tensor = tensor_of(c, t);
     return at(c, c->run->memory,
@@ -55,13 +56,13 @@ static inline void *gradient(const thread_context *c, size_t t, size_t row) {
     return at(c, c->run->memory,
               w->gradients + tensor->grad * w->rows + place(c, row) * tensor->ld);
 }
-static inline vg_activation activation_of(const thread_context *c, size_t t) {
-    return c->run->plan->ops[tensor_of(c, t)->op].activation;
+static inline const vg_op *maker_of(const thread_context *c, size_t t) {
+    return &c->run->plan->ops[tensor_of(c, t)->op];
 }
 static inline void *stored_derivative(const thread_context *c, size_t t, size_t row) {
     const vg_tensor *const tensor = tensor_of(c, t);
     const vg_workspace *const w = c->run->workspace;
-    if (!vg_stores_derivative(activation_of(c, t))) return NULL;
+    if (!maker_of(c, t)->stores) return NULL;
     return at(c, c->run->memory,
               w->derivatives + tensor->derivative * w->rows + place(c, row) * tensor->ld);
 }

@@ -54,21 +54,23 @@ typedef struct {
     double seconds; /* after about which a run pauses */
     unsigned cuts;  /* bit i: op i ends its stage */
     int n_columns;  /* of vg_run */
+    double keep;    /* of dropout; 0: there is none */
 } setup;
 
 /* Cut into stages anywhere: with what parts them, barriers, the bits are the same. */
 static vg_plan plan_of(const setup *s) {
     vg_plan plan = {
         .dtype = dtype,
-        .ops = calloc(s->n_layers + 2, sizeof(vg_op)),
+        .ops = calloc(2 * s->n_layers + 2, sizeof(vg_op)),
         .tensors = calloc(s->n_layers + 1, sizeof(vg_tensor)),
         .params = calloc(2 * s->n_layers, sizeof(vg_param)),
-        .stages = calloc(s->n_layers + 2, sizeof(vg_stage)),
+        .stages = calloc(2 * s->n_layers + 2, sizeof(vg_stage)),
     };
     vg_plan_input(&plan, s->sizes[0]);
     for (size_t l = 1; l <= s->n_layers; l++) {
         vg_plan_dense(&plan, s->sizes[l]);
         if (l < s->n_layers) vg_plan_activate(&plan, s->activation);
+        if (l < s->n_layers && s->keep > 0) vg_plan_dropout(&plan, s->keep);
     }
     vg_plan_loss(&plan, VG_CROSS_ENTROPY);
     for (size_t i = 0; i < plan.n_ops; i++)
@@ -121,7 +123,7 @@ static uint64_t training(const setup *s) {
     int64_t *order = malloc(rows * sizeof *order);
     for (size_t i = 0; i < rows; i++) labels[i] = (int32_t)below(s->sizes[s->n_layers]);
     for (size_t i = 0; i < rows; i++) weights[i] = (double)below(3);
-    uint64_t state = rows;
+    uint64_t state = rows, draws[2] = {rows, 0};
     vg_permute(&(vg_bit_generator){.state = &state, .next_uint32 = next_bits}, rows, order);
     const size_t records = 2 * steps * s->n_layers;
     vg_run run = {
@@ -133,6 +135,7 @@ static uint64_t training(const setup *s) {
         .x = reals(rows * s->sizes[0]),
         .labels = labels,
         .weights = s->batch % 2 ? weights : NULL,
+        .draws = draws,
         .order = order,
         .n_rows = rows,
         .batch_size = s->batch,
@@ -197,6 +200,7 @@ static long every_mode(void) {
                 .clip_norm = mode & 1 ? 0.1 : INFINITY,
                 .inspect_every = (size_t)(mode / 2 % 3),
                 .n_columns = mode % threads,
+                .keep = mode % 2 ? 0.5 : 0,
             };
             training(&s);
         }
@@ -216,6 +220,7 @@ static setup any_setup(void) {
     s.inspect_every = below(3);
     s.cuts = (unsigned)below(256);
     s.n_columns = (int)below(4);
+    s.keep = below(2) ? 0.7 : 0;
     return s;
 }
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from philox import uniforms
 
 import vgfast as vg
 from vgfast import _core
+from vgfast.model.philox import uniforms
 from vgfast.pretrain import Autoencoder, StackedAutoencoder
 
 M, N, ROWS = 13, 5, 47

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from philox import philox, uniforms
 
 from vgfast import _core
+from vgfast.model.philox import philox, uniforms
 
 SEED, STEP, DRAW, ROW = 0x9ABCDEF012345678, (5 << 32) + 77, 3, 10
 # Random123's own: counter, key, words.

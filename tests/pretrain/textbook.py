@@ -2,7 +2,8 @@
 same random numbers as ``vgfast.pretrain.RBM``."""
 
 import numpy as np
-from philox import uniforms
+
+from vgfast.model.philox import uniforms
 
 DEFAULTS = {
     "learning_rate": 0.1, "batch_size": 10, "n_iter": 10, "k": 1, "persistent": False, "sample_visible": None,

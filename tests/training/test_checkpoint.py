@@ -65,6 +65,21 @@ def bits_of(run):
     return [array.tobytes() for array in (*arrays, velocity)], repr(more)
 
 
+@NETS
+def test_dropout_goes_on(kind, tmp_path):
+    path, makes = tmp_path / "run", []
+    for kill in (None, 3, None):
+        net = kind([5, 9, 3], "tanh", dropout=0.4, rng=1)
+        callbacks = [vg.Checkpoint(path)] if kill or makes else []
+        callbacks += [killed_after(kill)] if kill else []
+        with suppress(Killed):
+            net.fit(X, Y, 6, batch_size=8, callbacks=callbacks)
+        makes.append(net)
+    assert (makes[0].params != makes[1].params).any()
+    np.testing.assert_array_equal(makes[2].params, makes[0].params)
+    np.testing.assert_array_equal(makes[2]._engine.draws, makes[0]._engine.draws)
+
+
 INSPECTED = [
     {},
     {"inspect_every": 5},

@@ -33,6 +33,7 @@ cdef extern from "vgfast.h" nogil:
     ctypedef enum vg_status: VG_DONE, VG_PAUSED, VG_NEEDS_GRADIENT, VG_NON_FINITE
 
     ctypedef struct vg_tensor:
+        size_t op
         size_t cols, ld, value, grad
 
     ctypedef struct vg_param:
@@ -88,6 +89,7 @@ cdef extern from "vgfast.h" nogil:
         const void *targets
         const double *weights
         const void *dz
+        uint64_t *draws
         const int64_t *order
         size_t n_rows, batch_size
         void *params
@@ -111,6 +113,7 @@ cdef extern from "vgfast.h" nogil:
     void vg_plan_input(vg_plan *plan, size_t cols)
     void vg_plan_dense(vg_plan *plan, size_t cols)
     void vg_plan_activate(vg_plan *plan, vg_activation activation)
+    void vg_plan_dropout(vg_plan *plan, double keep)
     void vg_plan_loss(vg_plan *plan, vg_loss loss)
     int vg_plan_lay_out(vg_plan *plan)
     size_t vg_item_size(vg_dtype dtype)
@@ -271,15 +274,19 @@ cdef extern from "kernels.h" nogil:
         uint32_t draw
         size_t row
 
+    ctypedef struct vg_slope:
+        pass
+
     ctypedef struct vg_kernels:
         size_t tile_rows, tile_cols, lanes
         void (*check_finite)(size_t, const void *, double *) noexcept nogil
         void (*dense_forward)(vg_matrix, vg_matrix, const void *, vg_activation, vg_matrix, void *,
                               vg_tools *) noexcept nogil
-        void (*dense_backward)(vg_matrix, vg_matrix, vg_activation, vg_matrix, vg_matrix, vg_tools *,
+        void (*dense_backward)(vg_matrix, vg_matrix, vg_slope, vg_matrix, vg_matrix, vg_tools *,
                                vg_norm *) noexcept nogil
         void (*sample)(vg_matrix, vg_key, vg_matrix) noexcept nogil
         void (*drop)(vg_matrix, double, vg_key, vg_matrix) noexcept nogil
+        void (*dropout)(vg_activation, vg_matrix, void *, double, vg_key, double *) noexcept nogil
         void (*weight_update)(vg_matrix, vg_matrix, size_t, size_t, vg_parameters, const vg_update *, vg_tools *,
                               vg_recording) noexcept nogil
         void (*column_sums)(size_t, size_t, const void *, size_t, int, void *) noexcept nogil
@@ -290,5 +297,6 @@ cdef extern from "kernels.h" nogil:
         void (*softmax)(size_t, size_t, const void *, void *) noexcept nogil
         vg_norm (*square_norm)(size_t, const void *) noexcept nogil
 
+    vg_slope vg_slope_of(vg_activation activation)
     const vg_kernels *vg_kernels_of(vg_dtype dtype)
     double vg_norm_root(vg_norm a)

@@ -10,23 +10,26 @@ cdef class Net:
     cdef c.vg_plan plan
     cdef readonly tuple weights, biases  # offsets
 
-    def __cinit__(self, sizes, activations, int loss, int dtype):
-        cdef size_t n_layers = len(sizes) - 1, l
+    def __cinit__(self, sizes, activations, int loss, int dtype, rates=()):
+        """rates: of dropout, one a hidden layer, or none."""
+        cdef size_t n_layers = len(sizes) - 1, n_ops = 2 * n_layers + 2, n_rates = len(rates), l
         cdef c.vg_plan *plan = &self.plan
         plan.dtype = <c.vg_dtype>dtype
-        plan.ops = <c.vg_op *>room(n_layers + 2, sizeof(c.vg_op))
+        plan.ops = <c.vg_op *>room(n_ops, sizeof(c.vg_op))
         plan.tensors = <c.vg_tensor *>room(n_layers + 1, sizeof(c.vg_tensor))
         plan.params = <c.vg_param *>room(2 * n_layers, sizeof(c.vg_param))
-        plan.stages = <c.vg_stage *>room(n_layers + 2, sizeof(c.vg_stage))
+        plan.stages = <c.vg_stage *>room(n_ops, sizeof(c.vg_stage))
         c.vg_plan_input(plan, sizes[0])
         for l in range(n_layers):
             c.vg_plan_dense(plan, sizes[l + 1])
             c.vg_plan_activate(plan, <c.vg_activation><int>activations[l])
+            if l < n_rates and rates[l] > 0:
+                c.vg_plan_dropout(plan, 1 - <double>rates[l])
         c.vg_plan_loss(plan, <c.vg_loss>loss)
         if c.vg_plan_lay_out(plan) != 0:
             raise MemoryError(f"sizes {tuple(sizes)} make a net larger than the address space")
-        self.weights = tuple(plan.params[plan.ops[l + 1].weights].offset for l in range(n_layers))
-        self.biases = tuple(plan.params[plan.ops[l + 1].biases].offset for l in range(n_layers))
+        self.weights = tuple(plan.params[plan.ops[plan.tensors[l + 1].op].weights].offset for l in range(n_layers))
+        self.biases = tuple(plan.params[plan.ops[plan.tensors[l + 1].op].biases].offset for l in range(n_layers))
 
     def __dealloc__(self):
         PyMem_Free(self.plan.ops)

@@ -81,7 +81,8 @@ cdef class Run:
     cdef double loss, right  # of the one step of step_on
     cdef object labels
 
-    def __cinit__(self, Workspace workspace, int mode, params, gradient=None, lock=None):
+    def __cinit__(self, Workspace workspace, int mode, params, gradient=None, lock=None, draws=None):
+        """draws: of dropout, uint64 (2,): seed and number of the next step, which is counted on; None without any."""
         cdef size_t n_bytes
         self.workspace = workspace
         self.lock = TrainingLock() if lock is None else lock
@@ -97,6 +98,7 @@ cdef class Run:
         self.run.gradient = self.hold("gradient", gradient, n_bytes, 1)
         self.run.memory = self.hold("memory", workspace.memory, 0, 1)
         self.run.notes = <double *>self.hold("notes", workspace.notes, 0, 1)
+        self.run.draws = <uint64_t *>self.hold("draws", draws, 16, 1)
 
     cdef void *hold(self, str name, object array, size_t n_bytes, int writable) except? NULL:
         cdef void *start = address(array, n_bytes, writable)

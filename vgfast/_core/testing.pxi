@@ -43,7 +43,7 @@ def dense_backward(str activation, dy, weights, source, dx, scratch, bint inspec
     outputs; returns the norms of the rows of dy W^T, where they are inspected, and else NaN."""
     cdef c.vg_tools tools = c.vg_tools(at(scratch), 0, NULL, 0)
     norms = np.full((dy.shape[0], 2), np.nan)
-    kernels(dy).dense_backward(matrix(dy), matrix(weights), <c.vg_activation><int>ACTIVATIONS.index(activation),
+    kernels(dy).dense_backward(matrix(dy), matrix(weights), c.vg_slope_of(<c.vg_activation><int>ACTIVATIONS.index(activation)),
                                matrix(source), matrix(dx), &tools, <c.vg_norm *>at(norms) if inspected else NULL)
     return np.ldexp(np.sqrt(norms[:, 0]), np.nan_to_num(norms[:, 1]).astype(int))
 
@@ -56,6 +56,14 @@ def sample(p, to, uint64_t seed, uint64_t step, uint32_t draw, size_t row):
 def drop(x, to, double keep, uint64_t seed, uint64_t step, uint32_t draw, size_t row):
     """to = x with the probability keep, else 0."""
     kernels(x).drop(matrix(x), keep, c.vg_key(seed, step, draw, row), matrix(to))
+
+
+def dropout(str activation, y, derivatives, double keep, uint64_t seed, uint64_t step, uint32_t draw, size_t row):
+    """y = y / keep with the probability keep, else 0; derivatives = phi' / keep, or -0; returns the check."""
+    cdef double check = 0
+    kernels(y).dropout(<c.vg_activation><int>ACTIVATIONS.index(activation), matrix(y), at(derivatives), keep,
+                       c.vg_key(seed, step, draw, row), &check)
+    return check
 
 
 cdef c.vg_update plain_update(double lr):

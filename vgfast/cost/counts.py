@@ -6,6 +6,8 @@ numbers (so that a multiply-add is two), and a function exp, log or tanh:
     forward        z = a W           2 B m n operations; reads a and W
     activation     phi(z + b)        B n to add b, and phi's; reads b, writes the outputs, and phi' where it is
                                      stored
+                   dropout           a draw compared with the rate, and its mask times phi and phi', which is then
+                                     stored; the draws themselves are of whole numbers, and not counted
                    d ∘ phi'          of hidden layers, on the way back; reads phi' or, of the ReLUs, the outputs,
                                      writes delta
     loss           and delta_L       of the last layer only
@@ -94,10 +96,12 @@ def _layer(net: Architecture, l: int, B: int) -> list[Work]:
     product = 2 * B * m * n
     phi = CATALOG[net.kinds[l - 1]]
     out = B * n * item
-    stored = out if phi.stored else 0
+    stored, rate = out if phi.stored else 0, (*net.rates, 0.0)[l - 1]
     activate = [Part(B * n * (1 + phi.operations), B * n * phi.functions, read=n * item, written=out + stored)]
+    if rate > 0:
+        activate.append(Part(3 * B * n, read=out + stored, written=2 * out))
     if not last:
-        back = _BACK[phi.form]
+        back = _BACK["stored" if rate > 0 else phi.form]
         activate.append(Part(B * n * back, read=out if back else 0, written=out))
     rows = [
         Work(l, "forward", (B, m, n), (Part(product, read=(B * m + m * n) * item, exchanged_by_all=m * n * item),)),
@@ -142,5 +146,6 @@ def working_set(net: Architecture, rows: int) -> int:
     >>> working_set(Architecture.checked([784, 30, 10], "sigmoid"), 10)
     131200
     """
-    stored = sum(n for n, kind in zip(net.sizes[1:], net.kinds, strict=True) if CATALOG[kind].stored)
+    layers = zip(net.sizes[1:], net.kinds, (*net.rates, 0.0), strict=True)
+    stored = sum(n for n, kind, rate in layers if CATALOG[kind].stored or rate > 0)
     return net.dtype.itemsize * (net.n_params + rows * (net.sizes[0] + 2 * sum(net.sizes[1:]) + stored))

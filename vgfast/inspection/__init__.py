@@ -41,4 +41,7 @@ With sample weights w the loss is sum(w loss) / sum(w), and delta_l, and all tha
 batch then counts as B = sum(w)² / sum(w²) samples (Kish's effective sample size) for ``sample_norm`` and
 ``noise_scale``, which so are estimates of the same without bias. ``mean_derivative``, ``saturated`` and ``dead``, which
 are about the activations, count each row once.
+
+Of a layer with dropout, phi' in the gains is that of the step: times the mask, which is 1 / keep or 0.
+``mean_derivative``, ``saturated`` and ``dead`` are of the outputs that the step keeps, without that factor.
 """

@@ -56,13 +56,14 @@ def take_apart(case: Case, updates: bool) -> Parts:
     """The parts of a step that failed, by the textbook, which can be taken apart. Nothing changes."""
     plain, net, t = textbook(case.engine), case.engine.architecture, case.t
     with np.errstate(all="ignore"):
-        zs, activations = plain.forward(case.x)
+        masks = plain.draw_masks(len(case.x))
+        zs, activations = plain.forward(case.x, masks)
         exact = t if t.ndim == 1 else t.astype(np.float64)
         # As C has it: in float64, where squares do not overflow.
         loss, _, _ = plain.loss(zs[-1].astype(np.float64), exact, case.sample_weight)
         if not np.isfinite(loss):
             return Parts(zs, None, None)
-        gradient = plain.chain(zs, activations, plain.loss(zs[-1], t, case.sample_weight)[1]).gradient
+        gradient = plain.chain(zs, activations, plain.loss(zs[-1], t, case.sample_weight)[1], masks).gradient
         gradients = list(zip(*net.views(gradient), strict=True))
         if not updates or not np.isfinite(gradient).all():
             return Parts(zs, gradients, None)

@@ -221,7 +221,7 @@ def predict(net: Any, X: Any) -> np.ndarray:
     >>> bool(((expected["predicted_low"] < found) & (found < expected["predicted_high"])).all())
     True
     """
-    return predict_from_moments(net.sizes, net.activations, *moments(net, X))
+    return predict_from_moments(net.sizes, net.activations, *moments(net, X), dropout=net.dropout)
 
 
 def moments(net: Any, X: Any) -> tuple[list[float], list[float], list[float]]:
@@ -265,6 +265,7 @@ def predict_from_moments(
     weight_squares: Sequence[float],
     bias_squares: Sequence[float],
     input_squares: Sequence[float],
+    dropout: float | Sequence[float] = 0.0,
 ) -> np.ndarray:
     """``predict`` from the mean squares of each layer's weights and biases, (L,) each, and of the inputs: of all
     rows, or of each of several groups of equally many rows.
@@ -291,6 +292,9 @@ def predict_from_moments(
         (d ln E[f²] / d ln q_l)² r_l,    with r_1 = 0 and, for m = E[phi(z_l)²],
         r_{l+1} = (n_l w_{l+1} m / q_{l+1})² ((E[phi(z_l)⁴] / m² - 1) / n_l + (d ln m / d ln q_l)² r_l)
 
+    With dropout, of which k is the share that is kept, E[phi²], E[phi'²] and their F are divided by k: what is kept is
+    divided by k, the rest 0.
+
     The band is that of a gamma distribution with mean 1 and this variance (exact for sums of squares of normal
     numbers), from 2.5 % to 97.5 % by Wilson and Hilferty (1931), to whom its cube root is normal: gain_l² times
     (1 - V / 9 ± 1.96 sqrt(V) / 3)³. For rows alike, 95 % of random layers are then inside (93 to 97 % if they
@@ -302,21 +306,22 @@ def predict_from_moments(
     """
     sizes = _check.sizes(sizes)
     activations = _check.activations(activation, len(sizes) - 2, tuple(CATALOG))
+    kept = 1 - np.array(_check.dropout(dropout, len(activations)) or (0.0,) * len(activations))
     w = _moments("weight_squares", weight_squares, len(sizes) - 1)
     b = _moments("bias_squares", bias_squares, len(sizes) - 1)
     q = sizes[0] * w[0] * _moments("input_squares", input_squares) + b[0]
     r = np.zeros_like(q)
     squares, variances = [], []  # of gain_l², each (groups,), for l = 1..L-1
-    for l, (name, (n, n_next)) in enumerate(zip(activations, pairwise(sizes[1:]), strict=True), 1):
+    for l, (name, k, (n, n_next)) in enumerate(zip(activations, kept, pairwise(sizes[1:]), strict=True), 1):
         value, derivative = of_value(name, q), of_derivative(name, q)
-        squares.append(n * w[l] * derivative.mean)
-        chance = (3 * derivative.spread - 1 - 2 / n_next) / (n + 2 / n_next)
+        squares.append(n * w[l] * derivative.mean / k)
+        chance = (3 * derivative.spread / k - 1 - 2 / n_next) / (n + 2 / n_next)
         variances.append(chance + derivative.slope**2 * r)
         with np.errstate(over="ignore"):
-            mapped = np.minimum(n * w[l] * value.mean, LARGEST)
+            mapped = np.minimum(n * w[l] * value.mean / k, LARGEST)
         q = mapped + b[l]
         of_weights = np.divide(mapped, q, out=np.zeros_like(q), where=q > 0)
-        r = of_weights**2 * ((value.spread - 1) / n + value.slope**2 * r)
+        r = of_weights**2 * ((value.spread / k - 1) / n + value.slope**2 * r)
     return _over_groups(squares, variances)
 
 

@@ -54,10 +54,11 @@ class GradientReport:
         error: float | None = None,
         one_step: bool = False,
         inputs: str = "",
+        dropout: tuple[float, ...] = (),
     ) -> None:
         self.records, self.loss, self.sizes, self.activations = records, loss, sizes, activations
         self.steps = steps
-        self.moments = moments
+        self.moments, self.dropout = moments, dropout
         self.accept(judge(records, sizes, activations, steps, rows, error, one_step, inputs))
         self.remedies: list[str] = []
         self.exponents: np.ndarray | None = None
@@ -77,7 +78,8 @@ class GradientReport:
         if self.moments is None:
             return np.full(len(self.records), np.nan, mean_field.PREDICTION)
         with _core.standard_arithmetic():
-            return mean_field.predict_from_moments(self.sizes, self.activations, *self.moments)
+            of_net = self.sizes, self.activations, *self.moments
+            return mean_field.predict_from_moments(*of_net, dropout=self.dropout or 0.0)
 
     @cached_property
     def layers(self) -> np.recarray:

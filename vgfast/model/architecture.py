@@ -13,7 +13,7 @@ from vgfast import _check, _core
 
 class Architecture(NamedTuple):
     """``sizes``: (n_in, hidden..., n_out). ``activations``: one name a hidden layer. ``loss``: its name. ``dtype``: of
-    parameters and inputs.
+    parameters and inputs. ``dropout``: one rate a hidden layer, or () without any.
 
     >>> net = Architecture.checked([4, 8, 3], "tanh")
     >>> net.activations, net.kinds, net.loss, net.dtype, net.n_params
@@ -24,6 +24,7 @@ class Architecture(NamedTuple):
     activations: tuple[str, ...]
     loss: str
     dtype: np.dtype
+    dropout: tuple[float, ...] = ()
 
     @classmethod
     def checked(
@@ -33,13 +34,14 @@ class Architecture(NamedTuple):
         loss: Any = "cross_entropy",
         dtype: Any = "float32",
         dtypes: Sequence[str] = _core.DTYPES,
+        dropout: Any = 0.0,
     ) -> Architecture:
         """Of arguments as ``vg.MLP`` takes them, with errors as there; dtypes: the names of those that there are."""
         sizes = _check.sizes(sizes)
         activations = _check.activations(activation, len(sizes) - 2, _core.ACTIVATIONS)
         loss = _check.choice("loss", loss, _core.LOSSES)
         _check.outputs(sizes[-1], loss)
-        return cls(sizes, activations, loss, _check.dtype(dtype, dtypes))
+        return cls(sizes, activations, loss, _check.dtype(dtype, dtypes), _check.dropout(dropout, len(sizes) - 2))
 
     @property
     def n_layers(self) -> int:
@@ -50,6 +52,11 @@ class Architecture(NamedTuple):
     def kinds(self) -> tuple[str, ...]:
         """The activation of each layer, the last of which is linear."""
         return (*self.activations, "identity")
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Of dropout, one a hidden layer."""
+        return self.dropout or (0.0,) * len(self.activations)
 
     @property
     def shapes(self) -> list[tuple[int, int]]:

@@ -49,6 +49,8 @@ def mean(values: np.ndarray, sample_weight: np.ndarray | None = None) -> float:
 
 class Engine(ABC):
     """A net's ``architecture`` and ``params`` (n_params,), of which ``weights`` and ``biases`` are views, a layer each.
+    ``draws``: of dropout, its seed and the number of the next step, uint64 (2,); None without any. Gradients are those
+    of the next step; steps and ``apply`` count it on.
 
     x (rows, n_in) and t, labels or targets, are as ``Architecture.check_batch`` returns them, sample_weight (rows,)
     as ``_check.sample_weight`` does, or None.
@@ -67,6 +69,7 @@ class Engine(ABC):
         self.architecture = architecture
         self.params = self.make_vector()
         self.weights, self.biases = architecture.views(self.params)
+        self.draws = np.zeros(2, np.uint64) if architecture.dropout else None
 
     @abstractmethod
     def make_vector(self) -> np.ndarray:
@@ -81,7 +84,14 @@ class Engine(ABC):
         other = type(self)(architecture)
         if params is not None:
             other.params[...] = params
+        if self.draws is not None and other.draws is not None:
+            other.draws[...] = self.draws
         return other
+
+    def without_dropout(self) -> Self:
+        """Itself, or one with the same parameters."""
+        net = self.architecture
+        return self.make_like(net._replace(dropout=()), self.params) if net.dropout else self
 
     # ---- predictions ----------------------------------------------------------------------------------
 

@@ -27,9 +27,9 @@ _PROBABILITIES: dict[str, Callable[[np.ndarray, np.ndarray], Any] | None] = {
 
 def core_net(architecture: Architecture) -> _core.Net:
     """Sizes and places in the parameter vector. MemoryError or OverflowError for a net beyond the address space."""
-    sizes, _, loss, dtype = architecture
-    kinds = [_core.ACTIVATIONS.index(kind) for kind in architecture.kinds]
-    return _core.Net(sizes, kinds, _core.LOSSES.index(loss), _core.DTYPES.index(dtype.name))
+    net = architecture
+    kinds = [_core.ACTIVATIONS.index(kind) for kind in net.kinds]
+    return _core.Net(net.sizes, kinds, _core.LOSSES.index(net.loss), _core.DTYPES.index(net.dtype.name), net.dropout)
 
 
 class CEngine(Engine):
@@ -85,7 +85,7 @@ class CEngine(Engine):
         self, x: np.ndarray, t: np.ndarray, given_deltas: bool, sample_weight: np.ndarray | None = None
     ) -> Backward | None:
         workspace, gradient = self._memory(len(x)), self.make_vector()
-        run = _core.Run(workspace, _core.GRADIENT, self.params, gradient)
+        run = _core.Run(workspace, _core.GRADIENT, self.params, gradient, None, self.draws)
         run.set_optimizer(*_NO_STEP, None)
         run.set_data(x, t, len(x), given_deltas, sample_weight)
         found = self._one_batch(run, None)
@@ -104,7 +104,7 @@ class CEngine(Engine):
         exponents: np.ndarray | None,
         sample_weight: np.ndarray | None = None,
     ) -> tuple[float, np.ndarray] | None:
-        run = _core.Run(self._memory(len(x)), _core.INSPECT, self.params, self.make_vector())
+        run = _core.Run(self._memory(len(x)), _core.INSPECT, self.params, self.make_vector(), None, self.draws)
         run.set_optimizer(*settings, velocity)
         run.set_data(x, t, len(x), sample_weight=sample_weight)
         return self._one_batch(run, exponents)
@@ -125,7 +125,7 @@ class CEngine(Engine):
     def apply(
         self, gradient: np.ndarray, settings: Settings, velocity: np.ndarray | None, lock: _core.TrainingLock
     ) -> bool:
-        run = _core.Run(self._memory(1), _core.APPLY, self.params, gradient, lock)
+        run = _core.Run(self._memory(1), _core.APPLY, self.params, gradient, lock, self.draws)
         run.set_optimizer(*settings, velocity)
         return run.apply() != _core.NON_FINITE
 
@@ -146,6 +146,6 @@ class CEngine(Engine):
         sample_weight: np.ndarray | None = None,
     ) -> _core.Run:
         gradient = self.make_vector() if workspace.needs_gradient else None
-        run = _core.Run(workspace, _core.TRAIN, self.params, gradient, lock)
+        run = _core.Run(workspace, _core.TRAIN, self.params, gradient, lock, self.draws)
         run.set_data(x, t, batch_size, sample_weight=sample_weight)
         return run

@@ -6,6 +6,8 @@ The chain rule takes it back, for l = L-1..1:  delta[l] = (delta[l+1] W[l+1]ᵀ)
 and each delta gives its layer's gradient:     dW[l] = a[l-1]ᵀ delta[l],    db[l] = sum of delta[l] over the rows
 which the update subtracts:                    W[l] -= lr dW[l],            b[l] -= lr db[l]
 
+With dropout, a step multiplies a[l] and phi'(z[l]) by a mask: 1 / keep with the probability keep, else 0.
+
 In the code, index l - 1 holds what belongs to layer l.
 """
 
@@ -16,12 +18,13 @@ from typing import Any
 import numpy as np
 
 from vgfast import _core
+from vgfast.model import philox
 from vgfast.model import quantities_numpy as quantities
 from vgfast.model.activations import CATALOG, sigmoid
 from vgfast.model.architecture import Architecture
 from vgfast.model.engine import Backward, Engine, Settings
 from vgfast.model.losses import LOSSES, softmax
-from vgfast.model.quantities_numpy import Pass
+from vgfast.model.quantities_numpy import Masks, Pass
 
 _PROBABILITIES = {"softmax": softmax, "sigmoid": sigmoid}
 
@@ -58,15 +61,29 @@ class NumPyEngine(Engine):
 
     # ---- forward, chain, update -----------------------------------------------------------------------
 
-    def forward(self, x: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """(z of every layer, a of every layer with a[0] = x)."""
+    def draw_masks(self, n_rows: int) -> Masks:
+        """Of the next step: (n_rows, n_l) for each hidden layer, None where nothing is dropped; () without dropout."""
+        if self.draws is None:
+            return ()
+        seed, step = (int(number) for number in self.draws)
+        masks: list[np.ndarray | None] = []
+        for l, rate in enumerate(self.architecture.dropout, 1):
+            shape, keep = (n_rows, self.architecture.sizes[l]), 1 - rate
+            kept = philox.uniforms(seed, step, l, *shape) < keep if rate > 0 else None
+            masks.append(None if kept is None else kept * self.params.dtype.type(1 / keep))
+        return masks
+
+    def forward(self, x: np.ndarray, masks: Masks = ()) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """(z of every layer, a of every layer with a[0] = x). Without masks, as for predictions."""
         zs, activations = [], [x]
-        for weights, biases, kind in zip(self.weights, self.biases, self.architecture.kinds, strict=True):
+        for l, (weights, biases, kind) in enumerate(
+            zip(self.weights, self.biases, self.architecture.kinds, strict=True), 1
+        ):
             zs.append(activations[-1] @ weights + biases)
-            activations.append(CATALOG[kind].value(zs[-1]))
+            activations.append(_masked(masks, l, CATALOG[kind].value(zs[-1])))
         return zs, activations
 
-    def chain(self, zs: list[np.ndarray], activations: list[np.ndarray], delta: np.ndarray) -> Pass:
+    def chain(self, zs: list[np.ndarray], activations: list[np.ndarray], delta: np.ndarray, masks: Masks = ()) -> Pass:
         """The way back from delta of the last layer."""
         gradient = np.empty_like(self.params)
         d_weights, d_biases = self.architecture.views(gradient)
@@ -78,8 +95,8 @@ class NumPyEngine(Engine):
             if l > 0:
                 before_activation.insert(0, deltas[0] @ self.weights[l].T)
                 derivative = CATALOG[self.architecture.kinds[l - 1]].derivative(zs[l - 1])
-                deltas.insert(0, before_activation[0] * derivative)
-        return Pass(zs, activations, deltas, before_activation, gradient)
+                deltas.insert(0, before_activation[0] * _masked(masks, l, derivative))
+        return Pass(zs, activations, deltas, before_activation, gradient, masks)
 
     def step(
         self, gradient: np.ndarray, settings: Settings, velocity: np.ndarray | None
@@ -105,6 +122,8 @@ class NumPyEngine(Engine):
         self.params[...] = params
         if velocity is not None:
             velocity[...] = next_velocity
+        if self.draws is not None:
+            self.draws[1] += np.uint64(1)
         return True
 
     # ---- the methods of every engine ------------------------------------------------------------------
@@ -125,14 +144,16 @@ class NumPyEngine(Engine):
 
     def backward(self, x: np.ndarray, t: np.ndarray, sample_weight: np.ndarray | None = None) -> Backward | None:
         with np.errstate(over="ignore", invalid="ignore"):
-            zs, activations = self.forward(x)
+            masks = self.draw_masks(len(x))
+            zs, activations = self.forward(x, masks)
             loss, delta, _ = self.loss(zs[-1], t, sample_weight)
-            found = self.chain(zs, activations, delta)
+            found = self.chain(zs, activations, delta, masks)
         return _finite(loss, found) if np.isfinite(loss) else None
 
     def backward_from(self, x: np.ndarray, dz: np.ndarray) -> Backward | None:
         with np.errstate(over="ignore", invalid="ignore"):
-            return _finite(np.nan, self.chain(*self.forward(x), dz))
+            masks = self.draw_masks(len(x))
+            return _finite(np.nan, self.chain(*self.forward(x, masks), dz, masks))
 
     def inspect(
         self,
@@ -144,9 +165,10 @@ class NumPyEngine(Engine):
         sample_weight: np.ndarray | None = None,
     ) -> tuple[float, np.ndarray] | None:
         with np.errstate(over="ignore", invalid="ignore"):
-            zs, activations = self.forward(x)
+            masks = self.draw_masks(len(x))
+            zs, activations = self.forward(x, masks)
             loss, delta, _ = self.loss(zs[-1], t, sample_weight)
-            found = self.chain(zs, activations, delta)
+            found = self.chain(zs, activations, delta, masks)
             if not (np.isfinite(loss) and np.isfinite(found.gradient).all()):
                 return None
             step, _ = self.step(found.gradient, settings, velocity)
@@ -181,7 +203,15 @@ def textbook(engine: Engine, dtype: Any = None) -> NumPyEngine:
     net = engine.architecture if dtype is None else engine.architecture._replace(dtype=np.dtype(dtype))
     plain = NumPyEngine(net)
     plain.params[...] = engine.params
+    if engine.draws is not None and plain.draws is not None:
+        plain.draws[...] = engine.draws
     return plain
+
+
+def _masked(masks: Masks, l: int, values: np.ndarray) -> np.ndarray:
+    """Those of layer l, times its mask if it has one."""
+    mask = masks[l - 1] if l <= len(masks) else None
+    return values if mask is None else values * mask
 
 
 def _finite(loss: float, found: Pass) -> Backward | None:
@@ -233,12 +263,14 @@ class NumPyRun:
         engine, first = self.engine, (self.steps_done - self.epoch_begins) * self.batch_size
         batch = slice(first, first + self.batch_size)
         rows = batch if self.order is None else self.order[batch]
-        zs, activations = engine.forward(self.x[rows])
+        x = self.x[rows]
+        masks = engine.draw_masks(len(x))
+        zs, activations = engine.forward(x, masks)
         weights = None if self.sample_weight is None else self.sample_weight[rows]
         loss, delta, correct = engine.loss(zs[-1], self.t[rows], weights)
         if not np.isfinite(loss):
             return _core.NON_FINITE
-        found = engine.chain(zs, activations, delta)
+        found = engine.chain(zs, activations, delta, masks)
         inspected = self.inspect_every > 0 and self.steps_done % self.inspect_every == 0
         if inspected:
             self._record(found, weights)

@@ -51,7 +51,8 @@ def save(path: Any, architecture: Architecture, weights: list[np.ndarray], biase
         _check_finite(l, "weights", arrays[-2])
         _check_finite(l, "biases", arrays[-1])
     tensors = dict(zip(_names(len(weights)), arrays, strict=True))
-    text = json.dumps([*architecture[:3], architecture.dtype.name])
+    more = [{"dropout": architecture.dropout}] if architecture.dropout else []
+    text = json.dumps([*architecture[:3], architecture.dtype.name, *more])
     pieces = safetensors.pack(tensors, {"vgfast": text, "sha256": _digest(text, tensors)})
     if name is None:
         _write(path, pieces)
@@ -155,10 +156,12 @@ def _position(file: BinaryIO) -> int:
 def _described(contents: Contents, activation: Any, loss: Any) -> Architecture:
     """The architecture that ``save`` wrote, checked as by the constructor, and against the tensors."""
     try:
-        sizes, names, own_loss, dtype = json.loads(contents.metadata["vgfast"])
+        sizes, names, own_loss, dtype, *more = json.loads(contents.metadata["vgfast"])
         if isinstance(names, str) or dtype not in _core.DTYPES:  # other spellings, of which no file has any
             raise ValueError
-        net = Architecture.checked(sizes, names, own_loss, dtype)
+        if more and (len(more) > 1 or list(more[0]) != ["dropout"] or not isinstance(more[0]["dropout"], list)):
+            raise ValueError
+        net = Architecture.checked(sizes, names, own_loss, dtype, dropout=more[0]["dropout"] if more else 0.0)
     except (TypeError, ValueError, RecursionError):
         raise ValueError("its description of the net is not understood") from None
     kind = {"float32": "F32", "float64": "F64"}[net.dtype.name]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -65,15 +66,20 @@ def sample_norms(inputs: list[np.ndarray], deltas: list[np.ndarray]) -> np.ndarr
 # ---- a step in NumPy ------------------------------------------------------------------------------------
 
 
+# Of dropout: (rows, n_l) for each hidden layer, each entry 0 or 1 / keep; None for a layer of which nothing is dropped.
+Masks = Sequence[np.ndarray | None]
+
+
 class Pass(NamedTuple):
     """One batch forward and back. Of layer l: ``zs[l-1]``; ``activations[l]``, a_l, with a_0 = x; ``deltas[l-1]``;
-    ``before_activation[l-1]``, delta_{l+1} W_{l+1}ᵀ; and all together ``gradient`` (n_params,)."""
+    ``before_activation[l-1]``, delta_{l+1} W_{l+1}ᵀ; and all together ``gradient`` (n_params,), with these masks."""
 
     zs: list[np.ndarray]
     activations: list[np.ndarray]
     deltas: list[np.ndarray]
     before_activation: list[np.ndarray]
     gradient: np.ndarray
+    masks: Masks = ()
 
 
 def of_step(
@@ -99,9 +105,12 @@ def of_step(
             r["weight_gain"] = _ratio(norm(before[l]), norm(deltas[l + 1]))
             r["activation_gain"] = _ratio(norm(deltas[l]), norm(before[l]))
             r["gain"] = _ratio(norm(deltas[l]), norm(deltas[l + 1]))
-        r["mean_derivative"] = derivative.mean(dtype=np.float64)
-        r["saturated"] = (derivative < CATALOG[kind].saturated_below).mean()
-        r["dead"] = (derivative == 0).all(axis=0).mean()
+        mask = found.masks[l] if l < len(found.masks) else None
+        kept = np.full(derivative.shape, True) if mask is None else mask > 0
+        seen = derivative if mask is None else derivative[kept]  # C, which sums up all, divides by at least 1
+        r["mean_derivative"] = seen.mean(dtype=np.float64) if seen.size else 0
+        r["saturated"] = (seen < CATALOG[kind].saturated_below).mean() if seen.size else 0
+        r["dead"] = (((derivative == 0) | ~kept).all(axis=0) & kept.any(axis=0)).mean()
         same = weights[l] - moves[l] == weights[l]
         r["update_ratio"] = _ratio(norm(moves[l]), norm(weights[l]))
         r["frozen"], r["stuck"] = same.mean(), (same & (size > 0)).mean()

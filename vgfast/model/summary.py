@@ -21,8 +21,13 @@ def summarize(net: Architecture, inits: tuple[str, ...]) -> Summary:
     """A row a layer, and a line on all. inits: one a layer, or none if they are not known."""
     drawn = inits or ("-",) * net.n_layers
     layers = zip(net.shapes, net.kinds, drawn, strict=True)
-    rows = [(str(l), f"({m}, {n})", f"{m * n + n:,}", kind, init) for l, ((m, n), kind, init) in enumerate(layers, 1)]
-    table = lines(Table(("layer", "weights", "parameters", "activation", "init"), rows))
+    names = ["layer", "weights", "parameters", "activation", "init"]
+    rows = [[str(l), f"({m}, {n})", f"{m * n + n:,}", kind, init] for l, ((m, n), kind, init) in enumerate(layers, 1)]
+    if net.dropout:
+        names.insert(4, "dropout")
+        for row, rate in zip(rows, (*net.dropout, 0.0), strict=True):
+            row.insert(4, f"{rate:g}" if rate else "-")
+    table = lines(Table(tuple(names), [tuple(row) for row in rows]))
     link = LOSSES[net.loss].link
     total = f"{net.n_params:,} parameters of {net.dtype}, {scaled(net.n_params * net.dtype.itemsize)} bytes; "
     total += f"loss {net.loss}" + (f", which has its {link}" if link in ("softmax", "sigmoid") else "")

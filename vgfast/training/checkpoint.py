@@ -99,6 +99,8 @@ class Checkpoint:
         for name, value in kept["attributes"].items():
             setattr(loop.optimizer, name, value)
         learner.set_optimizer_state(loop.optimizer, kept["optimizer"])
+        if learner.engine.draws is not None:
+            learner.engine.draws[...] = kept["draws"]
         loop.resume(kept["loop"])
         for callback, state in zip(_with_state(others), kept["callbacks"], strict=False):  # none before the first epoch
             callback.load_state_dict(state)
@@ -114,6 +116,7 @@ class Checkpoint:
             "ended": ended,
             "params": learner.engine.params,
             "rng": learner.rng.bit_generator.state,
+            "draws": learner.engine.draws,
             "optimizer": learner.optimizer_state(optimizer),
             "attributes": {name: value for name, value in _attributes(optimizer).items() if _is_plain(value)},
             "loop": loop.state(),
