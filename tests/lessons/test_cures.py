@@ -1,0 +1,110 @@
+"""The lesson on the ways out: each does what is claimed of it, and where one does not, the sentences say so."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from vgfast import datasets
+from vgfast.lessons import cures
+
+pytestmark = pytest.mark.slow  # trains nets, for some seconds in all
+
+pytest.importorskip("sklearn")
+
+
+@pytest.fixture(scope="module")
+def found():
+    return cures.measure(quick=True)
+
+
+@pytest.fixture
+def other(found):
+    return copy.deepcopy(found)
+
+
+def told(found):
+    holds, sentences = cures.conclude(found)
+    return holds, " ".join(sentences)
+
+
+def test_the_claim_holds(found):
+    holds, sentences = told(found)
+    assert holds, sentences
+    assert "NOT" not in sentences
+    assert all(name in sentences for name in cures.WAYS)
+
+
+def test_what_is_left_is_the_product_of_the_gains(found):
+    for name, of in found["ways"].items():
+        assert of["total"] == pytest.approx(of["gain"] ** 8, rel=1e-6), name
+
+
+def test_unit_variance_is_no_cure(found):
+    """E[phi'²] / E[phi²] of a sigmoid at q = 1 would be 0.1528 without a mean that grows into z: near it, no more."""
+    assert found["ways"]["unit variance (lsuv)"]["predicted"] == pytest.approx(0.1528**0.5, rel=0.02)
+
+
+def test_each_way_is_a_net_of_the_same_sizes():
+    X = datasets.digits().X[:200]
+    for name, way in cures.WAYS.items():
+        if name != "pre-trained (RBMs)":
+            net, again = way.net(X, 3), way.net(X, 3)
+            assert list(net.sizes) == cures.SIZES, name
+            np.testing.assert_array_equal(net.params, again.params)
+            assert not np.array_equal(net.params, way.net(X, 4).params), name
+
+
+def test_a_way_that_is_said_to_cure_and_does_not(monkeypatch):
+    monkeypatch.setitem(cures.WAYS, "as it is", cures.Way(cures.deep(), cures=True))
+    monkeypatch.setattr(cures, "EPOCHS", 2)
+    holds, sentences = told(cures.measure(names=("as it is", "unit variance (lsuv)")))
+    assert not holds
+    assert "come NOT all of: as it is " in sentences
+    assert "do NOT tell beforehand which is which" in sentences
+
+
+def test_a_way_that_diverges_is_told(other):
+    data = datasets.digits()
+    rows = [data.X[:64], data.X[64:128], data.y[:64], data.y[64:128]]
+    way = cures.WAYS["relu, He"]
+    run = cures.trained(way.net(data.X, 0), way.optimizer(1e6), rows)
+    assert run == {"accuracy": 0.0, "step": None}
+    other["ways"]["relu, He"] |= {"accuracy": [0.0, 0.0], "step": None}
+    holds, sentences = told(other)
+    assert not holds
+    assert "relu, He 0.0 %" in sentences
+    assert [row[-1] for row in cures.table(other).rows if row[0] == "relu, He"] == ["-"]
+    cures.draw(other, pytest.importorskip("matplotlib.figure").Figure())
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "sentence"),
+    [
+        ("as it is", {"accuracy": [0.1, 0.21]}, "Below 20% at both rates do NOT stay: as it is 21.0 %"),
+        ("tanh, critical", {"accuracy": [0.94, 0.1]}, "To 95% at one of the rates come NOT all of"),
+        ("relu, He", {"gain": 1.3}, "The gains that theory predicts are NOT right to"),
+        ("relu, He", {"gain": 0.3, "predicted": 0.3}, "do NOT tell beforehand which is which"),
+    ],
+)
+def test_what_comes_out_otherwise(other, name, change, sentence):
+    other["ways"][name].update(change)
+    holds, sentences = told(other)
+    assert not holds
+    assert sentence in sentences
+
+
+def test_gains_of_weights_that_were_taught_are_not_foretold(other):
+    other["ways"]["pre-trained (RBMs)"].update(predicted=0.01)
+    assert told(other)[0]
+
+
+def test_the_table_and_the_picture_have_all(found):
+    headings, rows, _ = cures.table(found)
+    assert [row[0] for row in rows] == list(cures.WAYS)
+    assert all(len(row) == len(headings) and all(isinstance(cell, str) for cell in row) for row in rows)
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    cures.draw(found, figure)
+    gains, shares = figure.axes
+    assert [label.get_text() for label in gains.get_yticklabels()] == list(cures.WAYS)
+    assert len(shares.patches) == len(rows)
