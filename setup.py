@@ -106,6 +106,7 @@ libraries = [
     library("step", "run/step", []),
     library("ops", "run/ops", []),
     library("update", "run/update", []),
+    library("rules", "run/rules", []),
     library("records", "run/records", []),
     library("norms", "run/norms", []),
     library("predict", "run/predict", []),

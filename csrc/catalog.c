@@ -8,8 +8,8 @@ const vg_activation_facts vg_activations[VG_N_ACTIVATIONS] = {VG_ACTIVATIONS(ACT
 #define LOSS(w, symbol, name, link, ...) {#name, #link, __VA_ARGS__},
 const vg_loss_facts vg_losses[VG_N_LOSSES] = {VG_LOSSES(LOSS, )};
 
-#define RULE(w, symbol, name, states) {#name, states},
-#define ONE_STATE(w, symbol, name, states)                                                         \
-    _Static_assert(states <= 1, #name ": vg_optimizer has room for one state");
-VG_RULES(ONE_STATE, )
+#define RULE(w, symbol, name, states, decoupled) {#name, states, decoupled},
+#define FEW_STATES(w, symbol, name, states, decoupled)                                             \
+    _Static_assert(states <= VG_STATES_MOST, #name ": vg_optimizer has no room for its states");
+VG_RULES(FEW_STATES, )
 const vg_rule_facts vg_rules[VG_N_RULES] = {VG_RULES(RULE, )};

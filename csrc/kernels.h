@@ -72,6 +72,7 @@ typedef struct {
 
 /* The largest lr and decay for which a passed check proves that an update is finite. */
 enum { VG_RATE_MOST = 1 << 20 };
+#define VG_REACH_MOST 0x1p40 /* of 1 and lr over what a rule divides by at least */
 
 /* What inspection adds up over some rows of a weight matrix. */
 typedef struct {
@@ -95,8 +96,9 @@ typedef enum {
     VG_TRY     /* whether all would be finite, value by value: store nothing */
 } vg_pass;
 
-/* One update: g' = clip(g * scale) + decay * W; a step s of g' and the state, by the rule;
- * W -= lr * s. Of the biases, decay is 0. */
+/* One update: g' = clip(g * scale) + decay * W; a step s of g' and the states, by the rule, of which
+ * the decay is a part if it is decoupled; W -= lr * s. Of the biases, decay is 0. lr, decay and hyper
+ * are those of one step (run/rules.c). */
 typedef struct {
     vg_rule rule;
     double lr, hyper[VG_HYPER_MOST], decay, clip_value, scale;
@@ -121,9 +123,10 @@ typedef struct {
 
 /* One layer's, each (n_in, n_out). */
 typedef struct {
-    void *weights, *state; /* state: NULL if the rule has none */
-    void *gradient;        /* unless NULL, the gradient is written there, and nothing applied */
-    const void *begun;     /* unless NULL, its sums go on from these, of rows before */
+    void *weights, *const
+                       *states; /* (VG_STATES_MOST) pointers, each NULL if the rule has no such */
+    void *gradient;    /* unless NULL, the gradient is written there, and nothing applied */
+    const void *begun; /* unless NULL, its sums go on from these, of rows before */
 } vg_parameters;
 
 /* Where an inspected update is recorded, both NULL without inspection. */
@@ -213,8 +216,9 @@ typedef struct {
     void (*renew_penalty)(size_t n, const void *sums, double rows, vg_sparsity sparsity,
                           void *activity, void *penalty);
 
-    /* Apply gradient (n,) to params and state (n,). summary: NULL, or what to fill. */
-    void (*update)(size_t n, const void *gradient, void *params, void *state,
+    /* Apply gradient (n,) to params and states (n,), pointers as in vg_parameters. summary: NULL, or
+     * what to fill. */
+    void (*update)(size_t n, const void *gradient, void *params, void *const *states,
                    const vg_update *update, double *check, vg_summary *summary);
 
     /* Loss of each row of z (rows, n), whether its prediction is right (1 or 0), and

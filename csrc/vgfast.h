@@ -45,7 +45,7 @@ typedef struct {
 
 typedef struct {
     const char *name;
-    int states;
+    int states, decoupled;
 } vg_rule_facts;
 
 extern const vg_activation_facts vg_activations[VG_N_ACTIVATIONS];
@@ -204,13 +204,15 @@ typedef struct {
 
 /* ---- training -------------------------------------------------------------------------------- */
 
-enum { VG_HYPER_MOST = 1 };
+enum { VG_HYPER_MOST = 6, VG_STATES_MOST = 2 };
 typedef struct {
     vg_rule rule;
     double lr, weight_decay;
     double hyper[VG_HYPER_MOST];  /* of the rule, see catalog.def */
     double clip_norm, clip_value; /* INFINITY: none */
-    void *state;                  /* (n_params,), or NULL for a rule without one */
+    void *states[VG_STATES_MOST]; /* (n_params,) each; NULL for those that the rule has not */
+    int64_t *n_taken;             /* steps that it has taken, to be counted on; or NULL: none, and
+                                   * nobody counts */
 } vg_optimizer;
 
 /* What a run has found out about how many threads pay (tuner.c); at first all 0. */

@@ -16,17 +16,21 @@ from vgfast.mlp import MLP
 from vgfast.model import activations, init
 from vgfast.model.errors import DivergenceError
 from vgfast.training.history import History
-from vgfast.training.optimizers import SGD
+from vgfast.training.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 
 __all__ = [
     "MLP",
     "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
     "Checkpoint",
     "DivergenceError",
     "EarlyStopping",
     "GradientReport",
     "History",
     "Log",
+    "RMSprop",
     "activations",
     "get_num_threads",
     "init",

@@ -16,7 +16,7 @@ from vgfast.model.quantities import INSPECTIONS, make_histograms
 from vgfast.state import State
 from vgfast.training.fit import Learner, Loop, Stepper
 from vgfast.training.history import History
-from vgfast.training.optimizers import SGD, check_optimizer
+from vgfast.training.optimizers import SGD, Optimizer, check_optimizer
 
 if TYPE_CHECKING:
     from vgfast.inspection.case import Case
@@ -62,7 +62,7 @@ class Network(State):
         y: Any,
         epochs: int = 10,
         batch_size: int = 32,
-        optimizer: SGD | None = None,
+        optimizer: Optimizer | None = None,
         shuffle: bool = True,
         validation_data: tuple[Any, ...] | None = None,
         inspect_every: int = 0,
@@ -145,7 +145,7 @@ class Network(State):
             if display is not None:
                 display.close(self._history)
 
-    def step(self, X: Any, y: Any, optimizer: SGD | None = None, sample_weight: Any = None) -> float:
+    def step(self, X: Any, y: Any, optimizer: Optimizer | None = None, sample_weight: Any = None) -> float:
         """One step on this batch, all rows of X at once; returns the mean loss before the update. sample_weight: as for
         ``fit``; but not all 0."""
         try:
@@ -159,7 +159,7 @@ class Network(State):
         finally:
             self._lock.disown()
 
-    def _first_step(self, X: Any, y: Any, sample_weight: Any, optimizer: SGD) -> float:
+    def _first_step(self, X: Any, y: Any, sample_weight: Any, optimizer: Optimizer) -> float:
         """A step with all checks; the second of the same size leaves a ``Stepper`` for those without weights."""
         x, t, weights = self._weighted(X, y, sample_weight)
         workspace = None if self._stepper is None else self._stepper.workspace
@@ -204,7 +204,7 @@ class Network(State):
         x, d = (a.copy() if np.may_share_memory(a, self._params) else a for a in (x, d))
         return self._read(lambda net: take_gradients_from(net._engine, x, d))
 
-    def apply(self, gradients: Gradients | np.ndarray, optimizer: SGD | None = None) -> None:
+    def apply(self, gradients: Gradients | np.ndarray, optimizer: Optimizer | None = None) -> None:
         """One step of the optimizer with these gradients, whoever computed them: those of ``gradients`` or
         ``backward``, or a vector (n_params,) that is ordered like ``params``, of the net's dtype.
 
@@ -216,8 +216,8 @@ class Network(State):
         flat = _check.gradients(gradients, [w.shape for w in self._weights], self._params)
         try:
             self._lock.own("trained")
-            velocity = self._learner().velocity(optimizer)
-            done = self._engine.apply(flat, optimizer.checked(), velocity, self._lock)
+            state = self._learner().state(optimizer)
+            done = self._engine.apply(flat, optimizer.checked(), state, self._lock)
         finally:
             self._lock.disown()
         if not done:
@@ -236,7 +236,7 @@ class Network(State):
         self,
         X: Any,
         y: Any,
-        optimizer: SGD | None = None,
+        optimizer: Optimizer | None = None,
         steps: int = 1000,
         try_remedies: bool = True,
         inspect: str = "scalars",
@@ -266,7 +266,7 @@ class Network(State):
         x: np.ndarray,
         t: np.ndarray,
         sample_weight: np.ndarray | None,
-        optimizer: SGD,
+        optimizer: Optimizer,
         exponents: np.ndarray | None,
         **how: Any,
     ) -> GradientReport:
@@ -320,24 +320,23 @@ class Network(State):
         self,
         x: np.ndarray,
         t: np.ndarray,
-        optimizer: SGD,
+        optimizer: Optimizer,
         batch_size: int | None = None,
         sample_weight: np.ndarray | None = None,
     ) -> Case:
         from vgfast.inspection.case import Case
 
-        velocity = self._velocities.find_current(optimizer)
-        return Case(self._engine, x, t, optimizer, velocity, batch_size, sample_weight)
+        return Case(self._engine, x, t, optimizer, self._states.find(optimizer), batch_size, sample_weight)
 
     def _learner(self) -> Learner:
-        return Learner(self._engine, self._velocities, self._rng, self._lock, self._diagnose)
+        return Learner(self._engine, self._states, self._rng, self._lock, self._diagnose)
 
     def _diagnose(
         self,
         x: np.ndarray,
         t: np.ndarray,
         step: int,
-        optimizer: SGD,
+        optimizer: Optimizer,
         what: str,
         batch_size: int,
         sample_weight: np.ndarray | None,

@@ -16,9 +16,11 @@ from vgfast.model.architecture import Architecture
 from vgfast.model.engine import Engine
 from vgfast.model.init import Init
 from vgfast.model.parameters import ParameterViews, copy_state
+from vgfast.model.rules import RuleState
 from vgfast.training.fit import Stepper
 from vgfast.training.history import History
-from vgfast.training.optimizers import Velocities, _Tag
+from vgfast.training.optimizers import Tag
+from vgfast.training.states import States
 
 if TYPE_CHECKING:
     from vgfast.model.summary import Summary
@@ -61,7 +63,7 @@ class State:
         self._lock = _core.TrainingLock()
         self._weights = ParameterViews("weights", engine.weights, self._lock.change)
         self._biases = ParameterViews("biases", engine.biases, self._lock.change)
-        self._velocities = Velocities()
+        self._states = States()
         self._history: History | None = None
         self._stepper: Stepper | None = None
         self._last_rows = 0  # of the last call of step
@@ -193,9 +195,9 @@ class State:
             return work(self._lock.between_steps(self._snapshot))
 
     def _snapshot(self) -> Self:
-        """A copy to read, with its velocities."""
-        velocities = self._velocities.copy_living()
-        still = self._params.copy(), self._rng, self._added(), velocities, self._draws()
+        """A copy to read, with the states of its optimizers."""
+        states = self._states.copy_living()
+        still = self._params.copy(), self._rng, self._added(), states, self._draws()
         return self._restore(self._architecture, *still)
 
     # ---- parameters by name -----------------------------------------------------------------------
@@ -235,7 +237,7 @@ class State:
         params: np.ndarray,
         rng: Any,
         more: dict[str, Any],
-        velocities: Sequence[tuple[_Tag, np.ndarray]] = (),
+        states: Sequence[tuple[Tag, RuleState]] = (),
         draws: np.ndarray | None = None,
     ) -> Self:
         """A net of this class without its constructor, which may be another's."""
@@ -244,7 +246,7 @@ class State:
         net._rng = _check.generator(rng)
         net._build(architecture)
         net._params[...] = params
-        net._velocities = Velocities(velocities)
+        net._states = States(states)
         net._seed_draws(draws)
         return net
 
@@ -256,11 +258,11 @@ class State:
         return self._lock.between_steps(self._reduce)
 
     def _reduce(self) -> Any:
-        velocities = self._velocities.copy_living()
+        states = self._states.copy_living()
         # What was added may refer to the net, so it is restored after the net.
         added = self._added() or None
         own = self._architecture, self._params.copy(), self._rng
-        return self._restore, (*own, {}, velocities, self._draws()), added
+        return self._restore, (*own, {}, states, self._draws()), added
 
     def _copy(self, more: dict[str, Any]) -> Self:
         rng = copy.deepcopy(self._rng)
@@ -272,9 +274,9 @@ class State:
         return self._copy(self._added())
 
     def copy(self) -> Self:
-        """A net with the same parameters that will shuffle alike, and shares nothing with this one; velocities,
-        which belong to optimizer and net, stay behind. (``copy.copy`` shares what a subclass has added, and
-        ``copy.deepcopy((net, optimizer))`` takes the velocity along.)"""
+        """A net with the same parameters that will shuffle alike, and shares nothing with this one; what an
+        optimizer keeps of this net stays behind. (``copy.copy`` shares what a subclass has added, and
+        ``copy.deepcopy((net, optimizer))`` takes such state along.)"""
         net = self._copy({})
         vars(net).update(copy.deepcopy(self._added(), {id(self): net}))
         return net
@@ -322,4 +324,4 @@ class State:
 
 # What a net is made of; all else in a subclass's __dict__ is copied as it is.
 _OWN = {"_engine", "_params", "_forward_few", "_probabilities", "_loss", "_rng", "_weights", "_biases"}
-_OWN |= {"_lock", "_velocities", "_history", "_stepper", "_last_rows"}
+_OWN |= {"_lock", "_states", "_history", "_stepper", "_last_rows"}

@@ -89,6 +89,7 @@ const vg_kernels NAME(vg_kernels) = {
 #undef UNBIAS
 #undef ALL_SIGN
 #undef EXPONENT_BIAS
+#undef ROOT
 #undef EPSILON_BITS
 #undef GROUP
 #undef EACH

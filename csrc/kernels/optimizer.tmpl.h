@@ -31,30 +31,57 @@ static inline void NAME(set_in_vecs)(const vg_update *u, NAME(update_vecs) *to) 
     for (size_t i = 0; i < VG_HYPER_MOST; i++) to->hyper[i] = v_set((real)u->hyper[i]);
 }
 
-/* RULE(name) { ... } returns the step s of W -= lr s, and renews the state. */
+/* share old + (1 - share) g^2, or what else is to be made of old and g by two factors; at most the
+ * largest number, so that no finite gradient makes it infinite (a NaN stays one). */
+static inline vec NAME(add_square)(vec share, vec old, vec part, vec g) {
+    return v_min(v_set(LARGEST), v_fma(share, old, v_mul(v_mul(part, g), g)));
+}
+
+/* RULE(name) { ... } returns the step s of W -= lr s, and renews the states. What hyper holds is said
+ * in run/rules.c. */
 #define RULE(name)                                                                                 \
     static inline __attribute__((always_inline)) vec NAME(rule_##name)(                            \
         vec g, vec * state __attribute__((unused)), const vec *hyper __attribute__((unused)))
 
 RULE(sgd) { return g; }
 RULE(momentum) {
-    *state = v_fma(hyper[0], *state, g);
-    return *state;
+    state[0] = v_fma(hyper[0], state[0], g);
+    return state[0];
 }
 RULE(nesterov) {
-    *state = v_fma(hyper[0], *state, g);
-    return v_fma(hyper[0], *state, g);
+    state[0] = v_fma(hyper[0], state[0], g);
+    return v_fma(hyper[0], state[0], g);
+}
+RULE(adam) {
+    state[0] = v_fma(hyper[1], g, v_mul(hyper[0], state[0]));
+    state[1] = NAME(add_square)(hyper[2], state[1], hyper[3], g);
+    return v_div(state[0], v_fma(v_sqrt(state[1]), hyper[4], hyper[5]));
+}
+RULE(adamw) { return NAME(rule_adam)(g, state, hyper); }
+RULE(rmsprop) {
+    state[0] = NAME(add_square)(hyper[0], state[0], hyper[1], g);
+    return v_div(g, v_add(v_sqrt(v_add(state[0], hyper[2])), hyper[3]));
+}
+RULE(rmsprop_momentum) {
+    state[1] = v_fma(hyper[4], state[1], NAME(rule_rmsprop)(g, state, hyper));
+    return state[1];
+}
+RULE(adagrad) {
+    state[0] = NAME(add_square)(v_set(1), state[0], v_set(1), g);
+    return v_div(g, v_add(v_sqrt(v_add(state[0], hyper[0])), hyper[1]));
 }
 
-#define RULE_CASE(w, symbol, name, states)                                                         \
-    case VG_##symbol: return NAME(rule_##name)(g, state, u->hyper);
+#define RULE_CASE(macro, symbol, name, states, decoupled)                                          \
+    case VG_##symbol:                                                                              \
+        if (!decoupled) g = v_fma(u->decay, w, g);                                                 \
+        g = NAME(rule_##name)(g, state, u->hyper);                                                 \
+        return decoupled ? v_fma(u->decay, w, g) : g;
 static inline
     __attribute__((always_inline)) vec NAME(step_of)(const vg_rule rule, vec g, vec w, vec *state,
                                                      const NAME(update_vecs) *u) {
     if (u->plain) return g;
     g = v_mul(g, u->scale);
     g = v_max(v_sub(v_zero(), u->clip), v_min(u->clip, g));
-    g = v_fma(u->decay, w, g);
     switch (rule) { VG_RULES(RULE_CASE, ) }
     return g;
 }
@@ -63,7 +90,7 @@ static inline
 
 /* The statement `run(plain, rule, states)` of constants, so that the compiler makes one loop for
  * each rule, and one for what is just plain. */
-#define RUN_RULE(run, symbol, name, states)                                                        \
+#define RUN_RULE(run, symbol, name, states, decoupled)                                             \
     case VG_##symbol: run(0, VG_##symbol, states); break;
 #define BY_RULE(u, run)                                                                            \
     if (NAME(just_plain)(u))                                                                       \
@@ -71,13 +98,19 @@ static inline
     else                                                                                           \
         switch ((u)->rule) { VG_RULES(RUN_RULE, run) }
 
-/* Rows of parameters, ld apart, with their gradient and, if the rule has one, their state. */
+/* Rows of parameters, ld apart, with their gradient and the states that the rule has. */
 typedef struct {
     const real *gradient;
     size_t ld_gradient;
-    real *params, *state;
+    real *params, *states[VG_STATES_MOST];
     size_t ld;
 } NAME(patch);
+
+/* The states of a patch, which begins with element `at` of those given. */
+static inline void NAME(set_states)(NAME(patch) *patch, void *const *states, size_t at) {
+    for (size_t k = 0; k < VG_STATES_MOST; k++)
+        patch->states[k] = states && states[k] ? (real *)states[k] + at : NULL;
+}
 
 /* The sum of the squares of the weights of `rows` rows and, from column j on, `vecs` vectors, of
  * the last of which n lanes exist. */
@@ -128,27 +161,30 @@ static inline __attribute__((always_inline)) void NAME(update_columns)(
     const NAME(update_vecs) *u, size_t rows, size_t j, const size_t vecs, const size_t n,
     NAME(measures) *m) {
     const real *gradient = p->gradient + j;
-    real *params = p->params + j, *state = states ? p->state + j : NULL, *steps = m->steps;
+    real *params = p->params + j, *steps = m->steps;
     const size_t ld_gradient = p->ld_gradient, ld = p->ld;
     const vec lr = u->lr, scale = m->scale;
     NAME(tallies) tallies = m->tallies;
     vec sum[NV], most[NV], check = m->check;
 #pragma GCC unroll 3
     for (size_t v = 0; v < vecs; v++) sum[v] = most[v] = v_zero();
-    for (size_t r = 0; r < rows; r++, gradient += ld_gradient, params += ld) {
+    for (size_t r = 0, at = j; r < rows; r++, gradient += ld_gradient, params += ld, at += ld) {
 #pragma GCC unroll 3
         for (size_t v = 0; v < vecs; v++) {
             const vec g = v_load_n(gradient + v * LANES, n);
             const vec w = v_load_n(params + v * LANES, n);
-            vec s = states ? v_load_n(state + v * LANES, n) : v_zero();
-            const vec step = plain ? g : NAME(step_of)(rule, g, w, &s, u);
+            vec s[VG_STATES_MOST];
+            for (int k = 0; k < states; k++) s[k] = v_load_n(p->states[k] + at + v * LANES, n);
+            const vec step = plain ? g : NAME(step_of)(rule, g, w, s, u);
             const vec new = v_fnma(lr, step, w);
             if (!plain && u->checked) {
                 check = NAME(check_finite)(check, new, u->check_scale);
-                if (states) check = NAME(check_finite)(check, s, u->check_scale);
+                for (int k = 0; k < states; k++)
+                    check = NAME(check_finite)(check, s[k], u->check_scale);
             }
             if (plain || u->commit) v_store_n(params + v * LANES, new, n);
-            if (states && u->commit) v_store_n(state + v * LANES, s, n);
+            if (u->commit)
+                for (int k = 0; k < states; k++) v_store_n(p->states[k] + at + v * LANES, s[k], n);
             if (!recorded) continue;
             const vec size = v_abs(g);
             const flags none = NAME(tally_gradient)(g, size, n, &tallies);
@@ -163,7 +199,6 @@ static inline __attribute__((always_inline)) void NAME(update_columns)(
                 v_store(steps + v * LANES, step);
             }
         }
-        if (states) state += ld;
         if (recorded && !plain) steps += NR;
     }
     m->check = check;
@@ -282,7 +317,7 @@ static void NAME(subtract_scaled)(size_t n, const real *gradient, vec lr, real *
                   v_fnma(lr, v_load_n(gradient + i, n - i), v_load_n(params + i, n - i)), n - i);
 }
 
-static void NAME(update)(size_t n, const void *gradient, void *params, void *state,
+static void NAME(update)(size_t n, const void *gradient, void *params, void *const *states,
                          const vg_update *update, double *check, vg_summary *summary) {
     if (!summary && update->plain && update->pass == VG_STORE) { /* a call may be of two biases */
         NAME(subtract_scaled)(n, gradient, v_set((real)update->lr), params);
@@ -291,7 +326,8 @@ static void NAME(update)(size_t n, const void *gradient, void *params, void *sta
     NAME(update_vecs) words;
     NAME(set_in_vecs)(update, &words);
     if (!summary) {
-        const NAME(patch) all = {.gradient = gradient, .params = params, .state = state};
+        NAME(patch) all = {.gradient = gradient, .params = params};
+        NAME(set_states)(&all, states, 0);
         *check += v_sum(NAME(update_patch)(&all, &words, 1, n, v_zero()));
         return;
     }
@@ -299,11 +335,11 @@ static void NAME(update)(size_t n, const void *gradient, void *params, void *sta
     NAME(summary_vecs) in_vecs = NAME(begin_summary)(summary, NAME(just_plain)(&words));
     vec in_lanes = v_zero();
     for (size_t i = 0; i < n; i += NR) {
-        const NAME(patch) patch = {
+        NAME(patch) patch = {
             .gradient = (const real *)gradient + i,
             .params = (real *)params + i,
-            .state = state ? (real *)state + i : NULL,
         };
+        NAME(set_states)(&patch, states, i);
         in_lanes =
             NAME(inspected_update)(&patch, &words, 1, n - i < NR ? n - i : NR, &in_vecs, in_lanes);
         if (i / NR % VG_UNIT_ROWS == 0) {
@@ -325,4 +361,5 @@ static void NAME(update)(size_t n, const void *gradient, void *params, void *sta
 #undef RECORDED
 #undef GENERAL_OF
 #undef GENERAL
+#undef LARGEST
 #undef LEAST_NORMAL

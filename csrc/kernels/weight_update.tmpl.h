@@ -1,7 +1,8 @@
 /* weight_update.tmpl.h - the gradient of a layer's weights, dW = x^T dy, and the update by it. */
 
 typedef struct {
-    real *weights, *state, *gradient; /* of row `first` */
+    real *weights, *gradient; /* of row `first`, and: */
+    void *const *states;
     size_t n_out;
     NAME(update_vecs) update;
     vec check;
@@ -34,13 +35,14 @@ static inline void NAME(fetch_next)(const real *weights, size_t ld) {
 static inline NAME(patch)
     NAME(patch_of)(const NAME(update_context) *c, size_t i, size_t j, const real *tile) {
     const size_t at = i * c->n_out + j;
-    return (NAME(patch)){
+    NAME(patch) patch = {
         .gradient = tile,
         .ld_gradient = NR,
         .params = c->weights + at,
-        .state = c->state ? c->state + at : NULL,
         .ld = c->n_out,
     };
+    NAME(set_states)(&patch, c->states, at);
+    return patch;
 }
 
 static void NAME(update_epilogue)(void *context, size_t i, size_t j, size_t rows, size_t cols,
@@ -48,6 +50,8 @@ static void NAME(update_epilogue)(void *context, size_t i, size_t j, size_t rows
     NAME(update_context) *const c = context;
     const NAME(patch) patch = NAME(patch_of)(c, i, j, tile);
     NAME(fetch_next)(patch.params + rows * c->n_out, c->n_out);
+    for (size_t k = 0; k < VG_STATES_MOST; k++)
+        if (patch.states[k]) NAME(fetch_next)(patch.states[k] + rows * c->n_out, c->n_out);
     c->check = NAME(update_patch)(&patch, &c->update, rows, cols, c->check);
 }
 
@@ -114,14 +118,14 @@ static void NAME(narrow_epilogue)(void *context, size_t i, size_t j, size_t rows
 
 /* The gradient lies where a product of more columns has its panel, and is not larger; the columns of dy
  * may be copied before it, MR of each row. */
-static void NAME(narrow_update)(vg_matrix x, vg_matrix dy, real *weights, real *state,
+static void NAME(narrow_update)(vg_matrix x, vg_matrix dy, real *weights, void *const *states,
                                 const vg_update *update, vg_tools *tools) {
     real *const gradient = (real *)tools->scratch + VG_TILE_SIZE + MR * dy.rows;
     const NAME(operands) ab = {.a = dy.p, .a_row = 1, .a_col = dy.ld, .b = x.p, .ldb = x.ld};
     NAME(narrow_context) c = {gradient, dy.cols};
     NAME(gemm)(dy.cols, x.cols, x.rows, &ab, NULL, tools,
                &(NAME(finish)){.epilogue = NAME(narrow_epilogue), .context = &c});
-    NAME(update)(x.cols * dy.cols, gradient, weights, state, update, &tools->check, NULL);
+    NAME(update)(x.cols * dy.cols, gradient, weights, states, update, &tools->check, NULL);
 }
 _Static_assert(MR < VG_TILE_COLS, "the gradient of few outputs must fit a panel");
 
@@ -132,7 +136,7 @@ static void NAME(update_by_tiles)(const NAME(operands) *ab, vg_matrix x, vg_matr
     vg_summary *const summaries = recording.summaries;
     NAME(update_context) c; /* `words` only where they are asked for */
     c.weights = parameters.weights;
-    c.state = parameters.state;
+    c.states = parameters.states;
     c.gradient = parameters.gradient;
     c.n_out = dy.cols;
     NAME(set_in_vecs)(update, &c.update);
@@ -164,9 +168,12 @@ static void NAME(weight_update)(vg_matrix x, vg_matrix dy, size_t first, size_t 
                                 vg_parameters parameters, const vg_update *update, vg_tools *tools,
                                 vg_recording recording) {
     const size_t skip = first * dy.cols, m = last - first, n = dy.cols;
+    void *states[VG_STATES_MOST];
+    for (size_t k = 0; k < VG_STATES_MOST; k++)
+        states[k] = parameters.states ? NAME(from)(parameters.states[k], skip) : NULL;
     const vg_parameters p = {
         .weights = NAME(from)(parameters.weights, skip),
-        .state = NAME(from)(parameters.state, skip),
+        .states = states,
         .gradient = NAME(from)(parameters.gradient, skip),
         .begun = NAME(from)(parameters.begun, skip),
     };
@@ -182,7 +189,7 @@ static void NAME(weight_update)(vg_matrix x, vg_matrix dy, size_t first, size_t 
     const int alone = !p.gradient && !recording.summaries;
     const int plain = alone && update->plain && update->pass == VG_STORE;
     if (alone && !p.begun && n <= MR && n < LANES && !tools->unblocked)
-        NAME(narrow_update)(rows, dy, p.weights, p.state, update, tools);
+        NAME(narrow_update)(rows, dy, p.weights, states, update, tools);
     else if (plain && !p.begun && x.rows == 1)
         NAME(rank_one_update)(m, n, rows.p, dy.p, v_set((real)update->lr), p.weights);
     else if (plain)

@@ -60,7 +60,7 @@ static void update_weights(thread_part *t, const vg_update *update, int recorded
     const vg_recording recording = {recorded ? summaries(t) + first / VG_UNIT_ROWS : NULL, NULL};
     t->kernels->weight_update(
         visible(t, 0, 0, 2 * t->rows), hidden(t, 0, 0, 2 * t->rows), first, last,
-        (vg_parameters){.weights = run->params, .state = run->optimizer.state}, update, &t->tools,
+        (vg_parameters){.weights = run->params, .states = run->optimizer.states}, update, &t->tools,
         recording);
 }
 
@@ -69,8 +69,11 @@ static void update_biases(thread_part *t, size_t offset, size_t n, const void *s
                           const vg_update *update) {
     vg_update of_biases = *update;
     of_biases.decay = 0;
-    t->kernels->update(n, sums, at(t, t->run->params, offset),
-                       at(t, t->run->optimizer.state, offset), &of_biases, &t->tools.check, NULL);
+    void *states[VG_STATES_MOST];
+    for (size_t k = 0; k < VG_STATES_MOST; k++)
+        states[k] = at(t, t->run->optimizer.states[k], offset);
+    t->kernels->update(n, sums, at(t, t->run->params, offset), states, &of_biases, &t->tools.check,
+                       NULL);
 }
 
 static void *sums_of(const thread_part *t, int i) {
@@ -125,9 +128,10 @@ static void check_parameters(thread_part *t) {
     size_t first, last;
     vg_share_rows(w->m * w->n + w->n + w->m, t->thread, t->n_threads, &first, &last);
     t->kernels->check_finite(last - first, at(t, t->run->params, first), &t->tools.check);
-    if (t->run->optimizer.state)
-        t->kernels->check_finite(last - first, at(t, t->run->optimizer.state, first),
-                                 &t->tools.check);
+    for (size_t k = 0; k < VG_STATES_MOST; k++)
+        if (t->run->optimizer.states[k])
+            t->kernels->check_finite(last - first, at(t, t->run->optimizer.states[k], first),
+                                     &t->tools.check);
 }
 
 static double mean_in_order(const double *x, size_t n) {

@@ -22,6 +22,7 @@
  *
  * How a sum over the batch is split depends on sizes alone, and sums over threads are taken in a
  * fixed order. */
+#include "run/rules.h"
 #include "run/thread_context.h"
 #include "team/team.h"
 #include "team/shares.h"
@@ -124,19 +125,8 @@ static void add_rows_in_order(const thread_context *c, double *sums) {
 
 /* ---- B and C: parameters --------------------------------------------------------------------- */
 
-static vg_update update_of(const vg_optimizer *o, double scale, vg_pass pass) {
-    vg_update update = {
-        .rule = o->rule,
-        .lr = o->lr,
-        .decay = o->weight_decay,
-        .clip_value = o->clip_value,
-        .scale = scale,
-        .plain =
-            o->rule == VG_SGD && o->weight_decay == 0 && scale == 1 && o->clip_value == INFINITY,
-        .pass = pass,
-    };
-    for (size_t i = 0; i < VG_HYPER_MOST; i++) update.hyper[i] = o->hyper[i];
-    return update;
+static vg_update update_of(const thread_context *c, double scale, vg_pass pass) {
+    return vg_update_at(&c->run->optimizer, c->taken, scale, pass);
 }
 
 /* ---- one step -------------------------------------------------------------------------------- */
@@ -161,15 +151,25 @@ static void check_parameters(thread_context *c) {
     const size_t from = n / threads * t,
                  to = c->thread + 1 < c->n_threads ? n / threads * (t + 1) : n;
     c->kernels->check_finite(to - from, at(c, run->params, from), &c->tools.check);
-    if (run->optimizer.state)
-        c->kernels->check_finite(to - from, at(c, run->optimizer.state, from), &c->tools.check);
+    for (size_t k = 0; k < VG_STATES_MOST; k++)
+        if (run->optimizer.states[k])
+            c->kernels->check_finite(to - from, at(c, run->optimizer.states[k], from),
+                                     &c->tools.check);
     c->checked = 1;
 }
 
-/* Whether the checks' bounds hold for these rates (see finite_check.tmpl.h). */
+/* Whether the checks' bounds hold for the rates of this step. */
 static int moderate_rates(const thread_context *c) {
-    const vg_optimizer *const o = &c->run->optimizer;
-    return o->lr <= VG_RATE_MOST && o->weight_decay <= VG_RATE_MOST;
+    return vg_moderate_rates(&c->run->optimizer, c->taken);
+}
+
+/* Read before the first barrier of a step and written after it. */
+static void read_steps_taken(thread_context *c) {
+    const int64_t *const n_taken = c->run->optimizer.n_taken;
+    c->taken = n_taken ? *n_taken : 0;
+}
+static void count_step(const thread_context *c) {
+    if (c->thread == 0 && c->run->optimizer.n_taken) *c->run->optimizer.n_taken = c->taken + 1;
 }
 
 /* Of the whole gradient in memory, of all weights and then of all biases, by units in their order:
@@ -199,12 +199,12 @@ static vg_status update_by_gradient(thread_context *c, int well) {
     const double size = vg_norm_root(norm), most = run->optimizer.clip_norm;
     const double scale = size > most ? most / size : 1;
     if (!well) {
-        const vg_update trial = update_of(&run->optimizer, scale, VG_TRY);
+        const vg_update trial = update_of(c, scale, VG_TRY);
         vg_apply_gradient(c, &trial);
         if (!barrier_all_finite(c)) return VG_NON_FINITE;
     }
     const vg_pass pass = run->mode == VG_INSPECT ? VG_REPORT : VG_STORE;
-    const vg_update update = update_of(&run->optimizer, scale, pass);
+    const vg_update update = update_of(c, scale, pass);
     vg_apply_gradient(c, &update);
     return VG_DONE;
 }
@@ -221,10 +221,12 @@ static vg_status two_passes(thread_context *c, int well) {
 
 /* The one step of VG_APPLY. */
 static vg_status apply_given(thread_context *c) {
+    read_steps_taken(c);
     check_parameters(c);
     vg_measure_gradient(c);
     const int well = barrier_all_finite(c) && moderate_rates(c);
     const vg_status status = update_by_gradient(c, well);
+    if (status == VG_DONE) count_step(c);
     if (c->thread == 0 && status == VG_DONE && c->run->draws) c->run->draws[1]++;
     barrier(c);
     return status;
@@ -332,6 +334,7 @@ vg_status vg_take_step(thread_context *c, size_t step) {
     c->inspected = run->mode == VG_INSPECT ||
                    (run->inspect_every && (run->steps_before + step) % run->inspect_every == 0);
 
+    read_steps_taken(c);
     if (!c->checked) check_parameters(c);
     const batch_sums sums =
         c->chunk_rows > 0 ? chunks_forward_and_back(c, first) : parts_forward_and_back(c, first);
@@ -342,7 +345,7 @@ vg_status vg_take_step(thread_context *c, size_t step) {
     const int fused =
         run->mode == VG_TRAIN && run->optimizer.clip_norm == INFINITY && !run->unblocked;
     if (well && fused && !(c->chunk_rows > 0 && c->inspected)) {
-        const vg_update update = update_of(&run->optimizer, 1, VG_STORE);
+        const vg_update update = update_of(c, 1, VG_STORE);
         if (c->chunk_rows > 0)
             vg_fold_update(c, &update);
         else
@@ -353,6 +356,7 @@ vg_status vg_take_step(thread_context *c, size_t step) {
         if (status != VG_DONE) return status;
     }
 
+    if (run->mode == VG_TRAIN) count_step(c);
     if (c->thread == 0) {
         run->losses[step] = loss;
         run->correct[step] = sums.of_rows[1];

@@ -20,6 +20,7 @@ typedef struct {
     size_t batch, start;    /* rows of this step's batch, and the first of them in the epoch */
     uint64_t draw;          /* number of this step's random draws */
     double total;           /* weight of its rows, each 1 without weights; of 0 in all, 1 */
+    int64_t taken;          /* steps, by the optimizer before this one */
     size_t chunk_rows;      /* of a chunk of it, or 0: see vg_chunk_rows */
     size_t first_row, rows; /* its part in work, in the order of the epoch */
     size_t place;           /* row of the workspace where that begins */
@@ -109,6 +110,13 @@ static inline void *chunk_sums(const thread_context *c, size_t chunk) {
 /* Of a parameter, an element of any vector that is like the parameter vector. */
 static inline void *part_of(const thread_context *c, void *vector, const vg_param *p, size_t row) {
     return at(c, vector, p->offset + row * p->cols);
+}
+
+/* Of a parameter, the same of the optimizer's states (VG_STATES_MOST), each NULL if the rule has none. */
+static inline void states_of(const thread_context *c, const vg_param *p, size_t row,
+                             void **states) {
+    for (size_t k = 0; k < VG_STATES_MOST; k++)
+        states[k] = part_of(c, c->run->optimizer.states[k], p, row);
 }
 
 /* What inspection sums up. Of each row of layer l's gradient before phi' is multiplied to it: */

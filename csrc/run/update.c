@@ -64,18 +64,19 @@ static void fused_visit(thread_context *c, const vg_param *p, size_t first, size
     const vg_run *const run = c->run;
     const vg_op *const op = op_of(c, p);
     void *const params = part_of(c, run->params, p, 0);
-    void *const state = part_of(c, run->optimizer.state, p, 0);
+    void *states[VG_STATES_MOST];
+    states_of(c, p, 0, states);
     if (p->role == VG_WEIGHTS) {
         const vg_recording recording = {wanted_summary(c, p, unit, update), wanted_exponents(c)};
         c->kernels->weight_update(
             values(c, op->in, 0, c->rows), gradients(c, op->out, 0, c->rows), first, last,
-            (vg_parameters){params, state, NULL, begun_sums(c, p)}, update, &c->tools, recording);
+            (vg_parameters){params, states, NULL, begun_sums(c, p)}, update, &c->tools, recording);
         vg_record_exponents(c, op->layer);
     } else {
         const vg_update of_biases = update_of_param(update, p);
         void *const sums = c->begun ? begun_sums(c, p) : c->tools.scratch;
         sum_columns(c, p, sums);
-        c->kernels->update(p->cols, sums, params, state, &of_biases, &c->tools.check, NULL);
+        c->kernels->update(p->cols, sums, params, states, &of_biases, &c->tools.check, NULL);
         if (c->inspected) record_gradient(c, p, unit, p->cols, sums);
     }
 }
@@ -120,10 +121,11 @@ static void fold_update_visit(thread_context *c, const vg_param *p, size_t first
     const vg_run *const run = c->run;
     const size_t n = (last - first) * p->cols;
     const vg_update of_param = update_of_param(update, p);
+    void *states[VG_STATES_MOST];
+    states_of(c, p, first, states);
     (void)unit;
-    c->kernels->update(n, fold(c, p, first, n), part_of(c, run->params, p, first),
-                       part_of(c, run->optimizer.state, p, first), &of_param, &c->tools.check,
-                       NULL);
+    c->kernels->update(n, fold(c, p, first, n), part_of(c, run->params, p, first), states,
+                       &of_param, &c->tools.check, NULL);
 }
 
 static void measure_visit(thread_context *c, const vg_param *p, size_t first, size_t last,
@@ -142,8 +144,10 @@ static void apply_visit(thread_context *c, const vg_param *p, size_t first, size
     const void *const gradient = part_of(c, run->gradient, p, first);
     vg_summary *const s = wanted_summary(c, p, unit, update);
     const vg_update of_param = update_of_param(update, p);
-    c->kernels->update(n, gradient, part_of(c, run->params, p, first),
-                       part_of(c, run->optimizer.state, p, first), &of_param, &c->tools.check, s);
+    void *states[VG_STATES_MOST];
+    states_of(c, p, first, states);
+    c->kernels->update(n, gradient, part_of(c, run->params, p, first), states, &of_param,
+                       &c->tools.check, s);
     if (!s || !wanted_exponents(c)) return;
     c->kernels->count_exponents(1, n, gradient, 0, wanted_exponents(c));
     vg_record_exponents(c, op_of(c, p)->layer);

@@ -202,6 +202,7 @@ static inline vec v_add(vec a, vec b) { return MM(add)(a, b); }
 static inline vec v_sub(vec a, vec b) { return MM(sub)(a, b); }
 static inline vec v_mul(vec a, vec b) { return MM(mul)(a, b); }
 static inline vec v_div(vec a, vec b) { return MM(div)(a, b); }
+static inline vec v_sqrt(vec x) { return MM(sqrt)(x); }
 static inline vec v_abs(vec x) { return MM(andnot)(v_set((real)-0.0), x); }
 static inline vec v_minus_abs(vec x) { return MM(or)(v_set((real)-0.0), x); }
 static inline vec v_fma(vec a, vec b, vec c) { return MM(fmadd)(a, b, c); }

@@ -178,6 +178,7 @@ static inline vec v_add(vec a, vec b) { return MM(add)(a, b); }
 static inline vec v_sub(vec a, vec b) { return MM(sub)(a, b); }
 static inline vec v_mul(vec a, vec b) { return MM(mul)(a, b); }
 static inline vec v_div(vec a, vec b) { return MM(div)(a, b); }
+static inline vec v_sqrt(vec x) { return MM(sqrt)(x); }
 static inline vec v_abs(vec x) { return MM(abs)(x); }
 static inline vec v_fma(vec a, vec b, vec c) { return MM(fmadd)(a, b, c); }
 static inline vec v_fnma(vec a, vec b, vec c) { return MM(fnmadd)(a, b, c); }

@@ -1,5 +1,6 @@
 /* scalar.h - one lane, any machine: the meaning that the other files must match. No include guard:
  * read once for each type. */
+#include <math.h>
 #include <string.h>
 
 #define LANES 1
@@ -19,6 +20,7 @@ typedef uint32_t NAME(bits);
 #define BIAS 48
 #define UNBIAS 0x1p-48f
 #define EXPONENT_BIAS 127
+#define ROOT sqrtf
 #else
 typedef uint64_t NAME(bits);
 #define MANTISSA_BITS 52
@@ -26,6 +28,7 @@ typedef uint64_t NAME(bits);
 #define BIAS 384
 #define UNBIAS 0x1p-384
 #define EXPONENT_BIAS 1023
+#define ROOT sqrt
 #endif
 
 static inline NAME(bits) NAME(to_bits)(vec x) {
@@ -53,6 +56,7 @@ static inline vec v_add(vec a, vec b) { return a + b; }
 static inline vec v_sub(vec a, vec b) { return a - b; }
 static inline vec v_mul(vec a, vec b) { return a * b; }
 static inline vec v_div(vec a, vec b) { return a / b; }
+static inline vec v_sqrt(vec x) { return ROOT(x); }
 static inline vec v_fma(vec a, vec b, vec c) { return a * b + c; }
 static inline vec v_fnma(vec a, vec b, vec c) { return c - a * b; }
 static inline vec v_max(vec a, vec b) { return a > b ? a : b; }

@@ -9,7 +9,7 @@
  *   v_load_n(p, n)             the same with zero
  *   v_store_n(p, x, n)         writes no byte more
  *   v_first_n(x, n)            the first n lanes of x, zero beyond
- *   v_add v_sub v_mul v_div v_abs
+ *   v_add v_sub v_mul v_div v_sqrt v_abs
  *   v_fma(a, b, c)             a b + c;  v_fnma(a, b, c) = c - a b;  fused where the machine fuses
  *   v_max(a, b) v_min(a, b)    b where either is NaN
  *   v_power(n)                 2^n for integral n, where that is a normal number
@@ -55,6 +55,7 @@
 #define v_sub NAME(sub)
 #define v_mul NAME(mul)
 #define v_div NAME(div)
+#define v_sqrt NAME(sqrt)
 #define v_abs NAME(abs)
 #define v_fma NAME(fma)
 #define v_fnma NAME(fnma)

@@ -48,6 +48,7 @@ static void *reals(size_t n) {
 typedef struct {
     size_t sizes[7], n_layers, batch;
     vg_activation activation;
+    vg_rule rule;
     int n_threads;
     double lr, clip_norm;
     size_t inspect_every;
@@ -126,6 +127,7 @@ static uint64_t training(const setup *s) {
     uint64_t state = rows, draws[2] = {rows, 0};
     vg_permute(&(vg_bit_generator){.state = &state, .next_uint32 = next_bits}, rows, order);
     const size_t records = 2 * steps * s->n_layers;
+    int64_t n_taken = 0;
     vg_run run = {
         .plan = &plan,
         .workspace = &workspace,
@@ -146,12 +148,14 @@ static uint64_t training(const setup *s) {
         .losses = malloc(steps * sizeof(double)),
         .correct = malloc(steps * sizeof(double)),
         .totals = malloc(steps * sizeof(double)),
-        .optimizer = {.rule = VG_MOMENTUM,
+        .optimizer = {.rule = s->rule,
                       .lr = s->lr,
-                      .hyper = {0.9},
+                      .hyper = {0.9, 0.999, 1e-8},
                       .clip_norm = s->clip_norm,
                       .clip_value = INFINITY,
-                      .state = reals(plan.n_params)},
+                      .states = {reals(plan.n_params),
+                                 vg_rules[s->rule].states > 1 ? calloc(plan.n_params, item) : NULL},
+                      .n_taken = &n_taken},
         .inspect_every = s->inspect_every,
         .records = malloc(records * sizeof(vg_record)),
         .times = calloc((size_t)s->n_threads * (s->n_layers + 1) * VG_PHASES, sizeof(double)),
@@ -178,7 +182,8 @@ static uint64_t training(const setup *s) {
     found = digest(found, run.exponents,
                    run.n_records * s->n_layers * vg_exponent_bins(dtype) * sizeof(uint32_t));
     found ^= predicted(&plan, run.params, run.x, rows, s->n_threads);
-    free((void *)(uintptr_t)run.x), free(run.params), free(run.optimizer.state), free(run.gradient);
+    free((void *)(uintptr_t)run.x), free(run.params), free(run.gradient);
+    free(run.optimizer.states[0]), free(run.optimizer.states[1]);
     free(run.memory), free(run.notes), free_plan(&plan), free(labels), free(order);
     free(weights), free(run.totals);
     free(run.losses), free(run.correct), free(run.records), free(run.times), free(run.exponents);
@@ -189,14 +194,15 @@ static uint64_t training(const setup *s) {
 static long every_mode(void) {
     long calls = 0;
     for (int threads = 1; threads <= 4; threads++)
-        for (int mode = 0; mode < 12; mode++, calls++) {
+        for (int mode = 0; mode < 24; mode++, calls++) {
             const setup s = {
                 .sizes = {13, 60, 51, 4},
                 .n_layers = 3,
                 .batch = 16,
                 .activation = VG_TANH,
                 .n_threads = threads,
-                .lr = mode < 6 ? 0.1 : 1e29,
+                .rule = mode < 12 ? VG_MOMENTUM : VG_ADAM,
+                .lr = mode % 12 < 6 ? 0.1 : 1e29,
                 .clip_norm = mode & 1 ? 0.1 : INFINITY,
                 .inspect_every = (size_t)(mode / 2 % 3),
                 .n_columns = mode % threads,
@@ -214,6 +220,7 @@ static size_t any_size(size_t powers) { return 1 + below((size_t)1 << (1 + below
 static setup any_setup(void) {
     setup s = {.n_layers = 1 + below(6), .batch = any_size(7), .lr = 0.01};
     for (size_t l = 0; l <= s.n_layers; l++) s.sizes[l] = any_size(8);
+    s.rule = below(2) ? VG_MOMENTUM : VG_ADAMW;
     s.activation = (vg_activation)below(5);
     s.n_threads = 1 + (int)below(3);
     s.clip_norm = below(2) ? 0.1 : INFINITY;

@@ -12,6 +12,7 @@ static long products(size_t m, size_t n, size_t k, int unblocked) {
     vg_norm *norms = malloc(m * sizeof(vg_norm));
     vg_summary *summaries = malloc((m + VG_UNIT_ROWS - 1) / VG_UNIT_ROWS * sizeof(vg_summary));
     uint32_t *tables = calloc(VG_EXPONENT_TABLES * vg_exponent_bins(dtype), sizeof(uint32_t));
+    void *const states[VG_STATES_MOST] = {v};
     vg_update update = {
         .rule = VG_MOMENTUM, .lr = 0.1, .hyper = {0.9}, .decay = 0.1, .clip_value = 1, .scale = 1};
     const vg_matrix of_a = {a, m, k, k}, of_at = {at, k, m, m}, of_b = {b, k, n, n};
@@ -21,8 +22,8 @@ static long products(size_t m, size_t n, size_t k, int unblocked) {
                             &tools, norms);
     kernels->decoder_forward(of_a, bt, bias, VG_SIGMOID, of_c, &tools);
     kernels->decoder_backward(of_a, b, VG_TANH, of_x, of_c, &tools);
-    kernels->weight_update(of_at, of_b, 0, m, (vg_parameters){.weights = c, .state = v}, &update,
-                           &tools, (vg_recording){summaries, tables});
+    kernels->weight_update(of_at, of_b, 0, m, (vg_parameters){.weights = c, .states = states},
+                           &update, &tools, (vg_recording){summaries, tables});
     kernels->weight_update(of_at, of_b, 0, m, (vg_parameters){.gradient = c, .begun = c}, &update,
                            &tools, (vg_recording){NULL, NULL});
     tools.ticks = NULL; /* without times and norms, the tiles end in registers */
@@ -71,8 +72,9 @@ static long vectors(size_t n) {
     kernels->column_sums(3, n, x, n, 1, one);
     for (int i = 0; i < VG_N_RULES; i++) {
         update.rule = (vg_rule)i;
-        kernels->update(n, one, x, y, &update, &check, NULL);
-        kernels->update(n, one, x, y, &update, &check, &summary);
+        void *const states[VG_STATES_MOST] = {y, t};
+        kernels->update(n, one, x, states, &update, &check, NULL);
+        kernels->update(n, one, x, states, &update, &check, &summary);
     }
     (void)kernels->square_norm(n, one);
     kernels->subtract(n, x, y, one);

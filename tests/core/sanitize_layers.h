@@ -88,7 +88,7 @@ static uint64_t pretrained(const layer *l, int n_threads, double seconds) {
                       .lr = 0.01,
                       .hyper = {0.9},
                       .weight_decay = l->shuffled ? 0.1 : 0,
-                      .state = l->keeps_velocity ? calloc(n_params, item) : NULL},
+                      .states = {l->keeps_velocity ? calloc(n_params, item) : NULL}},
         .losses = malloc(steps * sizeof(double)),
         .record = &record,
         .seconds = seconds,
@@ -106,7 +106,7 @@ static uint64_t pretrained(const layer *l, int n_threads, double seconds) {
     found = digest(found, run.params, n_params * item);
     found ^= propagated(l, run.params, run.x, rows, 0, n_threads);
     free((void *)(uintptr_t)run.x), free(run.params), free(run.memory), free(run.notes);
-    free(run.chains), free(run.penalty), free(run.activity), free(run.optimizer.state);
+    free(run.chains), free(run.penalty), free(run.activity), free(run.optimizer.states[0]);
     free(run.losses), free(order);
     return found;
 }

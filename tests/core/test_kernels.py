@@ -173,7 +173,7 @@ def test_weight_update_is_gradient_then_subtraction(isa, dtype, rng):
     scratch = np.empty(_core.scratch_size(128), dtype)
     gradient, expected = np.empty_like(w), w.copy()
     _core.weight_gradient(x, dy, gradient, scratch, 0, n_in)
-    _core.update("sgd", gradient, expected, None, lr, 0, 0, np.inf, 1)
+    _core.update("sgd", gradient, expected, (), lr, (), 0, np.inf, 1)
     for split in ([0, n_in], [0, 1, 47, 48, n_in], [*range(0, n_in, 7), n_in]):
         got = w.copy()
         for first, last in pairwise(split):
@@ -196,7 +196,7 @@ def test_weight_update_around_the_edges(isa, dtype, rng):
         out.matrix[...] = expected
         a, d = unaligned(x[:k, :m], dtype), unaligned(dy[:k, :n], dtype)
         _core.weight_gradient(a, d, gradient, scratch, 0, m)
-        _core.update("sgd", gradient, expected, None, lr, 0, 0, np.inf, 1)
+        _core.update("sgd", gradient, expected, (), lr, (), 0, np.inf, 1)
         _core.weight_update(a, d, out.matrix, lr, scratch, 0, m)
         out.check()
         np.testing.assert_array_equal(out.matrix, expected)
@@ -224,13 +224,46 @@ def test_updates_against_plain_arithmetic(isa, dtype, rng):
         lr, momentum, decay, clip, scale = 0.1, 0.9, 0.01, 0.8, 0.5
         for rule in ("momentum", "nesterov"):
             params, velocity = w.copy(), v.copy()
-            _core.update(rule, g, params, velocity, lr, momentum, decay, clip, scale)
+            _core.update(rule, g, params, (velocity,), lr, (momentum,), decay, clip, scale)
             exact = np.clip(g.astype(np.longdouble) * scale, -clip, clip) + decay * w
             v_exact = momentum * v + exact
             step = exact + momentum * v_exact if rule == "nesterov" else v_exact
             # at most six roundings of numbers below 8
             np.testing.assert_allclose(velocity, v_exact.astype(dtype), rtol=0, atol=48 * np.finfo(dtype).eps)
             np.testing.assert_allclose(params, (w - lr * step).astype(dtype), rtol=0, atol=48 * np.finfo(dtype).eps)
+
+
+def test_adaptive_updates_against_plain_arithmetic(isa, dtype, rng):
+    """At most eight roundings of steps, which are below 40 here, and one of what they change; and no lane beyond n."""
+    for n in (1, 7, 16, 50, 333):
+        g, w, u = (rng.normal(size=n).astype(dtype) for _ in range(3))
+        v, lr, decay, clip, scale = np.abs(u) + 0.01, 0.1, 0.01, 0.8, 0.5
+        clipped = np.clip(g.astype(np.longdouble) * scale, -clip, clip)
+        for rule in ("adam", "adamw", "rmsprop", "rmsprop_momentum", "adagrad"):
+            exact = clipped + (0 if rule == "adamw" else decay * w)
+            if rule.startswith("adam"):
+                hyper, kept = (0.9, 0.1, 0.75, 0.25, 2.0, 0.125), (u, v)
+                then = 0.9 * u + 0.1 * exact, 0.75 * v + 0.25 * exact**2
+                step = then[0] / (2 * np.sqrt(then[1]) + 0.125) + (decay * w if rule == "adamw" else 0)
+            elif rule == "adagrad":
+                hyper, kept, then = (0.25, 0.125), (v,), (v + exact**2,)
+                step = exact / (np.sqrt(then[0] + 0.25) + 0.125)
+            else:
+                hyper, kept, then = (0.75, 0.25, 0.0625, 0.125, 0.5), (v, u), (0.75 * v + 0.25 * exact**2,)
+                step = exact / (np.sqrt(then[0] + 0.0625) + 0.125)
+                if rule == "rmsprop_momentum":
+                    step = 0.5 * u + step
+                    then = (*then, step)
+            params, *states = (Fenced(1, n, dtype, gap=0) for _ in range(1 + len(then)))
+            for fenced, array in zip((params, *states), (w, *kept), strict=False):
+                fenced.matrix[...] = array
+            vectors = tuple(state.matrix[0] for state in states)
+            _core.update(rule, g, params.matrix[0], vectors, lr, hyper, decay, clip, scale)
+            for fenced, expected in zip((params, *states), (w - lr * step, *then), strict=True):
+                fenced.check()
+                np.testing.assert_allclose(
+                    fenced.matrix[0], expected.astype(dtype), rtol=0, atol=40 * np.finfo(dtype).eps
+                )
 
 
 def test_summary_counts(isa, dtype):
@@ -241,7 +274,7 @@ def test_summary_counts(isa, dtype):
     g[10:14] = -0.25
     w = np.ones(101, dtype)
     w[12] = 0
-    got = _core.update("sgd", g, w, None, 1.0, 0, 0, np.inf, 1)
+    got = _core.update("sgd", g, w, (), 1.0, (), 0, np.inf, 1)
     assert got["zero"] == 101 - 11
     assert got["subnormal"] == 7
     assert got["frozen"] == 101 - 4

@@ -127,7 +127,7 @@ def test_a_simulated_team(forced_threads, rng):
     for net, n_threads in zip(nets, (1, 5), strict=True):
         engine = net._engine
         run = _core.Run(_core.Workspace(engine.core, 32, n_threads), _core.TRAIN, engine.params)
-        run.set_optimizer(*read_settings(vg.SGD(lr=0.1), np.dtype("float32")), None)
+        run.set_optimizer(*read_settings(vg.SGD(lr=0.1), np.dtype("float32")))
         run.set_data(X, y, 32)
         run.set_results(np.zeros(2), np.zeros(2), 0)
         run.begin_epoch(None)

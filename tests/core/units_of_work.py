@@ -41,8 +41,8 @@ def train(
     run = _core.Run(
         _core.Workspace(engine.core, batch, n_threads, part), _core.TRAIN, engine.params, engine.make_vector()
     )
-    velocity = engine.make_vector() if optimizer.momentum else None
-    run.set_optimizer(*read_settings(optimizer, np.dtype(dtype)), velocity)
+    velocities = tuple(engine.make_vector() for _ in optimizer.first_values())
+    run.set_optimizer(*read_settings(optimizer, np.dtype(dtype)), velocities)
     run.set_data(x, y, batch, sample_weight=rng.random(rows) if weighted else None)
     run.share_columns(columns)
     records = np.zeros((4, len(sizes) - 1), RECORD)
@@ -58,7 +58,7 @@ def train(
         found += [losses.tobytes(), correct.tobytes(), totals.tobytes(), status]
     if inspect_every:
         found.append(records.tobytes())
-    return [engine.params.tobytes(), b"" if velocity is None else velocity.tobytes(), *found]
+    return [engine.params.tobytes(), *(velocity.tobytes() for velocity in velocities), *found]
 
 
 def take_one_step(sizes, x, lr, n_threads, part):
@@ -67,7 +67,7 @@ def take_one_step(sizes, x, lr, n_threads, part):
     before = engine.params.copy()
     workspace = _core.Workspace(engine.core, len(x), n_threads, part)
     run = _core.Run(workspace, _core.TRAIN, engine.params, engine.make_vector())
-    run.set_optimizer(*read_settings(vg.SGD(lr=lr), np.dtype("float32")), None)
+    run.set_optimizer(*read_settings(vg.SGD(lr=lr), np.dtype("float32")))
     run.set_data(x, np.zeros(len(x), np.int32), len(x))
     run.set_results(np.empty(1), np.empty(1), 0)
     run.begin_epoch(None)

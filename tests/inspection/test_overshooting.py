@@ -91,7 +91,7 @@ def test_a_velocity_that_one_wild_batch_has_left_is_no_excuse(seed):
 def test_a_rate_of_a_narrow_type_is_a_number(classes, strict, kind):
     X, y = classes
     net, optimizer = vg.MLP(SIZES, rng=0), vg.SGD(kind(0.5), momentum=0.9)
-    net._velocities.get(optimizer, lambda: np.empty(net.n_params, np.float32))[...] = (
+    net._states.get(optimizer, lambda: np.empty(net.n_params, np.float32)).vectors[0][...] = (
         1e4 if kind is np.float16 else 1e18
     )
     net.inspect(X, y, optimizer, try_remedies=False)
@@ -354,3 +354,24 @@ def test_inputs_that_another_thread_has_made_infinite_are_left_alone(written, st
     """As they were finite when they were checked, without a warning."""
     x = np.array([[1.0, written], [2.0, 3.0]], np.float32)
     assert scale_to_unit(x) is x
+
+
+@pytest.mark.parametrize("kind", [vg.MLP, reference.MLP])
+@pytest.mark.parametrize("rule", [vg.Adam, vg.AdamW, vg.RMSprop, vg.Adagrad])
+def test_rules_that_divide_by_the_size_of_the_gradient_are_judged_by_trials(classes, kind, rule):
+    """Not by how much of the loss the gradient promises, which says nothing of their steps."""
+    X, y = classes
+    net = kind(SIZES, "tanh", rng=0)
+    assert net.inspect(X, y, rule()).verdict == "healthy"
+    assert net.inspect(1e-3 * X, y, rule(weight_decay=0.5)).verdict != "overshooting"
+    report = net.inspect(X, y, rule(lr=30))
+    assert (report.verdict, report.fault) == ("overshooting", "learning rate"), str(report)
+    assert "its gradient promises" not in report.explanation
+    lower = float(re.match(r"lr=([\d.e+-]+): ", report.remedies[0])[1])
+    assert not diverges_or_learns_nothing(net, X, y, rule(lr=lower))
+
+
+def test_a_decoupled_decay_that_makes_weights_grow_is_at_fault(classes):
+    report = vg.MLP(SIZES, "tanh", rng=0).inspect(*classes, vg.AdamW(lr=1e-3, weight_decay=3000))
+    assert (report.verdict, report.fault) == ("overshooting", "weight decay"), str(report)
+    assert "has to be below 2," in report.explanation

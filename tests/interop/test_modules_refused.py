@@ -135,7 +135,7 @@ def test_data_that_is_refused(torch):
     with pytest.raises(TypeError, match=r"y must hold whole-number class labels.*use y\.long\(\)"):
         vg.inspect_torch(module, X, torch.from_numpy(Y).float())
     vg.inspect_torch(module, X, torch.from_numpy(Y).float().long())
-    with pytest.raises(TypeError, match=r"vg\.SGD, got torch's Adam"):
+    with pytest.raises(TypeError, match=r"vgfast's, got torch's Adam"):
         vg.inspect_torch(module, X, Y, optimizer=torch.optim.Adam(module.parameters()))
     module.weight.data.fill_(9)
     with pytest.raises(vg.DivergenceError, match="outputs of layer 1"):

@@ -134,12 +134,12 @@ def test_an_update_that_would_not_be_finite_leaves_all_as_it_was(batch, kind):
     X, y = batch
     net, optimizer = kind(SIZES, rng=0), vg.SGD(0.1, momentum=0.9)
     net.apply(net.gradients(X, y), optimizer)
-    before, velocity = net.params.copy(), net._velocities.find(optimizer).copy()
+    before, velocity = net.params.copy(), net._states.find(optimizer).vectors[0].copy()
     optimizer.lr = 1e20
     with pytest.raises(vg.DivergenceError, match="lower lr"):
         net.apply(np.full(net.n_params, 1e30, np.float32), optimizer)
     assert net.params.tobytes() == before.tobytes()
-    assert net._velocities.find(optimizer).tobytes() == velocity.tobytes()
+    assert net._states.find(optimizer).vectors[0].tobytes() == velocity.tobytes()
 
 
 @pytest.mark.parametrize("kind", [vg.MLP, reference.MLP])

@@ -193,7 +193,7 @@ def test_threads_that_share_columns(rng, forced_threads):
             workspace = _core.Workspace(net._engine.core, 40, n_threads)
             run = net._engine.make_run(*net._batch(X, y), 40, workspace, net._lock)
             run.share_columns(n_columns)
-            run.set_optimizer("sgd", 0.1, 0, 0, np.inf, np.inf, None)
+            run.set_optimizer("sgd", 0.1, 0, (), np.inf, np.inf)
             run.set_results(np.empty(1), np.empty(1), 0)
             run.begin_epoch(None)
             run.go()

@@ -60,7 +60,7 @@ def bits_of(run):
     epochs = [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in history.epochs]
     arrays = [net.params, history.loss, history.gradients, history.steps]
     arrays += [] if history.exponents is None else [history.exponents]
-    velocity = net._velocities.find(optimizer)
+    velocity = net._states.find(optimizer).vectors[0]
     more = [net._rng.bit_generator.state, optimizer.lr, epochs, net.history is history]
     return [array.tobytes() for array in (*arrays, velocity)], repr(more)
 

@@ -146,8 +146,8 @@ def test_repeated_steps_are_first_steps(dtype, loss, settings, digits):
     for i, rows in enumerate([32] * 5 + [7] * 4 + [32] * 3):
         part = slice(i * 32, i * 32 + rows)
         fresh, own = other.copy(), vg.SGD(**settings)
-        for velocity in net._velocities.list_living():
-            fresh._velocities.get(own, lambda v=velocity: v.copy())[...] = velocity
+        for state in net._states.list_living():
+            fresh._states.put(own, state.copy())
         assert net.step(X[part], y[part], optimizer) == fresh.step(X[part], y[part], own)
         other = fresh
         np.testing.assert_array_equal(net.params, other.params)
@@ -261,7 +261,9 @@ def test_divergence_leaves_the_last_good_step(threads, settings, dtype, rng, for
         again.step(X[rows], y[rows], optimizer)
     assert digest(again) == digest(net)
     if "momentum" in settings:
-        np.testing.assert_array_equal(again._velocities.list_living()[0], net._velocities.list_living()[0])
+        np.testing.assert_array_equal(
+            again._states.list_living()[0].vectors[0], net._states.list_living()[0].vectors[0]
+        )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -334,7 +336,7 @@ def test_the_careful_way_is_the_textbooks(optimizer, rng):
     scale = np.abs(nets[1].params).max()
     np.testing.assert_allclose(nets[0].params, nets[1].params, rtol=1e-10, atol=1e-12 * scale)
     if "momentum" in optimizer:
-        velocities = [net._velocities.list_living()[0] for net in nets]
+        velocities = [net._states.list_living()[0].vectors[0] for net in nets]
         np.testing.assert_allclose(*velocities, rtol=1e-9, atol=1e-12 * np.abs(velocities[1]).max())
 
 

@@ -47,12 +47,12 @@ def test_a_reset_velocity_does_not_come_back():
     np.testing.assert_array_equal(net.params, plain.params)
 
 
-def test_velocities_stay_behind_in_a_copy_and_are_dropped_with_their_optimizer():
+def test_states_stay_behind_in_a_copy_and_are_dropped_with_their_optimizer():
     net, optimizer = pair()
-    assert net.copy()._velocities.list_living() == []
-    assert len(net._velocities.list_living()) == 1
+    assert net.copy()._states.list_living() == []
+    assert len(net._states.list_living()) == 1
     del optimizer
-    assert net._velocities.list_living() == []
+    assert net._states.list_living() == []
 
 
 class Scheduled(vg.SGD):
@@ -70,7 +70,7 @@ def test_a_copy_of_a_net_takes_no_optimizer_along(kind, again):
     optimizer = Scheduled(net)
     net.step(X, Y, optimizer)
     np.testing.assert_array_equal(again(net).params, net.params)
-    assert again(net)._velocities.list_living() == []
+    assert again(net)._states.list_living() == []
 
 
 @pytest.mark.parametrize("kind", NETS)
@@ -80,8 +80,8 @@ def test_an_optimizer_that_knows_its_net_is_copied_with_it(kind):
     for again, other in (copy.deepcopy((net, optimizer)), pickle.loads(pickle.dumps((net, optimizer)))):
         assert other.net is again
         expected = net.copy()
-        velocity = net._velocities.list_living()[0]
-        np.testing.assert_array_equal(again._velocities.list_living()[0], velocity)
+        velocity = net._states.list_living()[0].vectors[0]
+        np.testing.assert_array_equal(again._states.list_living()[0].vectors[0], velocity)
         before = again.params.copy()
         again.step(X, Y, other)
         gradient = expected.gradients(X, Y).flat
@@ -100,7 +100,7 @@ def test_copy_copy_of_an_optimizer_has_no_velocity_yet(kind):
 def test_looking_at_a_net_leaves_it_without_a_velocity():
     net, optimizer = vg.MLP([6, 10, 3], rng=0), vg.SGD(lr=0.1, momentum=0.9)
     net.inspect(X, Y, optimizer)
-    assert net._velocities.list_living() == []
+    assert net._states.list_living() == []
 
 
 def test_a_velocity_is_not_lost_when_another_thread_copies_the_net_as_it_is_made():
@@ -117,8 +117,8 @@ def test_a_velocity_is_not_lost_when_another_thread_copies_the_net_as_it_is_made
         for _ in range(2000):
             optimizer = vg.SGD(lr=0.1, momentum=0.9)
             net.step(X, Y, optimizer)
-            velocity = net._velocities.list_living()[-1]
-            lost += velocity is not net._velocities.find(optimizer)
+            velocity = net._states.list_living()[-1].vectors[0]
+            lost += velocity is not net._states.find(optimizer).vectors[0]
     finally:
         stop.set()
         sys.setswitchinterval(interval)

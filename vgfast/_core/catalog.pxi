@@ -38,6 +38,7 @@ def loss_facts():
 ACTIVATIONS = tuple(facts[0] for facts in activation_facts())
 LOSSES = tuple(facts[0] for facts in loss_facts())
 RULES = tuple(c.vg_rules[i].name.decode() for i in range(c.VG_N_RULES))
+DECOUPLED = frozenset([c.vg_rules[i].name.decode() for i in range(c.VG_N_RULES) if c.vg_rules[i].decoupled])
 DTYPES = in_order(dict(float32=c.VG_F32, float64=c.VG_F64))
 PHASES = in_order(dict(
     forward=c.VG_FORWARD, activation=c.VG_ACTIVATION, loss=c.VG_LOSS, backward=c.VG_BACKWARD, update=c.VG_UPDATE,

@@ -8,6 +8,7 @@ DERIVATIVES: tuple[str, ...]
 ACTIVATIONS: tuple[str, ...]
 LOSSES: tuple[str, ...]
 RULES: tuple[str, ...]
+DECOUPLED: frozenset[str]
 DTYPES: tuple[str, ...]
 PHASES: tuple[str, ...]
 QUANTITIES: tuple[str, ...]
@@ -165,10 +166,11 @@ class Run:
         rule: str,
         lr: float,
         weight_decay: float,
-        hyper: float,
+        hyper: tuple[float, ...],
         clip_norm: float,
         clip_value: float,
-        state: NDArray[Any] | None,
+        states: tuple[NDArray[Any], ...] = (),
+        n_taken: NDArray[np.int64] | None = None,
     ) -> None: ...
     def set_data(
         self,
@@ -265,9 +267,9 @@ def update(
     rule: str,
     gradient: NDArray[Any],
     params: NDArray[Any],
-    state: NDArray[Any] | None,
+    states: tuple[NDArray[Any], ...],
     lr: float,
-    hyper: float,
+    hyper: tuple[float, ...],
     decay: float,
     clip_value: float,
     scale: float,

@@ -7,7 +7,7 @@ cdef extern from "vgfast.h" nogil:
     ctypedef enum vg_loss: VG_CROSS_ENTROPY, VG_MSE  # and others
     ctypedef enum vg_derivative: VG_ONE, VG_STEP, VG_LEAK, VG_STORED
     ctypedef enum vg_rule: pass
-    int VG_N_ACTIVATIONS, VG_N_LOSSES, VG_N_RULES, VG_HYPER_MOST
+    int VG_N_ACTIVATIONS, VG_N_LOSSES, VG_N_RULES, VG_HYPER_MOST, VG_STATES_MOST
 
     ctypedef struct vg_activation_facts:
         const char *name
@@ -22,7 +22,7 @@ cdef extern from "vgfast.h" nogil:
 
     ctypedef struct vg_rule_facts:
         const char *name
-        int states
+        int states, decoupled
 
     const vg_activation_facts vg_activations[1]
     const vg_loss_facts vg_losses[1]
@@ -70,8 +70,9 @@ cdef extern from "vgfast.h" nogil:
     ctypedef struct vg_optimizer:
         vg_rule rule
         double lr, weight_decay, clip_norm, clip_value
-        double hyper[1]
-        void *state
+        double hyper[6]
+        void *states[2]
+        int64_t *n_taken
 
     ctypedef struct vg_tuner:
         int n_threads
@@ -239,7 +240,7 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct vg_update:
         vg_rule rule
         double lr, decay, clip_value, scale
-        double hyper[1]
+        double hyper[6]
         int plain
 
     ctypedef struct vg_tools:
@@ -261,7 +262,7 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct vg_parameters:
         void *weights
-        void *state
+        void **states
         void *gradient
         const void *begun
 
@@ -290,7 +291,7 @@ cdef extern from "kernels.h" nogil:
         void (*weight_update)(vg_matrix, vg_matrix, size_t, size_t, vg_parameters, const vg_update *, vg_tools *,
                               vg_recording) noexcept nogil
         void (*column_sums)(size_t, size_t, const void *, size_t, int, void *) noexcept nogil
-        void (*update)(size_t, const void *, void *, void *, const vg_update *, double *, vg_summary *) noexcept nogil
+        void (*update)(size_t, const void *, void *, void **, const vg_update *, double *, vg_summary *) noexcept nogil
         void (*loss)(vg_loss, vg_matrix, vg_targets, double *, double *, void *, double *) noexcept nogil
         void (*exponential)(size_t, const void *, void *) noexcept nogil
         void (*activate)(vg_activation, size_t, const void *, void *, void *) noexcept nogil

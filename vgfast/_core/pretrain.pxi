@@ -69,7 +69,7 @@ cdef class PretrainRun:
         optimizer.lr, optimizer.weight_decay, optimizer.hyper[0] = lr, weight_decay, hyper
         if (state is None) == (c.vg_rules[<int>optimizer.rule].states > 0):
             raise ValueError(f"the rule {rule} and its state do not belong together")
-        optimizer.state = self.hold("state", state, n, 1)
+        optimizer.states[0] = self.hold("state", state, n, 1)
 
     def set_epoch(self, x, order, size_t batch_size, losses, uint64_t steps_before):
         """x (samples, m) of the parameters' type; order: int64 (rows of the epoch,) or None; losses: float64 (steps of

@@ -66,6 +66,15 @@ cdef class Workspace:
         return self.memory[place * rows : (place + tensor.ld) * rows].reshape(rows, tensor.ld)[:, : tensor.cols]
 
 
+cdef int set_hyper(double *to, tuple hyper) except -1:
+    """The numbers of a rule, and 0 for those that it has not."""
+    if len(hyper) > c.VG_HYPER_MOST:
+        raise ValueError(f"{len(hyper)} numbers of a rule are more than {c.VG_HYPER_MOST}")
+    for i in range(c.VG_HYPER_MOST):
+        to[i] = hyper[i] if i < len(hyper) else 0
+    return 0
+
+
 cdef class Run:
     """A run of steps over one set of data: ``vg_run``, and hold of all memory that it points to."""
 
@@ -111,17 +120,22 @@ cdef class Run:
         cdef size_t n_bytes = self.run.plan.n_params * c.vg_item_size(self.run.plan.dtype)
         self.run.gradient = self.hold("gradient", gradient, n_bytes, 1)
 
-    def set_optimizer(self, str rule, double lr, double weight_decay, double hyper, double clip_norm,
-                      double clip_value, state):
-        """state (n_params,), or None for a rule without one."""
+    def set_optimizer(self, str rule, double lr, double weight_decay, tuple hyper, double clip_norm,
+                      double clip_value, tuple states=(), n_taken=None):
+        """states: as many vectors (n_params,) as the rule has; n_taken: int64 (1,), the steps that it has taken, which
+        are counted on, or None for a rule that needs no number."""
         cdef size_t n_bytes = self.run.plan.n_params * c.vg_item_size(self.run.plan.dtype)
         cdef c.vg_optimizer *optimizer = &self.run.optimizer
         optimizer.rule = <c.vg_rule><int>RULES.index(rule)
-        optimizer.lr, optimizer.weight_decay, optimizer.hyper[0] = lr, weight_decay, hyper
+        optimizer.lr, optimizer.weight_decay = lr, weight_decay
         optimizer.clip_norm, optimizer.clip_value = clip_norm, clip_value
-        if (state is None) == (c.vg_rules[<int>optimizer.rule].states > 0):
-            raise ValueError(f"the rule {rule} and its state do not belong together")
-        optimizer.state = self.hold("state", state, n_bytes, 1)
+        set_hyper(optimizer.hyper, hyper)
+        if len(states) != c.vg_rules[<int>optimizer.rule].states:
+            raise ValueError(f"the rule {rule} and its {len(states)} states do not belong together")
+        for k in range(c.VG_STATES_MOST):
+            state = states[k] if k < len(states) else None
+            optimizer.states[k] = self.hold(f"state {k}", state, n_bytes, 1)
+        optimizer.n_taken = <int64_t *>self.hold("n_taken", n_taken, 8, 1)
 
     def set_data(self, x, y, size_t batch_size, bint given_deltas=False, sample_weight=None):
         """x (rows, n_0) of the net's dtype; y int32 labels (rows,), or targets (rows, n_L) like x, or, so given,

@@ -99,15 +99,21 @@ def square_norm(x):
     return c.vg_norm_root(kernels(x).square_norm(x.size, at(x)))
 
 
-def update(str rule, gradient, params, state, double lr, double hyper, double decay, double clip_value, double scale):
-    """One update of params and state, in place; returns the counts and norms that inspection takes."""
+def update(str rule, gradient, params, tuple states, double lr, tuple hyper, double decay, double clip_value,
+           double scale):
+    """One update of params and states, in place, hyper being what kernels/optimizer.tmpl.h takes; returns the counts
+    and norms that inspection takes."""
+    cdef void *places[2]
     cdef double check = 0
     cdef c.vg_summary s
     memset(&s, 0, sizeof(s))
     cdef c.vg_update update = plain_update(lr)
     update.rule, update.plain = <c.vg_rule><int>RULES.index(rule), False
-    update.hyper[0], update.decay, update.clip_value, update.scale = hyper, decay, clip_value, scale
-    kernels(params).update(params.size, at(gradient), at(params), at(state), &update, &check, &s)
+    update.decay, update.clip_value, update.scale = decay, clip_value, scale
+    set_hyper(update.hyper, hyper)
+    for k in range(2):
+        places[k] = at(states[k]) if k < len(states) else NULL
+    kernels(params).update(params.size, at(gradient), at(params), places, &update, &check, &s)
     return {
         "gradient": c.vg_norm_root(s.gradient), "weight": c.vg_norm_root(s.weight),
         "step": c.vg_norm_root(s.step), "max_abs": s.max_abs, "zero": s.zero, "subnormal": s.subnormal,

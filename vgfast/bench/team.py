@@ -32,7 +32,7 @@ class SimulatedTeam:
         self.threads, self.batch, self.rng = threads, batch, rng
         self.X, self.y, self.first = X, y.astype(np.int32), 0  # the next row
         self.run = net._engine.make_run(self.X, self.y, batch, workspace, _core.TrainingLock())
-        self.run.set_optimizer(*read_settings(optimizer, X.dtype), None)
+        self.run.set_optimizer(*read_settings(optimizer, X.dtype))
         self.turns = np.zeros(1)
 
     def time_stages(self, seconds: float) -> np.ndarray:

@@ -76,7 +76,7 @@ class _Steps:
         params = _core.aligned(net.n_params, net.dtype)
         params[...] = engine.params
         self.run = _core.Run(self.workspace, _core.TRAIN, params)
-        self.run.set_optimizer(*Settings("sgd", lr=0.0), None)
+        self.run.set_optimizer(*Settings("sgd", lr=0.0))
         self.run.set_data(x, y, batch_size)
         self.shuffle = Shuffle(self.rng, self.rows)
         self._begin()

@@ -12,18 +12,20 @@ from vgfast.model import init
 from vgfast.model.activations import CATALOG
 from vgfast.model.engine import Engine
 from vgfast.model.engine_numpy import textbook
-from vgfast.training.optimizers import SGD
+from vgfast.model.rules import RuleState
+from vgfast.training.optimizers import Optimizer
+from vgfast.training.states import complete
 
 
 class Case(NamedTuple):
-    """An engine; rows, in batches of batch_size, or all at once, with their weights or None; an optimizer; its velocity
+    """An engine; rows, in batches of batch_size, or all at once, with their weights or None; an optimizer; its state
     for this engine, or None. Nothing in it is changed: what is tried is tried on copies."""
 
     engine: Engine
     x: np.ndarray
     t: np.ndarray
-    optimizer: SGD
-    velocity: np.ndarray | None = None
+    optimizer: Optimizer
+    state: RuleState | None = None
     batch_size: int | None = None
     sample_weight: np.ndarray | None = None
 
@@ -33,11 +35,14 @@ class Case(NamedTuple):
         return self._replace(x=self.x[rows], t=self.t[rows], sample_weight=weights)
 
     @property
-    def current_velocity(self) -> np.ndarray | None:
-        """The velocity, zeros if there is none yet; None without momentum."""
-        if self.optimizer.momentum == 0:
-            return None
-        return self.engine.make_vector() if self.velocity is None else self.velocity
+    def current_state(self) -> RuleState:
+        """As the next step finds it."""
+        return complete(self.state or RuleState(), self.optimizer, self.engine.make_vector)
+
+    @property
+    def descends(self) -> bool:
+        """Whether steps are along gradients as they are, or as momentum has averaged them: not by their size."""
+        return self.optimizer.checked().rule in ("sgd", "momentum", "nesterov")
 
     def with_optimizer(self, **settings: Any) -> Case:
         """The same with a copy of the optimizer that has these settings."""
@@ -46,21 +51,21 @@ class Case(NamedTuple):
         return self._replace(optimizer=optimizer)
 
     def restart(self, rule: str = "auto", activation: str | None = None) -> Case:
-        """The case of a new net of the same sizes, with first weights of a fixed seed and without velocity."""
+        """The case of a new net of the same sizes, with first weights of a fixed seed, new to its optimizer."""
         net = self.engine.architecture
         if activation is not None:
             net = net._replace(activations=(activation,) * len(net.activations))
         engine = self.engine.make_like(net)
         init.prepare(rule, net)(engine.weights, engine.biases, np.random.default_rng(0))
-        return self._replace(engine=engine, velocity=None)
+        return self._replace(engine=engine, state=None)
 
     def widen(self) -> Case:
         """The same net in float64."""
         net = self.engine.architecture._replace(dtype=np.dtype(np.float64))
         t = self.t if self.t.ndim == 1 else self.t.astype(np.float64)
-        velocity = None if self.velocity is None else self.velocity.astype(np.float64)
+        state = None if self.state is None else self.state.copy(np.float64)
         engine = self.engine.make_like(net, self.engine.params)
-        return self._replace(engine=engine, x=self.x.astype(np.float64), t=t, velocity=velocity)
+        return self._replace(engine=engine, x=self.x.astype(np.float64), t=t, state=state)
 
 
 def scale_to_unit(values: np.ndarray) -> np.ndarray:

@@ -67,7 +67,7 @@ def take_apart(case: Case, updates: bool) -> Parts:
         gradients = list(zip(*net.views(gradient), strict=True))
         if not updates or not np.isfinite(gradient).all():
             return Parts(zs, gradients, None)
-        step, _ = plain.step(gradient, case.optimizer.checked(), case.current_velocity)
+        step, _ = plain.step(gradient, case.optimizer.checked(), case.current_state)
         return Parts(zs, gradients, list(zip(*net.views(plain.params - step), strict=True)))
 
 
@@ -103,7 +103,7 @@ def _finite(arrays: Iterable[np.ndarray]) -> bool:
 
 def _find_what_trains(case: Case, step: int) -> list[str]:
     """Advice with which the net trains on these batches; if there is none, with which its loss at least falls."""
-    averaged = math.ceil(1 / (1 - case.optimizer.momentum))
+    averaged = math.ceil(1 / (1 - case.optimizer.memory))
     steps = min(max(_STEPS, step + _MORE, _MEMORIES * averaged), _MOST)
     scaled = trials.find_first(trials.scale_anew(case), steps)
     scaled = scaled or trials.scale_with_a_rate(case, steps)

@@ -39,7 +39,7 @@ def _inspect_alone(case: Case, steps: int) -> GradientReport | None:
 def _measure(case: Case, exponents: np.ndarray | None) -> tuple[float, np.ndarray] | None:
     """(loss, records); None if they are not finite."""
     settings = read_settings(case.optimizer, case.engine.architecture.dtype)
-    return case.engine.inspect(case.x, case.t, settings, case.current_velocity, exponents, case.sample_weight)
+    return case.engine.inspect(case.x, case.t, settings, case.current_state, exponents, case.sample_weight)
 
 
 def _report(case: Case, loss: float, records: np.ndarray, steps: int, with_remedies: bool) -> GradientReport:

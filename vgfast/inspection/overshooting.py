@@ -21,12 +21,14 @@ def find_overshooting(
 ) -> tuple[Verdict, list[str]] | None:
     """The verdict, and what helps; None if the step is not overshooting. Without all_cures, what is at fault is found,
     and the rest is not tried."""
-    rule, lr, decay, momentum, clip_norm, clip_value = case.optimizer.checked()
+    rule, lr, decay, _, clip_norm, clip_value = case.optimizer.checked()
+    momentum = case.optimizer.memory
     norm = math.hypot(*records["grad_norm"], *records["bias_grad_norm"])
-    polyak = trials.polyak_steps(loss, norm, lr, clip_norm)
-    decays = lr * decay >= trials.decay_limit(momentum, rule)
+    polyak = trials.polyak_steps(loss, norm, lr, clip_norm) if case.descends else 0.0
+    limit = trials.decay_limit(case)
+    decays = lr * decay >= limit
     beyond = polyak >= steps and clip_value == math.inf
-    by_decay = lr * decay * (1 + momentum if rule == "nesterov" else 1)
+    by_decay = lr * decay * (1 + momentum if rule == "nesterov" else 1) if limit < math.inf else 0.0
     long = bool((records["update_ratio"] - by_decay >= 1 - momentum).any())
     if not (decays or beyond or long or polyak >= _PARABOLA * (1 - momentum)):
         return None
@@ -53,9 +55,8 @@ def _failed(case: Case, outcome: Outcome) -> bool:
     """Whether a layer is lost, or the loss is not below what it was together with the energy of motion, lr ‖v‖² / 2.
     Momentum turns one into the other, and less than all of it. More than the loss of outputs of 0 cannot have come from
     steps like these, but from a batch of another kind, and is no excuse."""
-    lr = case.optimizer.checked().lr
-    velocity = case.current_velocity
-    speed = 0.0 if velocity is None else float(np.linalg.norm(velocity.astype(np.float64)))
+    lr, velocities = case.optimizer.checked().lr, case.current_state.vectors if case.descends else ()
+    speed = float(np.linalg.norm(velocities[0].astype(np.float64))) if velocities else 0.0
     net = case.engine.architecture
     with np.errstate(over="ignore"):
         outputs = np.zeros((len(case.t), net.sizes[-1]))
@@ -89,11 +90,11 @@ def _tried(outcome: Outcome) -> str:
 
 
 def _blame(fault: str, cures: list[tuple[Cure, Outcome]], case: Case) -> str:
-    rule, lr, decay, momentum, _, _ = case.optimizer.checked()
+    _, lr, decay, *_ = case.optimizer.checked()
     if fault == "weight decay":
         return (
             f"The weight decay is at fault: lr x weight_decay, which is {lr * decay:.2g}, has to be below "
-            f"{trials.decay_limit(momentum, rule):.2g}, or weights grow by it."
+            f"{trials.decay_limit(case):.2g}, or weights grow by it."
         )
     if fault == "learning rate":
         return f"The learning rate, {lr:g}, is at fault."

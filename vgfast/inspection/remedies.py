@@ -52,7 +52,7 @@ def _rescale(case: Case, records: np.ndarray) -> Case:
     for l, gain in enumerate(records["gain"][:-1]):
         if 0 < gain < np.inf:
             engine.weights[l + 1][...] /= engine.params.dtype.type(np.clip(gain, 1e-6, 1e6))
-    return case._replace(engine=engine, velocity=None)
+    return case._replace(engine=engine, state=None)
 
 
 def _standardise(case: Case, records: np.ndarray) -> Case:

@@ -18,7 +18,8 @@ from vgfast.model.engine import Engine
 from vgfast.model.errors import DivergenceError
 from vgfast.model.losses import LOSSES
 from vgfast.training.fit import Learner, Loop
-from vgfast.training.optimizers import Velocities
+from vgfast.training.optimizers import SGD
+from vgfast.training.states import States
 
 # Steps of a trial, and the most rows of the batch, evenly spaced, that it takes.
 STEPS, ROWS = 20, 1024
@@ -91,12 +92,10 @@ def try_steps(case: Case, steps: int = STEPS) -> Outcome:
 def _train(engine: Engine, case: Case, epochs: int) -> None:
     """Train this engine, a copy of the case's. Its divergence is not looked into: no advice is sought for a trial's end
     in turn."""
-    velocities = Velocities()
-    if case.velocity is not None:
-        velocities.get(case.optimizer, engine.make_vector)[...] = case.velocity
-    learner = Learner(
-        engine, velocities, np.random.default_rng(0), _core.TrainingLock(), lambda *_: DivergenceError("")
-    )
+    states = States()
+    if case.state is not None:
+        states.put(case.optimizer, case.state.copy())
+    learner = Learner(engine, states, np.random.default_rng(0), _core.TrainingLock(), lambda *_: DivergenceError(""))
     batch_size = case.batch_size or len(case.x)
     loop = Loop(learner, case.x, case.t, epochs, batch_size, case.optimizer, sample_weight=case.sample_weight)
     loop.train(epochs)
@@ -107,9 +106,13 @@ def has_margin(case: Case, steps: int) -> bool:
     return not try_steps(case.with_optimizer(lr=2 * case.optimizer.lr), steps).fails
 
 
-def decay_limit(momentum: float, rule: str) -> float:
+def decay_limit(case: Case) -> float:
     """Weights that decay alone grow, instead, from this lr x weight_decay on: the stability of (Nesterov's) momentum on
-    a parabola. Without momentum each step multiplies them by 1 - lr weight_decay, and the limit is 2."""
+    a parabola. Without momentum, or where the decay is decoupled, each step multiplies them by 1 - lr weight_decay, and
+    the limit is 2. None (infinity) where the decay is part of a gradient whose size does not count."""
+    rule, momentum = case.optimizer.checked().rule, case.optimizer.memory
+    if not case.descends:
+        return 2.0 if rule in _core.DECOUPLED else math.inf
     return 2 * (1 + momentum) / (1 + 2 * momentum if rule == "nesterov" else 1)
 
 
@@ -121,8 +124,8 @@ def polyak_steps(loss: float, norm: float, lr: float, clip_norm: float = math.in
 
 
 def measure_polyak(case: Case) -> float:
-    """``polyak_steps`` of the next step; NaN where the gradient is not finite."""
-    found = find_gradient(case)
+    """``polyak_steps`` of the next step; NaN where the gradient is not finite, or its size does not count."""
+    found = find_gradient(case) if case.descends else None
     if found is None:
         return math.nan
     loss, flat = found
@@ -194,19 +197,21 @@ def lower_rate(case: Case, name: str, fault: str, too_large: float) -> Iterator[
 
 def calm(case: Case) -> Iterator[Cure]:
     """A lower momentum, which at its best averages a tenth of the steps."""
-    momentum = case.optimizer.momentum
-    if momentum > 0:
+    optimizer = case.optimizer
+    if isinstance(optimizer, SGD) and (momentum := optimizer.momentum) > 0:
         lower = 0.9 if momentum > 0.9 else 0.0
-        nesterov = case.optimizer.nesterov and lower > 0
+        nesterov = optimizer.nesterov and lower > 0
         advice = f"lower momentum (it is {momentum:g}) to {lower:g}"
-        advice += " with nesterov=False" if case.optimizer.nesterov and not nesterov else ""
-        name = f"momentum={lower:g}" + (", nesterov=False" if case.optimizer.nesterov and not nesterov else "")
+        advice += " with nesterov=False" if optimizer.nesterov and not nesterov else ""
+        name = f"momentum={lower:g}" + (", nesterov=False" if optimizer.nesterov and not nesterov else "")
         yield Cure("momentum", name, advice, case.with_optimizer(momentum=lower, nesterov=nesterov))
 
 
 def clip(case: Case) -> Iterator[Cure]:
     """Gradients of norm 1 at most, if they are not yet, and if a step is then shorter than any layer's weights."""
-    _, lr, _, momentum, *_ = case.optimizer.checked()
+    if not case.descends:
+        return
+    lr, momentum = case.optimizer.checked().lr, case.optimizer.memory
     with np.errstate(over="ignore"):
         norms = [float(np.linalg.norm(w.astype(np.float64))) for w in case.engine.weights if w.any()]
     if case.optimizer.clip_norm is None and lr / (1 - momentum) < min(norms, default=0.0):
@@ -216,9 +221,9 @@ def clip(case: Case) -> Iterator[Cure]:
 def find_rate_cures(case: Case, polyak: float, steps: int = STEPS) -> list[tuple[Cure, Outcome]]:
     """What trains, or, where nothing does, that with which the loss falls at all, causes first: a lower weight decay
     (alone, if that is what makes weights grow), a lower learning rate, clipping."""
-    rule, lr, weight_decay, momentum, *_ = case.optimizer.checked()
-    decay = lr * weight_decay
-    grows = decay >= decay_limit(momentum, rule)
+    settings = case.optimizer.checked()
+    decay = settings.lr * settings.weight_decay
+    grows = decay >= decay_limit(case)
     if grows:
         found = find_first(lower_rate(case, "weight_decay", "weight decay", decay / _DECAY), steps)
         if found:

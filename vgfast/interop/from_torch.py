@@ -17,7 +17,7 @@ from vgfast.interop import autograd, torch_layers
 from vgfast.interop.autograd import Call, Layer, Run
 from vgfast.interop.torch_layers import Chain
 from vgfast.mlp import MLP
-from vgfast.training.optimizers import SGD
+from vgfast.training.optimizers import Optimizer
 
 # torch's losses, the first of each name being the one that a name stands for.
 _LOSSES = {
@@ -31,7 +31,7 @@ _OPTIONS = {"weight": None, "pos_weight": None, "ignore_index": -100, "label_smo
 
 
 def inspect_torch(
-    module: Any, X: Any, y: Any, loss: Any = "cross_entropy", optimizer: SGD | None = None, steps: int = 1000
+    module: Any, X: Any, y: Any, loss: Any = "cross_entropy", optimizer: Optimizer | None = None, steps: int = 1000
 ) -> GradientReport:
     """What a step on this batch would do to each layer of a torch module: the report of ``MLP.inspect``.
 
@@ -42,7 +42,7 @@ def inspect_torch(
     X: (rows, n_in), or what the module itself flattens to that. y: as for ``vg.MLP``. Both NumPy or torch.
     loss: the name of one of ``vg.MLP``, or what is trained with: CrossEntropyLoss, NLLLoss after a LogSoftmax,
         BCEWithLogitsLoss or MSELoss, with default options, and y of the shape of the outputs.
-    optimizer, steps: as for ``MLP.inspect``; momentum starts from 0.
+    optimizer, steps: as for ``MLP.inspect``; what the optimizer keeps is as before its first step.
 
     The module's own forward and backward are run once, with its hooks, to see that torch computes the gradients that
     are reported. A module that does anything that is none of these layers is refused: a functional activation, a skip
@@ -107,8 +107,8 @@ def _check_kinds(torch: Any, module: Any, optimizer: Any) -> None:
         raise TypeError(f"module must be a torch.nn.Module such as torch.nn.Sequential, got {type(module).__name__}")
     if isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(
-            f"optimizer must be a vg.SGD, got torch's {type(optimizer).__name__}, whose steps are its own; "
-            f"for example vg.SGD(lr=0.1)"
+            f"optimizer must be a vg.SGD or another of vgfast's, got torch's {type(optimizer).__name__}, whose "
+            f"steps are its own; for example vg.SGD(lr=0.1)"
         )
 
 

@@ -16,6 +16,7 @@ from vgfast import _core
 from vgfast.model.architecture import Architecture
 from vgfast.model.errors import DivergenceError
 from vgfast.model.losses import LOSSES
+from vgfast.model.rules import RuleState
 
 
 class Settings(NamedTuple):
@@ -25,7 +26,7 @@ class Settings(NamedTuple):
     rule: str
     lr: float
     weight_decay: float = 0.0
-    hyper: float = 0.0
+    hyper: tuple[float, ...] = ()
     clip_norm: float = math.inf
     clip_value: float = math.inf
 
@@ -73,7 +74,7 @@ class Engine(ABC):
 
     @abstractmethod
     def make_vector(self) -> np.ndarray:
-        """Zeros (n_params,): memory for parameters, a gradient, a velocity."""
+        """Zeros (n_params,): memory for parameters, a gradient, an optimizer's vector."""
 
     def copy(self) -> Self:
         """One with the same parameters, which shares nothing."""
@@ -153,7 +154,7 @@ class Engine(ABC):
         x: np.ndarray,
         t: np.ndarray,
         settings: Settings,
-        velocity: np.ndarray | None,
+        state: RuleState,
         exponents: np.ndarray | None,
         sample_weight: np.ndarray | None = None,
     ) -> tuple[float, np.ndarray] | None:
@@ -161,10 +162,8 @@ class Engine(ABC):
         (1, L, bins), to be filled, or None."""
 
     @abstractmethod
-    def apply(
-        self, gradient: np.ndarray, settings: Settings, velocity: np.ndarray | None, lock: _core.TrainingLock
-    ) -> bool:
-        """One update by this gradient; False, and nothing has changed, if it would not be finite."""
+    def apply(self, gradient: np.ndarray, settings: Settings, state: RuleState, lock: _core.TrainingLock) -> bool:
+        """One update by this gradient, and of the state; False, and nothing has changed, if it would not be finite."""
 
     @abstractmethod
     def make_workspace(self, rows: int, old: Any = None, in_parts: bool = False) -> Any:

@@ -13,6 +13,7 @@ from vgfast.model.architecture import Architecture
 from vgfast.model.engine import Backward, Engine, Settings, mean
 from vgfast.model.losses import LOSSES
 from vgfast.model.quantities import RECORD
+from vgfast.model.rules import RuleState
 
 # About what plain C without vectors does in 30 ms: 8 GFLOP/s were measured.
 _SLICE_FLOPS = 240_000_000
@@ -86,7 +87,7 @@ class CEngine(Engine):
     ) -> Backward | None:
         workspace, gradient = self._memory(len(x)), self.make_vector()
         run = _core.Run(workspace, _core.GRADIENT, self.params, gradient, None, self.draws)
-        run.set_optimizer(*_NO_STEP, None)
+        run.set_optimizer(*_NO_STEP)
         run.set_data(x, t, len(x), given_deltas, sample_weight)
         found = self._one_batch(run, None)
         if found is None:
@@ -100,12 +101,12 @@ class CEngine(Engine):
         x: np.ndarray,
         t: np.ndarray,
         settings: Settings,
-        velocity: np.ndarray | None,
+        state: RuleState,
         exponents: np.ndarray | None,
         sample_weight: np.ndarray | None = None,
     ) -> tuple[float, np.ndarray] | None:
         run = _core.Run(self._memory(len(x)), _core.INSPECT, self.params, self.make_vector(), None, self.draws)
-        run.set_optimizer(*settings, velocity)
+        run.set_optimizer(*settings, *state)
         run.set_data(x, t, len(x), sample_weight=sample_weight)
         return self._one_batch(run, exponents)
 
@@ -122,11 +123,9 @@ class CEngine(Engine):
 
     # ---- updates --------------------------------------------------------------------------------------
 
-    def apply(
-        self, gradient: np.ndarray, settings: Settings, velocity: np.ndarray | None, lock: _core.TrainingLock
-    ) -> bool:
+    def apply(self, gradient: np.ndarray, settings: Settings, state: RuleState, lock: _core.TrainingLock) -> bool:
         run = _core.Run(self._memory(1), _core.APPLY, self.params, gradient, lock, self.draws)
-        run.set_optimizer(*settings, velocity)
+        run.set_optimizer(*settings, *state)
         return run.apply() != _core.NON_FINITE
 
     def make_workspace(self, rows: int, old: _core.Workspace | None = None, in_parts: bool = False) -> _core.Workspace:

@@ -25,26 +25,9 @@ from vgfast.model.architecture import Architecture
 from vgfast.model.engine import Backward, Engine, Settings
 from vgfast.model.losses import LOSSES, softmax
 from vgfast.model.quantities_numpy import Masks, Pass
+from vgfast.model.rules import RULES, RuleState
 
 _PROBABILITIES = {"softmax": softmax, "sigmoid": sigmoid}
-
-
-def _by_sgd(g: np.ndarray, v: Any, momentum: Any) -> tuple[np.ndarray, Any]:
-    return g, None
-
-
-def _by_momentum(g: np.ndarray, v: Any, momentum: Any) -> tuple[np.ndarray, Any]:
-    v = momentum * v + g
-    return v, v
-
-
-def _by_nesterov(g: np.ndarray, v: Any, momentum: Any) -> tuple[np.ndarray, Any]:
-    v = momentum * v + g
-    return g + momentum * v, v
-
-
-# The step s of W -= lr s, of the gradient and the state before; and the state then.
-RULES = {"sgd": _by_sgd, "momentum": _by_momentum, "nesterov": _by_nesterov}
 
 
 class NumPyEngine(Engine):
@@ -99,29 +82,39 @@ class NumPyEngine(Engine):
         return Pass(zs, activations, deltas, before_activation, gradient, masks)
 
     def step(
-        self, gradient: np.ndarray, settings: Settings, velocity: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """(what params -= subtracts, the velocity then)."""
+        self, gradient: np.ndarray, settings: Settings, state: RuleState
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        """(what params -= subtracts, the vectors of the state then)."""
         rule, lr, decay, hyper, clip_norm, clip_value = settings
         number = self.params.dtype.type
         g = gradient.copy()
         if clip_norm < np.inf and (norm := quantities.norm(g)) > clip_norm:
             g *= number(clip_norm / norm)
         np.clip(g, -clip_value, clip_value, out=g)
-        for g_weights, weights in zip(self.architecture.views(g)[0], self.weights, strict=True):
-            g_weights += number(decay) * weights
-        step, velocity = RULES[rule](g, velocity, number(hyper))
-        return number(lr) * step, velocity
+        decoupled = rule in _core.DECOUPLED
+        if not decoupled:
+            self._add_decay(g, decay)
+        t = 1 if state.n_taken is None else int(state.n_taken[0]) + 1
+        step, vectors = RULES[rule](g, state.vectors, hyper, t)
+        if decoupled:
+            self._add_decay(step, decay)
+        return number(lr) * step, vectors
 
-    def update(self, gradient: np.ndarray, settings: Settings, velocity: np.ndarray | None) -> bool:
+    def _add_decay(self, to: np.ndarray, decay: float) -> None:
+        for part, weights in zip(self.architecture.views(to)[0], self.weights, strict=True):
+            part += self.params.dtype.type(decay) * weights
+
+    def update(self, gradient: np.ndarray, settings: Settings, state: RuleState) -> bool:
         """One step; False, and nothing has changed, if it would leave a value that is not finite."""
-        step, next_velocity = self.step(gradient, settings, velocity)
+        step, vectors = self.step(gradient, settings, state)
         params = self.params - step
         if not np.isfinite(params).all():
             return False
         self.params[...] = params
-        if velocity is not None:
-            velocity[...] = next_velocity
+        for vector, then in zip(state.vectors, vectors, strict=True):
+            vector[...] = then
+        if state.n_taken is not None:
+            state.n_taken[0] += 1
         if self.draws is not None:
             self.draws[1] += np.uint64(1)
         return True
@@ -160,7 +153,7 @@ class NumPyEngine(Engine):
         x: np.ndarray,
         t: np.ndarray,
         settings: Settings,
-        velocity: np.ndarray | None,
+        state: RuleState,
         exponents: np.ndarray | None,
         sample_weight: np.ndarray | None = None,
     ) -> tuple[float, np.ndarray] | None:
@@ -171,17 +164,15 @@ class NumPyEngine(Engine):
             found = self.chain(zs, activations, delta, masks)
             if not (np.isfinite(loss) and np.isfinite(found.gradient).all()):
                 return None
-            step, _ = self.step(found.gradient, settings, velocity)
+            step, _ = self.step(found.gradient, settings, state)
             records = quantities.of_step(self.architecture, self.weights, found, step, sample_weight)
         if exponents is not None:
             quantities.count_exponents(self.architecture, found.gradient, exponents[0])
         return loss, records
 
-    def apply(
-        self, gradient: np.ndarray, settings: Settings, velocity: np.ndarray | None, lock: _core.TrainingLock
-    ) -> bool:
+    def apply(self, gradient: np.ndarray, settings: Settings, state: RuleState, lock: _core.TrainingLock) -> bool:
         with np.errstate(over="ignore", invalid="ignore"):
-            return bool(lock.change(lambda: self.update(gradient, settings, velocity)))
+            return bool(lock.change(lambda: self.update(gradient, settings, state)))
 
     def make_workspace(self, rows: int, old: Any = None, in_parts: bool = False) -> None:
         return None
@@ -238,8 +229,9 @@ class NumPyRun:
         self.n_records = self.steps_done = self.inspect_every = 0
 
     def set_optimizer(self, *settings: Any) -> None:
-        """The ``Settings``, one by one, and the velocity."""
-        self.settings, self.velocity = Settings(*settings[:-1]), settings[-1]
+        """The ``Settings``, one by one, and what the ``RuleState`` has."""
+        n = len(Settings._fields)
+        self.settings, self.state = Settings(*settings[:n]), RuleState(*settings[n:])
 
     def set_records(self, records: np.ndarray, inspect_every: int, exponents: np.ndarray | None = None) -> None:
         self.records, self.inspect_every, self.exponents = records, inspect_every, exponents
@@ -274,7 +266,7 @@ class NumPyRun:
         inspected = self.inspect_every > 0 and self.steps_done % self.inspect_every == 0
         if inspected:
             self._record(found, weights)
-        if not engine.update(found.gradient, self.settings, self.velocity):
+        if not engine.update(found.gradient, self.settings, self.state):
             return _core.NON_FINITE
         place = self.steps_done - self.room_begins
         self.losses[place], self.correct[place] = loss, correct.sum() if weights is None else weights @ correct
@@ -286,7 +278,7 @@ class NumPyRun:
 
     def _record(self, found: Pass, weights: np.ndarray | None) -> None:
         engine = self.engine
-        step, _ = engine.step(found.gradient, self.settings, self.velocity)
+        step, _ = engine.step(found.gradient, self.settings, self.state)
         self.records[self.n_records] = quantities.of_step(engine.architecture, engine.weights, found, step, weights)
         if self.exponents is not None:
             quantities.count_exponents(engine.architecture, found.gradient, self.exponents[self.n_records])

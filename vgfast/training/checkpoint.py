@@ -9,7 +9,7 @@ from vgfast import _check
 from vgfast.training.fit import Loop
 
 # What a file says of itself, and the version of what it holds.
-_KIND = "vgfast checkpoint 1"
+_KIND = "vgfast checkpoint 2"
 
 
 class Checkpoint:
@@ -154,6 +154,8 @@ def _attributes(optimizer: Any) -> dict[str, Any]:
 
 
 def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(_is_plain(part) for part in value)
     return value is None or isinstance(value, bool | int | float | str)
 
 

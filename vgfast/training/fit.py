@@ -13,9 +13,11 @@ from vgfast.model.engine import Engine
 from vgfast.model.errors import DivergenceError
 from vgfast.model.losses import LOSSES
 from vgfast.model.quantities import RECORD, make_histograms
+from vgfast.model.rules import RuleState
 from vgfast.training.history import History
-from vgfast.training.optimizers import SGD, Velocities, read_settings
+from vgfast.training.optimizers import Optimizer, read_settings
 from vgfast.training.shuffle import Shuffle
+from vgfast.training.states import States
 
 # An engine hands control back after about so many seconds of steps: for Ctrl-C and progress.
 _SLICE = 0.03
@@ -35,7 +37,7 @@ class Stepper:
         self.run.let_go()
         self.settings, self.limit = loop.optimizer.settings(), config.get_num_threads()
 
-    def step(self, x: Any, y: Any, optimizer: SGD | None) -> float | None:
+    def step(self, x: Any, y: Any, optimizer: Optimizer | None) -> float | None:
         """The loss; None if anything is not as it was or not as C takes it, and then nothing has changed."""
         if optimizer is not self.optimizer or self.limit != config.get_num_threads():
             return None
@@ -54,30 +56,32 @@ def _grow(array: np.ndarray, n: int) -> np.ndarray:
 
 
 class Learner(NamedTuple):
-    """What is trained: an engine, with the velocities that optimizers have for it, the net's random numbers, and the
+    """What is trained: an engine, with the states that optimizers have for it, the net's random numbers, and the
     lock that says who may use its parameters. ``diagnose(x, t, step, optimizer, what, batch_size, sample_weight)``: the
     error for the last of these batches, at which training failed after so many good steps."""
 
     engine: Engine
-    velocities: Velocities
+    states: States
     rng: np.random.Generator
     lock: _core.TrainingLock
-    diagnose: Callable[[np.ndarray, np.ndarray, int, SGD, str, int, np.ndarray | None], DivergenceError]
+    diagnose: Callable[[np.ndarray, np.ndarray, int, Optimizer, str, int, np.ndarray | None], DivergenceError]
 
-    def velocity(self, optimizer: SGD) -> np.ndarray | None:
-        """(n_params,), made when first asked for; None without momentum."""
-        return None if optimizer.momentum == 0 else self.velocities.get(optimizer, self.engine.make_vector)
+    def state(self, optimizer: Optimizer) -> RuleState:
+        """Made when first asked for."""
+        return self.states.get(optimizer, self.engine.make_vector) if optimizer.first_values() else RuleState()
 
-    def optimizer_state(self, optimizer: SGD) -> dict[str, Any]:
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """All that the optimizer keeps of this net, whatever its rule: numbers and arrays by name. Empty before its
         first step."""
-        velocity = self.velocities.find(optimizer)
-        return {} if velocity is None else {"velocity": velocity}
+        state = self.states.find(optimizer)
+        return {} if state is None else {"vectors": state.vectors, "n_taken": state.n_taken}
 
-    def set_optimizer_state(self, optimizer: SGD, state: dict[str, Any]) -> None:
+    def set_optimizer_state(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
         """Put back what ``optimizer_state`` gave."""
-        if state or self.velocities.find(optimizer) is not None:
-            self.velocities.get(optimizer, self.engine.make_vector)[...] = state.get("velocity", 0)
+        vectors = tuple(self.engine.make_vector() for _ in state.get("vectors", ()))
+        for vector, kept in zip(vectors, state.get("vectors", ()), strict=True):
+            vector[...] = kept
+        self.states.put(optimizer, RuleState(vectors, state.get("n_taken")))
 
 
 class Loop:
@@ -90,7 +94,7 @@ class Loop:
         t: np.ndarray,
         epochs: int,
         batch_size: int,
-        optimizer: SGD,
+        optimizer: Optimizer,
         inspect_every: int = 0,
         inspect: str = "scalars",
         workspace: Any = None,
@@ -122,10 +126,10 @@ class Loop:
         self.run = learner.engine.make_run(x, t, batch_size, self.workspace, learner.lock, sample_weight)
 
     def use_optimizer(self) -> None:
-        """Its settings and velocity now, which a callback may have changed since the last epoch."""
+        """Its settings and state now, which a callback may have changed since the last epoch."""
         if self.settings != self.optimizer.settings():
             settings = read_settings(self.optimizer, self.learner.engine.architecture.dtype)
-            self.run.set_optimizer(*settings, self.learner.velocity(self.optimizer))
+            self.run.set_optimizer(*settings, *self.learner.state(self.optimizer))
             self.settings = self.optimizer.settings()
 
     def make_room(self, epochs: int) -> None:

@@ -1,12 +1,12 @@
-"""The optimizer."""
+"""The optimizers."""
 
 from __future__ import annotations
 
 import math
-import threading
-import weakref
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,7 +14,82 @@ from vgfast import _check
 from vgfast.model.engine import Settings
 
 
-class SGD:
+class Optimizer(ABC):
+    """What all have in common: for each step, with g the gradient of the mean loss over the batch,
+
+    1. ``clip_norm``: if the norm of g over all layers, biases included, is larger, scale g down to it.
+    2. ``clip_value``: clip each entry of g to [-clip_value, clip_value].
+    3. ``weight_decay``: g += weight_decay * W. Weights only: biases do not decay, other than in PyTorch and Keras.
+       (AdamW's is another thing.)
+    4. The rule makes a step s of g, and of what it keeps: W -= lr * s.
+
+    What an optimizer keeps (velocities, averages, the number of steps) belongs to the pair of optimizer and net: it
+    lives on from one ``fit`` or ``step`` to the next with the same two objects, and in copies of them that are made
+    together, as by ``pickle.dumps((net, optimizer))`` or ``copy.deepcopy((net, optimizer))``. ``reset()`` forgets it.
+    Attributes may be changed between calls, as for a schedule of ``lr``.
+    """
+
+    # The attributes that users set, in the order of the arguments.
+    names: ClassVar[tuple[str, ...]]
+    _all: ClassVar[Callable[[Any], tuple[Any, ...]]]
+    lr: float
+    weight_decay: float
+    clip_norm: float | None
+    clip_value: float | None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._all = attrgetter(*cls.names, "_tag")
+
+    def _begin(self) -> None:
+        """Once all attributes are there."""
+        self._tag = Tag()
+        self.checked()
+
+    def checked(self) -> Settings:
+        """What a step goes by now."""
+        lr = _check.real("lr", self.lr, 0, above=True)
+        decay = _check.real("weight_decay", self.weight_decay, 0)
+        rule, hyper = self._rule()
+        clips = [
+            math.inf if value is None else _check.real(name, value, 0, above=True)
+            for name, value in (("clip_norm", self.clip_norm), ("clip_value", self.clip_value))
+        ]
+        return Settings(rule, lr, decay, hyper, *clips)
+
+    @abstractmethod
+    def _rule(self) -> tuple[str, tuple[float, ...]]:
+        """Its name and numbers, checked: as csrc/catalog.def has them."""
+
+    @abstractmethod
+    def first_values(self) -> tuple[float, ...]:
+        """What the vectors that it keeps are filled with before its first step, a number each."""
+
+    @property
+    def memory(self) -> float:
+        """The share of the steps before that a step has in it."""
+        return 0.0
+
+    def settings(self) -> tuple[Any, ...]:
+        """All attributes, unchecked, and what ``reset`` renews: equal while nothing has changed."""
+        return type(self)._all(self)
+
+    def reset(self) -> None:
+        """Forget what it has kept of all nets."""
+        self._tag = Tag()
+
+    def __repr__(self) -> str:
+        return f"{self._title}({', '.join(f'{name}={getattr(self, name)!r}' for name in self.names)})"
+
+    _title: ClassVar[str]
+
+
+class Tag:
+    """The key by which a net finds the state of an optimizer. It is pickled and deep-copied with both, so that
+    copies of net and optimizer made together still match; a copy of a net alone holds nothing else of the optimizer."""
+
+
+class SGD(Optimizer):
     """Stochastic gradient descent; as ``torch.optim.SGD``, but for biases, which do not decay here.
 
     For each step, with g the gradient of the mean loss over the batch:
@@ -28,7 +103,8 @@ class SGD:
     The velocity v starts at 0 and belongs to the pair of optimizer and net: it lives on from one ``fit`` or
     ``step`` to the next with the same two objects, and in copies of them that are made together, as by
     ``pickle.dumps((net, optimizer))`` or ``copy.deepcopy((net, optimizer))``. ``reset()`` forgets it. Attributes may
-    be changed between calls, as for a schedule of ``lr``.
+    be changed between calls, as for a schedule of ``lr``. Keras and scikit-learn have lr within the velocity,
+    v = momentum * v - lr * g: the same while lr stays as it is.
 
     Errors: TypeError or ValueError if lr is not above 0, momentum not in [0, 1), weight_decay below 0, a
     clip not above 0, or if nesterov is asked for without momentum.
@@ -37,6 +113,9 @@ class SGD:
     >>> vg.SGD(lr=0.1, momentum=0.9)
     SGD(lr=0.1, momentum=0.9, nesterov=False, weight_decay=0.0, clip_norm=None, clip_value=None)
     """
+
+    names = ("lr", "momentum", "nesterov", "weight_decay", "clip_norm", "clip_value")
+    _title = "SGD"
 
     def __init__(
         self,
@@ -47,114 +126,238 @@ class SGD:
         clip_norm: float | None = None,
         clip_value: float | None = None,
     ) -> None:
-        self.lr = lr
-        self.momentum = momentum
-        self.nesterov = nesterov
-        self.weight_decay = weight_decay
-        self.clip_norm = clip_norm
-        self.clip_value = clip_value
-        self._tag = _Tag()
-        self.checked()
+        self.momentum, self.nesterov = momentum, nesterov
+        self.lr, self.weight_decay, self.clip_norm, self.clip_value = lr, weight_decay, clip_norm, clip_value
+        self._begin()
 
-    def checked(self) -> Settings:
-        """What a step goes by now."""
-        lr = _check.real("lr", self.lr, 0, above=True)
+    def _rule(self) -> tuple[str, tuple[float, ...]]:
         momentum = _check.real("momentum", self.momentum, 0, below=1)
-        decay = _check.real("weight_decay", self.weight_decay, 0)
         if self.nesterov and momentum == 0:
             raise ValueError("nesterov=True needs momentum above 0, got momentum=0; for example momentum=0.9")
-        clips = [
-            math.inf if value is None else _check.real(name, value, 0, above=True)
-            for name, value in (("clip_norm", self.clip_norm), ("clip_value", self.clip_value))
-        ]
-        rule = "sgd" if momentum == 0 else "nesterov" if self.nesterov else "momentum"
-        return Settings(rule, lr, decay, momentum, *clips)
+        return "sgd" if momentum == 0 else "nesterov" if self.nesterov else "momentum", (momentum,)
 
-    def settings(self) -> tuple[Any, ...]:
-        """All attributes, unchecked, and what ``reset`` renews: equal while nothing has changed."""
-        return self.lr, self.momentum, self.nesterov, self.weight_decay, self.clip_norm, self.clip_value, self._tag
-
-    def reset(self) -> None:
-        """Forget the velocities of all nets."""
-        self._tag = _Tag()
-
-    def __repr__(self) -> str:
-        names = ("lr", "momentum", "nesterov", "weight_decay", "clip_norm", "clip_value")
-        return f"SGD({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
-
-
-class _Tag:
-    """The key by which a net finds the velocity of an optimizer. It is pickled and deep-copied with both, so that
-    copies of net and optimizer made together still match; a copy of a net alone holds nothing else of the optimizer."""
-
-
-class _Entry(NamedTuple):
-    """A velocity and its optimizer; by weak references, so that it is dropped with the optimizer."""
-
-    tag: weakref.ref[_Tag]
-    optimizer: weakref.ref[SGD] | None  # None in a copy, until it is asked for by its tag
-    velocity: np.ndarray
+    def first_values(self) -> tuple[float, ...]:
+        return () if self.momentum == 0 else (0.0,)
 
     @property
-    def lives(self) -> bool:
-        return self.tag() is not None and (self.optimizer is None or self.optimizer() is not None)
-
-    def belongs_to(self, optimizer: SGD) -> bool:
-        """By identity, whatever it says that it is equal to; ``copy.copy`` of it has the tag too."""
-        return self.tag() is optimizer._tag and (self.optimizer is None or self.optimizer() is optimizer)
+    def memory(self) -> float:
+        return self.momentum
 
 
-class Velocities:
-    """The velocities of one net, by optimizer. They are held by the net."""
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, "Adam: a method for stochastic optimization", 2015), as ``torch.optim.Adam``, but for
+    biases, which do not decay here.
 
-    def __init__(self, copied: Iterable[tuple[_Tag, np.ndarray]] = ()) -> None:
-        self._changing = threading.Lock()
-        self._entries = [_Entry(weakref.ref(tag), None, velocity) for tag, velocity in copied]
+    At step t = 1, 2, ..., with g the gradient, clipped and with its decay as ``SGD`` says it:
 
-    def list_living(self) -> list[np.ndarray]:
-        """Those of optimizers that still live and were not reset."""
-        return [entry.velocity for entry in self._entries if entry.lives]
+    m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g²,
+    W -= lr m' / (sqrt(v') + eps)  with  m' = m / (1 - beta1^t),  v' = v / (1 - beta2^t).
 
-    def find(self, optimizer: SGD) -> np.ndarray | None:
-        """The optimizer's velocity; None if there is none yet."""
-        return next((entry.velocity for entry in self._entries if entry.belongs_to(optimizer)), None)
+    m and v start at 0, and live on as the velocity of ``SGD`` does, with t. A weight moves by about lr whatever the
+    size of its gradients, as long as that is well above eps: of a layer whose gradients are of size g, steps are
+    g / (g + eps) of what they could be. Squares end at the largest number of the dtype.
 
-    def find_current(self, optimizer: SGD) -> np.ndarray | None:
-        """As ``find``; None also without momentum, which needs none."""
-        return None if optimizer.momentum == 0 else self.find(optimizer)
+    eps_hat: eps is added to the sqrt of v itself, before v' is made of it (in the paper, "epsilon hat"), which makes it
+    31.6 times as large at t = 1. So do Keras, whose eps is 1e-7, and scikit-learn.
 
-    def get(self, optimizer: SGD, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """The optimizer's velocity, zeros if there is none yet. Those of optimizers that no longer live are dropped."""
-        with self._changing:
-            velocity = self.find(optimizer)
-            if velocity is None:
-                velocity = make()
-                velocity[...] = 0
-            others = [entry for entry in self._entries if entry.lives and not entry.belongs_to(optimizer)]
-            self._entries = [*others, _Entry(weakref.ref(optimizer._tag), weakref.ref(optimizer), velocity)]
-        return velocity
+    Errors: TypeError or ValueError if lr or eps is not above 0, a beta not in [0, 1), weight_decay below 0, or a clip
+    not above 0.
 
-    def copy_living(self) -> list[tuple[_Tag, np.ndarray]]:
-        """Copies of ``list_living``, each with its optimizer's tag."""
-        entries = [(entry.tag(), entry.velocity) for entry in self._entries if entry.lives]
-        return [(tag, velocity.copy()) for tag, velocity in entries if tag is not None]
+    >>> import vgfast as vg
+    >>> vg.Adam(lr=0.01)
+    Adam(lr=0.01, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0, eps_hat=False, clip_norm=None, clip_value=None)
+    """
+
+    names = ("lr", "betas", "eps", "weight_decay", "eps_hat", "clip_norm", "clip_value")
+    _title = "Adam"
+
+    def __init__(
+        self,
+        lr: float = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        eps_hat: bool = False,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        self.betas, self.eps, self.eps_hat = betas, eps, eps_hat
+        self.lr, self.weight_decay, self.clip_norm, self.clip_value = lr, weight_decay, clip_norm, clip_value
+        self._begin()
+
+    def _rule(self) -> tuple[str, tuple[float, ...]]:
+        eps = _check.real("eps", self.eps, 0, above=True)
+        return "adam", (*_checked_betas(self.betas), eps, float(_check.flag("eps_hat", self.eps_hat)))
+
+    def first_values(self) -> tuple[float, ...]:
+        return 0.0, 0.0
+
+    @property
+    def memory(self) -> float:
+        return float(self.betas[0])
 
 
-def check_optimizer(optimizer: Any, dtype: np.dtype) -> SGD:
+class AdamW(Adam):
+    """``Adam`` whose weight decay is decoupled from the gradient (Loshchilov and Hutter, "Decoupled weight decay
+    regularization", 2019), as ``torch.optim.AdamW``, but for biases, which do not decay here: W -= lr weight_decay W,
+    and then the step of ``Adam``, in which no decay is. (Keras takes 0.004.) All else, errors too, as there.
+
+    >>> import vgfast as vg
+    >>> vg.AdamW()
+    AdamW(lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.01, eps_hat=False, clip_norm=None, clip_value=None)
+    """
+
+    _title = "AdamW"
+
+    def __init__(
+        self,
+        lr: float = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        eps_hat: bool = False,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        super().__init__(lr, betas, eps, weight_decay, eps_hat, clip_norm, clip_value)
+
+    def _rule(self) -> tuple[str, tuple[float, ...]]:
+        return "adamw", super()._rule()[1]
+
+
+class RMSprop(Optimizer):
+    """RMSprop (Tieleman and Hinton, lecture 6.5 of "Neural networks for machine learning", 2012), as
+    ``torch.optim.RMSprop``, but for biases, which do not decay here.
+
+    With g the gradient, clipped and with its decay as ``SGD`` says it:
+
+    v = alpha v + (1 - alpha) g²,  s = g / (sqrt(v) + eps),  W -= lr s;
+    with ``momentum``,  u = momentum u + s,  W -= lr u.
+
+    v and u start at 0, and live on as the velocity of ``SGD`` does. Squares end at the largest number of the dtype.
+
+    eps_inside: s = g / sqrt(v + eps), as Keras (whose alpha is 0.9 and eps 1e-7) and optax (0.9, 1e-8) have it.
+
+    Errors: TypeError or ValueError if lr or eps is not above 0, alpha or momentum not in [0, 1), weight_decay below 0,
+    or a clip not above 0.
+
+    >>> import vgfast as vg
+    >>> print(vg.RMSprop(lr=0.001, alpha=0.9))  # doctest: +NORMALIZE_WHITESPACE
+    RMSprop(lr=0.001, alpha=0.9, eps=1e-08, weight_decay=0.0, momentum=0.0, eps_inside=False, clip_norm=None,
+            clip_value=None)
+    """
+
+    names = ("lr", "alpha", "eps", "weight_decay", "momentum", "eps_inside", "clip_norm", "clip_value")
+    _title = "RMSprop"
+
+    def __init__(
+        self,
+        lr: float = 0.01,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        eps_inside: bool = False,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        self.alpha, self.eps, self.momentum, self.eps_inside = alpha, eps, momentum, eps_inside
+        self.lr, self.weight_decay, self.clip_norm, self.clip_value = lr, weight_decay, clip_norm, clip_value
+        self._begin()
+
+    def _rule(self) -> tuple[str, tuple[float, ...]]:
+        alpha = _check.real("alpha", self.alpha, 0, below=1)
+        momentum = _check.real("momentum", self.momentum, 0, below=1)
+        places = _eps_inside_and_outside(self.eps, self.eps_inside)
+        return "rmsprop" if momentum == 0 else "rmsprop_momentum", (alpha, *places, momentum)
+
+    def first_values(self) -> tuple[float, ...]:
+        return (0.0,) if self.momentum == 0 else (0.0, 0.0)
+
+    @property
+    def memory(self) -> float:
+        return self.momentum
+
+
+class Adagrad(Optimizer):
+    """Adagrad (Duchi, Hazan and Singer, "Adaptive subgradient methods", 2011), as ``torch.optim.Adagrad`` without its
+    lr_decay, but for biases, which do not decay here.
+
+    With g the gradient, clipped and with its decay as ``SGD`` says it:
+
+    v = v + g²,  W -= lr g / (sqrt(v) + eps).
+
+    v starts at ``initial_accumulator_value``, and lives on as the velocity of ``SGD`` does. Squares end at the largest
+    number of the dtype.
+
+    eps_inside: g / sqrt(v + eps), as Keras and optax have it, whose v starts at 0.1 and whose eps is 1e-7.
+
+    Errors: TypeError or ValueError if lr or eps is not above 0, initial_accumulator_value or weight_decay below 0, or a
+    clip not above 0.
+
+    >>> import vgfast as vg
+    >>> print(vg.Adagrad())  # doctest: +NORMALIZE_WHITESPACE
+    Adagrad(lr=0.01, weight_decay=0.0, initial_accumulator_value=0.0, eps=1e-10, eps_inside=False, clip_norm=None,
+            clip_value=None)
+    """
+
+    names = ("lr", "weight_decay", "initial_accumulator_value", "eps", "eps_inside", "clip_norm", "clip_value")
+    _title = "Adagrad"
+
+    def __init__(
+        self,
+        lr: float = 0.01,
+        weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+        eps_inside: bool = False,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        self.initial_accumulator_value, self.eps, self.eps_inside = initial_accumulator_value, eps, eps_inside
+        self.lr, self.weight_decay, self.clip_norm, self.clip_value = lr, weight_decay, clip_norm, clip_value
+        self._begin()
+
+    def _rule(self) -> tuple[str, tuple[float, ...]]:
+        _check.real("initial_accumulator_value", self.initial_accumulator_value, 0)
+        return "adagrad", _eps_inside_and_outside(self.eps, self.eps_inside)
+
+    def first_values(self) -> tuple[float, ...]:
+        return (float(self.initial_accumulator_value),)
+
+
+def _checked_betas(betas: Any) -> tuple[float, float]:
+    if not isinstance(betas, tuple | list) or len(betas) != 2:
+        raise TypeError(f"betas must be two numbers, got {_check.quote(betas)}; for example betas=(0.9, 0.999)")
+    first, second = (_check.real(f"betas[{i}]", beta, 0, below=1) for i, beta in enumerate(betas))
+    return first, second
+
+
+def _eps_inside_and_outside(eps: Any, inside: Any) -> tuple[float, float]:
+    """Of the root, the other one being 0."""
+    eps = _check.real("eps", eps, 0, above=True)
+    return (eps, 0.0) if _check.flag("eps_inside", inside) else (0.0, eps)
+
+
+def check_optimizer(optimizer: Any, dtype: np.dtype) -> Optimizer:
     """The optimizer itself, or ``SGD()`` for None, if ``read_settings`` takes it."""
     if optimizer is None:
         return SGD()
-    if not isinstance(optimizer, SGD):
-        raise TypeError(f"optimizer must be a vg.SGD, got {_check.quote(optimizer)}; for example vg.SGD(lr=0.1)")
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"optimizer must be a vg.SGD or another of vgfast's, got {_check.quote(optimizer)}; for example "
+            f"vg.SGD(lr=0.1)"
+        )
     read_settings(optimizer, dtype)
     return optimizer
 
 
-def read_settings(optimizer: SGD, dtype: np.dtype) -> Settings:
+def read_settings(optimizer: Optimizer, dtype: np.dtype) -> Settings:
     """What its steps go by now; ValueError for rates that are no numbers in this dtype."""
     settings = optimizer.checked()
     least, most = float(np.finfo(dtype).smallest_subnormal), float(np.finfo(dtype).max)
-    for name, rate in (("lr", settings.lr), ("weight_decay", settings.weight_decay)):
+    rates = {"lr": settings.lr, "weight_decay": settings.weight_decay, "eps": getattr(optimizer, "eps", 0)}
+    for name, rate in rates.items():
         if rate > most or 0 < rate < least:
             raise ValueError(f"{name} must be from {least!r} to {most!r} for a net of {dtype}, got {rate!r}")
     return settings
