@@ -126,7 +126,8 @@ def test_the_word_is_right(classes, activation):
         for lr, bad in ((0.01, False), (0.1, False), (0.3, False), (100.0, True), (1e4, True)):
             optimizer = vg.SGD(lr)
             found = net.inspect(X, y, optimizer, try_remedies=False).verdict
-            assert found == ("overshooting" if bad else "healthy"), (seed, lr)
+            slow = (activation, lr) == ("sigmoid", 0.01)  # a thousand steps come to 0.9 of the loss at base rates
+            assert found == ("overshooting" if bad else "stalled" if slow else "healthy"), (seed, lr)
             assert diverges_or_learns_nothing(net, X, y, optimizer) == bad, (seed, lr)
 
 

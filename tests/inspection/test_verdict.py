@@ -75,7 +75,8 @@ def test_no_good_start_is_accused(activation, depth):
         rng = np.random.default_rng(seed)
         X, y = data(rng, int(rng.choice([1, 5, 32, 200])))
         net = vg.MLP([20, *[int(rng.choice([40, 100, 200]))] * depth, 5], activation, rng=rng)
-        report = net.inspect(X, y, vg.SGD(lr=0.05 if depth < 30 else 0.005), try_remedies=False)
+        lr, steps = (0.05, 1000) if depth < 30 else (0.005, 2000)
+        report = net.inspect(X, y, vg.SGD(lr), steps, try_remedies=False)
         assert report.verdict == "healthy", (seed, str(report))
         if depth == 30 and activation != "tanh" and seed == 6:
             assert net.inspect(X, y, vg.SGD(lr=0.05), try_remedies=False).verdict == "overshooting"
@@ -158,7 +159,7 @@ def test_the_inputs_are_blamed_for_what_they_do(rng):
         assert "weights and biases keep" not in report.explanation
         if x.any() and len(x) > 1:
             assert any(one.startswith("inputs scaled to mean 0 and variance 1") for one in report.remedies), name
-            well = net.inspect((x - x.mean(axis=0)) / x.std(axis=0), y, vg.SGD(lr=0.05))
+            well = net.inspect((x - x.mean(axis=0)) / x.std(axis=0), y, vg.SGD(lr=0.05), steps=3000)
             assert well.verdict == "healthy", (name, str(well))
         elif not x.any():
             [said] = report.remedies

@@ -16,6 +16,9 @@ from vgfast.model.rules import RuleState
 from vgfast.training.optimizers import Optimizer
 from vgfast.training.states import complete
 
+# Inputs none of which is larger are tiny.
+TINY = 0.1
+
 
 class Case(NamedTuple):
     """An engine; rows, in batches of batch_size, or all at once, with their weights or None; an optimizer; its state

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from vgfast.inspection import divergence, mean_field, overshooting, remedies
+from vgfast.inspection import divergence, mean_field, overshooting, remedies, stalled
 from vgfast.inspection.case import Case
 from vgfast.inspection.report import GradientReport
 from vgfast.inspection.verdict import FEWEST_STEPS
@@ -64,12 +64,25 @@ def _report(case: Case, loss: float, records: np.ndarray, steps: int, with_remed
             report.accept(found[0]._replace(numbers=report.numbers | found[0].numbers))
             report.remedies = found[1]
             return report
+    if report.verdict in ("healthy", "frozen"):
+        _find_stalled(case, report, steps)
     inputs = remedies.find_fault_of_inputs(case, report.judged, lambda changed: _inspect_alone(changed, steps))
     if inputs:
         report = judge(inputs=inputs)
     if with_remedies and report.verdict != "healthy":
         report.remedies = try_remedies(case, steps, report)
     return report
+
+
+def _find_stalled(case: Case, report: GradientReport, steps: int) -> None:
+    """Take that verdict on a report that is healthy otherwise, if it holds; its numbers in any case."""
+    reach = stalled.measure_reach(case, steps)
+    if reach is None:
+        return
+    report.numbers |= reach.numbers
+    found = stalled.judge_reach(case, report.records, reach, steps) if report.verdict == "healthy" else None
+    if found:
+        report.accept(found._replace(numbers=report.numbers))
 
 
 def _measure_error(net: Architecture, records: np.ndarray, rows: float) -> float | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from vgfast.inspection.case import Case, measure_shut_shares, scale_to_unit
+from vgfast.inspection.case import TINY, Case, measure_shut_shares, scale_to_unit
 from vgfast.inspection.report import GradientReport
 from vgfast.inspection.verdict import Verdict, stuck_shares
 from vgfast.model.activations import SQUASHING
@@ -19,8 +20,8 @@ Inspect = Callable[[Case], GradientReport | None]
 
 # The factors by which a learning rate is raised until updates reach the weights, and where that ends.
 _RAISE, _RAISE_MOST = 10.0, 1e12
-# The most rows, evenly spaced, that are tried to find out whether the inputs are at fault; inputs below are tiny.
-_ROWS, _TINY = 1024, 0.1
+# The most rows, evenly spaced, that are tried to find out whether the inputs are at fault.
+_ROWS = 1024
 # What does not heal has to take a tenth of the trouble away to be reported.
 _NOTICEABLE = 0.9
 
@@ -69,12 +70,15 @@ def _widen(case: Case, records: np.ndarray) -> Case:
     return case.widen()
 
 
-def _raise_rate(case: Case, records: np.ndarray) -> Case:
+def _raise_rate(verdict: Verdict, case: Case, records: np.ndarray) -> Case:
     """A learning rate raised by powers of ten until, by ‖lr dW‖ / ‖W‖, the slowest layer's typical update is some
-    units in the last place."""
+    units in the last place, and the net is not stalled by its rate."""
     ratios = records["update_ratio"][records["update_ratio"] > 0]
+    needed = verdict.numbers.get("stalled_below_rate", 0.0) / case.optimizer.lr
+    if len(ratios):
+        needed = max(needed, 8 * np.finfo(case.x.dtype).eps / float(ratios.min()))
     factor = 1.0
-    while len(ratios) and ratios.min() * factor < 8 * np.finfo(case.x.dtype).eps and factor < _RAISE_MOST:
+    while factor < needed and factor < _RAISE_MOST:
         factor *= _RAISE
     if factor == 1:
         raise ValueError("the learning rate is not what keeps these weights")
@@ -90,7 +94,7 @@ def find_fault_of_inputs(case: Case, judged: Verdict, inspect: Inspect) -> str:
     zero = "the inputs are at fault: every input of this batch is 0"
     why = f"the inputs are at fault, whose largest value is {size:.2g}: with inputs of mean 0 and variance 1"
     if judged.word == "frozen":
-        report = inspect(case._replace(x=scale_to_unit(x))) if size < _TINY else None
+        report = inspect(case._replace(x=scale_to_unit(x))) if size < TINY else None
         if report is None or report.verdict == "frozen":
             return ""
         return zero if size == 0 else f"{why} the net would be {report.verdict}"
@@ -115,16 +119,16 @@ def propose(case: Case, verdict: Verdict) -> Iterator[_Remedy]:
     if verdict.fault == "inputs" and not case.x.any():
         yield "inputs that are not all 0 (random ones were tried)", _scale
         return
-    if verdict.word == "frozen":
-        yield "a larger lr", _raise_rate
-        if net.dtype == np.float32:
-            yield "dtype='float64'", _widen
+    if verdict.word in ("frozen", "stalled"):
+        yield "a larger lr", partial(_raise_rate, verdict)
+    if verdict.word == "frozen" and net.dtype == np.float32:
+        yield "dtype='float64'", _widen
     if verdict.word == "dead":
         yield "biases of 0", _remove_biases
         yield "activation='leaky_relu'", _use_leaky_relu
     if verdict.word in ("saturated", "dead") or verdict.fault == "inputs":
         yield "inputs scaled to mean 0 and variance 1", _standardise
-    if verdict.word in ("vanishing", "exploding"):
+    if verdict.word in ("vanishing", "exploding", "stalled"):
         yield "each layer's weights divided by the gain of the layer before", _rescale
     if squashing:
         yield "activation='relu' with init='he_normal'", _use_relu
@@ -169,5 +173,8 @@ def _outcome(before: Any, after: Any) -> str:
     if before.verdict == "frozen":
         was, now = (float(stuck_shares(report.records).max()) for report in (before, after))
         return f"{now:.0%} of a layer's weights stuck at most, instead of {was:.0%} ({after.verdict})"
+    if before.verdict == "stalled":
+        was, now = (report.numbers.get("moved_by_training", math.nan) for report in (before, after))
+        return f"all steps move the layers by {now:.2g} of their weights instead of {was:.2g} ({after.verdict})"
     was, now = (report.numbers.get("total_gain", math.nan) for report in (before, after))
     return f"gain over all layers {now:.2g} instead of {was:.2g} ({after.verdict})"

@@ -20,11 +20,11 @@ class GradientReport:
 
     ``layers[l-1]`` has the quantities of ``vgfast.inspection`` as attributes; ``records`` (L,) has those that were
     measured, as a structured array. ``verdict`` is one of ``healthy``, ``vanishing``, ``exploding``, ``frozen``,
-    ``saturated``, ``dead``, ``overshooting`` by the rule in ``inspection.verdict``, for a training of ``steps`` steps,
-    with ``explanation`` in words; ``layer``, where it begins (0: nowhere); ``fault``, such as ``weights`` or ``learning
-    rate`` (see there), or ""; ``numbers``, those that it was judged by; and ``remedies`` that were tried on a copy of
-    the net, with their outcome, the best first (none where there is no net to try them on). ``exponents`` (L,
-    bins): see ``History``; None unless asked for.
+    ``saturated``, ``dead``, ``overshooting``, ``stalled`` by the rule in ``inspection.verdict``, for a training of
+    ``steps`` steps, with ``explanation`` in words; ``layer``, where it begins (0: nowhere); ``fault``, such as
+    ``weights`` or ``learning rate`` (see there), or ""; ``numbers``, those that it was judged by; and ``remedies`` that
+    were tried on a copy of the net, with their outcome, the best first (none where there is no net to try them on).
+    ``exponents`` (L, bins): see ``History``; None unless asked for.
 
     >>> import numpy as np, vgfast as vg
     >>> X, y = np.eye(8), np.arange(8) % 2

@@ -35,20 +35,36 @@ consequences: a dead or saturated layer also lets the signal vanish.
 *frozen*
     In some layer more than half of the weights whose gradient is not 0 keep their bits, because their update is under
     half an ulp; or every entry of its gradient is 0. Such a layer stands still.
+*stalled*
+    Nothing is wrong with a step, but the training as a whole leads no further than the constant answer: the one that
+    is best for all rows alike, base rates of classes, or the mean of targets. Output biases soon find it, and take away
+    most of the gradient that an untrained net shows, what all rows have in common. Let g, with dW_l, be the gradient
+    that is left where all rows get that answer. All three:
+    The net has not left it: with the biases at their best, the loss is above 9/10 of the constant answer's.
+    The sum over the layers of T lr ‖dW_l‖ / ((1 - momentum) ‖W_l‖) is less than 1. A net whose layers' weights move by
+    shares r_l changes, relative to what it does and to its gradient, by at most the product of 1 + r_l, less 1
+    (Bernstein and others, "On the distance between two neural networks and the stability of learning", 2020): about
+    the sum, as long as that is small. So the gradient stays about what it is.
+    T lr ‖g‖² / ((1 - momentum) loss) is less than 2/10. That is what the gradient promises, of which the loss falls by
+    half at least: on a parabola whose least loss is 0, a step to there is promised twice the loss. So it falls by about
+    a tenth, and the net is where it was after all T steps.
 *healthy*
     None of these; or, if the step is not overshooting, the loss has no gradient on this batch; or, with
     cross-entropy, the root mean square of |p - t| over the rows is below 1 %: the net knows this batch, and small
     gradients are no fault.
 
-A training of less than 10 steps is judged as one of 10: no net passes on its signal exactly.
+A training of less than 10 steps is judged as one of 10: no net passes on its signal exactly; and, of *stalled*, one of
+less than 1,000 as one of 1,000: that it is short is no fault of the net.
 
 At fault are, of *dead* and *saturated*, the ``weights``; of *vanishing* and *exploding*, ``weights`` or
 ``activations``; of *frozen*, the ``updates``; or the ``inputs``, if they are all 0, or if a layer's share of dead or
 saturated units is at most half of it with inputs of mean 0 and variance 1, or if the inputs are below 0.1 and with
-such ones nothing is frozen. Of *overshooting*: the ``weight decay``, if that alone makes weights grow; or ``inputs``,
-``targets`` of mse, or ``inputs and targets``, if their root mean square is above 10 in some column and the same steps
-train where they are scaled, or where a few outlying rows are left out; or else the ``learning rate``. To *train* is to
-take 2 % of the loss in 20 steps on the batch, with no hidden layer left dead or saturated.
+such ones nothing is frozen. Of *stalled*, the first that cures it alone: such ``inputs``; ReLU with He's first weights,
+for then ``weights`` or ``activations`` are at fault, as of *vanishing*; or else it is the ``learning rate``. Of
+*overshooting*: the ``weight decay``, if that alone makes weights grow; or ``inputs``, ``targets`` of mse, or ``inputs
+and targets``, if their root mean square is above 10 in some column and the same steps train where they are scaled, or
+where a few outlying rows are left out; or else the ``learning rate``. To *train* is to take 2 % of the loss in 20 steps
+on the batch, with no hidden layer left dead or saturated.
 """
 
 from __future__ import annotations
@@ -69,9 +85,9 @@ class Verdict(NamedTuple):
     """One word; why; the layer (1..L) at which it begins, 0 if nothing is wrong; what is at fault (see above), or "";
     the numbers that it was judged by.
 
-    Overshooting begins where the step is longest relative to the weights. Dead and saturated layers begin on the way
-    forward, so that is the one next to the input; what happens to the gradient begins on its way back, so there it is
-    the one next to the output.
+    Overshooting begins where the step is longest relative to the weights, stalled where it is shortest. Dead and
+    saturated layers begin on the way forward, so that is the one next to the input; what happens to the gradient begins
+    on its way back, so there it is the one next to the output.
     """
 
     word: str
@@ -229,7 +245,7 @@ def _ledger(records: np.ndarray, total: float, steps: int, stuck: np.ndarray, nu
             f"layer 1 in one"
         )
     layer = int(np.flatnonzero(outside)[-1]) + 1
-    fault, sentence = _fault(records, word)
+    fault, sentence = blame_gains(records, word)
     where = f", and so does layer {layer}" if layer > 1 and word == "vanishing" and total > 0 else ""
     if layer > 1 and word == "exploding":
         where = f", and so it is from layer {layer} on"
@@ -247,7 +263,7 @@ def mean_gains(records: np.ndarray) -> tuple[float, float]:
     return weight, activation
 
 
-def _fault(records: np.ndarray, word: str) -> tuple[str, str]:
+def blame_gains(records: np.ndarray, word: str = "vanishing") -> tuple[str, str]:
     """Whose fault it is, the one whose mean gain is further on the wrong side of 1; and a sentence with both."""
     gains = records["gain"][:-1]
     if (gains == 0).any():
