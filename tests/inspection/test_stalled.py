@@ -120,6 +120,13 @@ def test_who_is_not_judged(rng):
     assert reach(net, X, (X[:, 0] > 0).astype(int), vg.SGD(1e-9)) is None
 
 
+@pytest.mark.parametrize("optimizer", [vg.Adam(1e-9), vg.AdamW(1e-9), vg.RMSprop(1e-9), vg.Adagrad(1e-9)], ids=repr)
+def test_steps_that_do_not_go_by_the_size_of_gradients_are_not_judged(rng, optimizer):
+    net, X, y = linear(rng)
+    assert reach(net, X, y, optimizer) is None
+    assert net.inspect(X, y, optimizer).verdict != "stalled"
+
+
 def test_large_batches_are_judged_by_some_rows(rng):
     X = rng.normal(size=(5000, 3))
     y = (X[:, 0] > 0).astype(int)

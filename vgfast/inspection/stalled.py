@@ -77,7 +77,9 @@ def find_constant(loss: Loss, t: np.ndarray, sample_weight: np.ndarray | None, n
 
 def measure_reach(case: Case, steps: int) -> Reach | None:
     """Of so many steps with the case's optimizer; None if the net has left the constant answer, if that is right for
-    all rows, or if the gradient there is not finite. Of a large batch, some rows."""
+    all rows, if the gradient there is not finite, or if steps do not go by its size. Of a large batch, some rows."""
+    if not case.descends:
+        return None
     some = case.take(slice(None, None, -(-len(case.x) // ROWS)))
     weights = some.sample_weight
     if weights is not None and not weights.any():
@@ -97,10 +99,10 @@ def measure_reach(case: Case, steps: int) -> Reach | None:
 
 
 def _reach(case: Case, gradient: np.ndarray, loss: float, steps: int) -> Reach:
-    _, lr, _, momentum, clip_norm, clip_value = case.optimizer.checked()
+    _, lr, _, _, clip_norm, clip_value = case.optimizer.checked()
     exact = np.clip(gradient.astype(np.float64), -clip_value, clip_value)
     norm = float(np.linalg.norm(exact))
-    rate = max(steps, FEWEST_STEPS) * lr / (1 - momentum)
+    rate = max(steps, FEWEST_STEPS) * lr / (1 - case.optimizer.memory)
     clipped = min(1.0, clip_norm / norm) if norm > 0 else 1.0
     weights, _ = case.engine.architecture.views(exact)
     sizes = [np.linalg.norm(w.astype(np.float64)) for w in case.engine.weights]

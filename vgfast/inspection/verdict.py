@@ -47,7 +47,8 @@ consequences: a dead or saturated layer also lets the signal vanish.
     the sum, as long as that is small. So the gradient stays about what it is.
     T lr ‖g‖² / ((1 - momentum) loss) is less than 2/10. That is what the gradient promises, of which the loss falls by
     half at least: on a parabola whose least loss is 0, a step to there is promised twice the loss. So it falls by about
-    a tenth, and the net is where it was after all T steps.
+    a tenth, and the net is where it was after all T steps. (Not of optimizers whose steps do not go by the size of
+    gradients, such as Adam.)
 *healthy*
     None of these; or, if the step is not overshooting, the loss has no gradient on this batch; or, with
     cross-entropy, the root mean square of |p - t| over the rows is below 1 %: the net knows this batch, and small
