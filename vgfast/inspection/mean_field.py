@@ -36,7 +36,7 @@ import numpy as np
 
 from vgfast import _check
 from vgfast.model.activations import CATALOG
-from vgfast.model.averages import of_derivative, of_value
+from vgfast.model.averages import Square, of_derivative, of_value
 from vgfast.model.critical import CriticalPoint, critical_point_at
 
 # One layer of `predict`.
@@ -317,12 +317,17 @@ def predict_from_moments(
         squares.append(n * w[l] * derivative.mean / k)
         chance = (3 * derivative.spread / k - 1 - 2 / n_next) / (n + 2 / n_next)
         variances.append(chance + derivative.slope**2 * r)
-        with np.errstate(over="ignore"):
-            mapped = np.minimum(n * w[l] * value.mean / k, LARGEST)
-        q = mapped + b[l]
-        of_weights = np.divide(mapped, q, out=np.zeros_like(q), where=q > 0)
-        r = of_weights**2 * ((value.spread / k - 1) / n + value.slope**2 * r)
+        q, r = _next_lengths(n, w[l], b[l], value, k, r)
     return _over_groups(squares, variances)
+
+
+def _next_lengths(n: int, w: float, b: float, value: Square, k: float, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """q and r of the layer behind n units whose outputs have this square, of which a share of k is kept."""
+    with np.errstate(over="ignore"):
+        mapped = np.minimum(n * w * value.mean / k, LARGEST)
+    q = mapped + b
+    of_weights = np.divide(mapped, q, out=np.zeros_like(q), where=q > 0)
+    return q, of_weights**2 * ((value.spread / k - 1) / n + value.slope**2 * r)
 
 
 def _over_groups(squares: list[np.ndarray], variances: list[np.ndarray]) -> np.ndarray:
