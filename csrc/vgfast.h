@@ -213,6 +213,7 @@ typedef struct {
     void *states[VG_STATES_MOST]; /* (n_params,) each; NULL for those that the rule has not */
     int64_t *n_taken;             /* steps that it has taken, to be counted on; or NULL: none, and
                                    * nobody counts */
+    const double *rates;          /* (n_steps,) of this epoch, in place of lr; or NULL */
 } vg_optimizer;
 
 /* What a run has found out about how many threads pay (tuner.c); at first all 0. */

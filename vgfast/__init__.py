@@ -36,6 +36,7 @@ __all__ = [
     "init",
     "inspect_torch",
     "reference",
+    "schedules",
     "set_num_threads",
     "show_config",
     "threads",
@@ -47,6 +48,10 @@ def __getattr__(name: str):
         import importlib
 
         return importlib.import_module("vgfast.reference")
+    if name == "schedules":
+        import importlib
+
+        return importlib.import_module("vgfast.training.schedules")
     if name == "Log":
         from vgfast.training.log import Log
 

@@ -106,6 +106,7 @@ class Network(State):
             rng = self._rng if shuffle else None
             how = (epochs, batch_size, optimizer, inspect_every, inspect)
             loop = Loop(self._learner(), x, t, *how, rng=rng, sample_weight=weights)
+            loop.check_schedule()
             self._train(loop, epochs, validation, listeners, progress)
         finally:
             self._lock.disown()
@@ -216,12 +217,12 @@ class Network(State):
         flat = _check.gradients(gradients, [w.shape for w in self._weights], self._params)
         try:
             self._lock.own("trained")
-            state = self._learner().state(optimizer)
-            done = self._engine.apply(flat, optimizer.checked(), state, self._lock)
+            now = optimizer.at(self._states.steps_taken(optimizer))
+            done = self._engine.apply(flat, now.checked(), self._learner().state(optimizer), self._lock)
         finally:
             self._lock.disown()
         if not done:
-            raise update_error(self._params, optimizer)
+            raise update_error(self._params, now)
 
     def sample_norms(self, X: Any, y: Any) -> np.ndarray:
         """(rows, L) float64: the norm of the gradient of each row's own loss by W_l and b_l.
@@ -326,7 +327,8 @@ class Network(State):
     ) -> Case:
         from vgfast.inspection.case import Case
 
-        return Case(self._engine, x, t, optimizer, self._states.find(optimizer), batch_size, sample_weight)
+        now = optimizer.at(self._states.steps_taken(optimizer))
+        return Case(self._engine, x, t, now, self._states.find(optimizer), batch_size, sample_weight)
 
     def _learner(self) -> Learner:
         return Learner(self._engine, self._states, self._rng, self._lock, self._diagnose)

@@ -28,10 +28,10 @@ static void of_rmsprop(const vg_optimizer *o, vg_update *u) {
     for (size_t i = 1; i < 4; i++) u->hyper[i + 1] = o->hyper[i];
 }
 
-vg_update vg_update_at(const vg_optimizer *o, int64_t taken, double scale, vg_pass pass) {
+vg_update vg_update_at(const vg_optimizer *o, vg_moment moment, double scale, vg_pass pass) {
     vg_update u = {
         .rule = o->rule,
-        .lr = o->lr,
+        .lr = moment.lr,
         .decay = o->weight_decay,
         .clip_value = o->clip_value,
         .scale = scale,
@@ -40,7 +40,7 @@ vg_update vg_update_at(const vg_optimizer *o, int64_t taken, double scale, vg_pa
         .pass = pass,
     };
     if (o->rule == VG_ADAM || o->rule == VG_ADAMW)
-        of_adam(o, (double)(taken + 1), &u);
+        of_adam(o, (double)(moment.taken + 1), &u);
     else if (o->rule == VG_RMSPROP || o->rule == VG_RMSPROP_MOMENTUM)
         of_rmsprop(o, &u);
     else
@@ -60,10 +60,10 @@ static double least_divisor(const vg_update *u) {
     }
 }
 
-int vg_moderate_rates(const vg_optimizer *o, int64_t taken) {
-    if (o->lr > VG_RATE_MOST || o->weight_decay > VG_RATE_MOST) return 0;
+int vg_moderate_rates(const vg_optimizer *o, vg_moment moment) {
+    if (moment.lr > VG_RATE_MOST || o->weight_decay > VG_RATE_MOST) return 0;
     if (o->rule <= VG_NESTEROV) return 1;
-    const vg_update u = vg_update_at(o, taken, 1, VG_STORE);
+    const vg_update u = vg_update_at(o, moment, 1, VG_STORE);
     const double least = least_divisor(&u);
     return u.lr <= VG_RATE_MOST && 1 <= least * VG_REACH_MOST && u.lr <= least * VG_REACH_MOST;
 }

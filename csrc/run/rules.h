@@ -4,11 +4,16 @@
 
 #include "kernels.h"
 
-/* The update of the step after so many that the optimizer has taken. scale: of the gradient, as by
- * clip_norm. */
-vg_update vg_update_at(const vg_optimizer *optimizer, int64_t taken, double scale, vg_pass pass);
+/* Which step of an optimizer: its rate, and how many it has taken before. */
+typedef struct {
+    double lr;
+    int64_t taken;
+} vg_moment;
+
+/* The update of a step. scale: of the gradient, as by clip_norm. */
+vg_update vg_update_at(const vg_optimizer *optimizer, vg_moment moment, double scale, vg_pass pass);
 
 /* Whether a check that has passed proves the same update finite (finite_check.tmpl.h). */
-int vg_moderate_rates(const vg_optimizer *optimizer, int64_t taken);
+int vg_moderate_rates(const vg_optimizer *optimizer, vg_moment moment);
 
 #endif

@@ -126,7 +126,7 @@ static void add_rows_in_order(const thread_context *c, double *sums) {
 /* ---- B and C: parameters --------------------------------------------------------------------- */
 
 static vg_update update_of(const thread_context *c, double scale, vg_pass pass) {
-    return vg_update_at(&c->run->optimizer, c->taken, scale, pass);
+    return vg_update_at(&c->run->optimizer, c->moment, scale, pass);
 }
 
 /* ---- one step -------------------------------------------------------------------------------- */
@@ -160,16 +160,18 @@ static void check_parameters(thread_context *c) {
 
 /* Whether the checks' bounds hold for the rates of this step. */
 static int moderate_rates(const thread_context *c) {
-    return vg_moderate_rates(&c->run->optimizer, c->taken);
+    return vg_moderate_rates(&c->run->optimizer, c->moment);
 }
 
-/* Read before the first barrier of a step and written after it. */
-static void read_steps_taken(thread_context *c) {
-    const int64_t *const n_taken = c->run->optimizer.n_taken;
-    c->taken = n_taken ? *n_taken : 0;
+/* What the optimizer goes by in this step of the epoch. How many it has taken is read before the first
+ * barrier of a step and written after it. */
+static void read_moment(thread_context *c, size_t step) {
+    const vg_optimizer *const o = &c->run->optimizer;
+    c->moment = (vg_moment){o->rates ? o->rates[step] : o->lr, o->n_taken ? *o->n_taken : 0};
 }
 static void count_step(const thread_context *c) {
-    if (c->thread == 0 && c->run->optimizer.n_taken) *c->run->optimizer.n_taken = c->taken + 1;
+    int64_t *const n_taken = c->run->optimizer.n_taken;
+    if (c->thread == 0 && n_taken) *n_taken = c->moment.taken + 1;
 }
 
 /* Of the whole gradient in memory, of all weights and then of all biases, by units in their order:
@@ -221,7 +223,7 @@ static vg_status two_passes(thread_context *c, int well) {
 
 /* The one step of VG_APPLY. */
 static vg_status apply_given(thread_context *c) {
-    read_steps_taken(c);
+    read_moment(c, 0);
     check_parameters(c);
     vg_measure_gradient(c);
     const int well = barrier_all_finite(c) && moderate_rates(c);
@@ -334,7 +336,7 @@ vg_status vg_take_step(thread_context *c, size_t step) {
     c->inspected = run->mode == VG_INSPECT ||
                    (run->inspect_every && (run->steps_before + step) % run->inspect_every == 0);
 
-    read_steps_taken(c);
+    read_moment(c, step);
     if (!c->checked) check_parameters(c);
     const batch_sums sums =
         c->chunk_rows > 0 ? chunks_forward_and_back(c, first) : parts_forward_and_back(c, first);

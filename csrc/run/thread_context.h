@@ -5,6 +5,7 @@
 
 #include "kernels.h"
 #include "plan/plan.h"
+#include "run/rules.h"
 
 /* What one thread knows while the team runs. */
 typedef struct {
@@ -20,7 +21,7 @@ typedef struct {
     size_t batch, start;    /* rows of this step's batch, and the first of them in the epoch */
     uint64_t draw;          /* number of this step's random draws */
     double total;           /* weight of its rows, each 1 without weights; of 0 in all, 1 */
-    int64_t taken;          /* steps, by the optimizer before this one */
+    vg_moment moment;       /* of the optimizer */
     size_t chunk_rows;      /* of a chunk of it, or 0: see vg_chunk_rows */
     size_t first_row, rows; /* its part in work, in the order of the epoch */
     size_t place;           /* row of the workspace where that begins */

@@ -73,6 +73,7 @@ cdef extern from "vgfast.h" nogil:
         double hyper[6]
         void *states[2]
         int64_t *n_taken
+        const double *rates
 
     ctypedef struct vg_tuner:
         int n_threads

@@ -87,6 +87,7 @@ cdef class Run:
     cdef double *losses
     cdef double *correct
     cdef double *totals
+    cdef double *rates
     cdef double loss, right  # of the one step of step_on
     cdef object labels
 
@@ -169,9 +170,15 @@ cdef class Run:
         if every > 0 and (steps_before + n + every - 1) // every > self.n_records_most:
             raise ValueError(f"room for {self.n_records_most} records is too little")
         self.room = n
+        self.set_rates(None)
         self.run.steps_before = steps_before
         self.run.n_records = (steps_before + every - 1) // every if every > 0 else 0
         self.run.step = self.run.n_steps = 0
+
+    def set_rates(self, rates):
+        """Of the steps for which ``set_results`` has just given room, float64 (steps,), in place of the optimizer's lr;
+        or None."""
+        self.rates = <double *>self.hold("rates", rates, self.room * 8, 0)
 
     def begin_epoch(self, order):
         """The next of these epochs; order: int64 (rows,), or None for 0, 1, 2, ..."""
@@ -180,6 +187,9 @@ cdef class Run:
             raise ValueError(f"room for {self.room} steps is too little for an epoch of {n_steps}")
         self.run.order = <const int64_t *>self.hold("order", order, self.run.n_rows * 8, 0)
         self.run.losses, self.run.correct, self.run.totals = self.losses, self.correct, self.totals
+        self.run.optimizer.rates = self.rates
+        if self.rates != NULL:
+            self.rates += n_steps
         self.losses += n_steps
         self.correct += n_steps
         if self.totals != NULL:
@@ -225,11 +235,12 @@ cdef class Run:
 
     def let_go(self):
         """Of the data: after this, only ``step_on`` may be called."""
-        for name in ("x", "y", "sample_weight", "order", "losses", "correct", "totals"):
+        for name in ("x", "y", "sample_weight", "order", "losses", "correct", "totals", "rates"):
             self.held.pop(name, None)
+        self.run.optimizer.rates = NULL
 
-    def step_on(self, x, y):
-        """One step on all of the batch x, y, of as many rows as the workspace is for, if both are exactly as C takes them;
+    def step_on(self, x, y, double lr):
+        """One step with this rate on all of the batch x, y, of as many rows as the workspace is for, if both are exactly as C takes them;
         returns the loss. None if they are not, or if the step has to be looked at more closely: then nothing has
         changed."""
         cdef Py_buffer x_view, y_view
@@ -263,6 +274,7 @@ cdef class Run:
             self.run.targets = NULL if labelled else y_view.buf
             self.run.weights = NULL
             self.run.totals = NULL
+            self.run.optimizer.lr = lr
             self.run.n_rows = self.run.batch_size = rows
             self.run.losses = &self.loss
             self.run.correct = &self.right

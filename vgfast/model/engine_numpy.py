@@ -241,7 +241,12 @@ class NumPyRun:
     ) -> None:
         self.losses, self.correct, self.totals = losses, correct, totals
         self.room_begins = self.steps_done = steps_before
+        self.rates: np.ndarray | None = None
         self.n_records = -(-steps_before // self.inspect_every) if self.inspect_every else 0
+
+    def set_rates(self, rates: np.ndarray | None) -> None:
+        """Of the steps for which there is room, in place of the optimizer's lr."""
+        self.rates = rates
 
     def begin_epoch(self, order: np.ndarray | None) -> None:
         self.order, self.epoch_begins = order, self.steps_done
@@ -263,12 +268,14 @@ class NumPyRun:
         if not np.isfinite(loss):
             return _core.NON_FINITE
         found = engine.chain(zs, activations, delta, masks)
+        place = self.steps_done - self.room_begins
+        if self.rates is not None:
+            self.settings = self.settings._replace(lr=float(self.rates[place]))
         inspected = self.inspect_every > 0 and self.steps_done % self.inspect_every == 0
         if inspected:
             self._record(found, weights)
         if not engine.update(found.gradient, self.settings, self.state):
             return _core.NON_FINITE
-        place = self.steps_done - self.room_begins
         self.losses[place], self.correct[place] = loss, correct.sum() if weights is None else weights @ correct
         if self.totals is not None and weights is not None:
             self.totals[place] = weights.sum()

@@ -36,6 +36,7 @@ class Stepper:
         self.workspace, self.optimizer = loop.workspace, loop.optimizer
         self.run.let_go()
         self.settings, self.limit = loop.optimizer.settings(), config.get_num_threads()
+        self.lr, self.steps_taken = loop.optimizer.checked().lr, loop.learner.states.steps_taken
 
     def step(self, x: Any, y: Any, optimizer: Optimizer | None) -> float | None:
         """The loss; None if anything is not as it was or not as C takes it, and then nothing has changed."""
@@ -43,7 +44,8 @@ class Stepper:
             return None
         if optimizer.settings() != self.settings:
             return None
-        return self.run.step_on(x, y)
+        lr = optimizer.at(self.steps_taken(optimizer)).lr if callable(optimizer.lr) else self.lr
+        return self.run.step_on(x, y, lr)
 
 
 def _grow(array: np.ndarray, n: int) -> np.ndarray:
@@ -68,7 +70,7 @@ class Learner(NamedTuple):
 
     def state(self, optimizer: Optimizer) -> RuleState:
         """Made when first asked for."""
-        return self.states.get(optimizer, self.engine.make_vector) if optimizer.first_values() else RuleState()
+        return self.states.get(optimizer, self.engine.make_vector) if optimizer.keeps else RuleState()
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """All that the optimizer keeps of this net, whatever its rule: numbers and arrays by name. Empty before its
@@ -110,7 +112,7 @@ class Loop:
         self.per_epoch = -(-len(x) // batch_size)
         self.total = epochs * self.per_epoch
         net = learner.engine.architecture
-        self.losses = np.zeros(0)
+        self.losses, self.rates = np.zeros(0), np.zeros(0)
         self.noted = 0  # epochs; of the later ones, a number a step and a number an epoch:
         self.correct = np.zeros(0)
         self.seconds: list[float] = []
@@ -136,6 +138,7 @@ class Loop:
         """For what is recorded of so many more: not of all at once, as a callback may end the longest training soon."""
         done, more = self.done, epochs * self.per_epoch
         self.losses = _grow(self.losses, done + more)
+        self.rates = _grow(self.rates, done + more)
         self.correct = np.empty(more)
         self.totals = None if self.sample_weight is None else np.empty(more)
         if self.inspect_every:
@@ -147,6 +150,28 @@ class Loop:
                 self.exponents = _grow(self.exponents, n_records)
             self.run.set_records(self.records, self.inspect_every, self.exponents)
         self.run.set_results(self.losses[done : done + more], self.correct, done, self.totals)
+        self._set_rates(self.rates[done : done + more])
+
+    def _set_rates(self, rates: np.ndarray) -> None:
+        """Those of the steps to come."""
+        lr = self.optimizer.lr
+        if not callable(lr):
+            rates[...] = lr
+            return
+        rates[...] = self._scheduled(self.learner.states.steps_taken(self.optimizer), len(rates))
+        self.run.set_rates(rates)
+
+    def _scheduled(self, first: int, n: int) -> np.ndarray:
+        from vgfast.training import schedules  # only read where there is one
+
+        return schedules.checked_rates(self.optimizer.lr, first, n, self.learner.engine.architecture.dtype)
+
+    def check_schedule(self) -> None:
+        """ValueError where one has no rate for some step to come, before the first is taken."""
+        if callable(self.optimizer.lr):
+            start = self.learner.states.steps_taken(self.optimizer)
+            for first in range(0, self.total, _STEPS_AT_ONCE):
+                self._scheduled(start + first, min(_STEPS_AT_ONCE, self.total - first))
 
     @property
     def done(self) -> int:
@@ -219,7 +244,7 @@ class Loop:
     def current_history(self) -> History:
         """The history, cut to what is done."""
         n = self.run.n_records
-        self.history.loss = self.losses[: self.done]
+        self.history.loss, self.history.lr = self.losses[: self.done], self.rates[: self.done]
         self.history.gradients = self.records[:n]
         self.history.exponents = None if self.exponents is None else self.exponents[:n]
         self.history.steps = self.steps[:n]
@@ -229,12 +254,12 @@ class Loop:
     def state(self) -> dict[str, Any]:
         """What ``resume`` needs, after an epoch."""
         history = self.current_history()
-        arrays = {"loss": history.loss, "records": history.gradients, "exponents": history.exponents}
+        arrays = {"loss": history.loss, "lr": history.lr, "records": history.gradients, "exponents": history.exponents}
         return {"epochs": history.epochs, **arrays}
 
     def resume(self, state: dict[str, Any]) -> None:
         """Be where ``state`` was given, with a net that has been put back too."""
-        self.history.epochs, self.losses = list(state["epochs"]), state["loss"]
+        self.history.epochs, self.losses, self.rates = list(state["epochs"]), state["loss"], state["lr"]
         self.noted, self.correct, self.seconds = len(self.history.epochs), np.zeros(0), []
         if self.inspect_every:
             self.records, self.exponents = state["records"], state["exponents"]

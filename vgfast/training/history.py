@@ -20,6 +20,7 @@ class History:
     """The course of one ``fit``. ``print`` shows what the inspected steps come to, layer by layer.
 
     ``loss`` (steps,) float64: the mean loss of each batch before its update.
+    ``lr`` (steps,) float64: the learning rate of each step.
     ``epochs``: one dict an epoch: ``loss`` and, unless the loss is mse, ``accuracy``, both over the batches
     as they were trained on; ``val_loss`` and ``val_accuracy`` with validation data; ``seconds``.
     ``gradients`` (records, layers), a structured array with one field a quantity (see ``GradientReport``);
@@ -36,7 +37,7 @@ class History:
     """
 
     def __init__(self, loss: np.ndarray) -> None:
-        self.loss = loss
+        self.loss, self.lr = loss, np.zeros(0)
         self.epochs: list[dict[str, Any]] = []
         self.gradients = np.zeros((0, 0), RECORD)
         self.steps = np.zeros(0, np.int64)
@@ -99,8 +100,9 @@ class History:
         return pd.DataFrame({**keys, **{name: self.gradients[name].ravel() for name in names}})
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain data that JSON can hold: ``loss``, ``epochs``, ``steps``, and ``gradients``, by quantity
-        a list a record with a number a layer; NaN and infinity become None. ``exponents`` as nested lists, or None.
+        """All of it as plain data that JSON can hold: ``loss``, ``lr``, ``epochs``, ``steps``, and ``gradients``,
+        by quantity a list a record with a number a layer; NaN and infinity become None. ``exponents`` as nested lists,
+        or None.
 
         >>> import numpy as np, vgfast as vg
         >>> h = vg.MLP([4, 8, 2], rng=0).fit(np.eye(4), [0, 1, 1, 0], epochs=2, batch_size=2, inspect_every=2)
@@ -111,6 +113,7 @@ class History:
         names = self.gradients.dtype.names or ()
         return {
             "loss": plain(self.loss),
+            "lr": plain(self.lr),
             "epochs": [{key: plain(value) for key, value in epoch.items()} for epoch in self.epochs],
             "steps": self.steps.tolist(),
             "gradients": {name: plain(self.gradients[name]) for name in names},

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from vgfast import _check
 from vgfast.model.engine import Settings
+
+if TYPE_CHECKING:
+    from vgfast.training.schedules import Rate
 
 
 class Optimizer(ABC):
@@ -26,16 +30,18 @@ class Optimizer(ABC):
     What an optimizer keeps (velocities, averages, the number of steps) belongs to the pair of optimizer and net: it
     lives on from one ``fit`` or ``step`` to the next with the same two objects, and in copies of them that are made
     together, as by ``pickle.dumps((net, optimizer))`` or ``copy.deepcopy((net, optimizer))``. ``reset()`` forgets it.
-    Attributes may be changed between calls, as for a schedule of ``lr``.
+    Attributes may be changed between calls. ``lr`` is a number above 0, or a function of the step, such as those of
+    ``vg.schedules``.
     """
 
     # The attributes that users set, in the order of the arguments.
     names: ClassVar[tuple[str, ...]]
     _all: ClassVar[Callable[[Any], tuple[Any, ...]]]
-    lr: float
+    lr: Any  # a number, or a function of the step
     weight_decay: float
     clip_norm: float | None
     clip_value: float | None
+    _may_rest = False  # whether lr may be 0, as that of a schedule
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -48,7 +54,8 @@ class Optimizer(ABC):
 
     def checked(self) -> Settings:
         """What a step goes by now."""
-        lr = _check.real("lr", self.lr, 0, above=True)
+        scheduled = callable(self.lr)
+        lr = self._checked_rate(0) if scheduled else _check.real("lr", self.lr, 0, above=not self._may_rest)
         decay = _check.real("weight_decay", self.weight_decay, 0)
         rule, hyper = self._rule()
         clips = [
@@ -57,6 +64,19 @@ class Optimizer(ABC):
         ]
         return Settings(rule, lr, decay, hyper, *clips)
 
+    def _checked_rate(self, step: int) -> float:
+        from vgfast.training import schedules  # only read where there is one
+
+        return schedules.checked_rate(self.lr, step)
+
+    def at(self, step: int) -> Optimizer:
+        """Itself; or, if its lr is a schedule, a copy of which lr is that of this step."""
+        if not callable(self.lr):
+            return self
+        other = copy.copy(self)
+        other.lr, other._may_rest = self._checked_rate(step), True
+        return other
+
     @abstractmethod
     def _rule(self) -> tuple[str, tuple[float, ...]]:
         """Its name and numbers, checked: as csrc/catalog.def has them."""
@@ -64,6 +84,11 @@ class Optimizer(ABC):
     @abstractmethod
     def first_values(self) -> tuple[float, ...]:
         """What the vectors that it keeps are filled with before its first step, a number each."""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether it keeps anything of a net, if only the number of its steps."""
+        return callable(self.lr) or bool(self.first_values())
 
     @property
     def memory(self) -> float:
@@ -103,11 +128,11 @@ class SGD(Optimizer):
     The velocity v starts at 0 and belongs to the pair of optimizer and net: it lives on from one ``fit`` or
     ``step`` to the next with the same two objects, and in copies of them that are made together, as by
     ``pickle.dumps((net, optimizer))`` or ``copy.deepcopy((net, optimizer))``. ``reset()`` forgets it. Attributes may
-    be changed between calls, as for a schedule of ``lr``. Keras and scikit-learn have lr within the velocity,
-    v = momentum * v - lr * g: the same while lr stays as it is.
+    be changed between calls. ``lr`` may also be a function of the step, such as those of ``vg.schedules``. Keras and
+    scikit-learn have lr within the velocity, v = momentum * v - lr * g: the same while lr stays as it is.
 
-    Errors: TypeError or ValueError if lr is not above 0, momentum not in [0, 1), weight_decay below 0, a
-    clip not above 0, or if nesterov is asked for without momentum.
+    Errors: TypeError or ValueError if lr is not above 0 (of a function: below 0), momentum not in [0, 1),
+    weight_decay below 0, a clip not above 0, or if nesterov is asked for without momentum.
 
     >>> import vgfast as vg
     >>> vg.SGD(lr=0.1, momentum=0.9)
@@ -119,7 +144,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        lr: float = 0.01,
+        lr: Rate = 0.01,
         momentum: float = 0.0,
         nesterov: bool = False,
         weight_decay: float = 0.0,
@@ -173,7 +198,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        lr: float = 0.001,
+        lr: Rate = 0.001,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
@@ -211,7 +236,7 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        lr: float = 0.001,
+        lr: Rate = 0.001,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.01,
@@ -252,7 +277,7 @@ class RMSprop(Optimizer):
 
     def __init__(
         self,
-        lr: float = 0.01,
+        lr: Rate = 0.01,
         alpha: float = 0.99,
         eps: float = 1e-8,
         weight_decay: float = 0.0,
@@ -306,7 +331,7 @@ class Adagrad(Optimizer):
 
     def __init__(
         self,
-        lr: float = 0.01,
+        lr: Rate = 0.01,
         weight_decay: float = 0.0,
         initial_accumulator_value: float = 0.0,
         eps: float = 1e-10,

@@ -53,6 +53,11 @@ class States:
         self.put(optimizer, before if len(before.vectors) > len(state.vectors) else state)
         return state
 
+    def steps_taken(self, optimizer: Optimizer) -> int:
+        """By an optimizer that counts them."""
+        state = self.find(optimizer)
+        return 0 if state is None or state.n_taken is None else int(state.n_taken[0])
+
     def put(self, optimizer: Optimizer, state: RuleState) -> None:
         """In place of what there is."""
         with self._changing:
@@ -69,7 +74,7 @@ def complete(state: RuleState, optimizer: Optimizer, make: Callable[[], np.ndarr
     """The state with as many vectors as the optimizer's rule now has, those that were there and then new ones, and with
     a number of steps; or without either, if the rule keeps nothing. make: gives memory for a vector."""
     first = optimizer.first_values()
-    if not first:
+    if not optimizer.keeps:
         return RuleState()
     vectors = list(state.vectors[: len(first)])
     for value in first[len(vectors) :]:
