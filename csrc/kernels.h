@@ -211,6 +211,14 @@ typedef struct {
     void (*dropout)(vg_activation activation, vg_matrix y, void *derivatives, double keep,
                     vg_key key, double *check);
 
+    /* to = x + scale f, matrices of one shape; without x (NULL), scale f */
+    void (*add_scaled)(vg_matrix x, double scale, vg_matrix f, vg_matrix to, double *check);
+    /* to = scale g * phi', of phi' from source; or, if it adds, that much more */
+    void (*chain)(vg_matrix g, double scale, vg_slope slope, vg_matrix source, int adds,
+                  vg_matrix to, double *check);
+    /* *sum = the sum of all of g * f; or begun, it goes on */
+    void (*inner_product)(vg_matrix g, vg_matrix f, int begun, void *sum);
+
     /* activity (n) = its moving mean; penalty (n) = cost (activity - target). sums (n): of penalty - h
      * over so many rows, with the penalty of before. */
     void (*renew_penalty)(size_t n, const void *sums, double rows, vg_sparsity sparsity,

@@ -65,8 +65,8 @@ typedef struct {
 } vg_tensor;
 
 /* How the gradient of a parameter is made of its op's input x and output's gradient dz: x^T dz, or
- * the column sums of dz. */
-typedef enum { VG_WEIGHTS, VG_BIASES } vg_role;
+ * the column sums of dz; of the scale of a residual connection, the sum of all of x * dz. */
+typedef enum { VG_WEIGHTS, VG_BIASES, VG_SCALES, VG_ROLES } vg_role;
 
 /* A matrix (rows, cols) in the parameter vector, which is W1 b1 W2 b2 ... */
 typedef struct {
@@ -82,8 +82,13 @@ typedef enum {
     VG_OP_DENSE, /* out = phi(in W + b); its activation is fused into it */
     VG_OP_DROPOUT, /* out, which is in, = in / keep with the probability keep, else 0; phi' of what made
                     * it likewise, so that there is nothing to do on the way back */
-    VG_OP_LOSS     /* of in, which is z; gives the gradient of it. Crosses rows: ends its stage */
+    VG_OP_ADD,     /* out = skip + scale in, of a residual connection; without skip, scale in */
+    VG_OP_FORK, /* out, which is in, goes on, and around to the addition numbered `adds` */
+    VG_OP_LOSS  /* of in, which is z; gives the gradient of it. Crosses rows: ends its stage */
 } vg_op_kind;
+
+/* In place of a tensor or parameter that an op has not. */
+#define VG_NONE SIZE_MAX
 
 typedef struct {
     vg_op_kind kind;
@@ -92,6 +97,10 @@ typedef struct {
     vg_activation activation; /* of a dense layer, fused into it */
     int stores;               /* phi' has a place in memory: it is not seen from the output */
     double keep;              /* of dropout; of all others 1 */
+    size_t skip;              /* of an addition: the tensor that goes around, or VG_NONE */
+    double scale;             /* of what is added, unless it is a parameter: */
+    size_t scales;            /* that, or VG_NONE */
+    size_t adds;              /* of a fork: the op that its tensor goes around to */
     size_t layer;             /* in records and times: 0 for the input, L for the loss */
     int ends_stage;
 } vg_op;
@@ -111,7 +120,7 @@ typedef struct {
     vg_tensor *tensors;
     vg_param *params;
     vg_stage *stages;
-    size_t n_ops, n_tensors, n_param_arrays, n_stages, n_layers;
+    size_t n_ops, n_tensors, n_param_arrays, n_stages, n_layers, n_additions;
     size_t n_params;      /* elements of the parameter vector */
     size_t n_columns;     /* the ld of all tensors together */
     size_t n_derivatives; /* the ld of those whose derivatives are stored */
@@ -132,6 +141,12 @@ void vg_plan_input(vg_plan *plan, size_t cols);
 void vg_plan_dense(vg_plan *plan, size_t cols);
 void vg_plan_activate(vg_plan *plan, vg_activation activation);
 void vg_plan_dropout(vg_plan *plan, double keep);
+/* Residual connections: what the last op makes begins to go around, once (`open`) and for each
+ * connection (`fork`), and is added to what has been made since then, times a scale, or times a
+ * parameter. Of a fork and its addition there are as many columns. */
+void vg_plan_open(vg_plan *plan);
+void vg_plan_fork(vg_plan *plan);
+void vg_plan_add(vg_plan *plan, double scale, int learned);
 void vg_plan_loss(vg_plan *plan, vg_loss loss);
 
 /* Cut the plan into stages, and say where everything lies. Returns 0, or -1 if the sizes do not fit
@@ -200,6 +215,7 @@ typedef struct {
     double mean_derivative, saturated, dead;
     double update_ratio, frozen, stuck, zero, subnormal, max_abs;
     double sample_norm, noise_scale;
+    double skip_gain;
 } vg_record;
 
 /* ---- training -------------------------------------------------------------------------------- */

@@ -15,6 +15,7 @@ from vgfast.inspection.report import GradientReport
 from vgfast.mlp import MLP
 from vgfast.model import activations, init
 from vgfast.model.errors import DivergenceError
+from vgfast.model.residual import residual
 from vgfast.training.history import History
 from vgfast.training.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 
@@ -36,6 +37,7 @@ __all__ = [
     "init",
     "inspect_torch",
     "reference",
+    "residual",
     "schedules",
     "set_num_threads",
     "show_config",

@@ -16,6 +16,7 @@ from vgfast.model.architecture import Architecture
 from vgfast.model.engine import Engine
 from vgfast.model.init import Init
 from vgfast.model.parameters import ParameterViews, copy_state
+from vgfast.model.residual import Residual
 from vgfast.model.rules import RuleState
 from vgfast.training.fit import Stepper
 from vgfast.training.history import History
@@ -43,9 +44,11 @@ class State:
         init: str | Init = "auto",
         dtype: Any = "float32",
         rng: Any = None,
+        residual: bool | Residual | None = None,
         dropout: float | Sequence[float] = 0.0,
     ) -> None:
-        architecture = Architecture.checked(sizes, activation, loss, dtype, self._engine_type.dtypes, dropout)
+        how = self._engine_type.dtypes, dropout, residual
+        architecture = Architecture.checked(sizes, activation, loss, dtype, *how)
         self._rng = _check.generator(rng)
         with _core.standard_arithmetic():
             fill = init_module.prepare(init, architecture)
@@ -104,6 +107,11 @@ class State:
         return self._architecture.rates
 
     @property
+    def residual(self) -> Residual | None:
+        """What ``vg.residual`` gave."""
+        return self._architecture.residual
+
+    @property
     def loss(self) -> str:
         """The name of the loss."""
         return self._loss
@@ -155,10 +163,11 @@ class State:
         return self._history
 
     def __repr__(self) -> str:
-        sizes, kinds, loss, dtype, rates = self._architecture
+        sizes, kinds, loss, dtype, rates, residual = self._architecture
         shown = kinds[0] if len(set(kinds)) == 1 else list(kinds)
         more = f", dropout={rates[0] if len(set(rates)) == 1 else list(rates)}" if rates else ""
-        return f"MLP({list(sizes)}, {shown!r}, loss={loss!r}, dtype='{dtype}'{more})"
+        around = f", residual={residual.shown}" if residual else ""
+        return f"MLP({list(sizes)}, {shown!r}, loss={loss!r}, dtype='{dtype}'{around}{more})"
 
     def summary(self) -> Summary:
         """A table with a row a layer: shape of the weights, parameters, activation, and by which rule of ``vg.init``
@@ -292,7 +301,7 @@ class State:
         from vgfast.model import files
 
         still = self._lock.between_steps(self._snapshot)
-        files.save(path, still._architecture, still._engine.weights, still._engine.biases)
+        files.save(path, still._architecture, still._params)
 
     @classmethod
     def load(

@@ -23,6 +23,7 @@
 #include "sums.tmpl.h"
 #include "random.tmpl.h"
 #include "dropout.tmpl.h"
+#include "residual.tmpl.h"
 #include "loss.tmpl.h"
 #include "../limits/peak.tmpl.h"
 
@@ -50,6 +51,9 @@ const vg_kernels NAME(vg_kernels) = {
     .sample = NAME(sample),
     .drop = NAME(drop),
     .dropout = NAME(dropout),
+    .add_scaled = NAME(add_scaled),
+    .chain = NAME(chain),
+    .inner_product = NAME(inner_product),
     .renew_penalty = NAME(renew_penalty),
     .update = NAME(update),
     .loss = NAME(loss),

@@ -170,7 +170,8 @@ size_t vg_check_at(const vg_workspace *w, int thread) {
 size_t vg_forward_scratch(const vg_plan *plan, int n_threads) {
     int fits = 1;
     const size_t tile = vg_add_product(plan->panel, VG_TILE_SIZE, 1, &fits);
-    const size_t each = vg_add_product(tile, plan->widest, 2 * VG_FORWARD_ROWS, &fits);
+    const size_t buffers = plan->n_additions > 0 ? 3 : 2;
+    const size_t each = vg_add_product(tile, plan->widest, buffers * VG_FORWARD_ROWS, &fits);
     const size_t all = vg_add_product(0, each, (size_t)n_threads, &fits);
     return fits ? all : 0;
 }

@@ -57,6 +57,40 @@ void vg_plan_dropout(vg_plan *plan, double keep) {
     plan->ops[plan->n_ops++] = op;
 }
 
+static void add_up(vg_plan *plan, size_t skip, double scale, int learned) {
+    const size_t in = plan->n_tensors - 1;
+    const vg_op op = {
+        .kind = VG_OP_ADD,
+        .in = in,
+        .out = add_tensor(plan, plan->tensors[in].cols),
+        .activation = VG_IDENTITY,
+        .keep = 1,
+        .skip = skip,
+        .scale = scale,
+        .scales = learned ? add_param(plan, VG_SCALES, 1, 1) : VG_NONE,
+        .layer = plan->n_layers,
+    };
+    plan->ops[plan->n_ops++] = op;
+    plan->n_additions++;
+}
+
+/* The sum has a tensor of its own, whose gradient is that of what goes around: of what phi makes,
+ * only that times phi' is kept. So what is to go around first is copied into one, too. */
+void vg_plan_open(vg_plan *plan) { add_up(plan, VG_NONE, 1, 0); }
+
+void vg_plan_fork(vg_plan *plan) {
+    const size_t in = plan->n_tensors - 1;
+    const vg_op op = {.kind = VG_OP_FORK, .in = in, .out = in, .keep = 1, .layer = plan->n_layers};
+    plan->ops[plan->n_ops++] = op;
+}
+
+void vg_plan_add(vg_plan *plan, double scale, int learned) {
+    size_t fork = plan->n_ops - 1;
+    while (plan->ops[fork].kind != VG_OP_FORK) fork--;
+    plan->ops[fork].adds = plan->n_ops;
+    add_up(plan, plan->ops[fork].in, scale, learned);
+}
+
 void vg_plan_loss(vg_plan *plan, vg_loss loss) {
     const vg_op op = {
         .kind = VG_OP_LOSS,

@@ -34,6 +34,14 @@ static inline int vg_is_first(const vg_plan *plan, const vg_op *op) {
     return plan->ops[plan->tensors[op->in].op].kind == VG_OP_INPUT;
 }
 
+/* What an addition multiplies what it adds by. */
+static inline double vg_scale_of(const vg_plan *plan, const vg_op *op, const void *params) {
+    if (op->scales == VG_NONE) return op->scale;
+    const size_t at = plan->params[op->scales].offset;
+    return plan->dtype == VG_F32 ? (double)((const float *)params)[at]
+                                 : ((const double *)params)[at];
+}
+
 static inline size_t vg_n_units(const vg_param *param) {
     return (param->rows + VG_UNIT_ROWS - 1) / VG_UNIT_ROWS;
 }

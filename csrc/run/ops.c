@@ -53,7 +53,6 @@ static vg_slope slope_of(const vg_op *op) {
 
 static void dense_backward(thread_context *c, const vg_op *op, size_t from, size_t rows) {
     const vg_op *const before = maker_of(c, op->in);
-    if (vg_is_first(c->run->plan, op)) return;
     size_t first;
     const size_t n = own_columns(c, tensor_of(c, op->in)->cols, &first);
     if (n == 0) return;
@@ -77,6 +76,35 @@ static void dropout_forward(thread_context *c, const vg_op *op, size_t from, siz
     };
     c->kernels->dropout(op->activation, values(c, op->out, from, rows),
                         stored_derivative(c, op->out, from), op->keep, key, &c->tools.check);
+    lap(c, op->layer, VG_ACTIVATION);
+}
+
+/* What an addition multiplies what it adds by. */
+static double scale_of(const thread_context *c, const vg_op *op) {
+    return vg_scale_of(c->run->plan, op, c->run->params);
+}
+
+static void add_forward(thread_context *c, const vg_op *op, size_t from, size_t rows) {
+    const vg_matrix none = {0};
+    c->kernels->add_scaled(op->skip == VG_NONE ? none : values(c, op->skip, from, rows),
+                           scale_of(c, op), values(c, op->in, from, rows),
+                           values(c, op->out, from, rows), &c->tools.check);
+    lap(c, op->layer, VG_ACTIVATION);
+}
+
+static void add_backward(thread_context *c, const vg_op *op, size_t from, size_t rows) {
+    c->kernels->chain(gradients(c, op->out, from, rows), scale_of(c, op),
+                      slope_of(maker_of(c, op->in)), derivative_sources(c, op->in, from, rows), 0,
+                      gradients(c, op->in, from, rows), &c->tools.check);
+    lap(c, op->layer, VG_ACTIVATION);
+}
+
+/* The gradient by the way through the layers is there; to it comes that of the way around. */
+static void fork_backward(thread_context *c, const vg_op *op, size_t from, size_t rows) {
+    const vg_op *const addition = &c->run->plan->ops[op->adds];
+    c->kernels->chain(gradients(c, addition->out, from, rows), 1, slope_of(maker_of(c, op->in)),
+                      derivative_sources(c, op->in, from, rows), 1,
+                      gradients(c, op->in, from, rows), &c->tools.check);
     lap(c, op->layer, VG_ACTIVATION);
 }
 
@@ -123,22 +151,26 @@ static void loss_forward(thread_context *c, const vg_op *op, size_t from, size_t
 }
 
 /* By kind; NULL: there is nothing to do. */
-static op_on_rows *const FORWARD[] = {[VG_OP_INPUT] = input_forward,
-                                      [VG_OP_DENSE] = dense_forward,
-                                      [VG_OP_DROPOUT] = dropout_forward,
-                                      [VG_OP_LOSS] = loss_forward};
-static op_on_rows *const BACKWARD[] = {[VG_OP_INPUT] = NULL,
-                                       [VG_OP_DENSE] = dense_backward,
-                                       [VG_OP_DROPOUT] = NULL,
-                                       [VG_OP_LOSS] = NULL};
+static op_on_rows *const FORWARD[] = {
+    [VG_OP_INPUT] = input_forward, [VG_OP_DENSE] = dense_forward, [VG_OP_DROPOUT] = dropout_forward,
+    [VG_OP_ADD] = add_forward,     [VG_OP_FORK] = NULL,           [VG_OP_LOSS] = loss_forward,
+};
+static op_on_rows *const BACKWARD[] = {
+    [VG_OP_INPUT] = NULL,       [VG_OP_DENSE] = dense_backward, [VG_OP_DROPOUT] = NULL,
+    [VG_OP_ADD] = add_backward, [VG_OP_FORK] = fork_backward,   [VG_OP_LOSS] = NULL,
+};
+
+int vg_goes_forward(const vg_op *op) { return FORWARD[op->kind] != NULL; }
+int vg_goes_back(const vg_plan *plan, const vg_op *op) {
+    return BACKWARD[op->kind] && !(op->kind == VG_OP_DENSE && vg_is_first(plan, op));
+}
 
 void vg_op_forward(thread_context *c, const vg_op *op, size_t from, size_t rows) {
-    FORWARD[op->kind](c, op, from, rows);
+    if (vg_goes_forward(op)) FORWARD[op->kind](c, op, from, rows);
 }
 
 void vg_op_backward(thread_context *c, const vg_op *op, size_t from, size_t rows) {
-    op_on_rows *const back = BACKWARD[op->kind];
-    if (back) back(c, op, from, rows);
+    if (vg_goes_back(c->run->plan, op)) BACKWARD[op->kind](c, op, from, rows);
 }
 
 void vg_stage_forward(thread_context *c, const vg_stage *stage, size_t from, size_t rows) {

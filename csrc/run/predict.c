@@ -1,5 +1,6 @@
 /* predict.c - predictions: rows through all layers, with nothing stored for a way back. */
 #include "kernels.h"
+#include "plan/plan.h"
 #include "team/team.h"
 
 typedef struct {
@@ -9,44 +10,79 @@ typedef struct {
     void *z, *scratch;
 } forward_call;
 
+/* What one thread goes through the layers with: rows of their outputs in turn in two buffers, and what
+ * goes around layers in a third. */
+typedef struct {
+    const forward_call *call;
+    const vg_kernels *kernels;
+    size_t item, buffer;
+    char *buffers;
+    vg_tools tools;
+} forward_thread;
+
+/* The outputs of a dense layer of x, which go to the next buffer, or are z. */
+static vg_matrix dense(forward_thread *t, const vg_op *op, vg_matrix x, size_t from) {
+    const vg_plan *const plan = t->call->plan;
+    const vg_tensor *const out = &plan->tensors[op->out];
+    const char *const params = t->call->params;
+    vg_matrix y = {t->buffers + op->layer % 2 * t->buffer, x.rows, out->cols, out->ld};
+    if (op->out == plan->n_tensors - 1) {
+        y.p = (char *)t->call->z + from * out->cols * t->item;
+        y.ld = out->cols;
+    }
+    const vg_matrix weights = {
+        (char *)(uintptr_t)params + plan->params[op->weights].offset * t->item, x.cols, y.cols,
+        y.cols};
+    t->kernels->dense_forward(x, weights, params + plan->params[op->biases].offset * t->item,
+                              op->activation, y, NULL, &t->tools);
+    return y;
+}
+
+/* What goes around layers, and x times a scale, in the third buffer. */
+static vg_matrix sum(forward_thread *t, const vg_op *op, vg_matrix x) {
+    const vg_plan *const plan = t->call->plan;
+    const vg_tensor *const out = &plan->tensors[op->out];
+    const vg_matrix y = {t->buffers + 2 * t->buffer, x.rows, out->cols, out->ld}, none = {0};
+    t->kernels->add_scaled(op->skip == VG_NONE ? none : y, vg_scale_of(plan, op, t->call->params),
+                           x, y, &t->tools.check);
+    return y;
+}
+
+static size_t n_buffers(const vg_plan *plan) { return plan->n_additions > 0 ? 3 : 2; }
+
 /* Thread t takes every n_threads-th piece of VG_FORWARD_ROWS rows through all layers. Of the hidden
  * activations only the last and the next are in memory. */
 static void forward(void *context, int thread, int n_threads) {
     const forward_call *const call = context;
     const vg_plan *const plan = call->plan;
-    const vg_kernels *const kernels = vg_kernels_of(plan->dtype);
     const size_t item = vg_item_size(plan->dtype), n_0 = plan->tensors[0].cols;
     const size_t buffer = VG_FORWARD_ROWS * plan->widest * item;
-    const size_t per_thread = 2 * buffer + (plan->panel + VG_TILE_SIZE) * item;
+    const size_t per_thread = n_buffers(plan) * buffer + (plan->panel + VG_TILE_SIZE) * item;
     char *const buffers = (char *)call->scratch + (size_t)thread * per_thread;
-    /* Its check is not looked at: a prediction may be infinite. */
-    vg_tools tools = {.scratch = buffers + 2 * buffer};
-
+    forward_thread t = {
+        .call = call,
+        .kernels = vg_kernels_of(plan->dtype),
+        .item = item,
+        .buffer = buffer,
+        .buffers = buffers,
+        /* Its check is not looked at: a prediction may be infinite. */
+        .tools = {.scratch = buffers + n_buffers(plan) * buffer},
+    };
     const size_t stride = (size_t)n_threads * VG_FORWARD_ROWS;
     for (size_t from = (size_t)thread * VG_FORWARD_ROWS; from < call->n_rows; from += stride) {
         const size_t left = call->n_rows - from,
                      rows = left < VG_FORWARD_ROWS ? left : VG_FORWARD_ROWS;
-        char *const params = (char *)(uintptr_t)call->params;
         vg_matrix x = {(char *)(uintptr_t)call->x + from * n_0 * item, rows, n_0, n_0};
         for (size_t i = 0; i < plan->n_ops; i++) {
             const vg_op *const op = &plan->ops[i];
             switch (op->kind) { /* without a default: the compiler names an op that is not here */
                 case VG_OP_INPUT:
                 case VG_OP_DROPOUT: /* of training alone */
-                case VG_OP_LOSS: continue;
-                case VG_OP_DENSE: break;
+                case VG_OP_FORK:
+                case VG_OP_LOSS: break;
+                case VG_OP_DENSE: x = dense(&t, op, x, from); break;
+                case VG_OP_ADD: x = sum(&t, op, x); break;
             }
-            const vg_tensor *const out = &plan->tensors[op->out];
-            vg_matrix y = {buffers + (op->layer % 2) * buffer, rows, out->cols, out->ld};
-            if (op->out == plan->n_tensors - 1) {
-                y.p = (char *)call->z + from * out->cols * item;
-                y.ld = out->cols;
-            }
-            const vg_matrix weights = {params + plan->params[op->weights].offset * item, x.cols,
-                                       y.cols, y.cols};
-            kernels->dense_forward(x, weights, params + plan->params[op->biases].offset * item,
-                                   op->activation, y, NULL, &tools);
-            x = y;
         }
     }
 }

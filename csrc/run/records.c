@@ -50,6 +50,25 @@ static double noise_scale(double batch_norm, double sample_norm, double rows) {
     return signal > 0 ? rows * noise / signal : INFINITY;
 }
 
+/* The addition at which a layer ends, or NULL. */
+static const vg_op *addition_of(const vg_op *dense) {
+    const vg_op *after = dense + 1;
+    if (after->kind == VG_OP_DROPOUT) after++;
+    return after->kind == VG_OP_ADD ? after : NULL;
+}
+
+/* The norm of the signal at a layer: of delta, or, where layers are gone around, of the gradient of the
+ * sum that leaves it. */
+static double signal_norm(const thread_context *c, const vg_op *dense) {
+    const vg_op *const addition = addition_of(dense);
+    if (!addition) return vg_norm_root(statistics(c, dense->layer)->delta);
+    const vg_matrix g = gradients(c, addition->out, 0, c->rows);
+    vg_norm all = {0, 0};
+    for (size_t r = 0; r < g.rows; r++)
+        vg_norm_add(&all, c->kernels->square_norm(g.cols, at(c, g.p, r * g.ld)));
+    return vg_norm_root(all);
+}
+
 /* The quantities of a layer, from what the passes have summed; units and rows in their order. next:
  * the layer after it, or NULL; rows: effective ones. */
 static void write_record(const thread_context *c, const vg_op *op, const vg_op *next, double rows,
@@ -68,11 +87,11 @@ static void write_record(const thread_context *c, const vg_op *op, const vg_op *
         .grad_norm = dw,
         .bias_grad_norm = db,
         .weight_norm = vg_norm_root(sum.weight),
-        .delta_norm = vg_norm_root(s->delta),
         .speed = db,
         .weight_gain = NAN,
         .activation_gain = NAN,
         .gain = NAN,
+        .skip_gain = NAN,
         .mean_derivative = s->derivative / s->entries,
         .saturated = s->saturated / s->entries,
         .dead = s->dead / units,
@@ -85,12 +104,17 @@ static void write_record(const thread_context *c, const vg_op *op, const vg_op *
         .sample_norm = sample_norm,
         .noise_scale = noise_scale(hypot(dw, db), sample_norm, rows),
     };
+    record->delta_norm = signal_norm(c, op);
     if (!next) return;
     vg_norm raw = {0, 0};
     for (size_t r = 0; r < c->rows; r++) vg_norm_add(&raw, row_norms(c, op->layer)[r]);
-    const double from = vg_norm_root(statistics(c, next->layer)->delta);
-    record->weight_gain = vg_norm_root(raw) / from;
-    record->activation_gain = record->delta_norm / vg_norm_root(raw);
+    const double arrives = vg_norm_root(raw), from = signal_norm(c, next);
+    const double delta = vg_norm_root(s->delta),
+                 delta_next = vg_norm_root(statistics(c, next->layer)->delta);
+    const int sums = addition_of(op) != NULL, next_sums = addition_of(next) != NULL;
+    record->weight_gain = arrives / delta_next;
+    record->activation_gain = (sums ? 1 : delta / arrives) * (next_sums ? delta_next / from : 1);
+    record->skip_gain = sums ? record->delta_norm / arrives : 1;
     record->gain = record->delta_norm / from;
 }
 

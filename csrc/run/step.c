@@ -85,6 +85,7 @@ static void by_rows_and_columns(thread_context *c) {
     for (size_t i = 0; i < plan->n_ops; i++) {
         const vg_op *const op = &plan->ops[i];
         const int columns = op->kind == VG_OP_DENSE;
+        if (!vg_goes_forward(op)) continue;
         const size_t start = columns ? from : from + first,
                      rows = columns ? to - from : last - first;
         if (i > 0) barrier(c);
@@ -92,9 +93,12 @@ static void by_rows_and_columns(thread_context *c) {
     }
     for (size_t i = plan->n_ops; i > 0; i--) {
         const vg_op *const op = &plan->ops[i - 1];
-        if (op->kind != VG_OP_DENSE || vg_is_first(plan, op)) continue;
+        const int columns = op->kind == VG_OP_DENSE;
+        const size_t start = columns ? from : from + first,
+                     rows = columns ? to - from : last - first;
+        if (!vg_goes_back(plan, op)) continue;
         barrier(c);
-        if (from < to) vg_op_backward(c, op, from, to - from);
+        if (rows > 0) vg_op_backward(c, op, start, rows);
     }
 }
 
@@ -174,12 +178,12 @@ static void count_step(const thread_context *c) {
     if (c->thread == 0 && n_taken) *n_taken = c->moment.taken + 1;
 }
 
-/* Of the whole gradient in memory, of all weights and then of all biases, by units in their order:
- * the same bits in every thread. */
+/* Of the whole gradient in memory, of all weights, then of all biases and all scales, by units in their
+ * order: the same bits in every thread. */
 static vg_norm gradient_norm(const thread_context *c) {
     const vg_plan *const plan = c->run->plan;
     vg_norm total = {0, 0};
-    for (int role = VG_WEIGHTS; role <= VG_BIASES; role++)
+    for (int role = VG_WEIGHTS; role < VG_ROLES; role++)
         for (size_t i = 0; i < plan->n_param_arrays; i++) {
             const vg_param *const p = &plan->params[i];
             if (p->role != (vg_role)role) continue;

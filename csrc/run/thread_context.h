@@ -164,6 +164,10 @@ static inline void lap_of_product(thread_context *c, size_t l, vg_phase phase, s
 /* step.c. Take this thread's part in step number `step` of the epoch. */
 vg_status vg_take_step(thread_context *c, size_t step);
 
+/* ops.c. Whether there is something to do, on the way forward and back. */
+int vg_goes_forward(const vg_op *op);
+int vg_goes_back(const vg_plan *plan, const vg_op *op);
+
 /* ops.c. Take rows of the batch through one op, or through the ops of a stage, and back. */
 void vg_op_forward(thread_context *c, const vg_op *op, size_t from, size_t rows);
 void vg_op_backward(thread_context *c, const vg_op *op, size_t from, size_t rows);

@@ -33,17 +33,22 @@ static vg_update update_of_param(const vg_update *update, const vg_param *p) {
     return u;
 }
 
-/* The summary to fill; NULL if this pass is not inspected. Of biases only the gradient's norm is
- * recorded. */
+/* The summary to fill; NULL if this pass is not inspected. Of others than weights only the gradient's
+ * norm is recorded. */
 static vg_summary *wanted_summary(const thread_context *c, const vg_param *p, size_t unit,
                                   const vg_update *update) {
     return c->inspected && update->pass != VG_TRY && p->role == VG_WEIGHTS ? summary(c, unit)
                                                                            : NULL;
 }
 
-static void sum_columns(const thread_context *c, const vg_param *p, void *sums) {
-    const vg_matrix dz = gradients(c, op_of(c, p)->out, 0, c->rows);
-    c->kernels->column_sums(dz.rows, dz.cols, dz.p, dz.ld, c->begun, sums);
+/* The gradient of biases, or of the scale of an addition. */
+static void sum_up(const thread_context *c, const vg_param *p, void *sums) {
+    const vg_op *const op = op_of(c, p);
+    const vg_matrix dz = gradients(c, op->out, 0, c->rows);
+    if (p->role == VG_SCALES)
+        c->kernels->inner_product(dz, values(c, op->in, 0, c->rows), c->begun, sums);
+    else
+        c->kernels->column_sums(dz.rows, dz.cols, dz.p, dz.ld, c->begun, sums);
 }
 
 /* The sums of a parameter's gradient over the parts of the batch before; NULL if this is the first. */
@@ -75,7 +80,7 @@ static void fused_visit(thread_context *c, const vg_param *p, size_t first, size
     } else {
         const vg_update of_biases = update_of_param(update, p);
         void *const sums = c->begun ? begun_sums(c, p) : c->tools.scratch;
-        sum_columns(c, p, sums);
+        sum_up(c, p, sums);
         c->kernels->update(p->cols, sums, params, states, &of_biases, &c->tools.check, NULL);
         if (c->inspected) record_gradient(c, p, unit, p->cols, sums);
     }
@@ -91,7 +96,7 @@ static void sum_visit(thread_context *c, const vg_param *p, size_t first, size_t
                                   first, last, (vg_parameters){NULL, NULL, whole, begun_sums(c, p)},
                                   update, &c->tools, (vg_recording){NULL, NULL});
     else
-        sum_columns(c, p, whole);
+        sum_up(c, p, whole);
 }
 
 static void gradient_visit(thread_context *c, const vg_param *p, size_t first, size_t last,

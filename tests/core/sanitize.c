@@ -56,22 +56,27 @@ typedef struct {
     unsigned cuts;  /* bit i: op i ends its stage */
     int n_columns;  /* of vg_run */
     double keep;    /* of dropout; 0: there is none */
+    int skips;      /* whether layers of equal width are gone around */
 } setup;
 
 /* Cut into stages anywhere: with what parts them, barriers, the bits are the same. */
 static vg_plan plan_of(const setup *s) {
     vg_plan plan = {
         .dtype = dtype,
-        .ops = calloc(2 * s->n_layers + 2, sizeof(vg_op)),
-        .tensors = calloc(s->n_layers + 1, sizeof(vg_tensor)),
-        .params = calloc(2 * s->n_layers, sizeof(vg_param)),
-        .stages = calloc(2 * s->n_layers + 2, sizeof(vg_stage)),
+        .ops = calloc(4 * s->n_layers + 3, sizeof(vg_op)),
+        .tensors = calloc(2 * s->n_layers + 2, sizeof(vg_tensor)),
+        .params = calloc(3 * s->n_layers, sizeof(vg_param)),
+        .stages = calloc(4 * s->n_layers + 3, sizeof(vg_stage)),
     };
     vg_plan_input(&plan, s->sizes[0]);
     for (size_t l = 1; l <= s->n_layers; l++) {
+        const int around = s->skips && l > 1 && l < s->n_layers && s->sizes[l] == s->sizes[l - 1];
+        if (around && plan.n_additions == 0) vg_plan_open(&plan);
+        if (around) vg_plan_fork(&plan);
         vg_plan_dense(&plan, s->sizes[l]);
         if (l < s->n_layers) vg_plan_activate(&plan, s->activation);
         if (l < s->n_layers && s->keep > 0) vg_plan_dropout(&plan, s->keep);
+        if (around) vg_plan_add(&plan, 0.5, l % 2);
     }
     vg_plan_loss(&plan, VG_CROSS_ENTROPY);
     for (size_t i = 0; i < plan.n_ops; i++)
@@ -97,7 +102,7 @@ static uint64_t digest(uint64_t so_far, const void *p, size_t bytes) {
 
 static uint64_t predicted(const vg_plan *plan, const void *params, const void *x, size_t rows,
                           int n_threads) {
-    const size_t n = rows * plan->tensors[plan->n_layers].cols;
+    const size_t n = rows * plan->tensors[plan->n_tensors - 1].cols;
     void *const z = reals(n), *const scratch = malloc(vg_forward_scratch(plan, n_threads) * item);
     vg_forward(plan, params, x, rows, z, scratch, n_threads);
     const uint64_t found = digest(0, z, n * item);
@@ -228,6 +233,8 @@ static setup any_setup(void) {
     s.cuts = (unsigned)below(256);
     s.n_columns = (int)below(4);
     s.keep = below(2) ? 0.7 : 0;
+    s.skips = (int)below(2);
+    for (size_t l = 2; l < s.n_layers && s.skips; l++) s.sizes[l] = s.sizes[1];
     return s;
 }
 

@@ -167,7 +167,19 @@ def test_what_changes_the_net_is_refused_meanwhile(what):
 
 def test_every_public_method_is_in_these_tables():
     """A new one must be put to the rule."""
-    plain = {"sizes", "activations", "dropout", "loss", "dtype", "n_params", "history", "load", "parameters", "summary"}
+    plain = {
+        "sizes",
+        "activations",
+        "dropout",
+        "residual",
+        "loss",
+        "dtype",
+        "n_params",
+        "history",
+        "load",
+        "parameters",
+        "summary",
+    }
     named = {name.partition(",")[0] for name in (*READS, *CHANGES)} | {"predict_proba"}
     assert {name for name in dir(vg.MLP) if not name.startswith("_")} <= named | plain
 

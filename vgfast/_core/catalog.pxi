@@ -72,6 +72,7 @@ QUANTITIES = in_order(dict(
     max_abs=&record.max_abs - <double *>&record,
     sample_norm=&record.sample_norm - <double *>&record,
     noise_scale=&record.noise_scale - <double *>&record,
+    skip_gain=&record.skip_gain - <double *>&record,
 ))
 assert sizeof(c.vg_record) == 8 * len(QUANTITIES)
 assert len(PHASES) == c.VG_PHASES

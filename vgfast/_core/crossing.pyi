@@ -113,7 +113,17 @@ class PretrainRun:
 class Net:
     weights: tuple[int, ...]
     biases: tuple[int, ...]
-    def __init__(self, sizes: Any, activations: Any, loss: int, dtype: int, rates: Any = ()) -> None: ...
+    def __init__(
+        self,
+        sizes: Any,
+        activations: Any,
+        loss: int,
+        dtype: int,
+        rates: Any = (),
+        blocks: Any = (),
+        scale: float = 1.0,
+        learned: bool = False,
+    ) -> None: ...
     @property
     def n_params(self) -> int: ...
     def threads_for(self, rows: int, limit: int) -> int: ...

@@ -39,7 +39,11 @@ cdef extern from "vgfast.h" nogil:
     ctypedef struct vg_param:
         size_t offset
 
+    ctypedef enum vg_op_kind: VG_OP_DENSE
+
     ctypedef struct vg_op:
+        vg_op_kind kind
+        size_t input "in", out
         size_t weights, biases, layer
         bint ends_stage
 
@@ -53,7 +57,7 @@ cdef extern from "vgfast.h" nogil:
         vg_tensor *tensors
         vg_param *params
         vg_stage *stages
-        size_t n_ops, n_tensors, n_param_arrays, n_layers, n_params, n_columns
+        size_t n_ops, n_tensors, n_param_arrays, n_layers, n_additions, n_params, n_columns
 
     ctypedef struct vg_workspace:
         size_t batch, rows, n_chunks, n_elements, n_notes
@@ -66,6 +70,7 @@ cdef extern from "vgfast.h" nogil:
         double mean_derivative, saturated, dead
         double update_ratio, frozen, stuck, zero, subnormal, max_abs
         double sample_norm, noise_scale
+        double skip_gain
 
     ctypedef struct vg_optimizer:
         vg_rule rule
@@ -116,6 +121,9 @@ cdef extern from "vgfast.h" nogil:
     void vg_plan_dense(vg_plan *plan, size_t cols)
     void vg_plan_activate(vg_plan *plan, vg_activation activation)
     void vg_plan_dropout(vg_plan *plan, double keep)
+    void vg_plan_open(vg_plan *plan)
+    void vg_plan_fork(vg_plan *plan)
+    void vg_plan_add(vg_plan *plan, double scale, int learned)
     void vg_plan_loss(vg_plan *plan, vg_loss loss)
     int vg_plan_lay_out(vg_plan *plan)
     size_t vg_item_size(vg_dtype dtype)

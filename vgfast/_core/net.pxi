@@ -9,27 +9,38 @@ cdef class Net:
 
     cdef c.vg_plan plan
     cdef readonly tuple weights, biases  # offsets
+    cdef tuple dense  # the ops of the layers
 
-    def __cinit__(self, sizes, activations, int loss, int dtype, rates=()):
-        """rates: of dropout, one a hidden layer, or none."""
-        cdef size_t n_layers = len(sizes) - 1, n_ops = 2 * n_layers + 2, n_rates = len(rates), l
+    def __cinit__(self, sizes, activations, int loss, int dtype, rates=(), blocks=(), double scale=1, bint learned=False):
+        """rates: of dropout, one a hidden layer, or none. blocks: of layers that are gone around, (first, last) of each,
+        counted from 1; what each adds is multiplied by the scale, or by a parameter."""
+        cdef size_t n_layers = len(sizes) - 1, n_rates = len(rates), n_blocks = len(blocks), l, i
+        cdef size_t n_ops = 2 * n_layers + 2 * n_blocks + 3
         cdef c.vg_plan *plan = &self.plan
         plan.dtype = <c.vg_dtype>dtype
         plan.ops = <c.vg_op *>room(n_ops, sizeof(c.vg_op))
-        plan.tensors = <c.vg_tensor *>room(n_layers + 1, sizeof(c.vg_tensor))
-        plan.params = <c.vg_param *>room(2 * n_layers, sizeof(c.vg_param))
+        plan.tensors = <c.vg_tensor *>room(n_layers + n_blocks + 2, sizeof(c.vg_tensor))
+        plan.params = <c.vg_param *>room(2 * n_layers + n_blocks, sizeof(c.vg_param))
         plan.stages = <c.vg_stage *>room(n_ops, sizeof(c.vg_stage))
+        firsts, lasts = {first for first, _ in blocks}, {last for _, last in blocks}
         c.vg_plan_input(plan, sizes[0])
         for l in range(n_layers):
+            if l + 1 in firsts:
+                if plan.n_additions == 0:
+                    c.vg_plan_open(plan)
+                c.vg_plan_fork(plan)
             c.vg_plan_dense(plan, sizes[l + 1])
             c.vg_plan_activate(plan, <c.vg_activation><int>activations[l])
             if l < n_rates and rates[l] > 0:
                 c.vg_plan_dropout(plan, 1 - <double>rates[l])
+            if l + 1 in lasts:
+                c.vg_plan_add(plan, scale, learned)
         c.vg_plan_loss(plan, <c.vg_loss>loss)
         if c.vg_plan_lay_out(plan) != 0:
             raise MemoryError(f"sizes {tuple(sizes)} make a net larger than the address space")
-        self.weights = tuple(plan.params[plan.ops[plan.tensors[l + 1].op].weights].offset for l in range(n_layers))
-        self.biases = tuple(plan.params[plan.ops[plan.tensors[l + 1].op].biases].offset for l in range(n_layers))
+        self.dense = tuple(i for i in range(plan.n_ops) if plan.ops[i].kind == c.VG_OP_DENSE)
+        self.weights = tuple(plan.params[plan.ops[<size_t>i].weights].offset for i in self.dense)
+        self.biases = tuple(plan.params[plan.ops[<size_t>i].biases].offset for i in self.dense)
 
     def __dealloc__(self):
         PyMem_Free(self.plan.ops)

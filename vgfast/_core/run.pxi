@@ -51,13 +51,16 @@ cdef class Workspace:
         return self.layout.n_threads
 
     def output(self, size_t l):
-        """a[l] (rows, n_l) of the last batch, l = 0 being its inputs: a view."""
-        cdef c.vg_tensor *tensor = &self.net.plan.tensors[l]
+        """a[l] (rows, n_l) of the last batch, which goes into layer l + 1; l = 0 being its inputs: a view."""
+        cdef c.vg_plan *plan = &self.net.plan
+        cdef size_t op = self.net.dense[min(l, plan.n_layers - 1)]
+        cdef c.vg_tensor *tensor = &plan.tensors[plan.ops[op].out if l == plan.n_layers else plan.ops[op].input]
         return self.matrix(tensor.value, tensor)
 
     def delta(self, size_t l):
         """delta_l (rows, n_l) of the last batch: a view."""
-        cdef c.vg_tensor *tensor = &self.net.plan.tensors[l]
+        cdef size_t op = self.net.dense[l - 1]
+        cdef c.vg_tensor *tensor = &self.net.plan.tensors[self.net.plan.ops[op].out]
         return self.matrix(self.net.plan.n_columns + tensor.grad, tensor)
 
     cdef matrix(self, size_t place, c.vg_tensor *tensor):

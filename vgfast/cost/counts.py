@@ -8,6 +8,7 @@ numbers (so that a multiply-add is two), and a function exp, log or tanh:
                                      stored
                    dropout           a draw compared with the rate, and its mask times phi and phi', which is then
                                      stored; the draws themselves are of whole numbers, and not counted
+                   residual          x + scale f; and back scale g ∘ phi', and g ∘ phi' added to what goes around
                    d ∘ phi'          of hidden layers, on the way back; reads phi' or, of the ReLUs, the outputs,
                                      writes delta
     loss           and delta_L       of the last layer only
@@ -98,6 +99,8 @@ def _layer(net: Architecture, l: int, B: int) -> list[Work]:
     out = B * n * item
     stored, rate = out if phi.stored else 0, (*net.rates, 0.0)[l - 1]
     activate = [Part(B * n * (1 + phi.operations), B * n * phi.functions, read=n * item, written=out + stored)]
+    if l in {last for _, last in net.blocks}:  # forward, and back by both ways
+        activate.append(Part(6 * B * n, read=6 * out, written=3 * out))
     if rate > 0:
         activate.append(Part(3 * B * n, read=out + stored, written=2 * out))
     if not last:

@@ -14,6 +14,9 @@ l's activation at z_l (1 for the output layer, which is linear):
     ‖delta_{l+1} W_{l+1}ᵀ‖ / ‖delta_{l+1}‖: what the weights did to the signal on its way back to layer l.
 ``activation_gain``
     ‖(delta_{l+1} W_{l+1}ᵀ) ∘ phi'(z_l)‖ / ‖delta_{l+1} W_{l+1}ᵀ‖: what the activation did.
+``skip_gain``
+    ‖u_l‖ / ‖delta_{l+1} W_{l+1}ᵀ‖ where a residual connection ends at layer l or begins behind it: what arrives by the
+    way around the layers between, beside what arrives through them, u_l being d(mean loss)/da_l. 1 elsewhere.
 ``gain``
     Their product, ‖delta_l‖ / ‖delta_{l+1}‖; the product over layers is ‖delta_1‖ / ‖delta_L‖. All three
     gains are NaN for the output layer, where the signal starts.
@@ -41,6 +44,10 @@ With sample weights w the loss is sum(w loss) / sum(w), and delta_l, and all tha
 batch then counts as B = sum(w)² / sum(w²) samples (Kish's effective sample size) for ``sample_norm`` and
 ``noise_scale``, which so are estimates of the same without bias. ``mean_derivative``, ``saturated`` and ``dead``, which
 are about the activations, count each row once.
+
+Where residual connections end, ``delta_norm`` and ``gain`` are of u_l in place of delta_l, which is only what the
+layers between get of it, scale u_l ∘ phi'(z_l). That factor belongs to the activation_gain of the layer before, l - 1.
+With a learned scale of 0, as ReZero starts, those layers get nothing, and the gain is 1 all the same.
 
 Of a layer with dropout, phi' in the gains is that of the step: times the mask, which is 1 / keep or 0.
 ``mean_derivative``, ``saturated`` and ``dead`` are of the outputs that the step keeps, without that factor.

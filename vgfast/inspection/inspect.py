@@ -11,6 +11,7 @@ from vgfast.inspection.case import Case
 from vgfast.inspection.report import GradientReport
 from vgfast.inspection.verdict import FEWEST_STEPS
 from vgfast.model.architecture import Architecture
+from vgfast.model.engine import Engine
 from vgfast.model.losses import LOSSES
 from vgfast.model.quantities_numpy import effective_rows
 from vgfast.training.optimizers import read_settings
@@ -43,7 +44,7 @@ def _measure(case: Case, exponents: np.ndarray | None) -> tuple[float, np.ndarra
 
 
 def _report(case: Case, loss: float, records: np.ndarray, steps: int, with_remedies: bool) -> GradientReport:
-    net, rows = case.engine.architecture, len(case.x)
+    net, rows, closed = case.engine.architecture, len(case.x), _closed_layers(case.engine)
     judge = partial(
         GradientReport,
         records,
@@ -56,6 +57,7 @@ def _report(case: Case, loss: float, records: np.ndarray, steps: int, with_remed
         error=_measure_error(net, records, effective_rows(rows, case.sample_weight)),
         one_step=True,
         dropout=net.dropout,
+        closed=closed,
     )
     report = judge()
     if report.verdict in ("healthy", "frozen"):
@@ -64,7 +66,7 @@ def _report(case: Case, loss: float, records: np.ndarray, steps: int, with_remed
             report.accept(found[0]._replace(numbers=report.numbers | found[0].numbers))
             report.remedies = found[1]
             return report
-    if report.verdict in ("healthy", "frozen"):
+    if report.verdict in ("healthy", "frozen") and not closed.any():
         _find_stalled(case, report, steps)
     inputs = remedies.find_fault_of_inputs(case, report.judged, lambda changed: _inspect_alone(changed, steps))
     if inputs:
@@ -85,6 +87,16 @@ def _find_stalled(case: Case, report: GradientReport, steps: int) -> None:
         report.accept(found._replace(numbers=report.numbers))
 
 
+def _closed_layers(engine: Engine) -> np.ndarray:
+    """(L,) whether a layer lies in a block whose learned scale is 0: it will have a gradient when that has moved."""
+    net = engine.architecture
+    closed = np.zeros(net.n_layers, bool)
+    for first, last in net.blocks:
+        if last in engine.scales and engine.scales[last][0] == 0:
+            closed[first - 1 : last] = True
+    return closed
+
+
 def _measure_error(net: Architecture, records: np.ndarray, rows: float) -> float | None:
     """The root mean square, over so many (effective) rows, of |p - t|; None where outputs are no probabilities."""
     loss = LOSSES[net.loss]
@@ -95,7 +107,10 @@ def _measure_error(net: Architecture, records: np.ndarray, rows: float) -> float
 
 
 def _take_moments(case: Case) -> tuple[list[float], list[float], list[float]] | None:
-    """What ``mean_field`` predicts the gains from; None where a square is beyond the range of float64."""
+    """What ``mean_field`` predicts the gains from; None where a square is beyond the range of float64, and of residual
+    nets, of which it is no theory."""
+    if case.engine.architecture.residual is not None:
+        return None
     try:
         with np.errstate(over="ignore"):
             moments = mean_field.moments_of(case.engine.weights, case.engine.biases, case.x)

@@ -214,6 +214,11 @@ def _count(n: int) -> str:
 
 
 def check_entry(net: Architecture, layer: Any, i: Any, j: Any) -> tuple[int, int, int]:
+    if net.residual is not None:
+        raise ValueError(
+            "signals are followed here from layer to layer, got a net with residual connections, which lead around "
+            "layers; take net.gradients, or a net without them"
+        )
     last = net.n_layers
     layer = _check.integer(f"layer, one of the net's {last} layers of weights,", layer, 1, last)
     n_in, n_out = net.sizes[layer - 1], net.sizes[layer]

@@ -55,11 +55,12 @@ class GradientReport:
         one_step: bool = False,
         inputs: str = "",
         dropout: tuple[float, ...] = (),
+        closed: np.ndarray | None = None,
     ) -> None:
         self.records, self.loss, self.sizes, self.activations = records, loss, sizes, activations
         self.steps = steps
         self.moments, self.dropout = moments, dropout
-        self.accept(judge(records, sizes, activations, steps, rows, error, one_step, inputs))
+        self.accept(judge(records, sizes, activations, steps, rows, error, one_step, inputs, closed))
         self.remedies: list[str] = []
         self.exponents: np.ndarray | None = None
 

@@ -11,16 +11,17 @@ import numpy as np
 from vgfast.show import shades
 from vgfast.show.table import WIDTH, fit
 from vgfast.show.table import as_html as table_html
-from vgfast.training.tables import HEADINGS, colour_key, ledger_row
+from vgfast.training.tables import colour_key, factors, headings, ledger_row
 
 _PREDICTED = 3  # the place of what theory predicts, behind the ledger
 
 
 def _table(report: Any) -> list[tuple[str, ...]]:
     """Headings and a row a layer."""
-    rows = [(*HEADINGS[:_PREDICTED], "predicted", *HEADINGS[_PREDICTED:])]
+    names, of_gain = headings(report.records), factors(report.records)
+    rows = [(*names[:_PREDICTED], "predicted", *names[_PREDICTED:])]
     for l, layer in enumerate(report.layers, 1):
-        cells = ledger_row(l, layer)
+        cells = ledger_row(l, layer, of_gain)
         known = np.isfinite(layer.predicted_gain)
         predicted = f"{layer.predicted_low:.2g}-{layer.predicted_high:.2g}" if known else "-"
         rows.append((*cells[:_PREDICTED], predicted, *cells[_PREDICTED:]))
@@ -39,9 +40,9 @@ def as_text(report: Any) -> str:
 
 def as_html(report: Any) -> str:
     """The same table with each layer's gradient norm as a colour, and the verdict; under 20 kB."""
-    headings, *rows = _table(report)
+    names, *rows = _table(report)
     places, low, high = shades.places(report.records["grad_norm"])
-    table = table_html([*headings, "|dW|"], rows, [[shades.colour(place)] for place in places.tolist()], "layers")
+    table = table_html([*names, "|dW|"], rows, [[shades.colour(place)] for place in places.tolist()], "layers")
     remedies = "".join(f"<li>{html.escape(remedy)}</li>" for remedy in report.remedies)
     verdict = f"<p><b>{html.escape(report.verdict)}</b>: {html.escape(report.explanation)}</p><ul>{remedies}</ul>"
     return table + colour_key(low, high, bool(np.isnan(places).any())) + verdict

@@ -137,10 +137,12 @@ def judge(
     error: float | None = None,
     one_step: bool = False,
     inputs: str = "",
+    closed: np.ndarray | None = None,
 ) -> Verdict:
     """The verdict on the records (L,) of one batch of `rows` rows, or on their means over a training of so many.
     error: the root mean square of |p - t|, where the outputs are probabilities. one_step: whether its step overshoots
-    is tried elsewhere (``vgfast.inspection.overshooting``). inputs: why they are at fault, if they are."""
+    is tried elsewhere (``vgfast.inspection.overshooting``). inputs: why they are at fault, if they are. closed (L,):
+    layers that cannot have a gradient yet, as those behind a learned scale of 0."""
     last, steps = len(records), max(steps, FEWEST_STEPS)
     deltas = records["delta_norm"]
     if deltas[-1] == 0:
@@ -153,6 +155,8 @@ def judge(
     saturated = squashed_shares(records["saturated"][:-1], activations)
     shut, how = shut_layer(records["dead"][:-1], saturated, sizes, activations, rows)
     stuck = stuck_shares(records)
+    if closed is not None:
+        stuck = np.where(closed, 0, stuck)
     numbers = {
         "total_gain": total,
         "vanishing_below": 1 / steps,
@@ -273,9 +277,13 @@ def blame_gains(records: np.ndarray, word: str = "vanishing") -> tuple[str, str]
     weight, activation = mean_gains(records)
     weights = weight < activation if word == "vanishing" else weight > activation
     fault = "weights" if weights else "activations"
+    with np.errstate(all="ignore"):
+        skip = float(np.exp(np.log(records["skip_gain"][:-1]).mean()))
+    around = "" if (records["skip_gain"][:-1] == 1).all() else f" x {skip:.2g} (ways around)"
+    gain = weight * activation * (skip if around else 1)
     return fault, (
-        f" The {fault} are at fault: a hidden layer's mean gain is {weight * activation:.2g} = {weight:.2g} "
-        f"(weights) x {activation:.2g} (activation)."
+        f" The {fault} are at fault: a hidden layer's mean gain is {gain:.2g} = {weight:.2g} "
+        f"(weights) x {activation:.2g} (activation){around}."
     )
 
 

@@ -49,7 +49,8 @@ def mean(values: np.ndarray, sample_weight: np.ndarray | None = None) -> float:
 
 
 class Engine(ABC):
-    """A net's ``architecture`` and ``params`` (n_params,), of which ``weights`` and ``biases`` are views, a layer each.
+    """A net's ``architecture`` and ``params`` (n_params,), of which ``weights`` and ``biases`` are views, a layer each,
+    and ``scales`` by layer.
     ``draws``: of dropout, its seed and the number of the next step, uint64 (2,); None without any. Gradients are those
     of the next step; steps and ``apply`` count it on.
 
@@ -70,6 +71,7 @@ class Engine(ABC):
         self.architecture = architecture
         self.params = self.make_vector()
         self.weights, self.biases = architecture.views(self.params)
+        self.scales = architecture.scales(self.params)
         self.draws = np.zeros(2, np.uint64) if architecture.dropout else None
 
     @abstractmethod

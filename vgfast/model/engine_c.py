@@ -30,7 +30,8 @@ def core_net(architecture: Architecture) -> _core.Net:
     """Sizes and places in the parameter vector. MemoryError or OverflowError for a net beyond the address space."""
     net = architecture
     kinds = [_core.ACTIVATIONS.index(kind) for kind in net.kinds]
-    return _core.Net(net.sizes, kinds, _core.LOSSES.index(net.loss), _core.DTYPES.index(net.dtype.name), net.dropout)
+    how = _core.LOSSES.index(net.loss), _core.DTYPES.index(net.dtype.name), net.dropout
+    return _core.Net(net.sizes, kinds, *how, net.blocks, net.scale, net.learns_scales)
 
 
 class CEngine(Engine):

@@ -8,6 +8,10 @@ which the update subtracts:                    W[l] -= lr dW[l],            b[l]
 
 With dropout, a step multiplies a[l] and phi'(z[l]) by a mask: 1 / keep with the probability keep, else 0.
 
+With a residual connection around layers k..m:  a[m] = a[k-1] + scale phi(z[m])
+On the way back, with u[l] = d loss / d a[l]:   u[m] = delta[m+1] W[m+1]ᵀ,         delta[m] = scale u[m] ∘ phi'(z[m])
+and what goes around arrives besides:           u[k-1] = delta[k] W[k]ᵀ + u[m],    dscale = sum of u[m] ∘ phi(z[m])
+
 In the code, index l - 1 holds what belongs to layer l.
 """
 
@@ -38,6 +42,7 @@ class NumPyEngine(Engine):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
         self.loss = LOSSES[architecture.loss].of
+        self.around = {last: first for first, last in architecture.blocks}
         function = _PROBABILITIES.get(LOSSES[architecture.loss].link)
         self.probabilities = None if function is None else lambda z, out: np.copyto(out, function(z))
         self.forward_few = lambda params, X, lock, probabilities=False: None
@@ -63,23 +68,41 @@ class NumPyEngine(Engine):
             zip(self.weights, self.biases, self.architecture.kinds, strict=True), 1
         ):
             zs.append(activations[-1] @ weights + biases)
-            activations.append(_masked(masks, l, CATALOG[kind].value(zs[-1])))
+            a = _masked(masks, l, CATALOG[kind].value(zs[-1]))
+            first = self.around.get(l)
+            activations.append(a if first is None else activations[first - 1] + self.scale(l) * a)
         return zs, activations
+
+    def scale(self, last: int) -> np.floating:
+        """Of the block that ends with this layer."""
+        learned = self.scales.get(last)
+        return self.params.dtype.type(self.architecture.scale) if learned is None else learned[0]
 
     def chain(self, zs: list[np.ndarray], activations: list[np.ndarray], delta: np.ndarray, masks: Masks = ()) -> Pass:
         """The way back from delta of the last layer."""
         gradient = np.empty_like(self.params)
         d_weights, d_biases = self.architecture.views(gradient)
+        d_scales = self.architecture.scales(gradient)
         deltas = [delta]
         before_activation: list[np.ndarray] = []
+        sums: dict[int, np.ndarray] = {}  # u of what leaves these layers, where a block ends
+        ends = {first - 1: last for last, first in self.around.items()}
         for l in range(len(zs) - 1, -1, -1):
             d_weights[l][...] = activations[l].T @ deltas[0]
             d_biases[l][...] = deltas[0].sum(axis=0)
             if l > 0:
                 before_activation.insert(0, deltas[0] @ self.weights[l].T)
-                derivative = CATALOG[self.architecture.kinds[l - 1]].derivative(zs[l - 1])
-                deltas.insert(0, before_activation[0] * _masked(masks, l, derivative))
-        return Pass(zs, activations, deltas, before_activation, gradient, masks)
+                phi = CATALOG[self.architecture.kinds[l - 1]]
+                arrived = before_activation[0] + sums[ends[l]] if l in ends else before_activation[0]
+                passed = arrived
+                if l in ends or l in self.around:
+                    sums[l] = arrived
+                if l in self.around:
+                    passed = self.scale(l) * arrived
+                if l in d_scales:
+                    d_scales[l][...] = (arrived * _masked(masks, l, phi.value(zs[l - 1]))).sum()
+                deltas.insert(0, passed * _masked(masks, l, phi.derivative(zs[l - 1])))
+        return Pass(zs, activations, deltas, before_activation, gradient, masks, sums)
 
     def step(
         self, gradient: np.ndarray, settings: Settings, state: RuleState

@@ -18,7 +18,10 @@ from vgfast.files.foreign import Misused, Other
 from vgfast.files.safetensors import Contents
 from vgfast.model.architecture import Architecture
 from vgfast.model.errors import DivergenceError
+from vgfast.model.residual import residual
 
+# What a description may have besides, and the tensor of the scales that residual connections learn.
+_MORE, _SCALES = ("dropout", "residual"), "scales"
 _ASSIGN = "assign net.weights, each (n_in, n_out), and net.biases of a new vg.MLP"
 
 
@@ -37,7 +40,7 @@ def _names(n_layers: int) -> list[str]:
 # ---- saving ------------------------------------------------------------------------------------------
 
 
-def save(path: Any, architecture: Architecture, weights: list[np.ndarray], biases: list[np.ndarray]) -> None:
+def save(path: Any, architecture: Architecture, params: np.ndarray) -> None:
     """To a path, or to a binary file that is open; ``DivergenceError`` if there is NaN or infinity."""
     name = foreign.given_path(path, "write")
     if architecture.dtype.name not in _core.DTYPES:
@@ -46,13 +49,16 @@ def save(path: Any, architecture: Architecture, weights: list[np.ndarray], biase
             f"params to a net of such a dtype and save that"
         )
     arrays: list[np.ndarray] = []
-    for l, (w, b) in enumerate(zip(weights, biases, strict=True), 1):
+    for l, (w, b) in enumerate(zip(*architecture.views(params), strict=True), 1):
         arrays += [np.array(w.T, order="C"), b.copy()]  # which nobody changes between checksum and file
         _check_finite(l, "weights", arrays[-2])
         _check_finite(l, "biases", arrays[-1])
-    tensors = dict(zip(_names(len(weights)), arrays, strict=True))
-    more = [{"dropout": architecture.dropout}] if architecture.dropout else []
-    text = json.dumps([*architecture[:3], architecture.dtype.name, *more])
+    tensors = dict(zip(_names(architecture.n_layers), arrays, strict=True))
+    if architecture.learns_scales:
+        tensors[_SCALES] = np.concatenate(list(architecture.scales(params).values()))
+        _check_finite(architecture.n_layers, "scales", tensors[_SCALES])
+    more = {name: getattr(architecture, name) for name in _MORE if getattr(architecture, name)}
+    text = json.dumps([*architecture[:3], architecture.dtype.name, *([more] if more else [])])
     pieces = safetensors.pack(tensors, {"vgfast": text, "sha256": _digest(text, tensors)})
     if name is None:
         _write(path, pieces)
@@ -122,6 +128,8 @@ def _load(file: BinaryIO, activation: Any, loss: Any) -> tuple[Architecture, np.
     if own and contents.metadata.get("sha256") != _digest(contents.metadata["vgfast"], tensors):
         raise ValueError("its contents do not fit its checksum: it was altered after it was saved")
     flat = np.concatenate([tensors[name].T.ravel() for name in _names(len(tensors) // 2)])
+    if _SCALES in tensors:
+        flat = _with_scales(architecture, flat, tensors[_SCALES])
     if not np.isfinite(flat).all():
         raise Other("holds a net with NaN or infinity among its parameters, which is of no use; load an earlier one")
     return architecture, flat.astype(architecture.dtype, copy=False)
@@ -159,15 +167,15 @@ def _described(contents: Contents, activation: Any, loss: Any) -> Architecture:
         sizes, names, own_loss, dtype, *more = json.loads(contents.metadata["vgfast"])
         if isinstance(names, str) or dtype not in _core.DTYPES:  # other spellings, of which no file has any
             raise ValueError
-        if more and (len(more) > 1 or list(more[0]) != ["dropout"] or not isinstance(more[0]["dropout"], list)):
-            raise ValueError
-        net = Architecture.checked(sizes, names, own_loss, dtype, dropout=more[0]["dropout"] if more else 0.0)
+        net = Architecture.checked(sizes, names, own_loss, dtype, **_more(more))
     except (TypeError, ValueError, RecursionError):
         raise ValueError("its description of the net is not understood") from None
     kind = {"float32": "F32", "float64": "F64"}[net.dtype.name]
     wanted: dict[str, tuple[str, tuple[int, ...]]] = {}
     for l, (n_in, n_out) in enumerate(net.shapes):
         wanted[f"{2 * l}.weight"], wanted[f"{2 * l}.bias"] = (kind, (n_out, n_in)), (kind, (n_out,))
+    if net.learns_scales:
+        wanted[_SCALES] = (kind, (len(net.blocks),))
     if {name: tensor[:2] for name, tensor in contents.tensors.items()} != wanted:
         raise ValueError("its tensors do not have the names, shapes and dtype of the net that it describes")
     given = _arguments(net.sizes, activation, loss)
@@ -177,6 +185,23 @@ def _described(contents: Contents, activation: Any, loss: Any) -> Architecture:
     if given[1] not in (None, net.loss):
         raise Other(f"says that its loss is {net.loss!r}, got {loss!r}; leave out loss")
     return net
+
+
+def _more(found: list[Any]) -> dict[str, Any]:
+    """What a description has beside sizes, activations, loss and dtype, as the constructor takes it; ValueError or
+    TypeError if that is not understood."""
+    if not found:
+        return {}
+    (more,) = found
+    if set(more) - set(_MORE) or not all(isinstance(value, list) for value in more.values()):
+        raise ValueError
+    return more | ({"residual": residual(*more["residual"])} if "residual" in more else {})
+
+
+def _with_scales(net: Architecture, flat: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """A vector of the net's parameters, of its weights and biases and of its scales."""
+    places = [sum(n * m + m for n, m in net.shapes[:last]) for _, last in net.blocks]
+    return np.insert(flat, places, scales)
 
 
 def _arguments(sizes: tuple[int, ...], activation: Any, loss: Any) -> tuple[tuple[str, ...] | None, str | None]:

@@ -72,7 +72,8 @@ Masks = Sequence[np.ndarray | None]
 
 class Pass(NamedTuple):
     """One batch forward and back. Of layer l: ``zs[l-1]``; ``activations[l]``, a_l, with a_0 = x; ``deltas[l-1]``;
-    ``before_activation[l-1]``, delta_{l+1} W_{l+1}ᵀ; and all together ``gradient`` (n_params,), with these masks."""
+    ``before_activation[l-1]``, delta_{l+1} W_{l+1}ᵀ; and all together ``gradient`` (n_params,), with these masks. Of
+    residual nets ``sums[l]``: dloss/da_l, where layers are gone around."""
 
     zs: list[np.ndarray]
     activations: list[np.ndarray]
@@ -80,6 +81,7 @@ class Pass(NamedTuple):
     before_activation: list[np.ndarray]
     gradient: np.ndarray
     masks: Masks = ()
+    sums: dict[int, np.ndarray] = {}  # noqa: RUF012
 
 
 def of_step(
@@ -91,7 +93,7 @@ def of_step(
 ) -> np.ndarray:
     """RECORD (L,) of this pass and of the step (n_params,) that the update would subtract."""
     (d_weights, d_biases), (moves, _) = net.views(found.gradient), net.views(step)
-    zs, deltas, before = found.zs, found.deltas, found.before_activation
+    zs, deltas, before, sums = found.zs, found.deltas, found.before_activation, found.sums
     records = np.full(net.n_layers, np.nan, RECORD)
     tiny = np.finfo(net.dtype).smallest_normal
     norms = sample_norms(found.activations[: len(deltas)], deltas)
@@ -100,11 +102,17 @@ def of_step(
         derivative = CATALOG[kind].derivative(zs[l])
         size = np.abs(d_weights[l])
         r["grad_norm"], r["bias_grad_norm"] = norm(d_weights[l]), norm(d_biases[l])
-        r["weight_norm"], r["delta_norm"], r["speed"] = norm(weights[l]), norm(deltas[l]), norm(d_biases[l])
+        here, after = sums.get(l + 1), sums.get(l + 2)
+        r["weight_norm"], r["speed"] = norm(weights[l]), norm(d_biases[l])
+        r["delta_norm"] = norm(deltas[l] if here is None else here)
         if l + 1 < len(zs):
-            r["weight_gain"] = _ratio(norm(before[l]), norm(deltas[l + 1]))
-            r["activation_gain"] = _ratio(norm(deltas[l]), norm(before[l]))
-            r["gain"] = _ratio(norm(deltas[l]), norm(deltas[l + 1]))
+            arrives, delta_after = norm(before[l]), norm(deltas[l + 1])
+            signal_after = delta_after if after is None else norm(after)
+            r["weight_gain"] = _ratio(arrives, delta_after)
+            r["activation_gain"] = 1 if here is not None else _ratio(norm(deltas[l]), arrives)
+            r["activation_gain"] *= 1 if after is None else _ratio(delta_after, signal_after)
+            r["skip_gain"] = 1 if here is None else _ratio(r["delta_norm"], arrives)
+            r["gain"] = _ratio(r["delta_norm"], signal_after)
         mask = found.masks[l] if l < len(found.masks) else None
         kept = np.full(derivative.shape, True) if mask is None else mask > 0
         seen = derivative if mask is None else derivative[kept]  # C, which sums up all, divides by at least 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import textwrap
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,26 @@ from vgfast.show.table import as_html as table_html
 from vgfast.training import records
 
 HEADINGS = ("layer", "|dW|", "weights x act. = gain", "step/W", "frozen", "sat.", "dead")
+_LEDGER = 2
 # Characters and colours for the course of a training.
 _MOST, _LEAST, _STOPS = 24, 6, 24
 
 
-def ledger_row(l: int, record: Any) -> tuple[str, ...]:
-    """Of layer l, what a record of it says, under ``HEADINGS``."""
-    ledger = f"{record['weight_gain']:#.3g} x {record['activation_gain']:#.3g} = {record['gain']:#.3g}"
+def factors(records: np.ndarray) -> dict[str, str]:
+    """The names of what makes the gains in such records (L,), and what is written above them."""
+    skips = bool((records["skip_gain"][:-1] != 1).any())
+    return {"weight_gain": "weights", "activation_gain": "act."} | ({"skip_gain": "skip"} if skips else {})
+
+
+def headings(records: np.ndarray) -> tuple[str, ...]:
+    """``HEADINGS``, with those factors."""
+    return (*HEADINGS[:_LEDGER], f"{' x '.join(factors(records).values())} = gain", *HEADINGS[_LEDGER + 1 :])
+
+
+def ledger_row(l: int, record: Any, names: Collection[str] = ("weight_gain", "activation_gain")) -> tuple[str, ...]:
+    """Of layer l, what a record of it says, under ``headings``; names: the factors."""
+    digits = 3 if len(names) < 3 else 2
+    ledger = f"{' x '.join(f'{record[name]:#.{digits}g}' for name in names)} = {record['gain']:#.{digits}g}"
     return (
         str(l),
         f"{record['grad_norm']:.1e}",
@@ -35,7 +49,7 @@ def ledger_row(l: int, record: Any) -> tuple[str, ...]:
 
 def ledger_rows(mean: np.ndarray) -> list[tuple[str, ...]]:
     """A row a layer of what its records (L,) come to."""
-    return [ledger_row(l, record) for l, record in enumerate(mean, 1)]
+    return [ledger_row(l, record, factors(mean)) for l, record in enumerate(mean, 1)]
 
 
 def exponent_lines(counts: np.ndarray) -> list[str]:
@@ -84,7 +98,8 @@ def as_text(history: Any) -> str:
     about = [line for text in _about(history) for line in textwrap.wrap(text, WIDTH)]
     if not len(history.steps):
         return "\n".join(about)
-    rows = [HEADINGS, *ledger_rows(records.over_time(history.gradients))]
+    mean = records.over_time(history.gradients)
+    rows = [headings(mean), *ledger_rows(mean)]
     layout = fit(rows, left=(len(HEADINGS),))
     room = min(WIDTH - layout.width - layout.gap, _MOST)
     if room >= _LEAST and len(history.steps) > 1:
@@ -116,7 +131,7 @@ def as_html(history: Any) -> str:
     if not len(history.steps):
         return about
     places, low, high = _course(history, _STOPS)
-    headings = (*HEADINGS, f"|dW| from step {history.steps[0]} to {history.steps[-1]}")
-    rows = ledger_rows(records.over_time(history.gradients))
-    table = table_html(headings, rows, [[*map(shades.colour, layer)] for layer in places.tolist()], "layers")
+    mean = records.over_time(history.gradients)
+    names, rows = (*headings(mean), f"|dW| from step {history.steps[0]} to {history.steps[-1]}"), ledger_rows(mean)
+    table = table_html(names, rows, [[*map(shades.colour, layer)] for layer in places.tolist()], "layers")
     return about + table + colour_key(low, high, bool(np.isnan(places).any()))
