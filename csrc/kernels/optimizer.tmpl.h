@@ -165,26 +165,34 @@ static inline __attribute__((always_inline)) void NAME(update_columns)(
     const size_t ld_gradient = p->ld_gradient, ld = p->ld;
     const vec lr = u->lr, scale = m->scale;
     NAME(tallies) tallies = m->tallies;
-    vec sum[NV], most[NV], check = m->check;
+    const int checked = !plain && u->checked, commit = plain || u->commit;
+    /* One for each array: a sum of all in turn would wait for itself longer than the rest takes. */
+    vec sum[NV], most[NV], checks[1 + VG_STATES_MOST] = {m->check};
+    real *state[VG_STATES_MOST];
+    for (int k = 0; k < states; k++) {
+        state[k] = p->states[k] + j;
+        checks[1 + k] = v_zero();
+    }
 #pragma GCC unroll 3
     for (size_t v = 0; v < vecs; v++) sum[v] = most[v] = v_zero();
-    for (size_t r = 0, at = j; r < rows; r++, gradient += ld_gradient, params += ld, at += ld) {
+    for (size_t r = 0; r < rows; r++, gradient += ld_gradient, params += ld) {
 #pragma GCC unroll 3
         for (size_t v = 0; v < vecs; v++) {
             const vec g = v_load_n(gradient + v * LANES, n);
             const vec w = v_load_n(params + v * LANES, n);
             vec s[VG_STATES_MOST];
-            for (int k = 0; k < states; k++) s[k] = v_load_n(p->states[k] + at + v * LANES, n);
+            for (int k = 0; k < states; k++) s[k] = v_load_n(state[k] + v * LANES, n);
             const vec step = plain ? g : NAME(step_of)(rule, g, w, s, u);
             const vec new = v_fnma(lr, step, w);
-            if (!plain && u->checked) {
-                check = NAME(check_finite)(check, new, u->check_scale);
+            if (checked) {
+                checks[0] = NAME(check_finite)(checks[0], new, u->check_scale);
                 for (int k = 0; k < states; k++)
-                    check = NAME(check_finite)(check, s[k], u->check_scale);
+                    checks[1 + k] = NAME(check_finite)(checks[1 + k], s[k], u->check_scale);
             }
-            if (plain || u->commit) v_store_n(params + v * LANES, new, n);
-            if (u->commit)
-                for (int k = 0; k < states; k++) v_store_n(p->states[k] + at + v * LANES, s[k], n);
+            if (commit) {
+                v_store_n(params + v * LANES, new, n);
+                for (int k = 0; k < states; k++) v_store_n(state[k] + v * LANES, s[k], n);
+            }
             if (!recorded) continue;
             const vec size = v_abs(g);
             const flags none = NAME(tally_gradient)(g, size, n, &tallies);
@@ -199,9 +207,11 @@ static inline __attribute__((always_inline)) void NAME(update_columns)(
                 v_store(steps + v * LANES, step);
             }
         }
+        for (int k = 0; k < states; k++) state[k] += ld;
         if (recorded && !plain) steps += NR;
     }
-    m->check = check;
+    for (int k = 0; k < states; k++) checks[0] = v_add(checks[0], checks[1 + k]);
+    m->check = checks[0];
     if (!recorded) return;
     m->tallies = tallies;
     if (!plain) return;

@@ -213,7 +213,7 @@ def test_weight_update_of_a_few_outputs_and_many_rows(isa, dtype, rng):
         got, gradient = rng.normal(size=(n_in, n_out)).astype(dtype), np.empty((n_in, n_out), dtype)
         expected = got.copy()
         _core.weight_gradient(x, dy, gradient, scratch, 0, n_in)
-        _core.update("sgd", gradient, expected, None, lr, 0, 0, np.inf, 1)
+        _core.update("sgd", gradient, expected, (), lr, (), 0, np.inf, 1)
         _core.weight_update(x, dy, got, lr, scratch, 0, n_in)
         np.testing.assert_array_equal(got, expected, err_msg=f"{rows} rows, {n_out} outputs")
 

@@ -295,6 +295,18 @@ def test_a_step_that_leaves_the_range_changes_nothing(name, kind):
     assert net._states.find(optimizer).n_taken == state.n_taken
 
 
+@pytest.mark.parametrize("kind", [vg.MLP, reference.MLP])
+def test_an_eps_that_lets_a_step_overflow_changes_nothing(kind):
+    """m of 300 over an eps of 1e-37, where v has forgotten: nothing else is huge."""
+    net, optimizer = kind([30, 20], rng=0), vg.Adam(0.01, (0.9, 0), 1e-37)
+    net.apply(np.full(net.n_params, 3e3, np.float32), optimizer)
+    before = net.params.copy()
+    with pytest.raises(vg.DivergenceError, match="lower lr"):
+        net.apply(np.zeros(net.n_params, np.float32), optimizer)
+    assert net.params.tobytes() == before.tobytes()
+    assert int(net._states.find(optimizer).n_taken[0]) == 1
+
+
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
