@@ -44,6 +44,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "pretraining": ("sklearn",),
     "features": ("sklearn", "mlxtend", "skimage"),
     "isometry": ("sklearn",),
+    "optimizers": ("sklearn",),
     "cures": ("sklearn",),
     "cost": (),
 }
