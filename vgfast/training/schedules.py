@@ -178,6 +178,8 @@ def rate_at(lr: Any, step: int) -> float:
 def checked_rate(schedule: Callable[[int], float], step: int) -> float:
     """That of this step, if it is one."""
     rate = schedule(step)
+    if type(rate) is float and 0 <= rate < math.inf:  # what else may be a number takes longer to find out
+        return rate
     if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 0 <= rate < math.inf:
         raise ValueError(
             f"lr must give a number for each step, at least 0 and finite, got {_check.quote(rate)} for step {step}; "
