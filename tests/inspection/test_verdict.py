@@ -264,3 +264,47 @@ def test_a_sick_net_is_inspected_while_it_trains(word):
     [remedies] = found
     assert isinstance(remedies, list), remedies
     assert remedies
+
+
+def test_more_cures_are_tried_and_the_best_are_told(digits):
+    """Each does, on a net that is new, what is said of it."""
+    X, y = digits
+    sigmoids = vg.MLP([64, *[30] * 8, 10], "sigmoid", init="lecun_normal", rng=0)
+    said = sigmoids.inspect(X, y, vg.SGD(0.05)).remedies
+    assert len(said) <= remedies._SHOWN
+    [tanh] = [one for one in said if one.startswith("activation='tanh' with init='critical'")]
+    gain = vg.MLP(sigmoids.sizes, "tanh", init="critical", rng=0).inspect(X, y, vg.SGD(0.05)).numbers["total_gain"]
+    assert f"gain over all layers {gain:.2g} instead of" in tanh
+    [adam] = [one for one in said if one.startswith("optimizer=vg.Adam(lr=0.001)")]
+    share = sigmoids.inspect(X, y, vg.Adam()).numbers["step_share"]
+    assert f"steps of layer 1 are {share:.2g} times the last layer's (healthy)" in adam
+    narrow = vg.MLP([64, *[30] * 8, 10], "tanh", init=vg.init.normal(0.2 / 30**0.5), rng=0)
+    tried = [
+        what for what, _ in remedies.propose(narrow._case(*narrow._batch(X, y), vg.SGD()), narrow.inspect(X, y).judged)
+    ]
+    for rule in ("'auto'", "'critical'", "'orthogonal'", "vg.init.lsuv(X)"):
+        assert f"new first weights, init={rule}" in tried
+    assert any("(healthy)" in one and "init='critical'" in one for one in narrow.inspect(X, y).remedies)
+
+
+def test_steps_of_adam_do_not_vanish_with_the_gradient(digits):
+    """Until that comes down to eps: and what is told comes true."""
+    X, y = digits
+    for depth, word in ((8, "healthy"), (16, "vanishing")):
+        net, adam = vg.MLP([64, *[30] * depth, 10], "sigmoid", init="lecun_normal", rng=0), vg.Adam(0.001)
+        assert net.inspect(X, y, vg.SGD(0.05), try_remedies=False).verdict == "vanishing"
+        report = net.inspect(X, y, adam, try_remedies=False)
+        assert report.verdict == word, str(report)
+        stepped = net.copy()
+        stepped.step(X, y, vg.Adam(0.001))
+        first, last = (np.sqrt(np.square(stepped.weights[l] - net.weights[l]).mean()) for l in (0, -1))
+        assert report.numbers["step_share"] == pytest.approx(first / last, rel=1e-3)
+        if word == "vanishing":
+            assert "layer 1 is moved by a step" in report.explanation
+            part = report.records["update_ratio"] * report.records["weight_norm"]
+            part = part / np.sqrt([w.size for w in net.weights])
+            assert part[report.layer - 1] < part[-1] / 1000 <= part[report.layer]
+        net.fit(X, y, epochs=36, optimizer=adam)
+        assert (net.evaluate(X, y).loss < 0.9 * np.log(10)) == (word == "healthy")
+    zeros = vg.MLP([64, 30, 10], init="zeros", rng=0).inspect(X, y, vg.Adam(), try_remedies=False)
+    assert "step_share" not in zeros.numbers

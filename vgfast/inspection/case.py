@@ -53,7 +53,7 @@ class Case(NamedTuple):
         vars(optimizer).update(settings)
         return self._replace(optimizer=optimizer)
 
-    def restart(self, rule: str = "auto", activation: str | None = None) -> Case:
+    def restart(self, rule: str | init.Init = "auto", activation: str | None = None) -> Case:
         """The case of a new net of the same sizes, with first weights of a fixed seed, new to its optimizer."""
         net = self.engine.architecture
         if activation is not None:

@@ -56,6 +56,7 @@ def _report(case: Case, loss: float, records: np.ndarray, steps: int, with_remed
         moments=_take_moments(case),
         error=_measure_error(net, records, effective_rows(rows, case.sample_weight)),
         one_step=True,
+        descends=case.descends,
         dropout=net.dropout,
         closed=closed,
     )

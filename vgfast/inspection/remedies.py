@@ -13,7 +13,9 @@ import numpy as np
 from vgfast.inspection.case import TINY, Case, measure_shut_shares, scale_to_unit
 from vgfast.inspection.report import GradientReport
 from vgfast.inspection.verdict import Verdict, stuck_shares
+from vgfast.model import init
 from vgfast.model.activations import SQUASHING
+from vgfast.training.optimizers import Adam
 
 # The report on a case, without remedies; None where its gradient is not finite; ValueError for a rate beyond its dtype.
 Inspect = Callable[[Case], GradientReport | None]
@@ -22,16 +24,24 @@ Inspect = Callable[[Case], GradientReport | None]
 _RAISE, _RAISE_MOST = 10.0, 1e12
 # The most rows, evenly spaced, that are tried to find out whether the inputs are at fault.
 _ROWS = 1024
+# The most remedies that are told.
+_SHOWN = 4
+# The most rows, evenly spaced, that first weights are measured by.
+_MEASURED = 256
 # What does not heal has to take a tenth of the trouble away to be reported.
 _NOTICEABLE = 0.9
 
 
-def _initialise(case: Case, records: np.ndarray) -> Case:
-    return case.restart()
+def _restart(rule: str, activation: str | None, case: Case, records: np.ndarray) -> Case:
+    return case.restart(rule, activation)
 
 
-def _use_relu(case: Case, records: np.ndarray) -> Case:
-    return case.restart("he_normal", "relu")
+def _use_lsuv(case: Case, records: np.ndarray) -> Case:
+    return case.restart(init.lsuv(case.x[:: -(-len(case.x) // _MEASURED)]))
+
+
+def _use_adam(case: Case, records: np.ndarray) -> Case:
+    return case._replace(optimizer=Adam(), state=None)
 
 
 def _use_leaky_relu(case: Case, records: np.ndarray) -> Case:
@@ -131,13 +141,21 @@ def propose(case: Case, verdict: Verdict) -> Iterator[_Remedy]:
     if verdict.word in ("vanishing", "exploding", "stalled"):
         yield "each layer's weights divided by the gain of the layer before", _rescale
     if squashing:
-        yield "activation='relu' with init='he_normal'", _use_relu
-    yield "new first weights, init='auto'", _initialise
+        yield "activation='relu' with init='he_normal'", partial(_restart, "he_normal", "relu")
+        if set(net.activations) != {"tanh"}:
+            yield "activation='tanh' with init='critical'", partial(_restart, "critical", "tanh")
+    yield "new first weights, init='auto'", partial(_restart, "auto", None)
+    if verdict.word in ("vanishing", "exploding", "stalled") and verdict.fault == "weights":
+        for rule in ("critical", "orthogonal"):
+            yield f"new first weights, init={rule!r}", partial(_restart, rule, None)
+        yield "new first weights, init=vg.init.lsuv(X)", _use_lsuv
+    if verdict.word == "vanishing" and case.descends:
+        yield f"optimizer=vg.Adam(lr={Adam().lr:g})", _use_adam
 
 
 def try_remedies(case: Case, report: GradientReport, inspect: Inspect) -> list[str]:
-    """Sentences on those that help, the best first: those that leave the net healthy, then by how near the gain is to
-    1 or, of frozen weights, by their share."""
+    """Sentences on those that help most, the best first: those that leave the net healthy, then by how near the gain is
+    to 1 or, of frozen weights, by their share."""
     found, names = [], []
     for what, apply in propose(case, report.judged):
         with np.errstate(all="ignore"):
@@ -149,14 +167,15 @@ def try_remedies(case: Case, report: GradientReport, inspect: Inspect) -> list[s
         if after is None or "total_gain" not in after.numbers:
             continue  # it leaves something that is not finite, or no gradient to compare
         lr = changed.optimizer.lr
-        name = f"lr={lr:.2g}" if lr != case.optimizer.lr else what
+        raised = lr != case.optimizer.lr and type(changed.optimizer) is type(case.optimizer)
+        name = f"lr={lr:.2g}" if raised else what
         names.append(name)
         (ill, trouble), (_, before) = _trouble(report, after), _trouble(report, report)
         if not ill or trouble < _NOTICEABLE * before:
             found.append((_trouble(report, after), f"{name}: {_outcome(report, after)}"))
     if not found:
         return [f"none helped of what was tried: {', '.join(names)}"]
-    return [sentence for _, sentence in sorted(found, key=lambda one: one[0])]
+    return [sentence for _, sentence in sorted(found, key=lambda one: one[0])[:_SHOWN]]
 
 
 def _trouble(first: Any, report: Any) -> tuple[bool, float]:
@@ -176,5 +195,10 @@ def _outcome(before: Any, after: Any) -> str:
     if before.verdict == "stalled":
         was, now = (report.numbers.get("moved_by_training", math.nan) for report in (before, after))
         return f"all steps move the layers by {now:.2g} of their weights instead of {was:.2g} ({after.verdict})"
+    if "step_share" in after.numbers and "step_share" not in before.numbers:
+        share, gain = after.numbers["step_share"], after.numbers["total_gain"]
+        return (
+            f"the gain stays {gain:.2g}, but steps of layer 1 are {share:.2g} times the last layer's ({after.verdict})"
+        )
     was, now = (report.numbers.get("total_gain", math.nan) for report in (before, after))
     return f"gain over all layers {now:.2g} instead of {was:.2g} ({after.verdict})"

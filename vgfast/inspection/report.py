@@ -56,11 +56,12 @@ class GradientReport:
         inputs: str = "",
         dropout: tuple[float, ...] = (),
         closed: np.ndarray | None = None,
+        descends: bool = True,
     ) -> None:
         self.records, self.loss, self.sizes, self.activations = records, loss, sizes, activations
         self.steps = steps
         self.moments, self.dropout = moments, dropout
-        self.accept(judge(records, sizes, activations, steps, rows, error, one_step, inputs, closed))
+        self.accept(judge(records, sizes, activations, steps, rows, error, one_step, inputs, closed, descends))
         self.remedies: list[str] = []
         self.exponents: np.ndarray | None = None
 

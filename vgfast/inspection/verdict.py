@@ -15,6 +15,9 @@ consequences: a dead or saturated layer also lets the signal vanish.
 *vanishing*
     G < 1 / T. One learning rate serves all layers, so the signal that moves layer 1 in all T steps together is less
     than what moves layer L in a single one.
+    Of optimizers whose steps do not go by the size of gradients, such as Adam, G is the root mean square of what a step
+    moves the weights of layer 1 by, over that of layer L: about 1 however little of the signal is left, until gradients
+    come down to the optimizer's eps.
 *exploding*
     G > T. The same with the ends exchanged.
 *overshooting*
@@ -47,8 +50,8 @@ consequences: a dead or saturated layer also lets the signal vanish.
     the sum, as long as that is small. So the gradient stays about what it is.
     T lr ‖g‖² / ((1 - momentum) loss) is less than 2/10. That is what the gradient promises, of which the loss falls by
     half at least: on a parabola whose least loss is 0, a step to there is promised twice the loss. So it falls by about
-    a tenth, and the net is where it was after all T steps. (Not of optimizers whose steps do not go by the size of
-    gradients, such as Adam.)
+    a tenth, and the net is where it was after all T steps. (Adam and its like, whose steps do not
+    go by the size of gradients, are not judged.)
 *healthy*
     None of these; or, if the step is not overshooting, the loss has no gradient on this batch; or, with
     cross-entropy, the root mean square of |p - t| over the rows is below 1 %: the net knows this batch, and small
@@ -138,11 +141,12 @@ def judge(
     one_step: bool = False,
     inputs: str = "",
     closed: np.ndarray | None = None,
+    descends: bool = True,
 ) -> Verdict:
     """The verdict on the records (L,) of one batch of `rows` rows, or on their means over a training of so many.
     error: the root mean square of |p - t|, where the outputs are probabilities. one_step: whether its step overshoots
     is tried elsewhere (``vgfast.inspection.overshooting``). inputs: why they are at fault, if they are. closed (L,):
-    layers that cannot have a gradient yet, as those behind a learned scale of 0."""
+    layers without a gradient yet, behind a learned scale of 0. descends: whether steps go by the size of gradients."""
     last, steps = len(records), max(steps, FEWEST_STEPS)
     deltas = records["delta_norm"]
     if deltas[-1] == 0:
@@ -154,9 +158,8 @@ def judge(
         return Verdict("healthy", text, 0, "", {"total_gain": total, "error": error, "known_below": _KNOWN})
     saturated = squashed_shares(records["saturated"][:-1], activations)
     shut, how = shut_layer(records["dead"][:-1], saturated, sizes, activations, rows)
-    stuck = stuck_shares(records)
-    if closed is not None:
-        stuck = np.where(closed, 0, stuck)
+    closed = np.zeros(last, bool) if closed is None else closed
+    stuck = np.where(closed, 0, stuck_shares(records))
     numbers = {
         "total_gain": total,
         "vanishing_below": 1 / steps,
@@ -172,22 +175,22 @@ def judge(
         return _dead(records, shut, float(dead_limits(sizes[1:-1], rows)[shut - 1]), numbers, inputs)
     if how == "saturated":
         return _saturated(records, shut, numbers, inputs)
-    if not 1 / steps <= total <= steps:
-        return _ledger(records, total, steps, stuck, numbers)
+    shares = deltas / deltas[-1] if descends else _step_shares(records, sizes, closed)
+    numbers |= {"step_share": float(shares[0])} if not descends and math.isfinite(shares[0]) else {}
+    if shares[0] < 1 / steps or shares[0] > steps:
+        return _ledger(records, shares, steps, stuck, numbers, descends)
     if not one_step and (records["update_ratio"][np.isfinite(records["update_ratio"])] >= 1).any():
         return _overshooting(records, numbers)
     if stuck.max() > _HALF:
         layer = int(np.flatnonzero(stuck > _HALF)[-1]) + 1
-        text = (
-            f"{_still(records, stuck)}; layer 1 gets {total:.2g} times layer {last}'s signal, which is not the reason."
-            f"{_sentence(inputs)}"
-        )
+        why = f"layer 1 gets {total:.2g} times layer {last}'s signal, which is not the reason.{_sentence(inputs)}"
+        text = f"{_still(records, stuck)}; {why}"
         return Verdict("frozen", text, layer, "inputs" if inputs else "updates", numbers)
-    text = (
-        f"layer 1 gets {total:.2g} times layer {last}'s signal, within 1/{steps} to {steps}; no layer has more than "
-        f"{stuck.max():.1%} of its weights stuck."
+    steps_too = "" if descends else f", and its steps are {shares[0]:.2g} times as large"
+    within = f"layer 1 gets {total:.2g} times layer {last}'s signal{steps_too}, within 1/{steps} to {steps}"
+    return Verdict(
+        "healthy", f"{within}; no layer has more than {stuck.max():.1%} of its weights stuck.", 0, "", numbers
     )
-    return Verdict("healthy", text, 0, "", numbers)
 
 
 def _sentence(text: str) -> str:
@@ -230,25 +233,38 @@ def _overshooting(records: np.ndarray, numbers: dict[str, float]) -> Verdict:
     return Verdict("overshooting", text, layer, "learning rate", numbers)
 
 
-def _ledger(records: np.ndarray, total: float, steps: int, stuck: np.ndarray, numbers: dict[str, float]) -> Verdict:
-    last = len(records)
-    deltas = records["delta_norm"] / records["delta_norm"][-1]
+def _step_shares(records: np.ndarray, sizes: tuple[int, ...], closed: np.ndarray) -> np.ndarray:
+    """(L,) the root mean square of what a step moves a layer's weights by, over that of the last layer; NaN where one
+    has weights of 0, beside which no step has a length, or is closed."""
+    weights = np.array(sizes[:-1]) * np.array(sizes[1:])
+    with np.errstate(all="ignore"):
+        steps = records["update_ratio"] * records["weight_norm"] / np.sqrt(weights)
+        return np.where(closed, np.nan, steps / steps[-1])
+
+
+def _ledger(
+    records: np.ndarray,
+    shares: np.ndarray,
+    steps: int,
+    stuck: np.ndarray,
+    numbers: dict[str, float],
+    descends: bool,
+) -> Verdict:
+    """Vanishing or exploding: shares (L,), of what moves the last layer, that move each."""
+    last, total = len(records), float(shares[0])
     also = _sentence(_still(records, stuck) if stuck.max() > _HALF else "")
+    gets = f"gets {total:.1e} {'of' if total < 1 else 'times'} layer {last}'s signal"
+    if not descends:
+        gets = f"is moved by a step {total:.1e} {'of' if total < 1 else 'times'} what it moves layer {last}"
     if total == 0:
-        word, outside = "vanishing", deltas == 0
+        word, outside = "vanishing", shares == 0
         text = f"layer 1 gets nothing of layer {last}'s signal"
     elif total < 1 / steps:
-        word, outside = "vanishing", deltas < 1 / steps
-        text = (
-            f"layer 1 gets {total:.1e} of layer {last}'s signal: in {steps} steps it moves less than "
-            f"layer {last} in one"
-        )
+        word, outside = "vanishing", shares < 1 / steps
+        text = f"layer 1 {gets}: in {steps} steps it moves less than layer {last} in one"
     else:
-        word, outside = "exploding", deltas > steps
-        text = (
-            f"layer 1 gets {total:.1e} times layer {last}'s signal: in {steps} steps layer {last} moves less than "
-            f"layer 1 in one"
-        )
+        word, outside = "exploding", shares > steps
+        text = f"layer 1 {gets}: in {steps} steps layer {last} moves less than layer 1 in one"
     layer = int(np.flatnonzero(outside)[-1]) + 1
     fault, sentence = blame_gains(records, word)
     where = f", and so does layer {layer}" if layer > 1 and word == "vanishing" and total > 0 else ""
