@@ -45,6 +45,14 @@ def test_unit_variance_is_no_cure(found):
     assert found["ways"]["unit variance (lsuv)"]["predicted"] == pytest.approx(0.1528**0.5, rel=0.02)
 
 
+def test_ways_around_keep_what_comes_back(found):
+    """Blocks whose scale begins with 0 pass back exactly what they get; only the output layer's weights change it."""
+    net = cures.WAYS["ways around (ReZero)"].net(datasets.digits().X[:200], 0)
+    gains = net.inspect(*datasets.digits()[:2], try_remedies=False).layers["gain"][:-2]
+    assert found["ways"]["ways around (ReZero)"]["total"] == pytest.approx(1, abs=0.2)
+    np.testing.assert_allclose(gains, 1, rtol=1e-6)
+
+
 def test_each_way_is_a_net_of_the_same_sizes():
     X = datasets.digits().X[:200]
     for name, way in cures.WAYS.items():
