@@ -1,8 +1,8 @@
 /* catalog.c - catalog.def as tables, for whoever chooses at run time. */
 #include "vgfast.h"
 
-#define ACTIVATION(w, symbol, name, alpha, derivative, largest, operations, functions, squashing)  \
-    {#name, alpha, VG_##derivative, largest, operations, functions, squashing},
+#define ACTIVATION(w, symbol, name, alpha, derivative, ...)                                        \
+    {#name, alpha, VG_##derivative, __VA_ARGS__},
 const vg_activation_facts vg_activations[VG_N_ACTIVATIONS] = {VG_ACTIVATIONS(ACTIVATION, )};
 
 #define LOSS(w, symbol, name, link, ...) {#name, #link, __VA_ARGS__},

@@ -39,6 +39,14 @@ static inline vg_slope vg_slope_of(vg_activation activation) {
     case VG_##symbol: run(VG_##symbol, VG_##derivative); break;
 #define BY_ACTIVATION(activation, run)                                                             \
     switch (activation) { VG_ACTIVATIONS(VG_RUN_KIND, run) }
+/* The same of those whose loop is in the product itself. */
+#define VG_IF_0(statement)
+#define VG_IF_1(statement) statement
+#define VG_RUN_FUSED(run, symbol, name, alpha, derivative, largest, operations, functions,         \
+                     squashing, joint, fused)                                                      \
+    case VG_##symbol: VG_IF_##fused(run(VG_##symbol, VG_##derivative)) break;
+#define BY_FUSED_ACTIVATION(activation, run)                                                       \
+    switch (activation) { VG_ACTIVATIONS(VG_RUN_FUSED, run) }
 #define BY_DERIVATIVE(derivative, run)                                                             \
     switch (derivative) {                                                                          \
         case VG_ONE: run(VG_ONE); break;                                                           \

@@ -37,6 +37,8 @@ typedef struct {
     vg_derivative derivative;
     double largest;
     int operations, functions, squashing;
+    double joint;
+    int fused;
 } vg_activation_facts;
 typedef struct {
     const char *name, *link;

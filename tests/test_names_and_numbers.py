@@ -36,6 +36,11 @@ SAME = {
         "LeakyReLU": "leaky_relu",
         "rellu": "relu",
         "tahn": "tanh",
+        "swish": "silu",
+        "GELU": "gelu",
+        "gelu_new": "gelu_tanh",
+        "hard_tanh": "hardtanh",
+        "lecun_tanh": "scaled_tanh",
     },
     "init": {
         "xavier_uniform": "glorot_uniform",
@@ -49,20 +54,7 @@ SAME = {
 }
 ABSENT = {
     "loss": ["mae", "l1", "huber", "hinge", "rmse", "msle", "focal", "absolute_error"],
-    "activation": [
-        "selu",
-        "elu",
-        "gelu",
-        "silu",
-        "swish",
-        "softmax",
-        "mish",
-        "prelu",
-        "relu6",
-        "softplus",
-        "hard_tanh",
-        "atan",
-    ],
+    "activation": ["celu", "softmax", "prelu", "relu6", "atan", "log_sigmoid", "maxout"],
     "init": ["fixup", "uniform", "truncated_normal", "ones", "xavier"],
     "dtype": ["float16", "bfloat16", "half", "float128", "int32"],
 }

@@ -23,6 +23,43 @@ PHI(softsign) { /* z / (1 + |z|), and 1 / (1 + |z|)^2 */
     }
 }
 
+PHI(scaled_tanh) { NAME(scaled_tanh)(count, z, y, derivative); }
+PHI(elu) { NAME(elu)(count, v_set(1), alpha, z, y, derivative); }
+PHI(selu) { /* Klambauer et al. 2017: lambda, and lambda alpha */
+    NAME(elu)(count, v_set((real)1.0507009873554804934), v_set((real)1.7580993408473768600), z, y,
+              derivative);
+}
+PHI(softplus) { NAME(softplus)(count, z, y, derivative); }
+PHI(gelu) { NAME(gelu)(count, z, y, derivative); }
+PHI(gelu_tanh) { NAME(gelu_tanh)(count, z, y, derivative); }
+PHI(silu) { NAME(silu)(count, z, y, derivative); }
+PHI(mish) { NAME(mish)(count, z, y, derivative); }
+PHI(hardtanh) { /* z between -1 and 1 */
+    EACH y[k] = v_max(v_set(-1), v_min(v_set(1), z[k]));
+    if (derivative)
+        EACH derivative[k] = v_if_positive(v_sub(v_set(1), v_abs(z[k])), v_set(1), v_zero());
+}
+/* (z + 3) / 6 between 0 and 1: z / 6 + 1 / 2 would lose its digits next to -3. */
+SIDE_BY_SIDE NAME(ramp)(const int count, const vec *z, vec *y) {
+    EACH y[k] = v_max(v_zero(), v_min(v_set(6), v_add(z[k], v_set(3))));
+    EACH y[k] = v_div(y[k], v_set(6));
+}
+PHI(hardsigmoid) {
+    NAME(ramp)(count, z, y);
+    if (!derivative) return;
+    EACH derivative[k] =
+        v_if_positive(v_sub(v_set(3), v_abs(z[k])), v_div(v_set(1), v_set(6)), v_zero());
+}
+PHI(hardswish) { /* z (z + 3) / 6 between -3 and 3, with the derivative (2 z + 3) / 6; beyond 0, or z */
+    vec ramp[GROUP], inner[GROUP], outer[GROUP];
+    NAME(ramp)(count, z, ramp);
+    EACH y[k] = v_mul(v_max(v_set(-3), z[k]), ramp[k]);
+    if (!derivative) return;
+    EACH inner[k] = v_div(v_add(v_add(z[k], z[k]), v_set(3)), v_set(6));
+    EACH outer[k] = v_if_positive(z[k], v_set(1), v_zero());
+    EACH derivative[k] = v_if_positive(v_sub(v_set(3), v_abs(z[k])), inner[k], outer[k]);
+}
+
 #define CASE(w, symbol, name, alpha, ...)                                                          \
     case VG_##symbol: NAME(phi_##name)(count, z, v_set((real)(alpha)), y, derivative); break;
 SIDE_BY_SIDE NAME(phi)(const int count, const vg_activation activation, const vec *z, vec *y,

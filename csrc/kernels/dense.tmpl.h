@@ -90,10 +90,30 @@ SIDE_BY_SIDE NAME(forward_column)(const vg_activation kind, NAME(forward_context
         else                                                                                       \
             COLUMN(kind, cols - v, NULL);                                                          \
     }
+
+/* One that is not fused: the bias, and its function, row by row. */
+static void NAME(forward_apart)(NAME(forward_context) *c, size_t i, size_t j, size_t rows,
+                                size_t cols, real *tile) {
+    vec check = c->check;
+    for (size_t r = 0; r < rows; r++, tile += NR) {
+        const size_t at = (i + r) * c->ldy + j;
+        for (size_t v = 0; v < cols; v += LANES)
+            v_store(tile + v, v_add(v_load(tile + v), v_load_n(c->biases + j + v, cols - v)));
+        NAME(activate)(c->activation, cols, tile, c->y + at,
+                       c->derivatives ? c->derivatives + at : NULL);
+        for (size_t v = 0; v < cols; v += LANES)
+            check = NAME(check_finite)(check, v_load_n(c->y + at + v, cols - v), c->scale);
+    }
+    c->check = check;
+}
+
 static void NAME(forward_epilogue)(void *context, size_t i, size_t j, size_t rows, size_t cols,
                                    real *tile) {
     NAME(forward_context) *const c = context;
-    BY_ACTIVATION(c->activation, FORWARD);
+    if (!vg_activations[c->activation].fused)
+        NAME(forward_apart)(c, i, j, rows, cols, tile);
+    else
+        BY_FUSED_ACTIVATION(c->activation, FORWARD);
 }
 #undef FORWARD
 #undef COLUMN

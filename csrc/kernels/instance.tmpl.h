@@ -14,6 +14,7 @@
 #include "tile.tmpl.h"
 #include "gemm.tmpl.h"
 #include "math.tmpl.h"
+#include "tails.tmpl.h"
 #include "finite_check.tmpl.h"
 #include "activation.tmpl.h"
 #include "summary.tmpl.h"

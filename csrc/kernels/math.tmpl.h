@@ -90,13 +90,15 @@ static const real NAME(missed)[TABLE] = {0};
 #endif
 enum {
     NAME(SERIES) = sizeof NAME(series) / sizeof(real),
-    NAME(ARTANH) = sizeof NAME(artanh) / sizeof(real)
+    NAME(ARTANH) = sizeof NAME(artanh) / sizeof(real),
+    NAME(EXP_FAR_OUT) = REAL_BITS == 32 ? 110 : 760 /* e^-x is 0 from here on */
 };
 
-/* x = n ln2 + r, and 2^n; exactly: r with what is missed of 2^n, which is half an ULP of e^x, and
- * several of e^x - 1. */
-SIDE_BY_SIDE NAME(reduce)(const int count, const int exactly, const vec *x, vec *power, vec *r) {
-    vec sum[GROUP], n[GROUP], low[GROUP];
+/* x = n ln2 + r, and the sum whose last bits are those of n; exactly: r with what is missed of 2^n,
+ * which is half an ULP of e^x, and several of e^x - 1. */
+SIDE_BY_SIDE NAME(split)(const int count, const int exactly, const vec *x, vec *sum, vec *n,
+                         vec *r) {
+    vec low[GROUP];
     EACH sum[k] = v_fma(x[k], v_set(LOG2_E), v_set(ROUND));
     EACH n[k] = v_sub(sum[k], v_set(ROUND));
     EACH r[k] = v_fnma(n[k], v_set(LN2_HIGH), x[k]);
@@ -105,6 +107,12 @@ SIDE_BY_SIDE NAME(reduce)(const int count, const int exactly, const vec *x, vec 
         EACH r[k] = v_add(r[k], low[k]);
     } else
         EACH r[k] = v_fnma(n[k], v_set(LN2_LOW), r[k]);
+}
+
+/* The same, and 2^n. */
+SIDE_BY_SIDE NAME(reduce)(const int count, const int exactly, const vec *x, vec *power, vec *r) {
+    vec sum[GROUP], n[GROUP];
+    NAME(split)(count, exactly, x, sum, n, r);
     EACH power[k] = v_ldexp(v_lookup(NAME(roots), sum[k]), n[k], sum[k]);
 }
 
@@ -153,6 +161,29 @@ static inline vec NAME(exp_sum)(vec x, vec low) {
     r = v_add(r, kept);
     NAME(expm1)(1, &r, &rest);
     return v_fma(rest, power, power);
+}
+
+/* e^(x + low) = m p, x at most 0: p is a whole power of 2, which may be subnormal while m times
+ * something else, times p, is not. low: what rounding took from x, or NULL. */
+SIDE_BY_SIDE NAME(exp_parts)(const int count, const vec *x, const vec *low, vec *m, vec *p) {
+    vec within[GROUP], sum[GROUP], n[GROUP], r[GROUP], rest[GROUP], root[GROUP];
+    EACH within[k] = v_max(v_set(EXP_LEAST), x[k]);
+    NAME(split)(count, 1, within, sum, n, r);
+    if (low) EACH r[k] = v_add(r[k], low[k]);
+    NAME(expm1)(count, r, rest);
+    EACH root[k] = v_lookup(NAME(roots), sum[k]);
+    EACH m[k] = v_fma(rest[k], root[k], root[k]);
+    EACH p[k] = v_ldexp(v_set(1), n[k], sum[k]);
+}
+
+/* e^(x + low) - 1, x at most 0, and accurate near 0. */
+SIDE_BY_SIDE NAME(exp_minus_1)(const int count, const vec *x, const vec *low, vec *y) {
+    vec within[GROUP], power[GROUP], r[GROUP], rest[GROUP];
+    EACH within[k] = v_max(v_set(EXP_LEAST), x[k]);
+    NAME(reduce)(count, 1, within, power, r);
+    if (low) EACH r[k] = v_add(r[k], low[k]);
+    NAME(expm1)(count, r, rest);
+    EACH y[k] = v_fma(rest[k], power[k], v_sub(power[k], v_set(1)));
 }
 
 /* tanh(-|x|) = m / (1 + e), e = exp(-2 |x|), m = e - 1, not by subtraction: accurate near 0.

@@ -225,8 +225,9 @@ static inline __attribute__((always_inline)) void NAME(derivatives)(
         for (size_t v = 0; v < vecs; v++) {
             const vec d = NAME(derivative_of)(form, v_load_n(source + v * LANES, n), alpha);
             sum[v] = v_add(sum[v], d);
-            most[v] = v_max(d, most[v]);
-            low[v] = v_count(low[v], v_less(d, least));
+            const vec size = form == VG_STORED ? v_abs(d) : d;
+            most[v] = v_max(size, most[v]);
+            low[v] = v_count(low[v], v_less(size, least));
             if (!dropped) continue;
             const flags negative = v_less(v_copysign(v_set(1), d), v_zero());
             none[v] = v_count(none[v], v_both(negative, v_equal(d, v_zero())));

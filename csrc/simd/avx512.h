@@ -182,6 +182,7 @@ static inline vec v_sqrt(vec x) { return MM(sqrt)(x); }
 static inline vec v_abs(vec x) { return MM(abs)(x); }
 static inline vec v_fma(vec a, vec b, vec c) { return MM(fmadd)(a, b, c); }
 static inline vec v_fnma(vec a, vec b, vec c) { return MM(fnmadd)(a, b, c); }
+static inline vec v_missed(vec a, vec b, vec p) { return MM(fmsub)(a, b, p); }
 static inline vec v_max(vec a, vec b) { return MM(max)(a, b); }
 static inline vec v_min(vec a, vec b) { return MM(min)(a, b); }
 static inline vec v_power(vec n) { return MM(scalef)(v_set(1), n); }

@@ -59,6 +59,7 @@ static inline vec v_div(vec a, vec b) { return a / b; }
 static inline vec v_sqrt(vec x) { return ROOT(x); }
 static inline vec v_fma(vec a, vec b, vec c) { return a * b + c; }
 static inline vec v_fnma(vec a, vec b, vec c) { return c - a * b; }
+static inline vec v_missed(vec a, vec b, vec p) { return (real)fma(a, b, -p); }
 static inline vec v_max(vec a, vec b) { return a > b ? a : b; }
 static inline vec v_min(vec a, vec b) { return a < b ? a : b; }
 static inline vec v_if_positive(vec x, vec a, vec b) { return x > 0 ? a : b; }

@@ -11,6 +11,7 @@
  *   v_first_n(x, n)            the first n lanes of x, zero beyond
  *   v_add v_sub v_mul v_div v_sqrt v_abs
  *   v_fma(a, b, c)             a b + c;  v_fnma(a, b, c) = c - a b;  fused where the machine fuses
+ *   v_missed(a, b, p)          a b - p of the product p = a b: what rounding took from it
  *   v_max(a, b) v_min(a, b)    b where either is NaN
  *   v_power(n)                 2^n for integral n, where that is a normal number
  *   TABLE                      2^TABLE_BITS elements, which one instruction looks up in; 1 without one
@@ -59,6 +60,7 @@
 #define v_abs NAME(abs)
 #define v_fma NAME(fma)
 #define v_fnma NAME(fnma)
+#define v_missed NAME(missed_by)
 #define v_max NAME(max)
 #define v_min NAME(min)
 #define v_power NAME(power)

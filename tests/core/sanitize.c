@@ -226,7 +226,7 @@ static setup any_setup(void) {
     setup s = {.n_layers = 1 + below(6), .batch = any_size(7), .lr = 0.01};
     for (size_t l = 0; l <= s.n_layers; l++) s.sizes[l] = any_size(8);
     s.rule = below(2) ? VG_MOMENTUM : VG_ADAMW;
-    s.activation = (vg_activation)below(5);
+    s.activation = (vg_activation)below(VG_N_ACTIVATIONS);
     s.n_threads = 1 + (int)below(3);
     s.clip_norm = below(2) ? 0.1 : INFINITY;
     s.inspect_every = below(3);

@@ -18,12 +18,17 @@ DATA = np.random.default_rng(0).normal(size=(64, 300))
 # ---- averages -------------------------------------------------------------------------------------------
 
 
-def corner_error(f, power, q):
+def corner_error(f, power, q, joint):
     """Twice what a sum in steps of sqrt(q) / 20000 on both sides of 0 loses where f^power has a corner there: h² / 24
-    of the change of slope, times the density."""
+    of the change of slope, times the density; and what it loses where f^power jumps, at most h / 2 of the jump."""
     h = math.sqrt(q) / 20_000
     left, middle, right = f(np.array([-h, 0.0, h])) ** power
-    return float(h * abs(left + right - 2 * middle) / 12 / math.sqrt(2 * math.pi * q))
+    jumps = sum(abs(np.diff(f(np.array([z - 1e-9, z + 1e-9])) ** power)) for z in (-joint, joint))
+    lost = h * abs(left + right - 2 * middle) / 12 + h * jumps.sum() * math.exp(-(joint**2) / (2 * q))
+    corners = sum(
+        np.diff(f(np.array([z - 2 * h, z - h, z + h, z + 2 * h])) ** power)[::2] @ [-1, 1] for z in (-joint, joint)
+    )
+    return float(lost + h * abs(corners) / 12) / math.sqrt(2 * math.pi * q)
 
 
 @pytest.mark.parametrize("activation", _core.ACTIVATIONS)
@@ -37,11 +42,27 @@ def test_averages_against_a_riemann_sum(activation, q):
         square, h = f(math.sqrt(q) * x) ** 2, 1e-4
         mean = weights @ square
         above, below = (math.log(weights @ f(math.sqrt(q * math.exp(s)) * x) ** 2) for s in (h, -h))
-        by_corner, by_fourth = (corner_error(f, power, q) if CATALOG[activation].stored else 0 for power in (2, 4))
+        of = CATALOG[activation]
+        by_corner, by_fourth = (corner_error(f, power, q, of.joint) if of.stored else 0 for power in (2, 4))
         assert found.mean == pytest.approx(mean, rel=1e-9, abs=by_corner)
         rel = 1e-9 + 2 * by_corner / mean + by_fourth / (weights @ square**2)
         assert found.spread == pytest.approx(weights @ square**2 / mean**2, rel=rel)
-        assert found.slope == pytest.approx((above - below) / (2 * h), abs=1e-7 + by_corner / mean)
+        lost = by_corner / mean / (h if of.joint else 1)  # both sums lose it, and differ by 2 h of them
+        assert found.slope == pytest.approx((above - below) / (2 * h), abs=1e-7 + lost)
+
+
+@pytest.mark.parametrize("q", [1e-4, 0.02, 0.3, 1.0, 7.0, 1e3, 1e9])
+def test_averages_of_hardtanh_in_closed_form(q):
+    """E phi'² = P = erf(x / sqrt 2), x = 1 / sqrt(q), and E phi² = q (P - 2 x n(x)) + 1 - P, n the density."""
+    x = 1 / math.sqrt(q)
+    inside, outside = math.erf(x / math.sqrt(2)), math.erfc(x / math.sqrt(2))
+    edge = 2 * x * math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+    slope, value = averages.of_derivative("hardtanh", q), averages.of_value("hardtanh", q)
+    assert slope.mean == pytest.approx(inside, rel=1e-13)
+    assert slope.spread == pytest.approx(1 / inside, rel=1e-13)
+    assert slope.slope == pytest.approx(-edge / inside / 2, rel=1e-10, abs=1e-13)
+    if q < 1e6:  # where the closed form keeps digits
+        assert value.mean == pytest.approx(q * (inside - edge) + outside, rel=1e-10)
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh"])

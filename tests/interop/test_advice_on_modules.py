@@ -165,7 +165,7 @@ def test_modules_are_mended_as_is_told(torch, case):
     np.testing.assert_allclose(report.layers.grad_norm, norms(torch, mended), rtol=1e-4)
 
 
-@pytest.mark.parametrize("unknown", ["GELU", "Softplus", "BatchNorm1d"])
+@pytest.mark.parametrize("unknown", ["CELU", "LogSigmoid", "BatchNorm1d"])
 def test_what_is_known_is_read(torch, unknown):
     """Each layer of the list that the error gives."""
     nn = torch.nn

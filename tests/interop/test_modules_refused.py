@@ -27,12 +27,22 @@ def around(nn, after):
 # A module, or the layers of a Sequential; error; words.
 BAD_MODULES = {
     "no module": (lambda nn: 5, TypeError, ["torch.nn.Module", "got int"]),
-    "GELU": (lambda nn: [*plain(nn)[:3], nn.GELU()], ValueError, ["GELU at '3'", "knows Linear"]),
+    "CELU": (lambda nn: [*plain(nn)[:3], nn.CELU()], ValueError, ["CELU at '3'", "knows Linear"]),
     "nested": (lambda nn: [nn.Sequential(nn.Conv2d(1, 2, 3))], ValueError, ["Conv2d at '0.0'"]),
     "norm": (lambda nn: [nn.BatchNorm1d(4), *plain(nn)], ValueError, ["BatchNorm1d at '0'"]),
     "no Linear": (lambda nn: [nn.Identity()], ValueError, ["no Linear layer"]),
     "empty": (lambda nn: [], ValueError, ["no Linear layer"]),
     "slope": (lambda nn: [nn.Linear(4, 3), nn.LeakyReLU(0.2), nn.Linear(3, 3)], ValueError, ["'1'", "0.2", "0.01"]),
+    "beta": (
+        lambda nn: [nn.Linear(4, 3), nn.Softplus(2), nn.Linear(3, 3)],
+        ValueError,
+        ["beta of 2", "softplus has 1"],
+    ),
+    "ends": (
+        lambda nn: [nn.Linear(4, 3), nn.ReLU6(), nn.Linear(3, 3)],
+        ValueError,
+        ["min_val of 0", "hardtanh has -1"],
+    ),
     "first": (lambda nn: [nn.ReLU(), *plain(nn)], ValueError, ["ReLU at '0' is called before any Linear"]),
     "two": (
         lambda nn: [*plain(nn)[:4], nn.Tanh(), nn.Linear(5, 3)],

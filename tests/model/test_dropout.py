@@ -125,7 +125,7 @@ def test_the_engines_drop_the_same(rng, dtype, activation, rates):
 
 
 @NETS
-@pytest.mark.parametrize("activation", [name for name, phi in CATALOG.items() if not phi.has_kink])
+@pytest.mark.parametrize("activation", [name for name, phi in CATALOG.items() if not phi.kinks])
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
 def test_gradients_are_those_of_the_masks(kind, activation, loss, rng):
     """By central differences of the loss that ``gradients`` names, whose masks stay until a step is taken."""

@@ -7,6 +7,7 @@ import pytest
 
 import vgfast as vg
 from vgfast import _core, reference
+from vgfast.model.activations import CATALOG
 
 
 def problem(loss, rng, rows=6, n_in=4, n_out=3):
@@ -19,14 +20,15 @@ def problem(loss, rng, rows=6, n_in=4, n_out=3):
 
 
 def far_from_kinks(activation, loss):
-    """A net and data with no z near 0, where the ReLUs have no derivative to compare with."""
+    """A net and data with no z near 0, where the ReLUs have no derivative to compare with, or near another kink."""
+    kinks = np.array(CATALOG[activation].kinks or [0.0])
     for seed in itertools.count():
         rng = np.random.default_rng(seed)
         X, y = problem(loss, rng)
         net = vg.MLP([4, 5, 6, 3], activation, loss, init=vg.init.lecun_normal(bias_std=0.5), dtype="float64", rng=rng)
         plain = reference.MLP(net.sizes, activation, loss, "zeros", "float64")
         plain.params[...] = net.params
-        if min(np.abs(z).min() for z in plain._engine.forward(X)[0][:-1]) > 0.02:
+        if min(np.abs(z[..., None] - kinks).min() for z in plain._engine.forward(X)[0][:-1]) > 0.02:
             return net, X, y
 
 

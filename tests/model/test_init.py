@@ -35,9 +35,30 @@ def test_first_weights(name):
 def test_auto_init_follows_the_activation():
     assert init.choose("relu").name == "he_normal"
     assert init.choose("tanh").name == "glorot_uniform"
+    assert [init.choose(name).name for name in ("selu", "gelu", "softplus")] == [
+        "lecun_normal",
+        "critical",
+        "glorot_uniform",
+    ]
     mixed, he = (vg.MLP([4, 5, 3], "relu", init=rule, rng=0) for rule in ("auto", "he_normal"))
     np.testing.assert_array_equal(mixed.weights[0], he.weights[0])
     assert not (mixed.weights[1] == he.weights[1]).any()
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "silu", "mish", "elu"])
+def test_auto_keeps_signals_and_gradients_where_he_loses_them(activation):
+    """Through forty layers, of the variances that theory calls critical, at a point that attracts."""
+    net = vg.MLP([300] * 41, activation, "mse", dtype="float64", rng=0)
+    point, X = find_critical_point(activation), np.random.default_rng(0).normal(size=(20, 300))
+    assert net.weights[0].std() * 300**0.5 == pytest.approx((point.q - point.sb2) ** 0.5, rel=0.02)
+    assert net.weights[1].std() * 300**0.5 == pytest.approx(point.sw2**0.5, rel=0.02)
+    gains = {}
+    for rule in ("auto", "he_normal"):
+        net = vg.MLP([300] * 41, activation, "mse", init=rule, dtype="float64", rng=1)
+        layers = net.inspect(X, net.forward(X) + X, try_remedies=False).layers
+        gains[rule] = layers.delta_norm[0] / layers.delta_norm[-2]
+    assert 0.1 < gains["auto"] < 10
+    assert gains["he_normal"] < 1e-3 or activation in ("elu", "mish")  # whose gradients go on growing, or for long
 
 
 @pytest.mark.parametrize("rule", [*init.NAMES, vg.init.lsuv(X), vg.init.critical(0.5, orthogonal=True)])
@@ -174,7 +195,10 @@ def test_critical_points(activation):
     assert (point.sw2, point.sb2) == (pytest.approx(sw2, abs=1e-6), pytest.approx(sb2, abs=1e-6))
     assert point.slope == pytest.approx(slope, abs=5e-4)
     if activation in ATTRACTING:
-        assert find_critical_point(activation) == pytest.approx(ATTRACTING[activation], abs=5e-4)
+        q, sw2, sb2, slope = ATTRACTING[activation]
+        found = find_critical_point(activation)
+        assert found[:3] == (q, pytest.approx(sw2, abs=1e-6), pytest.approx(sb2, abs=1e-6))
+        assert found.slope == pytest.approx(slope, abs=6e-4)
     elif slope <= 1:
         assert find_critical_point(activation) == point
 

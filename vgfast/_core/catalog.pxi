@@ -12,14 +12,16 @@ DERIVATIVES = in_order(dict(one=c.VG_ONE, step=c.VG_STEP, leak=c.VG_LEAK, stored
 
 
 def activation_facts():
-    """Of each activation: (name, alpha, derivative, largest, operations, functions, squashing)."""
+    """Of each activation: (name, alpha, derivative, largest, operations, functions, squashing,
+    joint)."""
     cdef const c.vg_activation_facts *f
     cdef int i
     found = []
     for i in range(c.VG_N_ACTIVATIONS):
         f = &c.vg_activations[i]
         derivative = DERIVATIVES[f.derivative]
-        found.append((f.name.decode(), f.alpha, derivative, f.largest, f.operations, f.functions, bool(f.squashing)))
+        counts = f.operations, f.functions
+        found.append((f.name.decode(), f.alpha, derivative, f.largest, *counts, bool(f.squashing), f.joint))
     return tuple(found)
 
 

@@ -11,7 +11,7 @@ cdef extern from "vgfast.h" nogil:
 
     ctypedef struct vg_activation_facts:
         const char *name
-        double alpha, largest
+        double alpha, largest, joint
         vg_derivative derivative
         int operations, functions, squashing
 

@@ -94,7 +94,7 @@ def measure_shut_shares(engine: Engine, x: np.ndarray) -> tuple[np.ndarray, np.n
     kinds = [CATALOG[kind] for kind in engine.architecture.activations]
     derivatives = [kind.derivative(z) for kind, z in zip(kinds, zs, strict=True)]
     dead = [float((d == 0).all(axis=0).mean()) for d in derivatives]
-    saturated = [float((d < kind.saturated_below).mean()) for kind, d in zip(kinds, derivatives, strict=True)]
+    saturated = [float((np.abs(d) < kind.saturated_below).mean()) for kind, d in zip(kinds, derivatives, strict=True)]
     return np.array(dead), np.array(saturated)
 
 

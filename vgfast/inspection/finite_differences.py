@@ -49,9 +49,9 @@ class GradientCheck(NamedTuple):
     ``analytic``: of ``net.gradients``. ``numeric``: by finite differences, with ``error``, an estimate of their own
     error, and ``step``, the smallest that they took (0 if the weight's input is 0 on every row). ``difference``:
     abs(analytic - numeric). ``rounding``: how much rounding in the net's dtype may change the analytic entry.
-    ``agrees``: difference <= error + rounding. ``kink``: at every step tried, however small, some z of a ReLU (or
-    leaky ReLU) changes sign: there the loss may have two slopes and no derivative, ``numeric`` is their mean and
-    ``error`` includes half their gap. Where smaller steps do without, those are taken.
+    ``agrees``: difference <= error + rounding. ``kink``: at every step tried, however small, some z comes to the other
+    side of a kink of its activation, such as 0 of a ReLU: there the loss may have two slopes and no derivative,
+    ``numeric`` is their mean and ``error`` includes half their gap. Where smaller steps do without, those are taken.
 
     >>> import numpy as np, vgfast as vg
     >>> X, y = np.eye(4), np.array([0, 1, 1, 0])
@@ -85,7 +85,7 @@ class GradientCheck(NamedTuple):
         verdict = "agree" if self.agrees else "DISAGREE"
         text = f"They {verdict}: {self.difference:.1e} apart, {self.error + self.rounding:.1e} allowed."
         if self.kink:
-            text += " At a kink: however small the step, some z changes sign, where a loss has two slopes."
+            text += " At a kink: however small the step, some z crosses one, where a loss has two slopes."
         elif self.step == 0:
             text += " The weight is multiplied by 0 on every row and does not enter the loss."
         elif self.agrees and abs(self.numeric) <= self.error + self.rounding:
@@ -116,15 +116,14 @@ def check(engine: Engine, layer: int, i: int, j: int, X: object, y: object) -> G
 def _moved(
     plain: NumPyEngine, zs: list[np.ndarray], t: np.ndarray, layer: int, j: int, move: np.ndarray
 ) -> tuple[float, list[np.ndarray]]:
-    """(mean loss, which z of the ReLUs are positive) with column j of z_layer moved by `move` (rows,)."""
+    """(mean loss, which z lie above each kink of their activation) with column j of z_layer moved by `move` (rows,)."""
     z = zs[layer - 1].copy()
     z[:, j] += move
-    positive = []
+    above: list[np.ndarray] = []
     for l, kind in enumerate(plain.architecture.activations[layer - 1 :], layer):
-        if CATALOG[kind].has_kink:
-            positive.append(z > 0)
+        above += [z > kink for kink in CATALOG[kind].kinks]
         z = CATALOG[kind].value(z) @ plain.weights[l] + plain.biases[l]
-    return plain.loss(z, t)[0], positive
+    return plain.loss(z, t)[0], above
 
 
 def _measured(plain: NumPyEngine, x: np.ndarray, t: np.ndarray, entry: Entry) -> tuple[float, float, float, bool]:

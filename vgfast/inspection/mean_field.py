@@ -48,6 +48,9 @@ CHUNK = 1 << 15
 # Of the normal distribution: 95 % are less than so many standard deviations from the mean.
 BAND = 1.959964
 
+# A fixed point is looked for in steps of this factor, and so far from where q begins.
+STEP, RANGE = 1.25, 1e12
+
 # Groups of rows of alike length, at most, that `predict` distinguishes.
 GROUPS = 16
 
@@ -83,9 +86,9 @@ def length_map(q: float, activation: str, sw2: float, sb2: float = 0.0) -> float
 
 
 def fixed_point(activation: str, sw2: float, sb2: float = 0.0) -> float:
-    """q*, the variance of z that many layers lead to.
+    """q*, the variance of z that many layers lead to, from inputs of mean square 1 where that depends on the inputs.
 
-    For identity and the ReLUs infinity, if it grows without end, and NaN where every q stays as it is.
+    Infinity, if it grows without end; for identity and the ReLUs NaN where every q stays as it is.
 
     >>> round(fixed_point("sigmoid", sw2=1, sb2=1), 6)
     1.302134
@@ -97,10 +100,12 @@ def fixed_point(activation: str, sw2: float, sb2: float = 0.0) -> float:
             return sb2 / (1 - factor)
         return math.nan if factor == 1 and sb2 == 0 else math.inf
     phi, zero = CATALOG[activation], np.zeros(())
+    if not phi.squashing:
+        return _nearest_fixed_point(activation, sw2, sb2)
     if sb2 == 0 and phi.value(zero) == 0 and sw2 * phi.derivative(zero) ** 2 <= 1:
         return 0.0
-    # The map is concave in q, and starts at or above the diagonal: Newton from the right cannot overshoot.
-    q = sw2 + sb2
+    # The map is concave in q, and at most sw2 times the largest phi²: Newton from the right cannot overshoot.
+    q = sw2 * float((phi.value(np.array([-1e300, 1e300])) ** 2).max()) + sb2
     for _ in range(200):
         value = of_value(activation, q)
         mapped = sw2 * value.mean
@@ -109,6 +114,31 @@ def fixed_point(activation: str, sw2: float, sb2: float = 0.0) -> float:
             break
         q = after
     return q
+
+
+def _nearest_fixed_point(activation: str, sw2: float, sb2: float) -> float:
+    """The first that q comes to in steps from sw2 + sb2 on, up or down: as the map rises with q, it passes none.
+
+    The map of gelu and its like is not concave: it may have a fixed point from which q drifts away, to 0 or without
+    end.
+    """
+
+    def rise(q: Any) -> Any:
+        return sw2 * of_value(activation, q).mean + sb2 - q
+
+    start = sw2 + sb2
+    direction = float(np.sign(rise(start)))
+    if direction == 0 or start == 0:
+        return start
+    reach = max(RANGE, 2 * start / sb2) if direction < 0 < sb2 else RANGE  # below sb2 there is none
+    steps = start * STEP ** (direction * np.arange(math.log(reach) / math.log(STEP) + 1))
+    passed = np.flatnonzero(direction * rise(steps) <= 0)
+    if not len(passed):
+        return math.inf if direction > 0 else 0.0
+    near, far = float(steps[passed[0] - 1]), float(steps[passed[0]])
+    while near != (middle := (near + far) / 2) != far:  # until they are neighbours
+        near, far = (middle, far) if direction * rise(middle) > 0 else (near, middle)
+    return far
 
 
 def chi(activation: str, sw2: float, sb2: float = 0.0) -> float:
@@ -120,7 +150,7 @@ def chi(activation: str, sw2: float, sb2: float = 0.0) -> float:
     activation, sw2, sb2 = _checked(activation, sw2, sb2)
     curved = CATALOG[activation].slope_below is None
     q = fixed_point(activation, sw2, sb2) if curved else 1.0  # of straight lines, phi' does not depend on it
-    return float(sw2 * of_derivative(activation, q).mean)
+    return float(sw2 * of_derivative(activation, min(q, RANGE)).mean)
 
 
 def gain(activation: str, sw2: float, sb2: float = 0.0) -> float:
@@ -145,7 +175,8 @@ def depth_scale(activation: str, sw2: float, sb2: float = 0.0) -> float:
 
 
 def critical_variance(activation: str, sb2: float = 0.0) -> float:
-    """The sw2 = n_in Var[W] at which chi = 1: gradients neither vanish nor explode.
+    """The sw2 = n_in Var[W] at which chi = 1: gradients neither vanish nor explode. For gelu, silu, mish and hardswish
+    without biases chi jumps there, as q then no longer falls to 0 but grows without end; see ``critical_point``.
 
     >>> critical_variance("identity")
     1.0

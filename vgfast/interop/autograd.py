@@ -198,15 +198,23 @@ def first_line(error: Exception) -> str:
 # ---- forward ----------------------------------------------------------------------------------------------
 
 
+# Of torch.nn.functional, where they have our names.
+_FUNCTIONS = (
+    *("leaky_relu", "softsign", "elu", "selu", "softplus", "gelu", "silu", "mish"),
+    *("hardtanh", "hardsigmoid", "hardswish"),
+)
+
+
 def activations(torch: Any, names: Sequence[str]) -> list[Callable[[Any], Any]]:
     """torch's plain functions by vgfast's names, and ``log_softmax``."""
+    functions = torch.nn.functional
     known = {
         "identity": lambda z: z,
         "sigmoid": torch.sigmoid,
         "tanh": torch.tanh,
         "relu": torch.relu,
-        "leaky_relu": torch.nn.functional.leaky_relu,
-        "softsign": torch.nn.functional.softsign,
+        **{name: getattr(functions, name) for name in _FUNCTIONS},
+        "gelu_tanh": lambda z: functions.gelu(z, approximate="tanh"),
         "log_softmax": lambda z: torch.log_softmax(z, 1),
     }
     return [known[name] for name in names]

@@ -11,10 +11,32 @@ from vgfast.interop.autograd import Call, Layer, Run, first_line
 from vgfast.model.activations import CATALOG
 
 # torch's names of what can be read, and ours of the activations. Identity is no layer: it may stand anywhere.
-_ACTIVATIONS = {"Sigmoid": "sigmoid", "Tanh": "tanh", "ReLU": "relu", "LeakyReLU": "leaky_relu", "Softsign": "softsign"}
+_ACTIVATIONS = {
+    "Sigmoid": "sigmoid",
+    "Tanh": "tanh",
+    "ReLU": "relu",
+    "LeakyReLU": "leaky_relu",
+    "Softsign": "softsign",
+    "ELU": "elu",
+    "SELU": "selu",
+    "Softplus": "softplus",
+    "GELU": "gelu",
+    "SiLU": "silu",
+    "Mish": "mish",
+    "Hardtanh": "hardtanh",
+    "Hardsigmoid": "hardsigmoid",
+    "Hardswish": "hardswish",
+}
 _ENDINGS = ("Softmax", "LogSoftmax")
 _LAYERS = ("Linear", *_ACTIVATIONS, "Identity", "Flatten", "Dropout", *_ENDINGS)
 _LEAK = CATALOG["leaky_relu"].alpha
+# What these activations can be set to, and what it is in ours.
+_SETTINGS = {
+    "LeakyReLU": {"negative_slope": _LEAK},
+    "ELU": {"alpha": CATALOG["elu"].alpha},
+    "Softplus": {"beta": 1.0, "threshold": 20.0},
+    "Hardtanh": {"min_val": -1.0, "max_val": 1.0},
+}
 _KNOWN = ", ".join(("Linear", *_ACTIVATIONS)).replace("LeakyReLU", f"LeakyReLU({_LEAK:g})")
 _KNOWN += ", Identity, Flatten, LogSoftmax at the end, and Dropout in eval()"
 
@@ -182,10 +204,12 @@ def _unknown(layer: Layer) -> NoReturn:
 def _activation(layer: Layer) -> str:
     if layer.kind in _ENDINGS:
         _unknown(layer)
-    slope = getattr(layer.torch, "negative_slope", _LEAK)
-    if slope != _LEAK:
-        raise ValueError(f"the {layer} has a slope of {slope:g}, and vgfast's leaky_relu has {_LEAK:g}; use that")
-    return _ACTIVATIONS[layer.kind]
+    name = _ACTIVATIONS[layer.kind]
+    for setting, ours in _SETTINGS.get(layer.kind, {}).items():
+        value = getattr(layer.torch, setting)
+        if value != ours:
+            raise ValueError(f"the {layer} has a {setting} of {value:g}, and vgfast's {name} has {ours:g}; use that")
+    return "gelu_tanh" if getattr(layer.torch, "approximate", "none") == "tanh" else name
 
 
 def _check_harmless(layer: Layer) -> None:

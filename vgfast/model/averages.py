@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from vgfast.model.activations import CATALOG
+from vgfast.model.activations import CATALOG, Activation, Function
 
 # Of the quadrature, on each side of 0: for q from 0 to 1e12 its averages are then exact to about 1e-15, relatively.
 NODES = 200
@@ -24,25 +23,35 @@ class Square(NamedTuple):
 
 
 @cache
-def _nodes() -> tuple[np.ndarray, np.ndarray]:
-    """Those of Gauss-Legendre on [-1, 0] and on [0, 1], and their weights; made when first asked for."""
+def _half_nodes() -> tuple[np.ndarray, np.ndarray]:
+    """Those of Gauss-Legendre on [0, 1], and their weights; made when first asked for."""
     x, weights = np.polynomial.legendre.leggauss(NODES)
-    half = (x + 1) / 2
-    return np.concatenate([-half[::-1], half]), np.concatenate([weights[::-1], weights]) / 2
+    return (x + 1) / 2, weights / 2
 
 
-def _square(f: Callable[[np.ndarray], np.ndarray], q: Any) -> Square:
+def _nodes(cut: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """On [-1, 0] and on [0, 1], and each of them cut in two at ``cut`` (..., 1) and -cut."""
+    nodes, weights = _half_nodes()
+    if cut is not None:
+        nodes = np.concatenate([cut * nodes, cut + (1 - cut) * nodes], axis=-1)
+        weights = np.concatenate([cut * weights, (1 - cut) * weights], axis=-1)
+    return np.concatenate([-nodes[..., ::-1], nodes], axis=-1), np.concatenate([weights[..., ::-1], weights], axis=-1)
+
+
+def _square(f: Function, joint: float, q: Any) -> Square:
     """By Gauss-Legendre quadrature in t, with z = sinh(t) (or sqrt(q) sinh(t), if that is less), out to 9 deviations.
 
     phi' is about 1 wide and the normal density sqrt(q), which may be much more or less; even steps of t resolve both.
-    Each side of 0 is taken by itself, as some phi' have a corner there: what is left is analytic, and the error falls
-    exponentially with the number of nodes (Trefethen, "Is Gauss quadrature better than Clenshaw-Curtis?", 2008).
+    Each side of 0 is taken by itself, as some phi' have a corner there, and what lies on each side of joint and -joint:
+    what is left is analytic, and the error falls exponentially with the number of nodes (Trefethen, "Is Gauss
+    quadrature better than Clenshaw-Curtis?", 2008).
     Gauss-Hermite with 200 nodes is 8 % off for tanh at q = 30.
     """
-    nodes, weights_of_nodes = _nodes()
     deviation = np.sqrt(np.maximum(q, 1e-300))[..., None]
     unit = np.minimum(1, deviation) / deviation
     end = np.arcsinh(9 / unit)
+    cut = np.minimum(1, np.arcsinh(joint / (deviation * unit)) / end) if joint else None
+    nodes, weights_of_nodes = _nodes(cut)
     t = end * nodes
     x = unit * np.sinh(t)
     weights = np.exp(-x * x / 2) * np.cosh(t) * (unit * end / math.sqrt(2 * math.pi)) * weights_of_nodes
@@ -59,25 +68,25 @@ def _square(f: Callable[[np.ndarray], np.ndarray], q: Any) -> Square:
 def of_value(activation: str, q: Any) -> Square:
     """The average over phi(z)²."""
     phi = CATALOG[activation]
-    return _average(phi.value, phi.slope_below, 1, q)
+    return _average(phi, phi.value, 1, q)
 
 
 def of_derivative(activation: str, q: Any) -> Square:
     """The average over phi'(z)²."""
     phi = CATALOG[activation]
-    return _average(phi.derivative, phi.slope_below, 0, q)
+    return _average(phi, phi.derivative, 0, q)
 
 
-def _average(f: Callable[[np.ndarray], np.ndarray], slope_below: float | None, degree: int, q: Any) -> Square:
+def _average(phi: Activation, f: Function, degree: int, q: Any) -> Square:
     """The average over f(z)², with f = phi (degree 1) or phi' (degree 0).
 
     Of two straight lines f is z^degree above 0 and slope_below times that below, so that each side has half the moments
     of N(0, q), times a power of its slope.
     """
     q = np.asarray(q, np.float64)
-    if slope_below is None:
-        return _square(f, q)
-    square = slope_below**2
+    if phi.slope_below is None:
+        return _square(f, phi.joint, q)
+    square = phi.slope_below**2
     variance, kurtosis = (q, 3) if degree == 1 else (np.ones_like(q), 1)
     spread = 2 * kurtosis * (1 + square**2) / (1 + square) ** 2
     return Square((1 + square) * variance / 2, np.full_like(q, spread), np.full_like(q, degree))

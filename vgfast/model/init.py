@@ -19,6 +19,9 @@ rule                weights                          for
 ``zeros``           0                                the one that cannot work: all units of a layer stay alike
 ==================  ===============================  ==========================================================
 
+``auto`` chooses by the activation of the layer: He for the ReLUs; for selu LeCun, for which it was made; the variances
+of ``critical`` for elu, gelu, silu and mish, with which He's lose all signals; else Glorot.
+
 Sources: LeCun, Bottou, Orr, Müller, "Efficient BackProp" (1998), section 4.6; Glorot, Bengio,
 "Understanding the difficulty of training deep feedforward neural networks" (2010), equations 12 and 16; He,
 Zhang, Ren, Sun, "Delving deep into rectifiers" (2015), equation 10; and those that the rules name.
@@ -31,6 +34,7 @@ Zhang, Ren, Sun, "Delving deep into rectifiers" (2015), equation 10; and those t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -192,9 +196,22 @@ def lsuv(X: Any) -> Lsuv:
 NAMES = ("auto", *(name for name in __all__ if name != "lsuv"))
 
 
-def choose(activation: str) -> Independent:
-    """What ``auto`` is for a layer with this activation: He for the ReLUs, else Glorot."""
-    return he_normal() if CATALOG[activation].has_kink else glorot_uniform()
+def choose(activation: str, first: bool = False) -> Independent:
+    """What ``auto`` is for a layer, or the first one, with this activation: He for the ReLUs, LeCun for selu, the
+    critical point that attracts for what else has no upper end, such as gelu, and Glorot where there is none."""
+    phi = CATALOG[activation]
+    if phi.squashing or phi.slope_below == 1:
+        return glorot_uniform()
+    if phi.slope_below is not None:
+        return he_normal()
+    if activation == "selu":
+        return lecun_normal()
+    from vgfast.model.critical import find_critical_point  # only read when asked for
+
+    point = find_critical_point(activation)
+    if point is None:
+        return glorot_uniform()
+    return _rule("critical", point.q - point.sb2 if first else point.sw2, "in", False, math.sqrt(point.sb2))
 
 
 def _named(rule: Any) -> Init | None:
@@ -221,13 +238,22 @@ def prepare(rule: str | Init, architecture: Architecture) -> Fill:
         return partial(found._replace(x=architecture.check_inputs(found.x).astype(np.float64)).fill_all, architecture)
     if isinstance(found, Critical):
         return partial(_fill_layers, found.layers(architecture))
-    return partial(_fill_layers, [found or choose(kind) for kind in architecture.kinds])
+    return partial(_fill_layers, _of_layers(found, architecture))
 
 
 def name_rules(rule: str | Init, architecture: Architecture) -> tuple[str, ...]:
     """The name of each layer's rule."""
     found = _named(rule)
-    return tuple((found or choose(kind)).name for kind in architecture.kinds)
+    if isinstance(found, Lsuv | Critical):
+        return (found.name,) * architecture.n_layers
+    return tuple(rule.name for rule in _of_layers(found, architecture))
+
+
+def _of_layers(rule: Layer | None, architecture: Architecture) -> list[Layer]:
+    """This rule for each layer, or what ``auto`` chooses for it."""
+    if rule is not None:
+        return [rule] * architecture.n_layers
+    return [choose(kind, first=l == 0) for l, kind in enumerate(architecture.kinds)]
 
 
 def _fill_layers(

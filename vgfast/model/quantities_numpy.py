@@ -117,7 +117,7 @@ def of_step(
         kept = np.full(derivative.shape, True) if mask is None else mask > 0
         seen = derivative if mask is None else derivative[kept]  # C, which sums up all, divides by at least 1
         r["mean_derivative"] = seen.mean(dtype=np.float64) if seen.size else 0
-        r["saturated"] = (seen < CATALOG[kind].saturated_below).mean() if seen.size else 0
+        r["saturated"] = (np.abs(seen) < CATALOG[kind].saturated_below).mean() if seen.size else 0
         r["dead"] = (((derivative == 0) | ~kept).all(axis=0) & kept.any(axis=0)).mean()
         same = weights[l] - moves[l] == weights[l]
         r["update_ratio"] = _ratio(norm(moves[l]), norm(weights[l]))
