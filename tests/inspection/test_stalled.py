@@ -173,3 +173,8 @@ def test_verdicts_come_true():
     found = drawn_nets.count(range(100, 180), most_rate=0.31)
     assert found.stay + found.learn >= 60
     assert min(found.shares) >= 0.9, (found.shares, found.wrong)
+
+
+@pytest.mark.parametrize(("moved", "promised", "stalls"), [(0.99, 0.19, True), (1.01, 0.0, False), (0.0, 0.21, False)])
+def test_either_is_enough_to_leave(moved, promised, stalls):
+    assert stalled.Reach(np.array([moved / 2, moved / 2]), promised, 0.1).stalls == stalls
