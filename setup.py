@@ -110,6 +110,7 @@ libraries = [
     library("records", "run/records", []),
     library("norms", "run/norms", []),
     library("predict", "run/predict", []),
+    library("normalization", "run/normalization", []),
     library("shuffle", "run/shuffle", []),
     library("pretrain", "pretrain/pretrain", []),
     library("rbm", "pretrain/rbm", []),

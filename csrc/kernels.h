@@ -120,6 +120,29 @@ typedef struct {
     size_t rows, cols, ld;
 } vg_matrix;
 
+/* How rows are normalized: their mean, if they are centred, becomes 0, and their deviation 1; then come
+ * gains and shifts (n), each of which may be NULL (normalization.tmpl.h). */
+typedef struct {
+    int centred;
+    double eps;
+    const void *gains, *shifts;
+} vg_row_norm;
+
+/* How columns are normalized: h = (x - high - low) rate, low being what the mean is off the nearest number, or
+ * NULL; then gains and shifts. Each (n). */
+typedef struct {
+    const void *high, *low, *rate, *gains, *shifts;
+} vg_column_norm;
+
+/* Vectors that are kept of the columns of a chunk, and of a batch: high, low, rate, variance, and sums of
+ * dy and dy h (batch_norm.tmpl.h). */
+enum { VG_MOMENTS = 3, VG_SUMS = 2, VG_OF_BATCH = 4, VG_FOLDED = VG_OF_BATCH + VG_SUMS };
+
+/* Of a row: h = (x - mean) rate */
+typedef struct {
+    double mean, rate;
+} vg_moments;
+
 /* What the rows of a batch should be: row i of it is sample order[i], or i without an order. */
 typedef struct {
     const int32_t *labels; /* or NULL, where there are targets */
@@ -176,7 +199,7 @@ typedef struct {
     void (*gather)(size_t rows, size_t n, const void *from, const int64_t *order, void *to,
                    size_t ld, double *check);
 
-    /* y (rows, n_out) = phi(x W + b), x (rows, n_in), W (n_in, n_out); derivatives (rows, n_out; ld
+    /* y (rows, n_out) = phi(x W + b), x (rows, n_in), W (n_in, n_out), b NULL for none; derivatives (rows, n_out; ld
      * of y), unless NULL: phi', if vg_stores_derivative */
     void (*dense_forward)(vg_matrix x, vg_matrix weights, const void *biases,
                           vg_activation activation, vg_matrix y, void *derivatives,
@@ -205,6 +228,40 @@ typedef struct {
 
     /* sums (n) = the sum of so many vectors, `stride` elements apart, in their order */
     void (*fold)(size_t n, size_t count, const void *vectors, size_t stride, void *sums);
+
+    /* y = phi(the rows of x, normalized); derivatives as for dense_forward; moments (rows), unless NULL:
+     * those of the rows. And dx of dy, which is d(loss)/d(what phi is of), not yet times the phi' of what
+     * made x; and sums (n), of gains, over the rows, or begun, they go on from what they are. */
+    void (*normalize_rows)(vg_matrix x, const vg_row_norm *norm, vg_activation activation,
+                           vg_matrix y, void *derivatives, vg_moments *moments, double *check);
+    void (*normalize_rows_back)(vg_matrix dy, vg_matrix x, const vg_row_norm *norm,
+                                const vg_moments *moments, vg_matrix dx, double *check);
+    void (*gain_sums)(vg_matrix dy, vg_matrix x, const vg_moments *moments, int begun, void *sums);
+
+    /* The moments of the columns of a chunk of rows; those of a batch of so many rows from those of its
+     * chunks, which lie `stride` apart, in folded (VG_OF_BATCH, ld); rates (n) of variances. */
+    void (*column_moments)(vg_matrix x, void *moments, size_t ld);
+    void (*fold_moments)(size_t cols, size_t rows, size_t chunk, const void *moments, size_t ld,
+                         size_t stride, double eps, void *folded);
+    void (*rates_of)(size_t n, const void *variances, double eps, void *rates);
+
+    /* y = phi(the columns of x, normalized). Back: sums (VG_SUMS, ld) of dy and dy h over a chunk; and dx, as
+     * for rows, by the sums over the batch. */
+    void (*normalize_columns)(vg_matrix x, const vg_column_norm *norm, vg_activation activation,
+                              vg_matrix y, void *derivatives, double *check);
+    void (*column_products)(vg_matrix dy, vg_matrix x, const vg_column_norm *norm, void *sums,
+                            size_t ld);
+    void (*normalize_columns_back)(vg_matrix dy, vg_matrix x, const vg_column_norm *norm,
+                                   const void *sums, size_t ld, size_t rows, vg_matrix dx,
+                                   double *check);
+
+    /* means and variances (n) = their moving averages, of which those of this batch, folded, get so much
+     * weight */
+    void (*renew_running)(size_t n, const void *folded, size_t ld, double weight, size_t rows,
+                          void *means, void *variances);
+
+    /* d *= phi', from source as for dense_backward */
+    void (*times_derivative)(vg_slope slope, vg_matrix source, vg_matrix d, double *check);
 
     /* to (n) = a - b; to may be either */
     void (*subtract)(size_t n, const void *a, const void *b, void *to);

@@ -61,16 +61,18 @@ extern const vg_rule_facts vg_rules[VG_N_RULES];
 typedef struct {
     size_t op;         /* that makes it */
     size_t cols, ld;   /* ld: cols rounded up to a cache line, or one more */
-    size_t value;      /* of a dense layer: a, which phi has made of z */
+    size_t value;      /* what its op has made, behind phi if that is fused into it */
     size_t grad;       /* dloss/dz, from where the gradients begin; the input has none */
     size_t derivative; /* phi'(z), from where the derivatives begin, if its op stores it */
 } vg_tensor;
 
 /* How the gradient of a parameter is made of its op's input x and output's gradient dz: x^T dz, or
- * the column sums of dz; of the scale of a residual connection, the sum of all of x * dz. */
-typedef enum { VG_WEIGHTS, VG_BIASES, VG_SCALES, VG_ROLES } vg_role;
+ * the column sums of dz; of the scale of a residual connection, the sum of all of x * dz; of a
+ * normalization, the column sums of dz h, h being x normalized, or again of dz. */
+typedef enum { VG_WEIGHTS, VG_BIASES, VG_SCALES, VG_GAINS, VG_SHIFTS, VG_ROLES } vg_role;
 
-/* A matrix (rows, cols) in the parameter vector, which is W1 b1 W2 b2 ... */
+/* A matrix (rows, cols) in the parameter vector, which is W1 b1 W2 b2 ..., gains and shifts of a layer
+ * behind its biases. */
 typedef struct {
     vg_role role;
     size_t rows, cols, offset;
@@ -80,8 +82,12 @@ typedef struct {
 } vg_param;
 
 typedef enum {
-    VG_OP_INPUT, /* out = rows of x */
-    VG_OP_DENSE, /* out = phi(in W + b); its activation is fused into it */
+    VG_OP_INPUT,      /* out = rows of x */
+    VG_OP_DENSE,      /* out = phi(in W + b); its activation is fused into it */
+    VG_OP_LAYER_NORM, /* out = phi(gain (in - mean) / deviation + shift), of each row */
+    VG_OP_RMS_NORM,   /* out = phi(gain in / root mean square), of each row */
+    VG_OP_MOMENTS,    /* of the columns of in, over all rows. Crosses rows: ends its stage */
+    VG_OP_BATCH_NORM, /* behind that: out = phi(gain (in - mean) / deviation + shift), of each column */
     VG_OP_DROPOUT, /* out, which is in, = in / keep with the probability keep, else 0; phi' of what made
                     * it likewise, so that there is nothing to do on the way back */
     VG_OP_ADD,     /* out = skip + scale in, of a residual connection; without skip, scale in */
@@ -94,9 +100,17 @@ typedef enum {
 
 typedef struct {
     vg_op_kind kind;
-    size_t in, out;           /* tensors */
-    size_t weights, biases;   /* params */
-    vg_activation activation; /* of a dense layer, fused into it */
+    size_t in, out;         /* tensors */
+    size_t weights, biases; /* params of a dense layer; biases may be VG_NONE */
+    size_t gains, shifts;   /* params of a normalization, or VG_NONE */
+    double eps;             /* of a normalization, beside the variance */
+    size_t moments;         /* its number among normalizations */
+    size_t columns;         /* of a batch norm: so many, ld, have those before it */
+    size_t running; /* of a batch norm: offset, from the parameters, of its running means, behind
+                     * which are the variances */
+    double weight;  /* of a batch norm: of a batch in these */
+    vg_activation activation; /* fused into it */
+    int activated;            /* whether one is, be it the identity */
     int stores;               /* phi' has a place in memory: it is not seen from the output */
     double keep;              /* of dropout; of all others 1 */
     size_t skip;              /* of an addition: the tensor that goes around, or VG_NONE */
@@ -112,9 +126,9 @@ typedef struct {
     size_t first, last;
 } vg_stage;
 
-/* The arrays belong to the caller. Room is needed for an op and a tensor for the input and for each
- * dense layer, two params for each dense layer, an op for each dropout and for the loss, and as many
- * stages as ops. */
+/* The arrays belong to the caller. Room is needed for an op and a tensor for the input, for each dense
+ * layer and for each normalization (two ops for a batch norm), two params for each of the latter, an op
+ * for each dropout and for the loss, and as many stages as ops. */
 typedef struct {
     vg_dtype dtype;
     vg_loss loss;
@@ -122,8 +136,10 @@ typedef struct {
     vg_tensor *tensors;
     vg_param *params;
     vg_stage *stages;
-    size_t n_ops, n_tensors, n_param_arrays, n_stages, n_layers, n_additions;
+    size_t n_ops, n_tensors, n_param_arrays, n_stages, n_layers, n_additions, n_norms;
     size_t n_params;      /* elements of the parameter vector */
+    size_t n_running;     /* elements of running statistics, which lie right behind it */
+    size_t n_batch_norms; /* the ld of all tensors that are batch normalized */
     size_t n_columns;     /* the ld of all tensors together */
     size_t n_derivatives; /* the ld of those whose derivatives are stored */
     size_t widest;        /* the largest ld of all */
@@ -137,10 +153,14 @@ typedef struct {
  * height. (The other unit, of work on the batch, is one of its rows.) */
 enum { VG_UNIT_ROWS = 48 };
 
-/* Append to a plan, which is all 0 but for its arrays and dtype: an input, then dense layers, each
- * of which can be activated, and its outputs be dropped with the probability 1 - keep; then a loss. */
+/* Append to a plan, which is all 0 but for its arrays and dtype: an input, then dense layers, with
+ * biases or without, each of which can be activated and then normalized, or the other way round, and
+ * its outputs be dropped with the probability 1 - keep; then a loss. affine: whether a normalization
+ * has gains, and, but for RMS norm, shifts. weight: of a batch in running statistics. */
 void vg_plan_input(vg_plan *plan, size_t cols);
-void vg_plan_dense(vg_plan *plan, size_t cols);
+void vg_plan_dense(vg_plan *plan, size_t cols, int biased);
+void vg_plan_normalize(vg_plan *plan, vg_op_kind kind, double eps, int affine);
+void vg_plan_normalize_batch(vg_plan *plan, double eps, int affine, double weight);
 void vg_plan_activate(vg_plan *plan, vg_activation activation);
 void vg_plan_dropout(vg_plan *plan, double keep);
 /* Residual connections: what the last op makes begins to go around, once (`open`) and for each
@@ -173,13 +193,17 @@ typedef struct {
     size_t derivatives; /* offset of the first derivatives that are stored */
     size_t scratch;     /* offset of the first thread's scratch */
     size_t per_thread;
-    size_t chunk_sums; /* offset of the gradient of the first chunk, see vg_chunk_rows */
-    size_t n_chunks;   /* of which there is memory for so many */
+    size_t chunk_sums;  /* offset of the gradient of the first chunk, see vg_chunk_rows */
+    size_t n_chunks;    /* of which there is memory for so many */
+    size_t batch_norms; /* offset of what is kept for batch norms, and of how many chunks */
+    size_t n_moment_chunks;
     size_t n_elements; /* of the plan's dtype */
     double flops;      /* of one training step */
 
     /* Offsets in a second piece of memory, of n_notes doubles. First there, the rows' losses. */
-    size_t row_correct, row_norms, chunk_losses, summaries, statistics, checks, tallies, n_notes;
+    size_t row_correct, row_norms, row_moments, chunk_losses, summaries, statistics, checks,
+        tallies;
+    size_t n_notes;
 } vg_workspace;
 
 /* Memory for so many rows of batches. Fewer rows than a batch has will do for training without
@@ -195,7 +219,11 @@ int vg_workspace_lay_out(const vg_plan *plan, size_t batch, size_t rows, int n_t
 enum { VG_CHUNKS_MOST = 64, VG_GROUP_CHUNKS = 8 };
 size_t vg_chunk_rows(const vg_plan *plan, size_t batch);
 
-/* How many rows of a batch are best in memory at a time. */
+/* Rows of a chunk of a batch whose moments are taken for batch norm, and how many chunks there are at most. */
+enum { VG_MOMENT_ROWS = 16, VG_MOMENT_CHUNKS = 64 };
+size_t vg_moment_rows(size_t batch);
+
+/* How many rows of a batch are best in memory at a time; with batch norm, all. */
 size_t vg_part_of_batch(const vg_plan *plan, size_t batch, int n_threads);
 
 /* Rows that vg_forward takes through all layers at a time: their activations stay in the cache. */
@@ -218,6 +246,7 @@ typedef struct {
     double update_ratio, frozen, stuck, zero, subnormal, max_abs;
     double sample_norm, noise_scale;
     double skip_gain;
+    double normalization_gain;
 } vg_record;
 
 /* ---- training -------------------------------------------------------------------------------- */
@@ -251,13 +280,15 @@ typedef enum {
 } vg_mode;
 
 /* What a thread spends its time on, by layers; gathering and barriers belong to layer 0. The
- * epilogues of products are the activation: of forward phi, of backward phi'. */
+ * epilogues of products are the activation: of forward phi, of backward phi'. Of a normalization both
+ * ways are one phase, the activation that is fused into it included. */
 typedef enum {
     VG_FORWARD,
     VG_ACTIVATION,
     VG_LOSS,
     VG_BACKWARD,
     VG_UPDATE,
+    VG_NORMALIZATION,
     VG_GATHER,
     VG_BARRIER,
     VG_PHASES
@@ -291,7 +322,7 @@ typedef struct {
     const int64_t *order; /* (n_rows,) samples of this epoch, or NULL for 0, 1, 2, ... */
     size_t n_rows, batch_size;
 
-    void *params;   /* (n_params,) */
+    void *params;   /* (n_params + n_running,) */
     void *gradient; /* (n_params,), or NULL. VG_APPLY reads it; else it is written where clip_norm,
                      * the mode, a failed finite check, a batch in parts or chunks, or `unblocked`
                      * needs it */
@@ -346,8 +377,8 @@ uint64_t vg_random_at_most(const vg_bit_generator *bits, uint64_t most);
 
 /* ---- predictions ----------------------------------------------------------------------------- */
 
-/* z (n_rows, n_L) = the plan's ops up to the loss applied to x (n_rows, n_0); scratch as
- * vg_forward_scratch says. */
+/* z (n_rows, n_L) = the plan's ops up to the loss applied to x (n_rows, n_0), batch norms by their running
+ * statistics; params as in vg_run, scratch as vg_forward_scratch says. */
 void vg_forward(const vg_plan *plan, const void *params, const void *x, size_t n_rows, void *z,
                 void *scratch, int n_threads);
 

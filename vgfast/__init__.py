@@ -13,7 +13,7 @@ from vgfast._version import __version__ as __version__
 from vgfast.config import get_num_threads, set_num_threads, show_config, threads
 from vgfast.inspection.report import GradientReport
 from vgfast.mlp import MLP
-from vgfast.model import activations, init
+from vgfast.model import activations, init, norm
 from vgfast.model.errors import DivergenceError
 from vgfast.model.residual import residual
 from vgfast.training.history import History
@@ -36,6 +36,7 @@ __all__ = [
     "get_num_threads",
     "init",
     "inspect_torch",
+    "norm",
     "reference",
     "residual",
     "schedules",

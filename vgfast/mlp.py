@@ -25,6 +25,8 @@ class MLP(Network):
         outputs).
     init: a name or object of ``vg.init``; ``auto`` is He for the ReLUs and Glorot for the rest.
     rng: None, a seed, or a ``numpy.random.Generator``: for the first weights, then for shuffling.
+    normalization: of each hidden layer, ``batch``, ``layer``, ``rms`` or an object of ``vg.norm``, which can also stand
+        after the activation: a = phi(N(z)), or a = N(phi(z)). Not together with residual.
     residual: None; or ways around hidden layers: True for one around each but the first, ``vg.residual(every, scale)``
         for other ones. The output of such a block is x + scale f(x), so that it has to be as wide as its input.
     dropout: the rate, 0 <= p < 1, of hidden outputs that each training step goes without, or one rate a hidden layer:

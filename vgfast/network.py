@@ -99,6 +99,7 @@ class Network(State):
         optimizer = check_optimizer(optimizer, self.dtype)
         x, t, weights = self._weighted(X, y, sample_weight)
         batch_size = _check.batch_size(batch_size, len(x))
+        self._architecture.check_batch_size(len(x), batch_size)
         _check.integer("epochs x steps of an epoch", epochs * -(-len(x) // batch_size), 1, _check.MOST_ELEMENTS)
         validation = None if validation_data is None else self._weighted(*_check.held_out(validation_data), _VALIDATION)
         try:
@@ -163,6 +164,7 @@ class Network(State):
     def _first_step(self, X: Any, y: Any, sample_weight: Any, optimizer: Optimizer) -> float:
         """A step with all checks; the second of the same size leaves a ``Stepper`` for those without weights."""
         x, t, weights = self._weighted(X, y, sample_weight)
+        self._architecture.check_batch_size(len(x))
         workspace = None if self._stepper is None else self._stepper.workspace
         loop = Loop(self._learner(), x, t, 1, len(x), optimizer, workspace=workspace, sample_weight=weights)
         loop.train(1)
@@ -183,6 +185,7 @@ class Network(State):
         True
         """
         x, t, weights = self._weighted(X, y, sample_weight)
+        self._architecture.check_batch_size(len(x))
         return self._read(lambda net: take_gradients(net._engine, x, t, weights))
 
     def backward(self, X: Any, dz: Any) -> Gradients:
@@ -190,7 +193,8 @@ class Network(State):
         ``forward`` gives for X (rows, n_in), as ``outputs.backward(dz)`` takes it in PyTorch. Nothing is averaged over
         the rows. Changes nothing in the net; ``loss`` of the result is NaN.
 
-        Errors: TypeError or ValueError for a dz of another shape, or not finite; ``DivergenceError``.
+        Errors: TypeError or ValueError for a dz of another shape, or not finite, and for a net with batch norm, whose
+        outputs of ``forward`` are not those of training; ``DivergenceError``.
 
         >>> import numpy as np, vgfast as vg
         >>> X, y = np.eye(3), np.array([[1.0], [0.0], [2.0]])
@@ -199,10 +203,11 @@ class Network(State):
         >>> by_huber = net.backward(X, np.clip(off, -1, 1) / len(X))
         >>> net.apply(by_huber, vg.SGD(lr=0.1))
         """
+        self._architecture.refuse_batch_norm("backward", "outputs of forward are not those of training")
         with _core.standard_arithmetic():
             x = self._architecture.check_inputs(X)
             d = self._architecture.check_output_gradient(dz, len(x))
-        x, d = (a.copy() if np.may_share_memory(a, self._params) else a for a in (x, d))
+        x, d = (a.copy() if np.may_share_memory(a, self._vector) else a for a in (x, d))
         return self._read(lambda net: take_gradients_from(net._engine, x, d))
 
     def apply(self, gradients: Gradients | np.ndarray, optimizer: Optimizer | None = None) -> None:
@@ -228,8 +233,9 @@ class Network(State):
         """(rows, L) float64: the norm of the gradient of each row's own loss by W_l and b_l.
 
         ‖delta_i‖ sqrt(‖a_i‖² + 1), without that gradient being formed (Goodfellow, "Efficient per-example gradient
-        computations", 2015).
+        computations", 2015). ValueError with batch norm, by which a row's loss has no gradient of its own.
         """
+        self._architecture.refuse_batch_norm("sample_norms", "a row's loss has no gradient of its own")
         x, t = self._batch(X, y)
         return self._read(lambda net: take_sample_norms(net._engine, x, t))
 
@@ -255,6 +261,7 @@ class Network(State):
         optimizer = check_optimizer(optimizer, self.dtype)
         steps = _check.integer("steps", steps, 1, _check.MOST_ELEMENTS)
         x, t, weights = self._weighted(X, y, sample_weight)
+        self._architecture.check_batch_size(len(x))
         exponents = make_histograms(1, self._architecture) if inspect == "histograms" else None
         report = self._read(
             lambda net: net._inspect(x, t, weights, optimizer, exponents, steps=steps, try_remedies=try_remedies)
@@ -304,7 +311,7 @@ class Network(State):
         """X and y as C takes them, sharing no memory with the parameters, which change meanwhile."""
         with _core.standard_arithmetic():
             x, t = self._architecture.check_batch(X, y, (names[0], names[1]))
-        x, t = (a.copy() if np.may_share_memory(a, self._params) else a for a in (x, t))
+        x, t = (a.copy() if np.may_share_memory(a, self._vector) else a for a in (x, t))
         return x, t
 
     def _weighted(
@@ -353,7 +360,7 @@ class Network(State):
 
     def forward(self, X: Any) -> np.ndarray:
         """z_L (rows, n_out): the outputs before softmax or sigmoid."""
-        z = self._forward_few(self._params, X, self._lock)
+        z = self._forward_few(self._vector, X, self._lock)
         return self._forward_any(X) if z is None else z
 
     def _forward_any(self, X: Any) -> np.ndarray:
@@ -367,7 +374,7 @@ class Network(State):
         probabilities = self._probabilities
         if probabilities is None:
             raise ValueError(f"a net with loss={self._loss!r} predicts values, not probabilities; use predict")
-        p = self._forward_few(self._params, X, self._lock, True)
+        p = self._forward_few(self._vector, X, self._lock, True)
         if p is None:
             p = self._forward_any(X)
             probabilities(p, p)

@@ -15,6 +15,7 @@ from vgfast.model import init as init_module
 from vgfast.model.architecture import Architecture
 from vgfast.model.engine import Engine
 from vgfast.model.init import Init
+from vgfast.model.norm import Normalization
 from vgfast.model.parameters import ParameterViews, copy_state
 from vgfast.model.residual import Residual
 from vgfast.model.rules import RuleState
@@ -44,10 +45,11 @@ class State:
         init: str | Init = "auto",
         dtype: Any = "float32",
         rng: Any = None,
+        normalization: str | Normalization | None = None,
         residual: bool | Residual | None = None,
         dropout: float | Sequence[float] = 0.0,
     ) -> None:
-        how = self._engine_type.dtypes, dropout, residual
+        how = self._engine_type.dtypes, dropout, residual, normalization
         architecture = Architecture.checked(sizes, activation, loss, dtype, *how)
         self._rng = _check.generator(rng)
         with _core.standard_arithmetic():
@@ -61,7 +63,8 @@ class State:
         """The engine, the views of its parameters, and what one call leaves to the next."""
         self._engine = engine = self._engine_type(architecture)
         # Known from here on, as they are looked up in each of many short calls.
-        self._params, self._forward_few, self._probabilities = engine.params, engine.forward_few, engine.probabilities
+        self._params, self._vector = engine.params, engine.vector
+        self._forward_few, self._probabilities = engine.forward_few, engine.probabilities
         self._loss = architecture.loss
         self._lock = _core.TrainingLock()
         self._weights = ParameterViews("weights", engine.weights, self._lock.change)
@@ -102,6 +105,11 @@ class State:
         return self._architecture.activations
 
     @property
+    def normalization(self) -> Normalization | None:
+        """Of the hidden layers."""
+        return self._architecture.normalization
+
+    @property
     def dropout(self) -> tuple[float, ...]:
         """One rate a hidden layer."""
         return self._architecture.rates
@@ -123,12 +131,13 @@ class State:
 
     @property
     def n_params(self) -> int:
-        """Weights and biases together."""
+        """Weights and biases together, and what a normalization learns."""
         return self._params.size
 
     @property
     def params(self) -> np.ndarray:
-        """All parameters (n_params,): W1, b1, W2, b2, ... A live view; assignment copies in."""
+        """All parameters (n_params,): W1, b1, W2, b2, ..., with gains and shifts of a layer's normalization behind its
+        biases. A live view; assignment copies in."""
         return self._params
 
     @params.setter
@@ -146,7 +155,8 @@ class State:
         return self._biases
 
     def parameters(self) -> Mapping[str, np.ndarray]:
-        """Live views of ``params`` by name: ``layer1.weight`` (n_in, n_out), ``layer1.bias`` (n_out,),
+        """Live views of ``params`` by name: ``layer1.weight`` (n_in, n_out), ``layer1.bias`` (n_out,), with a
+        normalization ``layer1.norm.weight`` (n_out,) and ``layer1.norm.bias``, as PyTorch calls gains and shifts,
         ``layer2.weight``, ... What is written into one is in the net.
 
         >>> import vgfast as vg
@@ -163,11 +173,12 @@ class State:
         return self._history
 
     def __repr__(self) -> str:
-        sizes, kinds, loss, dtype, rates, residual = self._architecture
+        sizes, kinds, loss, dtype, rates, residual, norm = self._architecture
         shown = kinds[0] if len(set(kinds)) == 1 else list(kinds)
-        more = f", dropout={rates[0] if len(set(rates)) == 1 else list(rates)}" if rates else ""
-        around = f", residual={residual.shown}" if residual else ""
-        return f"MLP({list(sizes)}, {shown!r}, loss={loss!r}, dtype='{dtype}'{around}{more})"
+        more = f", normalization={norm}" if norm else ""
+        more += f", residual={residual.shown}" if residual else ""
+        more += f", dropout={rates[0] if len(set(rates)) == 1 else list(rates)}" if rates else ""
+        return f"MLP({list(sizes)}, {shown!r}, loss={loss!r}, dtype='{dtype}'{more})"
 
     def summary(self) -> Summary:
         """A table with a row a layer: shape of the weights, parameters, activation, and by which rule of ``vg.init``
@@ -206,15 +217,16 @@ class State:
     def _snapshot(self) -> Self:
         """A copy to read, with the states of its optimizers."""
         states = self._states.copy_living()
-        still = self._params.copy(), self._rng, self._added(), states, self._draws()
+        still = self._vector.copy(), self._rng, self._added(), states, self._draws()
         return self._restore(self._architecture, *still)
 
     # ---- parameters by name -----------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of the parameters by name, as ``parameters`` has them: ``layer1.weight`` (n_in, n_out), which is the
-        transpose of PyTorch's, ``layer1.bias`` (n_out,), ``layer2.weight``, ... While another thread trains this net,
-        they are those between two steps.
+        transpose of PyTorch's, ``layer1.bias`` (n_out,), ``layer2.weight``, ..., and, with batch norm, of its running
+        statistics ``layer1.norm.running_mean`` and ``layer1.norm.running_var`` (n_out,). While another thread trains
+        this net, they are those between two steps.
 
         >>> import numpy as np, vgfast as vg
         >>> net, other = vg.MLP([4, 8, 3], rng=0), vg.MLP([4, 8, 3], rng=1)
@@ -222,8 +234,8 @@ class State:
         >>> np.array_equal(net.params, other.params)
         True
         """
-        params = self._lock.between_steps(self._params.copy)
-        return {name: view.copy() for name, view in self._architecture.named_views(params).items()}
+        vector = self._lock.between_steps(self._vector.copy)
+        return {name: view.copy() for name, view in self._architecture.named_state(vector).items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Copy in all parameters, as ``state_dict`` gives them. What an optimizer knows of this net stays.
@@ -232,10 +244,10 @@ class State:
         anything but real numbers, or not finite; RuntimeError while another thread trains this net. The net is then as
         it was.
         """
-        flat = np.empty_like(self._params)
+        vector = np.empty_like(self._vector)
         with _core.standard_arithmetic():
-            copy_state(state, self._architecture.named_views(flat))
-        self._lock.change(lambda: np.copyto(self._params, flat))
+            copy_state(state, self._architecture.named_state(vector))
+        self._lock.change(lambda: np.copyto(self._vector, vector))
 
     # ---- copies and files ------------------------------------------------------------------------
 
@@ -243,18 +255,18 @@ class State:
     def _restore(
         cls,
         architecture: Architecture,
-        params: np.ndarray,
+        vector: np.ndarray,
         rng: Any,
         more: dict[str, Any],
         states: Sequence[tuple[Tag, RuleState]] = (),
         draws: np.ndarray | None = None,
     ) -> Self:
-        """A net of this class without its constructor, which may be another's."""
+        """A net of this class with this ``vector`` in its engine, without its constructor, which may be another's."""
         net = cls.__new__(cls)
         vars(net).update(more)
         net._rng = _check.generator(rng)
         net._build(architecture)
-        net._params[...] = params
+        net._vector[...] = vector
         net._states = States(states)
         net._seed_draws(draws)
         return net
@@ -270,13 +282,13 @@ class State:
         states = self._states.copy_living()
         # What was added may refer to the net, so it is restored after the net.
         added = self._added() or None
-        own = self._architecture, self._params.copy(), self._rng
+        own = self._architecture, self._vector.copy(), self._rng
         return self._restore, (*own, {}, states, self._draws()), added
 
     def _copy(self, more: dict[str, Any]) -> Self:
         rng = copy.deepcopy(self._rng)
         return self._lock.between_steps(
-            lambda: self._restore(self._architecture, self._params.copy(), rng, more, (), self._draws())
+            lambda: self._restore(self._architecture, self._vector.copy(), rng, more, (), self._draws())
         )
 
     def __copy__(self) -> Self:
@@ -294,14 +306,14 @@ class State:
         """Write a safetensors file, whole or not at all; a file that is replaced keeps its mode. Or write to a binary
         file that is open.
 
-        The tensors are named and shaped as by ``torch.nn.Sequential`` of Linear layers with activations
-        between: ``0.weight`` (n_out, n_in), ``0.bias``, ``2.weight``, ... Errors: ``DivergenceError`` for parameters
-        that are not finite, before anything is written; OSError, the old file being as it was.
+        The tensors are named and shaped as by ``torch.nn.Sequential`` of Linear layers with activations, and
+        normalizations, between: ``0.weight`` (n_out, n_in), ``0.bias``, ``2.weight``, ... Errors: ``DivergenceError``
+        for parameters that are not finite, before anything is written; OSError, the old file being as it was.
         """
         from vgfast.model import files
 
         still = self._lock.between_steps(self._snapshot)
-        files.save(path, still._architecture, still._params)
+        files.save(path, still._architecture, still._engine.vector)
 
     @classmethod
     def load(
@@ -327,10 +339,10 @@ class State:
         """
         from vgfast.model import files
 
-        architecture, params = files.load(path, activation, loss)
-        return cls._restore(architecture, params, rng, {})
+        architecture, vector = files.load(path, activation, loss)
+        return cls._restore(architecture, vector, rng, {})
 
 
 # What a net is made of; all else in a subclass's __dict__ is copied as it is.
-_OWN = {"_engine", "_params", "_forward_few", "_probabilities", "_loss", "_rng", "_weights", "_biases"}
+_OWN = {"_engine", "_params", "_vector", "_forward_few", "_probabilities", "_loss", "_rng", "_weights", "_biases"}
 _OWN |= {"_lock", "_states", "_history", "_stepper", "_last_rows"}

@@ -66,7 +66,7 @@ _Static_assert(MR % NAME(ROWS) == 0 && NAME(ROWS) <= GROUP, "rows would be left 
 SIDE_BY_SIDE NAME(forward_column)(const vg_activation kind, NAME(forward_context) *c, size_t rows,
                                   const size_t n, const real *tile, const real *biases, real *y,
                                   real *derivatives) {
-    const vec bias = v_load_n(biases, n);
+    const vec bias = biases ? v_load_n(biases, n) : v_zero();
     vec check = c->check;
     size_t r = 0;
     for (; rows - r >= NAME(ROWS); r += NAME(ROWS)) ROWS(NAME(ROWS));
@@ -77,7 +77,7 @@ SIDE_BY_SIDE NAME(forward_column)(const vg_activation kind, NAME(forward_context
 
 /* A loop for each activation, with phi' stored or not, of whole vectors or not. */
 #define COLUMN(kind, n, derivatives)                                                               \
-    NAME(forward_column)(kind, c, rows, n, tile + v, c->biases + j + v, c->y + at, derivatives)
+    NAME(forward_column)(kind, c, rows, n, tile + v, c->biases ? c->biases + j + v : NULL, c->y + at, derivatives)
 #define FORWARD(kind, form)                                                                        \
     for (size_t v = 0; v < cols; v += LANES) {                                                     \
         const size_t at = i * c->ldy + j + v;                                                      \

@@ -22,6 +22,8 @@
 #include "dense.tmpl.h"
 #include "weight_update.tmpl.h"
 #include "sums.tmpl.h"
+#include "normalization.tmpl.h"
+#include "batch_norm.tmpl.h"
 #include "random.tmpl.h"
 #include "dropout.tmpl.h"
 #include "residual.tmpl.h"
@@ -48,6 +50,17 @@ const vg_kernels NAME(vg_kernels) = {
     .weight_update = NAME(weight_update),
     .column_sums = NAME(column_sums),
     .fold = NAME(fold),
+    .normalize_rows = NAME(normalize_rows),
+    .normalize_rows_back = NAME(normalize_rows_back),
+    .gain_sums = NAME(gain_sums),
+    .times_derivative = NAME(times_derivative),
+    .column_moments = NAME(column_moments),
+    .fold_moments = NAME(fold_moments),
+    .rates_of = NAME(rates_of),
+    .normalize_columns = NAME(normalize_columns),
+    .column_products = NAME(column_products),
+    .normalize_columns_back = NAME(normalize_columns_back),
+    .renew_running = NAME(renew_running),
     .subtract = NAME(subtract),
     .sample = NAME(sample),
     .drop = NAME(drop),

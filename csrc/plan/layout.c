@@ -50,6 +50,20 @@ static double flops_of_row(const vg_plan *plan) {
     return flops;
 }
 
+/* Running statistics lie behind the parameters. */
+static void lay_out_running(vg_plan *plan, int *fits) {
+    plan->n_running = plan->n_batch_norms = 0;
+    for (size_t i = 0; i < plan->n_ops; i++) {
+        vg_op *const op = &plan->ops[i];
+        if (op->kind != VG_OP_BATCH_NORM) continue;
+        op->running = plan->n_params + plan->n_running;
+        op->columns = plan->n_batch_norms;
+        plan->n_running = vg_add_product(plan->n_running, plan->tensors[op->in].cols, 2, fits);
+        plan->n_batch_norms += plan->tensors[op->in].ld;
+    }
+    vg_add_product(plan->n_params, plan->n_running, 1, fits);
+}
+
 int vg_plan_lay_out(vg_plan *plan) {
     int fits = 1;
     plan->n_params = plan->n_units = 0;
@@ -71,6 +85,7 @@ int vg_plan_lay_out(vg_plan *plan) {
         plan->n_units += vg_n_units(param);
         plan->n_params = vg_add_product(plan->n_params, param->rows, param->cols, &fits);
     }
+    lay_out_running(plan, &fits);
     vg_plan_cut_stages(plan);
     plan->flops = flops_of_row(plan);
     plan->panel = vg_add_product(0, plan->widest, VG_TILE_COLS, &fits);
@@ -110,6 +125,12 @@ static size_t n_chunks_most(const vg_plan *plan, size_t batch) {
     return batch < VG_CHUNKS_MOST * CHUNK_LEAST ? (batch - 1) / CHUNK_LEAST + 1 : VG_CHUNKS_MOST;
 }
 
+/* How large the chunks are depends on the batch alone. */
+size_t vg_moment_rows(size_t batch) {
+    const size_t least = (batch - 1) / VG_MOMENT_CHUNKS + 1;
+    return ((least - 1) / VG_MOMENT_ROWS + 1) * VG_MOMENT_ROWS;
+}
+
 /* Rows that a thread takes forward and back at a time: as many as stay in an L2 cache of 1 MB, but
  * enough for the products to be worth the weights that they read. */
 enum { PART_BYTES = 768 * 1024, PART_LEAST = 128 };
@@ -125,6 +146,7 @@ size_t vg_part_of_batch(const vg_plan *plan, size_t batch, int n_threads) {
     const size_t most = PART_BYTES / row > least ? PART_BYTES / row : least;
     const size_t chunk = vg_chunk_rows(plan, batch);
     const size_t apart = n_threads > 1 ? APART : 0;
+    if (plan->n_batch_norms > 0) return batch;
     if (chunk > 0) return ((chunk < most ? chunk : most) + apart) * (size_t)n_threads;
     return batch / (size_t)n_threads > most ? most * (size_t)n_threads : batch;
 }
@@ -144,13 +166,21 @@ int vg_workspace_lay_out(const vg_plan *plan, size_t batch, size_t rows, int n_t
     w->per_thread = vg_product_scratch(plan->dtype, plan->widest, rows, &fits);
     w->chunk_sums = vg_add_product(w->scratch, w->per_thread, threads, &fits);
     w->n_chunks = n_chunks_most(plan, batch);
-    w->n_elements =
+    w->batch_norms =
         vg_add_product(w->chunk_sums, w->n_chunks, vg_round_up(plan->n_params, &fits), &fits);
+    /* Of a smaller batch there are no more: its chunks have at least as many rows, or 16. */
+    w->n_moment_chunks = (batch - 1) / VG_MOMENT_ROWS + 1;
+    if (w->n_moment_chunks > VG_MOMENT_CHUNKS) w->n_moment_chunks = VG_MOMENT_CHUNKS;
+    w->n_elements = vg_add_product(w->batch_norms, plan->n_batch_norms,
+                                   vg_kept_of_column(w->n_moment_chunks, threads), &fits);
 
     w->row_correct = rows;
     w->row_norms = vg_add_product(0, rows, 2, &fits);
-    w->chunk_losses = vg_add_product(w->row_norms, rows * plan->n_layers,
-                                     sizeof(vg_norm) / sizeof(double), &fits);
+    /* Of a layer with a normalization, also those between that and the activation. */
+    w->row_moments = vg_add_product(w->row_norms, rows * (plan->n_layers + plan->n_norms),
+                                    sizeof(vg_norm) / sizeof(double), &fits);
+    w->chunk_losses = vg_add_product(w->row_moments, rows * plan->n_norms,
+                                     sizeof(vg_moments) / sizeof(double), &fits);
     w->summaries = vg_add_product(w->chunk_losses, w->n_chunks, 2, &fits);
     w->statistics =
         vg_add_product(w->summaries, plan->n_units, sizeof(vg_summary) / sizeof(double), &fits);

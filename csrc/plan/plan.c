@@ -18,14 +18,16 @@ void vg_plan_input(vg_plan *plan, size_t cols) {
     plan->ops[plan->n_ops++] = op;
 }
 
-void vg_plan_dense(vg_plan *plan, size_t cols) {
+void vg_plan_dense(vg_plan *plan, size_t cols, int biased) {
     const size_t in = plan->n_tensors - 1, n_in = plan->tensors[in].cols;
     const vg_op op = {
         .kind = VG_OP_DENSE,
         .in = in,
         .out = add_tensor(plan, cols),
         .weights = add_param(plan, VG_WEIGHTS, n_in, cols),
-        .biases = add_param(plan, VG_BIASES, 1, cols),
+        .biases = biased ? add_param(plan, VG_BIASES, 1, cols) : VG_NONE,
+        .gains = VG_NONE,
+        .shifts = VG_NONE,
         .activation = VG_IDENTITY,
         .keep = 1,
         .layer = ++plan->n_layers,
@@ -33,10 +35,55 @@ void vg_plan_dense(vg_plan *plan, size_t cols) {
     plan->ops[plan->n_ops++] = op;
 }
 
-/* Never an op of its own: it is fused into the dense layer before it. */
+/* An op that normalizes, of any kind, with its parameters. */
+static void add_norm(vg_plan *plan, vg_op_kind kind, double eps, int affine) {
+    const size_t in = plan->n_tensors - 1, cols = plan->tensors[in].cols;
+    const int shifted = affine && kind != VG_OP_RMS_NORM;
+    const vg_op op = {
+        .kind = kind,
+        .in = in,
+        .out = add_tensor(plan, cols),
+        .weights = VG_NONE,
+        .biases = VG_NONE,
+        .gains = affine ? add_param(plan, VG_GAINS, 1, cols) : VG_NONE,
+        .shifts = shifted ? add_param(plan, VG_SHIFTS, 1, cols) : VG_NONE,
+        .eps = eps,
+        .keep = 1,
+        .moments = plan->n_norms++,
+        .activation = VG_IDENTITY,
+        .layer = plan->n_layers,
+    };
+    plan->ops[plan->n_ops++] = op;
+}
+
+void vg_plan_normalize(vg_plan *plan, vg_op_kind kind, double eps, int affine) {
+    add_norm(plan, kind, eps, affine);
+}
+
+void vg_plan_normalize_batch(vg_plan *plan, double eps, int affine, double weight) {
+    const size_t in = plan->n_tensors - 1;
+    plan->ops[plan->n_ops++] = (vg_op){
+        .kind = VG_OP_MOMENTS,
+        .keep = 1,
+        .in = in,
+        .out = in,
+        .weights = VG_NONE,
+        .biases = VG_NONE,
+        .gains = VG_NONE,
+        .shifts = VG_NONE,
+        .activation = VG_IDENTITY,
+        .layer = plan->n_layers,
+        .ends_stage = 1, /* they are those of all rows */
+    };
+    add_norm(plan, VG_OP_BATCH_NORM, eps, affine);
+    plan->ops[plan->n_ops - 1].weight = weight;
+}
+
+/* Never an op of its own: it is fused into the op before it. */
 void vg_plan_activate(vg_plan *plan, vg_activation activation) {
     vg_op *const op = &plan->ops[plan->n_ops - 1];
     op->activation = activation;
+    op->activated = 1;
     op->stores = vg_activations[activation].derivative == VG_STORED;
 }
 

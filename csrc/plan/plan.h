@@ -2,7 +2,7 @@
 #ifndef VG_PLAN_H
 #define VG_PLAN_H
 
-#include "vgfast.h"
+#include "kernels.h"
 
 /* plan.c. Stages end where an op says so, and at the last. */
 void vg_plan_cut_stages(vg_plan *plan);
@@ -40,6 +40,35 @@ static inline double vg_scale_of(const vg_plan *plan, const vg_op *op, const voi
     const size_t at = plan->params[op->scales].offset;
     return plan->dtype == VG_F32 ? (double)((const float *)params)[at]
                                  : ((const double *)params)[at];
+}
+
+/* The op that normalizes a dense layer, before or after its activation; or NULL. */
+static inline const vg_op *vg_norm_of(const vg_op *dense) {
+    switch (dense[1].kind) {
+        case VG_OP_LAYER_NORM:
+        case VG_OP_RMS_NORM: return dense + 1;
+        case VG_OP_MOMENTS: return dense + 2;
+        case VG_OP_INPUT:
+        case VG_OP_DENSE:
+        case VG_OP_BATCH_NORM:
+        case VG_OP_DROPOUT:
+        case VG_OP_ADD:
+        case VG_OP_FORK:
+        case VG_OP_LOSS: break;
+    }
+    return NULL;
+}
+
+/* Elements that are kept of each column that is batch normalized: of each chunk, and for each thread of the
+ * batch. */
+static inline size_t vg_kept_of_column(size_t chunks, size_t n_threads) {
+    return chunks * (VG_MOMENTS + VG_SUMS) + n_threads * VG_FOLDED;
+}
+
+/* The tensor that the activation of a dense layer makes. */
+static inline size_t vg_activated(const vg_op *dense) {
+    const vg_op *const norm = vg_norm_of(dense);
+    return norm && norm->activated ? norm->out : dense->out;
 }
 
 static inline size_t vg_n_units(const vg_param *param) {

@@ -25,7 +25,10 @@ static void train(vg_slices *slices, int thread, int n_threads) {
     const vg_workspace *const w = run->workspace;
     const size_t rows = run->batch_size < w->rows ? run->batch_size : w->rows;
     c.columns_chosen = vg_choose_columns(run->plan, rows, n_threads);
-    if (run->n_columns > 0) c.columns_chosen = n_threads % run->n_columns ? 1 : run->n_columns;
+    if (run->plan->n_batch_norms > 0)
+        c.columns_chosen = 1;
+    else if (run->n_columns > 0)
+        c.columns_chosen = n_threads % run->n_columns ? 1 : run->n_columns;
     c.n_columns = 1;
     c.tools.scratch = at(&c, run->memory, w->scratch + (size_t)thread * w->per_thread);
     if (run->times) c.times = run->times + (size_t)thread * (run->plan->n_layers + 1) * VG_PHASES;

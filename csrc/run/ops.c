@@ -1,7 +1,7 @@
 /* ops.c - the ops of a step on some rows of the batch: each forward beside its way back. */
 #include <string.h>
 
-#include "run/thread_context.h"
+#include "run/normalization.h"
 
 /* What is done by one op with rows [from, from + rows) of the batch. */
 typedef void op_on_rows(thread_context *c, const vg_op *op, size_t from, size_t rows);
@@ -41,14 +41,11 @@ static void dense_forward(thread_context *c, const vg_op *op, size_t from, size_
     if (n == 0) return;
     c->kernels->dense_forward(
         values(c, op->in, from, rows), columns_of(c, weights(c, op), first, n),
-        at(c, run->params, run->plan->params[op->biases].offset + first), op->activation,
-        columns_of(c, values(c, op->out, from, rows), first, n),
+        op->biases == VG_NONE ? NULL
+                              : at(c, run->params, run->plan->params[op->biases].offset + first),
+        op->activation, columns_of(c, values(c, op->out, from, rows), first, n),
         at(c, stored_derivative(c, op->out, from), first), &c->tools);
     lap_of_product(c, op->layer, VG_FORWARD, op->layer);
-}
-
-static vg_slope slope_of(const vg_op *op) {
-    return op->stores ? (vg_slope){.form = VG_STORED} : vg_slope_of(op->activation);
 }
 
 static void dense_backward(thread_context *c, const vg_op *op, size_t from, size_t rows) {
@@ -152,12 +149,28 @@ static void loss_forward(thread_context *c, const vg_op *op, size_t from, size_t
 
 /* By kind; NULL: there is nothing to do. */
 static op_on_rows *const FORWARD[] = {
-    [VG_OP_INPUT] = input_forward, [VG_OP_DENSE] = dense_forward, [VG_OP_DROPOUT] = dropout_forward,
-    [VG_OP_ADD] = add_forward,     [VG_OP_FORK] = NULL,           [VG_OP_LOSS] = loss_forward,
+    [VG_OP_INPUT] = input_forward,
+    [VG_OP_DENSE] = dense_forward,
+    [VG_OP_LAYER_NORM] = vg_normalize_rows,
+    [VG_OP_RMS_NORM] = vg_normalize_rows,
+    [VG_OP_MOMENTS] = vg_take_moments,
+    [VG_OP_BATCH_NORM] = vg_normalize_columns,
+    [VG_OP_DROPOUT] = dropout_forward,
+    [VG_OP_ADD] = add_forward,
+    [VG_OP_FORK] = NULL,
+    [VG_OP_LOSS] = loss_forward,
 };
 static op_on_rows *const BACKWARD[] = {
-    [VG_OP_INPUT] = NULL,       [VG_OP_DENSE] = dense_backward, [VG_OP_DROPOUT] = NULL,
-    [VG_OP_ADD] = add_backward, [VG_OP_FORK] = fork_backward,   [VG_OP_LOSS] = NULL,
+    [VG_OP_INPUT] = NULL,
+    [VG_OP_DENSE] = dense_backward,
+    [VG_OP_LAYER_NORM] = vg_normalize_rows_back,
+    [VG_OP_RMS_NORM] = vg_normalize_rows_back,
+    [VG_OP_MOMENTS] = vg_normalize_columns_back,
+    [VG_OP_BATCH_NORM] = vg_take_products,
+    [VG_OP_DROPOUT] = NULL,
+    [VG_OP_ADD] = add_backward,
+    [VG_OP_FORK] = fork_backward,
+    [VG_OP_LOSS] = NULL,
 };
 
 int vg_goes_forward(const vg_op *op) { return FORWARD[op->kind] != NULL; }

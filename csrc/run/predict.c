@@ -1,6 +1,6 @@
 /* predict.c - predictions: rows through all layers, with nothing stored for a way back. */
-#include "kernels.h"
 #include "plan/plan.h"
+#include "run/normalization.h"
 #include "team/team.h"
 
 typedef struct {
@@ -15,26 +15,53 @@ typedef struct {
 typedef struct {
     const forward_call *call;
     const vg_kernels *kernels;
-    size_t item, buffer;
+    size_t item, buffer, turn;
     char *buffers;
     vg_tools tools;
 } forward_thread;
 
-/* The outputs of a dense layer of x, which go to the next buffer, or are z. */
-static vg_matrix dense(forward_thread *t, const vg_op *op, vg_matrix x, size_t from) {
+/* Where the rows of an op's output go: to the next buffer, or they are z. */
+static vg_matrix next_rows(forward_thread *t, const vg_op *op, vg_matrix x, size_t from) {
     const vg_plan *const plan = t->call->plan;
     const vg_tensor *const out = &plan->tensors[op->out];
-    const char *const params = t->call->params;
-    vg_matrix y = {t->buffers + op->layer % 2 * t->buffer, x.rows, out->cols, out->ld};
+    vg_matrix y = {t->buffers + t->turn++ % 2 * t->buffer, x.rows, out->cols, out->ld};
     if (op->out == plan->n_tensors - 1) {
         y.p = (char *)t->call->z + from * out->cols * t->item;
         y.ld = out->cols;
     }
+    return y;
+}
+
+/* The outputs of a dense layer of x. */
+static vg_matrix dense(forward_thread *t, const vg_op *op, vg_matrix x, size_t from) {
+    const vg_plan *const plan = t->call->plan;
+    const char *const params = t->call->params;
+    const vg_matrix y = next_rows(t, op, x, from);
     const vg_matrix weights = {
         (char *)(uintptr_t)params + plan->params[op->weights].offset * t->item, x.cols, y.cols,
         y.cols};
-    t->kernels->dense_forward(x, weights, params + plan->params[op->biases].offset * t->item,
-                              op->activation, y, NULL, &t->tools);
+    const void *const biases =
+        op->biases == VG_NONE ? NULL : params + plan->params[op->biases].offset * t->item;
+    t->kernels->dense_forward(x, weights, biases, op->activation, y, NULL, &t->tools);
+    return y;
+}
+
+static vg_matrix normalized_rows(forward_thread *t, const vg_op *op, vg_matrix x, size_t from) {
+    const vg_matrix y = next_rows(t, op, x, from);
+    const vg_row_norm norm = vg_row_norm_of(t->call->plan, op, t->call->params);
+    t->kernels->normalize_rows(x, &norm, op->activation, y, NULL, NULL, &t->tools.check);
+    return y;
+}
+
+/* By running statistics, whose rates lie in the scratch of products. */
+static vg_matrix normalized_columns(forward_thread *t, const vg_op *op, vg_matrix x, size_t from) {
+    const vg_matrix y = next_rows(t, op, x, from);
+    const char *const means = (const char *)t->call->params + op->running * t->item;
+    void *const rates = t->tools.scratch;
+    t->kernels->rates_of(x.cols, means + x.cols * t->item, op->eps, rates);
+    const vg_column_norm norm =
+        vg_column_norm_of(t->call->plan, op, t->call->params, means, NULL, rates);
+    t->kernels->normalize_columns(x, &norm, op->activation, y, NULL, &t->tools.check);
     return y;
 }
 
@@ -78,9 +105,13 @@ static void forward(void *context, int thread, int n_threads) {
             switch (op->kind) { /* without a default: the compiler names an op that is not here */
                 case VG_OP_INPUT:
                 case VG_OP_DROPOUT: /* of training alone */
+                case VG_OP_MOMENTS:
                 case VG_OP_FORK:
                 case VG_OP_LOSS: break;
                 case VG_OP_DENSE: x = dense(&t, op, x, from); break;
+                case VG_OP_LAYER_NORM:
+                case VG_OP_RMS_NORM: x = normalized_rows(&t, op, x, from); break;
+                case VG_OP_BATCH_NORM: x = normalized_columns(&t, op, x, from); break;
                 case VG_OP_ADD: x = sum(&t, op, x); break;
             }
         }

@@ -22,9 +22,11 @@ void vg_record_exponents(const thread_context *c, size_t l) {
 }
 
 void vg_record_values(const thread_context *c, const vg_op *op) {
-    c->kernels->statistics(op->activation, op->keep, derivative_sources(c, op->out, 0, c->rows),
-                           gradients(c, op->out, 0, c->rows), values(c, op->in, 0, c->rows),
-                           statistics(c, op->layer));
+    const size_t activated = vg_activated(op);
+    const vg_op *const maker = maker_of(c, activated);
+    c->kernels->statistics(
+        maker->activation, maker->keep, derivative_sources(c, activated, 0, c->rows),
+        gradients(c, op->out, 0, c->rows), values(c, op->in, 0, c->rows), statistics(c, op->layer));
 }
 
 /* So many rows of equal weight have a mean of the same variance as those of the batch: Kish's
@@ -57,6 +59,13 @@ static const vg_op *addition_of(const vg_op *dense) {
     return after->kind == VG_OP_ADD ? after : NULL;
 }
 
+/* Of the norms of all rows. */
+static double norm_of_rows(const thread_context *c, const vg_norm *norms) {
+    vg_norm all = {0, 0};
+    for (size_t r = 0; r < c->rows; r++) vg_norm_add(&all, norms[r]);
+    return vg_norm_root(all);
+}
+
 /* The norm of the signal at a layer: of delta, or, where layers are gone around, of the gradient of the
  * sum that leaves it. */
 static double signal_norm(const thread_context *c, const vg_op *dense) {
@@ -69,18 +78,44 @@ static double signal_norm(const thread_context *c, const vg_op *dense) {
     return vg_norm_root(all);
 }
 
+/* What weights, activation, normalization and the way around do to what comes from the next layer; their
+ * product is the gain. */
+static void write_gains(const thread_context *c, const vg_op *op, const vg_op *next,
+                        vg_record *record) {
+    const vg_op *const norm = vg_norm_of(op);
+    const double arrives = norm_of_rows(c, row_norms(c, op->layer)), from = signal_norm(c, next);
+    const double delta = vg_norm_root(statistics(c, op->layer)->delta),
+                 delta_next = vg_norm_root(statistics(c, next->layer)->delta);
+    const int sums = addition_of(op) != NULL, next_sums = addition_of(next) != NULL;
+    record->weight_gain = arrives / delta_next;
+    record->activation_gain = (sums ? 1 : delta / arrives) * (next_sums ? delta_next / from : 1);
+    record->skip_gain = sums ? record->delta_norm / arrives : 1;
+    record->gain = record->delta_norm / from;
+    record->normalization_gain = 1;
+    if (!norm) return;
+    const double between =
+        norm_of_rows(c, row_norms(c, c->run->plan->n_layers + 1 + norm->moments));
+    record->activation_gain = norm->activated ? between / arrives : delta / between;
+    record->normalization_gain = norm->activated ? delta / between : between / arrives;
+}
+
 /* The quantities of a layer, from what the passes have summed; units and rows in their order. next:
  * the layer after it, or NULL; rows: effective ones. */
 static void write_record(const thread_context *c, const vg_op *op, const vg_op *next, double rows,
                          vg_record *record) {
     const vg_param *const W = &c->run->plan->params[op->weights];
-    const vg_param *const b = &c->run->plan->params[op->biases];
+    const vg_op *const norm = vg_norm_of(op);
+    /* Where batch norm stands in the place of biases, its shifts are what is added. */
+    const size_t added = op->biases != VG_NONE ? op->biases : norm->shifts;
+    const int alone = c->run->plan->n_batch_norms == 0; /* a row's gradient depends on it alone */
     vg_summary sum = {0};
     for (size_t u = 0; u < vg_n_units(W); u++) vg_summary_add(&sum, summary(c, W->unit + u));
     const double weights = (double)W->rows * (double)W->cols;
     const double units = (double)W->cols;
     const vg_statistics *const s = statistics(c, op->layer);
-    const double db = vg_norm_root(summary(c, b->unit)->gradient);
+    const double db = added == VG_NONE
+                          ? NAN
+                          : vg_norm_root(summary(c, c->run->plan->params[added].unit)->gradient);
     const double dw = vg_norm_root(sum.gradient);
     const double sample_norm = vg_norm_root(s->samples) * sqrt(rows);
     *record = (vg_record){
@@ -101,21 +136,12 @@ static void write_record(const thread_context *c, const vg_op *op, const vg_op *
         .zero = sum.zero / weights,
         .subnormal = sum.subnormal / weights,
         .max_abs = sum.max_abs,
-        .sample_norm = sample_norm,
-        .noise_scale = noise_scale(hypot(dw, db), sample_norm, rows),
+        .sample_norm = alone ? sample_norm : NAN,
+        .noise_scale = alone ? noise_scale(hypot(dw, db), sample_norm, rows) : NAN,
+        .normalization_gain = NAN,
     };
     record->delta_norm = signal_norm(c, op);
-    if (!next) return;
-    vg_norm raw = {0, 0};
-    for (size_t r = 0; r < c->rows; r++) vg_norm_add(&raw, row_norms(c, op->layer)[r]);
-    const double arrives = vg_norm_root(raw), from = signal_norm(c, next);
-    const double delta = vg_norm_root(s->delta),
-                 delta_next = vg_norm_root(statistics(c, next->layer)->delta);
-    const int sums = addition_of(op) != NULL, next_sums = addition_of(next) != NULL;
-    record->weight_gain = arrives / delta_next;
-    record->activation_gain = (sums ? 1 : delta / arrives) * (next_sums ? delta_next / from : 1);
-    record->skip_gain = sums ? record->delta_norm / arrives : 1;
-    record->gain = record->delta_norm / from;
+    if (next) write_gains(c, op, next, record);
 }
 
 /* The gains are those of a chain: what reaches a layer comes from the one after it. */
@@ -125,10 +151,9 @@ void vg_write_records(const thread_context *c) {
     const size_t step = (size_t)c->n_threads;
     const double rows = effective_rows(c);
     for (size_t i = (size_t)c->thread; i < plan->n_ops; i += step) {
-        const vg_op *const op = &plan->ops[i], *after = op + 1;
+        const vg_op *const op = &plan->ops[i], *next = op + 1;
         if (op->kind != VG_OP_DENSE) continue;
-        while (after->kind != VG_OP_DENSE && after->kind != VG_OP_LOSS) after++;
-        write_record(c, op, after->kind == VG_OP_DENSE ? after : NULL, rows,
-                     &records[op->layer - 1]);
+        while (next->kind != VG_OP_DENSE && next->kind != VG_OP_LOSS) next++;
+        write_record(c, op, next->kind == VG_OP_DENSE ? next : NULL, rows, &records[op->layer - 1]);
     }
 }

@@ -22,8 +22,8 @@
  *
  * How a sum over the batch is split depends on sizes alone, and sums over threads are taken in a
  * fixed order. */
+#include "run/normalization.h"
 #include "run/rules.h"
-#include "run/thread_context.h"
 #include "team/team.h"
 #include "team/shares.h"
 
@@ -57,6 +57,13 @@ static void time_epilogues(thread_context *c, int wanted) {
 /* Rows [*from, *to) of the part in work that this thread takes, together with those that share
  * columns with it. */
 static void own_rows(const thread_context *c, size_t *from, size_t *to) {
+    if (c->run->plan->n_batch_norms > 0) { /* whole chunks, of which moments are taken */
+        const size_t chunk = vg_moment_rows(c->batch);
+        vg_share_rows((c->rows + chunk - 1) / chunk, c->thread, c->n_threads, from, to);
+        *from = *from * chunk < c->rows ? *from * chunk : c->rows;
+        *to = *to * chunk < c->rows ? *to * chunk : c->rows;
+        return;
+    }
     vg_share_rows(c->rows, c->thread / c->n_columns, c->n_threads / c->n_columns, from, to);
 }
 
@@ -178,7 +185,7 @@ static void count_step(const thread_context *c) {
     if (c->thread == 0 && n_taken) *n_taken = c->moment.taken + 1;
 }
 
-/* Of the whole gradient in memory, of all weights, then of all biases and all scales, by units in their
+/* Of the whole gradient in memory, of all weights, then of all biases, and so on, by units in their
  * order: the same bits in every thread. */
 static vg_norm gradient_norm(const thread_context *c) {
     const vg_plan *const plan = c->run->plan;
@@ -362,7 +369,10 @@ vg_status vg_take_step(thread_context *c, size_t step) {
         if (status != VG_DONE) return status;
     }
 
-    if (run->mode == VG_TRAIN) count_step(c);
+    if (run->mode == VG_TRAIN) {
+        vg_renew_running(c);
+        count_step(c);
+    }
     if (c->thread == 0) {
         run->losses[step] = loss;
         run->correct[step] = sums.of_rows[1];

@@ -61,6 +61,9 @@ static inline void *gradient(const thread_context *c, size_t t, size_t row) {
 static inline const vg_op *maker_of(const thread_context *c, size_t t) {
     return &c->run->plan->ops[tensor_of(c, t)->op];
 }
+static inline vg_slope slope_of(const vg_op *op) {
+    return op->stores ? (vg_slope){.form = VG_STORED} : vg_slope_of(op->activation);
+}
 static inline void *stored_derivative(const thread_context *c, size_t t, size_t row) {
     const vg_tensor *const tensor = tensor_of(c, t);
     const vg_workspace *const w = c->run->workspace;
@@ -102,7 +105,7 @@ static inline double *chunk_losses(const thread_context *c, size_t chunk) {
 /* The gradient of a chunk, as a vector like the parameters. */
 static inline size_t chunk_stride(const thread_context *c) {
     const vg_workspace *const w = c->run->workspace;
-    return (w->n_elements - w->chunk_sums) / w->n_chunks;
+    return (w->batch_norms - w->chunk_sums) / w->n_chunks;
 }
 static inline void *chunk_sums(const thread_context *c, size_t chunk) {
     return at(c, c->run->memory, c->run->workspace->chunk_sums + chunk * chunk_stride(c));
@@ -120,7 +123,29 @@ static inline void states_of(const thread_context *c, const vg_param *p, size_t 
         states[k] = part_of(c, c->run->optimizer.states[k], p, row);
 }
 
-/* What inspection sums up. Of each row of layer l's gradient before phi' is multiplied to it: */
+/* The moments of the rows of the part in work, of what an op normalizes. */
+static inline vg_moments *row_moments(const thread_context *c, const vg_op *op) {
+    const vg_workspace *const w = c->run->workspace;
+    return (vg_moments *)(void *)(c->run->notes + w->row_moments) + op->moments * w->rows +
+           c->place;
+}
+
+/* What is kept for a batch norm: of a chunk of the batch, and of all of it, by each thread for itself. */
+static inline void *kept_of_chunk(const thread_context *c, const vg_op *op, size_t chunk) {
+    const vg_workspace *const w = c->run->workspace;
+    const size_t each = vg_kept_of_column(w->n_moment_chunks, (size_t)w->n_threads);
+    return at(c, c->run->memory,
+              w->batch_norms + op->columns * each +
+                  chunk * (VG_MOMENTS + VG_SUMS) * tensor_of(c, op->in)->ld);
+}
+static inline void *kept_by_thread(const thread_context *c, const vg_op *op, int thread) {
+    const size_t ld = tensor_of(c, op->in)->ld;
+    return at(c, kept_of_chunk(c, op, c->run->workspace->n_moment_chunks),
+              (size_t)thread * VG_FOLDED * ld);
+}
+
+/* What inspection sums up. Of each row of what layer l gets from the next one's weights; and, of
+ * L + 1 + an op's number among normalizations, of what lies between that and the activation: */
 static inline vg_norm *row_norms(const thread_context *c, size_t l) {
     const vg_workspace *const w = c->run->workspace;
     return (vg_norm *)(void *)(c->run->notes + w->row_norms) + (l - 1) * w->rows + c->place;

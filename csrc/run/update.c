@@ -1,5 +1,5 @@
 /* update.c - what is done with the parameters: each thread takes its units of them. */
-#include "run/thread_context.h"
+#include "run/normalization.h"
 
 /* What is done with rows [first, last) of a parameter, which are the units from `unit` on. */
 typedef void visit(thread_context *c, const vg_param *p, size_t first, size_t last, size_t unit,
@@ -41,12 +41,14 @@ static vg_summary *wanted_summary(const thread_context *c, const vg_param *p, si
                                                                            : NULL;
 }
 
-/* The gradient of biases, or of the scale of an addition. */
-static void sum_up(const thread_context *c, const vg_param *p, void *sums) {
+/* The gradient of biases, gains or shifts, or of the scale of an addition. */
+static void sum_up(thread_context *c, const vg_param *p, void *sums) {
     const vg_op *const op = op_of(c, p);
     const vg_matrix dz = gradients(c, op->out, 0, c->rows);
     if (p->role == VG_SCALES)
         c->kernels->inner_product(dz, values(c, op->in, 0, c->rows), c->begun, sums);
+    else if (p->role != VG_BIASES)
+        vg_sum_gains_or_shifts(c, op, p->role, sums);
     else
         c->kernels->column_sums(dz.rows, dz.cols, dz.p, dz.ld, c->begun, sums);
 }
@@ -56,12 +58,18 @@ static void *begun_sums(const thread_context *c, const vg_param *p) {
     return c->begun ? part_of(c, c->sums, p, 0) : NULL;
 }
 
-/* What is recorded when a gradient is known: its norm; and, once for each layer, what its values and
- * gradients show. */
-static void record_gradient(const thread_context *c, const vg_param *p, size_t unit, size_t n,
-                            const void *gradient) {
+/* Once for each layer, what its values and gradients show: with its biases, or else with its first weights. */
+static void record_values(const thread_context *c, const vg_param *p, size_t first) {
+    const vg_op *const op = op_of(c, p);
+    const int first_weights = p->role == VG_WEIGHTS && first == 0 && op->biases == VG_NONE;
+    if (c->inspected && (p->role == VG_BIASES || first_weights)) vg_record_values(c, op);
+}
+
+/* What is recorded when a gradient is known, which begins with row `first`: its norm, and the values. */
+static void record_gradient(const thread_context *c, const vg_param *p, size_t first, size_t unit,
+                            size_t n, const void *gradient) {
     summary(c, unit)->gradient = c->kernels->square_norm(n, gradient);
-    if (c->inspected && p->role == VG_BIASES) vg_record_values(c, op_of(c, p));
+    record_values(c, p, first);
 }
 
 static void fused_visit(thread_context *c, const vg_param *p, size_t first, size_t last,
@@ -77,12 +85,13 @@ static void fused_visit(thread_context *c, const vg_param *p, size_t first, size
             values(c, op->in, 0, c->rows), gradients(c, op->out, 0, c->rows), first, last,
             (vg_parameters){params, states, NULL, begun_sums(c, p)}, update, &c->tools, recording);
         vg_record_exponents(c, op->layer);
+        record_values(c, p, first);
     } else {
         const vg_update of_biases = update_of_param(update, p);
         void *const sums = c->begun ? begun_sums(c, p) : c->tools.scratch;
         sum_up(c, p, sums);
         c->kernels->update(p->cols, sums, params, states, &of_biases, &c->tools.check, NULL);
-        if (c->inspected) record_gradient(c, p, unit, p->cols, sums);
+        if (c->inspected) record_gradient(c, p, first, unit, p->cols, sums);
     }
 }
 
@@ -102,7 +111,8 @@ static void sum_visit(thread_context *c, const vg_param *p, size_t first, size_t
 static void gradient_visit(thread_context *c, const vg_param *p, size_t first, size_t last,
                            size_t unit, const vg_update *update) {
     sum_visit(c, p, first, last, unit, update);
-    record_gradient(c, p, unit, (last - first) * p->cols, part_of(c, c->run->gradient, p, first));
+    record_gradient(c, p, first, unit, (last - first) * p->cols,
+                    part_of(c, c->run->gradient, p, first));
 }
 
 /* The gradient as the sum of those of the groups, each of which lies where its first chunk's did. */
@@ -118,7 +128,7 @@ static void fold_visit(thread_context *c, const vg_param *p, size_t first, size_
                        const vg_update *update) {
     const size_t n = (last - first) * p->cols;
     (void)update;
-    record_gradient(c, p, unit, n, fold(c, p, first, n));
+    record_gradient(c, p, first, unit, n, fold(c, p, first, n));
 }
 
 static void fold_update_visit(thread_context *c, const vg_param *p, size_t first, size_t last,
@@ -139,7 +149,7 @@ static void measure_visit(thread_context *c, const vg_param *p, size_t first, si
     const void *const gradient = part_of(c, c->run->gradient, p, first);
     (void)update;
     c->kernels->check_finite(n, gradient, &c->tools.check);
-    record_gradient(c, p, unit, n, gradient);
+    record_gradient(c, p, first, unit, n, gradient);
 }
 
 static void apply_visit(thread_context *c, const vg_param *p, size_t first, size_t last,

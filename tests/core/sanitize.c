@@ -57,25 +57,41 @@ typedef struct {
     int n_columns;  /* of vg_run */
     double keep;    /* of dropout; 0: there is none */
     int skips;      /* whether layers of equal width are gone around */
+    unsigned norms; /* bits: before the activation, RMS, affine, whether any; batch */
 } setup;
+
+static int batch_normed(const setup *s) { return (s->norms & 24) == 24; }
+
+static void normalize(vg_plan *plan, const setup *s) {
+    const int affine = s->norms >> 2 & 1;
+    if (batch_normed(s))
+        vg_plan_normalize_batch(plan, 1e-5, affine, 0.1);
+    else
+        vg_plan_normalize(plan, s->norms & 2 ? VG_OP_RMS_NORM : VG_OP_LAYER_NORM, 1e-5, affine);
+}
 
 /* Cut into stages anywhere: with what parts them, barriers, the bits are the same. */
 static vg_plan plan_of(const setup *s) {
     vg_plan plan = {
         .dtype = dtype,
-        .ops = calloc(4 * s->n_layers + 3, sizeof(vg_op)),
-        .tensors = calloc(2 * s->n_layers + 2, sizeof(vg_tensor)),
-        .params = calloc(3 * s->n_layers, sizeof(vg_param)),
-        .stages = calloc(4 * s->n_layers + 3, sizeof(vg_stage)),
+        .ops = calloc(5 * s->n_layers + 3, sizeof(vg_op)),
+        .tensors = calloc(3 * s->n_layers + 2, sizeof(vg_tensor)),
+        .params = calloc(5 * s->n_layers, sizeof(vg_param)),
+        .stages = calloc(5 * s->n_layers + 3, sizeof(vg_stage)),
     };
     vg_plan_input(&plan, s->sizes[0]);
     for (size_t l = 1; l <= s->n_layers; l++) {
-        const int around = s->skips && l > 1 && l < s->n_layers && s->sizes[l] == s->sizes[l - 1];
+        const int before = s->norms & 1, any = s->norms >> 3 & 1;
+        const int around =
+            s->skips && !any && l > 1 && l < s->n_layers && s->sizes[l] == s->sizes[l - 1];
         if (around && plan.n_additions == 0) vg_plan_open(&plan);
         if (around) vg_plan_fork(&plan);
-        vg_plan_dense(&plan, s->sizes[l]);
-        if (l < s->n_layers) vg_plan_activate(&plan, s->activation);
-        if (l < s->n_layers && s->keep > 0) vg_plan_dropout(&plan, s->keep);
+        vg_plan_dense(&plan, s->sizes[l], l == s->n_layers || !(any && before && batch_normed(s)));
+        if (l == s->n_layers) break;
+        if (any && before) normalize(&plan, s);
+        vg_plan_activate(&plan, s->activation);
+        if (any && !before) normalize(&plan, s);
+        if (s->keep > 0) vg_plan_dropout(&plan, s->keep);
         if (around) vg_plan_add(&plan, 0.5, l % 2);
     }
     vg_plan_loss(&plan, VG_CROSS_ENTROPY);
@@ -120,7 +136,7 @@ static uint32_t next_bits(void *state) {
  * depends on neither threads nor pauses. */
 static uint64_t training(const setup *s) {
     const size_t rows = 2 * s->batch + 3, steps = (rows + s->batch - 1) / s->batch;
-    const size_t part = s->inspect_every ? s->batch : 1 + below(s->batch);
+    const size_t part = s->inspect_every || batch_normed(s) ? s->batch : 1 + below(s->batch);
     vg_plan plan = plan_of(s);
     vg_workspace workspace;
     if (vg_workspace_lay_out(&plan, s->batch, part, s->n_threads, &workspace)) abort();
@@ -146,7 +162,7 @@ static uint64_t training(const setup *s) {
         .order = order,
         .n_rows = rows,
         .batch_size = s->batch,
-        .params = reals(plan.n_params),
+        .params = reals(plan.n_params + plan.n_running),
         .gradient = reals(plan.n_params),
         .memory = malloc(workspace.n_elements * item),
         .notes = malloc(workspace.n_notes * sizeof(double)),
@@ -183,7 +199,7 @@ static uint64_t training(const setup *s) {
         vg_train(&run);
     }
     free(dz);
-    uint64_t found = digest(0, run.params, plan.n_params * item);
+    uint64_t found = digest(0, run.params, (plan.n_params + plan.n_running) * item);
     found = digest(found, run.exponents,
                    run.n_records * s->n_layers * vg_exponent_bins(dtype) * sizeof(uint32_t));
     found ^= predicted(&plan, run.params, run.x, rows, s->n_threads);
@@ -212,6 +228,7 @@ static long every_mode(void) {
                 .inspect_every = (size_t)(mode / 2 % 3),
                 .n_columns = mode % threads,
                 .keep = mode % 2 ? 0.5 : 0,
+                .norms = (unsigned)(threads + 2 * mode),
             };
             training(&s);
         }
@@ -235,6 +252,7 @@ static setup any_setup(void) {
     s.keep = below(2) ? 0.7 : 0;
     s.skips = (int)below(2);
     for (size_t l = 2; l < s.n_layers && s.skips; l++) s.sizes[l] = s.sizes[1];
+    s.norms = (unsigned)below(32);
     return s;
 }
 
@@ -321,7 +339,7 @@ static long all_at_once(double seconds) {
         use_type(type);
         shared_net *const of = &shared[type];
         *of = (shared_net){.plan = plan_of(&s), .rows = 3 * VG_FORWARD_ROWS + 5};
-        of->params = reals(of->plan.n_params);
+        of->params = reals(of->plan.n_params + of->plan.n_running);
         of->x = reals(of->rows * s.sizes[0]);
         of->expected = predicted(&of->plan, of->params, of->x, of->rows, 1);
     }

@@ -171,6 +171,7 @@ def test_every_public_method_is_in_these_tables():
         "sizes",
         "activations",
         "dropout",
+        "normalization",
         "residual",
         "loss",
         "dtype",

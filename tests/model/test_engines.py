@@ -26,13 +26,12 @@ def test_the_nets_differ_in_their_engine_alone():
     assert public(reference.MLP) <= public(vg.MLP)
 
 
+@pytest.mark.parametrize("normalization", [None, "layer", "rms"])
 @pytest.mark.parametrize("sizes", [[1, 2], [3, 2], SIZES, [17, 33, 1, 16, 5]])
-def test_the_views_are_where_c_has_the_parameters(sizes, dtype):
-    engine = CEngine(Architecture.checked(sizes, dtype=dtype))
-    start = engine.params.ctypes.data
-    for kind in ("weights", "biases"):
-        places = [(view.ctypes.data - start) // engine.params.itemsize for view in getattr(engine, kind)]
-        assert tuple(places) == getattr(engine.core, kind)
+def test_the_views_are_where_c_has_the_parameters(sizes, dtype, normalization):
+    engine = CEngine(Architecture.checked(sizes, dtype=dtype, normalization=normalization))
+    start, views = engine.params.ctypes.data, engine.architecture.named_views(engine.params).values()
+    assert engine.core.places == tuple((view.ctypes.data - start) // engine.params.itemsize for view in views)
     assert engine.params.size == engine.architecture.n_params == engine.core.n_params
 
 

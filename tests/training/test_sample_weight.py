@@ -202,7 +202,7 @@ def test_where_a_step_fails_is_looked_for_with_the_weights(loss):
     net, X, y = make(loss)
     found = take_apart(Case(net._engine, X, y, SGD(), sample_weight=TIMES.astype(float)), updates=False)
     expected = net.gradients(X, y, sample_weight=TIMES)
-    for (w, b), of_w, of_b in zip(found.gradients, expected.weights, expected.biases, strict=True):
+    for (w, b, *_), of_w, of_b in zip(found.gradients, expected.weights, expected.biases, strict=True):
         np.testing.assert_allclose(w, of_w, rtol=1e-10, atol=1e-15)
         np.testing.assert_allclose(b, of_b, rtol=1e-10, atol=1e-15)
 

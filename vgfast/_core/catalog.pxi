@@ -41,10 +41,13 @@ ACTIVATIONS = tuple(facts[0] for facts in activation_facts())
 LOSSES = tuple(facts[0] for facts in loss_facts())
 RULES = tuple(c.vg_rules[i].name.decode() for i in range(c.VG_N_RULES))
 DECOUPLED = frozenset([c.vg_rules[i].name.decode() for i in range(c.VG_N_RULES) if c.vg_rules[i].decoupled])
+# Of normalizations, the op.
+cdef dict NORM_KINDS = dict(batch=c.VG_OP_BATCH_NORM, layer=c.VG_OP_LAYER_NORM, rms=c.VG_OP_RMS_NORM)
+NORMALIZATIONS = tuple(NORM_KINDS)
 DTYPES = in_order(dict(float32=c.VG_F32, float64=c.VG_F64))
 PHASES = in_order(dict(
     forward=c.VG_FORWARD, activation=c.VG_ACTIVATION, loss=c.VG_LOSS, backward=c.VG_BACKWARD, update=c.VG_UPDATE,
-    gather=c.VG_GATHER, barrier=c.VG_BARRIER,
+    normalization=c.VG_NORMALIZATION, gather=c.VG_GATHER, barrier=c.VG_BARRIER,
 ))
 DONE, PAUSED, NEEDS_GRADIENT, NON_FINITE = c.VG_DONE, c.VG_PAUSED, c.VG_NEEDS_GRADIENT, c.VG_NON_FINITE
 TRAIN, GRADIENT, APPLY, INSPECT = c.VG_TRAIN, c.VG_GRADIENT, c.VG_APPLY, c.VG_INSPECT
@@ -75,6 +78,7 @@ QUANTITIES = in_order(dict(
     sample_norm=&record.sample_norm - <double *>&record,
     noise_scale=&record.noise_scale - <double *>&record,
     skip_gain=&record.skip_gain - <double *>&record,
+    normalization_gain=&record.normalization_gain - <double *>&record,
 ))
 assert sizeof(c.vg_record) == 8 * len(QUANTITIES)
 assert len(PHASES) == c.VG_PHASES

@@ -9,6 +9,7 @@ ACTIVATIONS: tuple[str, ...]
 LOSSES: tuple[str, ...]
 RULES: tuple[str, ...]
 DECOUPLED: frozenset[str]
+NORMALIZATIONS: tuple[str, ...]
 DTYPES: tuple[str, ...]
 PHASES: tuple[str, ...]
 QUANTITIES: tuple[str, ...]
@@ -111,8 +112,7 @@ class PretrainRun:
     def go(self, seconds: float = ...) -> int: ...
 
 class Net:
-    weights: tuple[int, ...]
-    biases: tuple[int, ...]
+    places: tuple[int, ...]
     def __init__(
         self,
         sizes: Any,
@@ -123,9 +123,12 @@ class Net:
         blocks: Any = (),
         scale: float = 1.0,
         learned: bool = False,
+        normalization: tuple[str, bool, float, bool, float] | None = None,
     ) -> None: ...
     @property
     def n_params(self) -> int: ...
+    @property
+    def n_running(self) -> int: ...
     def threads_for(self, rows: int, limit: int) -> int: ...
     def chunk_rows(self, batch: int) -> int: ...
     def columns_of(self, rows: int, n_threads: int) -> int: ...

@@ -29,7 +29,8 @@ cdef extern from "vgfast.h" nogil:
     const vg_rule_facts vg_rules[1]
     ctypedef enum vg_mode: VG_TRAIN, VG_GRADIENT, VG_APPLY, VG_INSPECT
     ctypedef enum vg_phase:
-        VG_FORWARD, VG_ACTIVATION, VG_LOSS, VG_BACKWARD, VG_UPDATE, VG_GATHER, VG_BARRIER, VG_PHASES
+        VG_FORWARD, VG_ACTIVATION, VG_LOSS, VG_BACKWARD, VG_UPDATE, VG_NORMALIZATION, VG_GATHER, VG_BARRIER, VG_PHASES
+    ctypedef enum vg_op_kind: VG_OP_DENSE, VG_OP_LAYER_NORM, VG_OP_RMS_NORM, VG_OP_BATCH_NORM  # and others
     ctypedef enum vg_status: VG_DONE, VG_PAUSED, VG_NEEDS_GRADIENT, VG_NON_FINITE
 
     ctypedef struct vg_tensor:
@@ -37,14 +38,11 @@ cdef extern from "vgfast.h" nogil:
         size_t cols, ld, value, grad
 
     ctypedef struct vg_param:
-        size_t offset
-
-    ctypedef enum vg_op_kind: VG_OP_DENSE
+        size_t op, offset
 
     ctypedef struct vg_op:
         vg_op_kind kind
-        size_t input "in", out
-        size_t weights, biases, layer
+        size_t input "in", out, layer
         bint ends_stage
 
     ctypedef struct vg_stage:
@@ -57,7 +55,7 @@ cdef extern from "vgfast.h" nogil:
         vg_tensor *tensors
         vg_param *params
         vg_stage *stages
-        size_t n_ops, n_tensors, n_param_arrays, n_layers, n_additions, n_params, n_columns
+        size_t n_ops, n_tensors, n_param_arrays, n_layers, n_additions, n_params, n_running, n_columns
 
     ctypedef struct vg_workspace:
         size_t batch, rows, n_chunks, n_elements, n_notes
@@ -71,6 +69,7 @@ cdef extern from "vgfast.h" nogil:
         double update_ratio, frozen, stuck, zero, subnormal, max_abs
         double sample_norm, noise_scale
         double skip_gain
+        double normalization_gain
 
     ctypedef struct vg_optimizer:
         vg_rule rule
@@ -118,7 +117,9 @@ cdef extern from "vgfast.h" nogil:
 
     int VG_FORWARD_ROWS
     void vg_plan_input(vg_plan *plan, size_t cols)
-    void vg_plan_dense(vg_plan *plan, size_t cols)
+    void vg_plan_dense(vg_plan *plan, size_t cols, bint biased)
+    void vg_plan_normalize(vg_plan *plan, vg_op_kind kind, double eps, bint affine)
+    void vg_plan_normalize_batch(vg_plan *plan, double eps, bint affine, double weight)
     void vg_plan_activate(vg_plan *plan, vg_activation activation)
     void vg_plan_dropout(vg_plan *plan, double keep)
     void vg_plan_open(vg_plan *plan)

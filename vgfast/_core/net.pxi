@@ -5,22 +5,31 @@ cdef int SIGMOID = ACTIVATIONS.index("sigmoid")
 
 
 cdef class Net:
-    """The plan of a training step of a chain of dense layers, and where each layer lies in the parameter vector."""
+    """The plan of a training step of a chain of dense layers, and where each array lies in the parameter vector.
+
+    normalization: of the hidden layers, (name, whether it comes before the activation, eps, whether it has parameters,
+    the weight of a batch in running statistics), or None. Before an activation, batch norm stands in the place of
+    biases."""
 
     cdef c.vg_plan plan
-    cdef readonly tuple weights, biases  # offsets
+    cdef readonly tuple places  # of all arrays of parameters, in their order: offsets
     cdef tuple dense  # the ops of the layers
 
-    def __cinit__(self, sizes, activations, int loss, int dtype, rates=(), blocks=(), double scale=1, bint learned=False):
+    def __cinit__(
+        self, sizes, activations, int loss, int dtype, rates=(), blocks=(), double scale=1, bint learned=False,
+        normalization=None,
+    ):
         """rates: of dropout, one a hidden layer, or none. blocks: of layers that are gone around, (first, last) of each,
         counted from 1; what each adds is multiplied by the scale, or by a parameter."""
         cdef size_t n_layers = len(sizes) - 1, n_rates = len(rates), n_blocks = len(blocks), l, i
-        cdef size_t n_ops = 2 * n_layers + 2 * n_blocks + 3
+        cdef size_t n_ops = 4 * n_layers + 2 * n_blocks + 3
+        cdef bint before = normalization is not None and normalization[1]
+        cdef bint unbiased = before and normalization[0] == "batch"
         cdef c.vg_plan *plan = &self.plan
         plan.dtype = <c.vg_dtype>dtype
         plan.ops = <c.vg_op *>room(n_ops, sizeof(c.vg_op))
-        plan.tensors = <c.vg_tensor *>room(n_layers + n_blocks + 2, sizeof(c.vg_tensor))
-        plan.params = <c.vg_param *>room(2 * n_layers + n_blocks, sizeof(c.vg_param))
+        plan.tensors = <c.vg_tensor *>room(2 * n_layers + n_blocks + 2, sizeof(c.vg_tensor))
+        plan.params = <c.vg_param *>room(4 * n_layers + n_blocks, sizeof(c.vg_param))
         plan.stages = <c.vg_stage *>room(n_ops, sizeof(c.vg_stage))
         firsts, lasts = {first for first, _ in blocks}, {last for _, last in blocks}
         c.vg_plan_input(plan, sizes[0])
@@ -29,8 +38,12 @@ cdef class Net:
                 if plan.n_additions == 0:
                     c.vg_plan_open(plan)
                 c.vg_plan_fork(plan)
-            c.vg_plan_dense(plan, sizes[l + 1])
+            c.vg_plan_dense(plan, sizes[l + 1], not unbiased or l + 1 == n_layers)
+            if before and l + 1 < n_layers:
+                self.normalize(normalization)
             c.vg_plan_activate(plan, <c.vg_activation><int>activations[l])
+            if normalization is not None and not before and l + 1 < n_layers:
+                self.normalize(normalization)
             if l < n_rates and rates[l] > 0:
                 c.vg_plan_dropout(plan, 1 - <double>rates[l])
             if l + 1 in lasts:
@@ -39,8 +52,15 @@ cdef class Net:
         if c.vg_plan_lay_out(plan) != 0:
             raise MemoryError(f"sizes {tuple(sizes)} make a net larger than the address space")
         self.dense = tuple(i for i in range(plan.n_ops) if plan.ops[i].kind == c.VG_OP_DENSE)
-        self.weights = tuple(plan.params[plan.ops[<size_t>i].weights].offset for i in self.dense)
-        self.biases = tuple(plan.params[plan.ops[<size_t>i].biases].offset for i in self.dense)
+        self.places = tuple(plan.params[l].offset for l in range(plan.n_param_arrays))
+
+    cdef normalize(self, normalization):
+        """The last op so far."""
+        name, _, eps, affine, weight = normalization
+        if name == "batch":
+            c.vg_plan_normalize_batch(&self.plan, eps, affine, weight)
+        else:
+            c.vg_plan_normalize(&self.plan, <c.vg_op_kind><int>NORM_KINDS[name], eps, affine)
 
     def __dealloc__(self):
         PyMem_Free(self.plan.ops)
@@ -48,13 +68,14 @@ cdef class Net:
         PyMem_Free(self.plan.params)
         PyMem_Free(self.plan.stages)
 
-    cdef size_t width(self, size_t l):
-        """n_l; of l = 0, the inputs' columns."""
-        return self.plan.tensors[l].cols
-
     @property
     def n_params(self):
         return self.plan.n_params
+
+    @property
+    def n_running(self):
+        """Elements of running statistics, which lie behind the parameters."""
+        return self.plan.n_running
 
     def threads_for(self, size_t rows, int limit):
         """How many threads, of at most `limit`, pay for a step on `rows` rows."""
@@ -79,12 +100,12 @@ cdef class Net:
     def forward(self, params, x, z, int n_threads):
         """z (rows, n_L) = the net applied to x (rows, n_0)."""
         cdef size_t item = c.vg_item_size(self.plan.dtype), rows = x.shape[0]
-        cdef size_t n_0 = self.width(0), n_l = self.width(self.plan.n_tensors - 1)
+        cdef size_t n_0 = self.plan.tensors[0].cols, n_l = self.plan.tensors[self.plan.n_tensors - 1].cols
         cdef size_t n_scratch = c.vg_forward_scratch(&self.plan, n_threads)
         if n_scratch == 0:
             raise MemoryError("this net's layers are wider than the address space")
         scratch = aligned(n_scratch, z.dtype)
-        cdef const void *params_at = address(params, self.plan.n_params * item, 0)
+        cdef const void *params_at = address(params, (self.plan.n_params + self.plan.n_running) * item, 0)
         cdef const void *x_at = address(x, rows * n_0 * item, 0)
         cdef void *z_at = address(z, rows * n_l * item, 1)
         cdef void *scratch_at = address(scratch, 0, 1)
@@ -105,8 +126,8 @@ cdef class Net:
         cdef bint small = self.plan.dtype == c.VG_F32
         if not as_it_is(x, &view, 2, b"f" if small else b"d"):
             return None
-        cdef size_t rows = <size_t>view.shape[0], n_l = self.width(self.plan.n_tensors - 1)
-        cdef bint fits = 0 < rows <= c.VG_FORWARD_ROWS and <size_t>view.shape[1] == self.width(0)
+        cdef size_t rows = <size_t>view.shape[0], n_l = self.plan.tensors[self.plan.n_tensors - 1].cols
+        cdef bint fits = 0 < rows <= c.VG_FORWARD_ROWS and <size_t>view.shape[1] == self.plan.tensors[0].cols
         cdef void *scratch = NULL
         cdef void *z_at = NULL
         cdef const void *params_at = NULL

@@ -107,7 +107,8 @@ cdef class Run:
         self.run.mode = <c.vg_mode>mode
         self.run.n_threads = workspace.layout.n_threads
         n_bytes = self.run.plan.n_params * c.vg_item_size(self.run.plan.dtype)
-        self.run.params = self.hold("params", params, n_bytes, 1)
+        running = self.run.plan.n_running * c.vg_item_size(self.run.plan.dtype)
+        self.run.params = self.hold("params", params, n_bytes + running, 1)
         self.run.gradient = self.hold("gradient", gradient, n_bytes, 1)
         self.run.memory = self.hold("memory", workspace.memory, 0, 1)
         self.run.notes = <double *>self.hold("notes", workspace.notes, 0, 1)

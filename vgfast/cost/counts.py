@@ -11,6 +11,10 @@ numbers (so that a multiply-add is two), and a function exp, log or tanh:
                    residual          x + scale f; and back scale g ∘ phi', and g ∘ phi' added to what goes around
                    d ∘ phi'          of hidden layers, on the way back; reads phi' or, of the ReLUs, the outputs,
                                      writes delta
+    normalization  N and back        of hidden layers that have one: forward reads z, or after the activation a, and
+                                     writes as much; back reads delta and z, or a, and writes delta. Per value, of layer
+                                     and batch norm 6 and 9 operations, 2 and 1 more with gains and shifts; of RMS
+                                     norm 3 and 6, and 1 and 1 with gains. Before an activation, that is done with it
     loss           and delta_L       of the last layer only
     dX             delta Wᵀ          2 B m n, which layer 1 does not need; reads delta and W
     dW + update    W -= lr aᵀ delta  2 B m n and 2 m n; B n and 2 n for b; reads a, delta, W, b, writes W, b
@@ -34,6 +38,7 @@ from itertools import pairwise
 from vgfast.model.activations import CATALOG
 from vgfast.model.architecture import Architecture
 from vgfast.model.losses import LOSSES
+from vgfast.model.norm import Normalization
 
 # To multiply by phi', which is compared for where it is not stored.
 _BACK = {"one": 0, "step": 2, "leak": 2, "stored": 1}
@@ -92,13 +97,25 @@ def _loss(name: str, B: int, n: int, item: int) -> Part:
     )
 
 
+def _normalization(norm: Normalization) -> tuple[int, int]:
+    """Operations a value, forward and back."""
+    centred = norm.kind != "rms"
+    return (6 if centred else 3) + norm.has_gains + norm.has_shifts, (9 if centred else 6) + norm.has_gains
+
+
 def _layer(net: Architecture, l: int, B: int) -> list[Work]:
     (m, n), item, last = net.shapes[l - 1], net.dtype.itemsize, l == net.n_layers
-    product = 2 * B * m * n
+    product, norm = 2 * B * m * n, net.norm_of(l)
     phi = CATALOG[net.kinds[l - 1]]
     out = B * n * item
     stored, rate = out if phi.stored else 0, (*net.rates, 0.0)[l - 1]
-    activate = [Part(B * n * (1 + phi.operations), B * n * phi.functions, read=n * item, written=out + stored)]
+    with_phi = norm is not None and norm.place == "before"
+    biased = norm is None or not norm.replaces_biases
+    activate = [
+        Part(B * n * biased, read=n * item * biased, written=out)
+        if with_phi
+        else Part(B * n * (1 + phi.operations), B * n * phi.functions, read=n * item, written=out + stored)
+    ]
     if l in {last for _, last in net.blocks}:  # forward, and back by both ways
         activate.append(Part(6 * B * n, read=6 * out, written=3 * out))
     if rate > 0:
@@ -110,6 +127,11 @@ def _layer(net: Architecture, l: int, B: int) -> list[Work]:
         Work(l, "forward", (B, m, n), (Part(product, read=(B * m + m * n) * item, exchanged_by_all=m * n * item),)),
         Work(l, "activation", (B, n), tuple(activate)),
     ]
+    if norm:
+        forward, back = _normalization(norm)
+        inner = Part(B * n * (forward + phi.operations * with_phi), B * n * phi.functions * with_phi,
+                     read=out, written=out + stored * with_phi)  # fmt: skip
+        rows.append(Work(l, "normalization", (B, n), (inner, Part(B * n * back, read=2 * out, written=out))))
     if last:
         rows.append(Work(l, "loss", (B, n), (_loss(net.loss, B, n, item),)))
     if l > 1:
@@ -117,9 +139,10 @@ def _layer(net: Architecture, l: int, B: int) -> list[Work]:
         rows.append(
             Work(l, "dX", (B, n, m), (Part(product, read=(B * n + m * n) * item, exchanged_by_all=B * m * item),))
         )
-    values, params = (B * m + B * n) * item, (m * n + n) * item
-    gradient = Part(product + B * n, read=values, exchanged=values)
-    update = Part(2 * (m * n + n), read=params, written=params, exchanged=2 * params)
+    values, n_params = (B * m + B * n) * item, net.count_params(l)
+    params, others = n_params * item, n_params - m * n - n * biased
+    gradient = Part(product + B * n * biased + (3 if others else 0) * B * others, read=values, exchanged=values)
+    update = Part(2 * n_params, read=params, written=params, exchanged=2 * params)
     return [*rows, Work(l, "dW + update", (m, B, n), (gradient, update))]
 
 
@@ -151,4 +174,5 @@ def working_set(net: Architecture, rows: int) -> int:
     """
     layers = zip(net.sizes[1:], net.kinds, (*net.rates, 0.0), strict=True)
     stored = sum(n for n, kind, rate in layers if CATALOG[kind].stored or rate > 0)
-    return net.dtype.itemsize * (net.n_params + rows * (net.sizes[0] + 2 * sum(net.sizes[1:]) + stored))
+    values = sum(net.sizes[1:]) + (sum(net.sizes[1:-1]) if net.normalization else 0)
+    return net.dtype.itemsize * (net.n_params + rows * (net.sizes[0] + 2 * values + stored))

@@ -42,7 +42,14 @@ if TYPE_CHECKING:
 
 LONGEST = 2.0  # seconds of a step that is still measured, as predicted
 
-_PHASES = {"forward": "forward", "activation": "activation", "loss": "loss", "backward": "dX", "update": "dW + update"}
+_PHASES = {
+    "forward": "forward",
+    "activation": "activation",
+    "normalization": "normalization",
+    "loss": "loss",
+    "backward": "dX",
+    "update": "dW + update",
+}
 _PHASES |= {"gather": "gather", "barrier": "barriers"}
 
 
@@ -335,6 +342,7 @@ def report_cost(
 def of_architecture(net: Architecture, batch_size: int, measure: bool, engine: CEngine | None = None) -> CostReport:
     """The cost of a step of such a net, of which an engine is made if it is to be measured and none is given."""
     B = _check.integer("batch_size", batch_size, 1, _check.MOST_ELEMENTS)
+    net.check_batch_size(B)
     here = limits.limits()
     static = _report(net, B, here, Roofs.from_machine(here, net.dtype.name, shares.threads_for(net, B)), None)
     if not measure:

@@ -73,9 +73,9 @@ class _Steps:
         else:
             y = self.rng.random((self.rows, n_out), net.dtype.type)
         self.workspace = engine.make_workspace(batch_size, in_parts=True)
-        params = _core.aligned(net.n_params, net.dtype)
-        params[...] = engine.params
-        self.run = _core.Run(self.workspace, _core.TRAIN, params)
+        vector = _core.aligned(engine.vector.size, net.dtype)
+        vector[...] = engine.vector
+        self.run = _core.Run(self.workspace, _core.TRAIN, vector)
         self.run.set_optimizer(*Settings("sgd", lr=0.0))
         self.run.set_data(x, y, batch_size)
         self.shuffle = Shuffle(self.rng, self.rows)

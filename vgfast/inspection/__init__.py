@@ -1,10 +1,11 @@
 """Inspection: what one step knows about each layer, and what it means.
 
-For a batch of B rows, with delta_l = d(mean loss)/dz_l as a (B, n_l) matrix and phi' the derivative of layer
-l's activation at z_l (1 for the output layer, which is linear):
+For a batch of B rows, with delta_l = d(mean loss)/dz_l as a (B, n_l) matrix, z_l = a_{l-1} W_l + b_l, and phi' the
+derivative of layer l's activation at z_l, or at what a normalization has made of it (1 for the output layer, which is
+linear):
 
 ``grad_norm`` ``bias_grad_norm`` ``weight_norm``
-    Frobenius or L2 norms of dW_l, db_l, W_l.
+    Frobenius or L2 norms of dW_l, db_l, W_l. Where batch norm stands in the place of biases, its shifts count as b_l.
 ``delta_norm``
     Frobenius norm of delta_l.
 ``speed``
@@ -17,8 +18,11 @@ l's activation at z_l (1 for the output layer, which is linear):
 ``skip_gain``
     ‖u_l‖ / ‖delta_{l+1} W_{l+1}ᵀ‖ where a residual connection ends at layer l or begins behind it: what arrives by the
     way around the layers between, beside what arrives through them, u_l being d(mean loss)/da_l. 1 elsewhere.
+``normalization_gain``
+    ‖N'ᵀ g‖ / ‖g‖: what the normalization of layer l did to the signal g that it got, from the activation if it stands
+    before that, from the weights if it stands after; activation_gain is then of what the other gave. 1 without one.
 ``gain``
-    Their product, ‖delta_l‖ / ‖delta_{l+1}‖; the product over layers is ‖delta_1‖ / ‖delta_L‖. All three
+    Their product, ‖delta_l‖ / ‖delta_{l+1}‖; the product over layers is ‖delta_1‖ / ‖delta_L‖. All these
     gains are NaN for the output layer, where the signal starts.
 ``mean_derivative`` ``saturated`` ``dead``
     Mean of phi'; share of entries with phi' below 1 % of its maximum; share of units with phi' = 0 on every row.
@@ -31,14 +35,16 @@ l's activation at z_l (1 for the output layer, which is linear):
 ``zero`` ``subnormal`` ``max_abs``
     Shares and largest of abs(dW_l).
 ``predicted_gain`` ``predicted_low`` ``predicted_high``
-    In a report: what ``gain`` should be, and a 95 % band, by ``vgfast.inspection.mean_field``.
+    In a report: what ``gain`` should be, and a 95 % band, by ``vgfast.inspection.mean_field``; with a normalization by
+    ``vgfast.inspection.normalized_field``, without a band.
 ``sample_norm`` ``noise_scale``
     Root mean square, over the batch, of the norm of each sample's own gradient of W_l and b_l,
     ‖g_i‖² = B² ‖delta_{l,i}‖² (‖a_{l-1,i}‖² + 1) (Goodfellow, "Efficient per-example gradient computations",
     2015); and tr(Σ) / ‖G‖², the variance of those gradients over the squared norm of their expectation, both
     estimated without bias from this batch (McCandlish and others, "An empirical model of large-batch training",
     2018, appendix A): about the number of samples whose mean has as much signal as noise. Infinite where the
-    batch cannot tell the gradient from noise, NaN for one sample.
+    batch cannot tell the gradient from noise, NaN for one sample, and with batch norm, by which samples have no
+    gradients of their own.
 
 With sample weights w the loss is sum(w loss) / sum(w), and delta_l, and all that is made of it, is of that loss. The
 batch then counts as B = sum(w)² / sum(w²) samples (Kish's effective sample size) for ``sample_norm`` and

@@ -67,7 +67,7 @@ class Case(NamedTuple):
         net = self.engine.architecture._replace(dtype=np.dtype(np.float64))
         t = self.t if self.t.ndim == 1 else self.t.astype(np.float64)
         state = None if self.state is None else self.state.copy(np.float64)
-        engine = self.engine.make_like(net, self.engine.params)
+        engine = self.engine.make_like(net, self.engine.vector)
         return self._replace(engine=engine, x=self.x.astype(np.float64), t=t, state=state)
 
 

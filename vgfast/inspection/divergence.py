@@ -4,7 +4,7 @@ given, on copies of the net and on the batch at which it happened."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -44,31 +44,31 @@ def _last_batch(case: Case) -> Case:
 
 
 class Parts(NamedTuple):
-    """A step taken apart, layer by layer: z; then, or None where what comes before is not finite, (dW, db), and (W, b)
-    after the update."""
+    """A step taken apart, layer by layer: z; then, or None where what comes before is not finite, (dW, db) and the
+    gradient of gains and shifts, and (W, b), gains and shifts after the update."""
 
     outputs: list[np.ndarray]
-    gradients: list[tuple[np.ndarray, np.ndarray]] | None
-    updated: list[tuple[np.ndarray, np.ndarray]] | None
+    gradients: Sequence[tuple[np.ndarray, ...]] | None
+    updated: Sequence[tuple[np.ndarray, ...]] | None
 
 
 def take_apart(case: Case, updates: bool) -> Parts:
     """The parts of a step that failed, by the textbook, which can be taken apart. Nothing changes."""
     plain, net, t = textbook(case.engine), case.engine.architecture, case.t
     with np.errstate(all="ignore"):
-        masks = plain.draw_masks(len(case.x))
-        zs, activations = plain.forward(case.x, masks)
+        forward = plain.forward_pass(case.x, plain.draw_masks(len(case.x)))
+        zs = forward.zs
         exact = t if t.ndim == 1 else t.astype(np.float64)
         # As C has it: in float64, where squares do not overflow.
         loss, _, _ = plain.loss(zs[-1].astype(np.float64), exact, case.sample_weight)
         if not np.isfinite(loss):
             return Parts(zs, None, None)
-        gradient = plain.chain(zs, activations, plain.loss(zs[-1], t, case.sample_weight)[1], masks).gradient
-        gradients = list(zip(*net.views(gradient), strict=True))
+        gradient = plain.chain(forward, plain.loss(zs[-1], t, case.sample_weight)[1]).gradient
+        gradients = list(zip(*net.parts(gradient), strict=True))
         if not updates or not np.isfinite(gradient).all():
             return Parts(zs, gradients, None)
         step, _ = plain.step(gradient, case.optimizer.checked(), case.current_state)
-        return Parts(zs, gradients, list(zip(*net.views(plain.params - step), strict=True)))
+        return Parts(zs, gradients, list(zip(*net.parts(plain.params - step), strict=True)))
 
 
 def locate(case: Case, updates: bool) -> tuple[int, str]:
@@ -85,11 +85,12 @@ def locate(case: Case, updates: bool) -> tuple[int, str]:
             return l, f"gradient of layer {l}"
     if parts.updated is None:
         return last, f"gradient of layer {last}"
-    for l, (w, b) in enumerate(parts.updated, 1):
-        if not _finite((w, b)):
-            return l, f"updated {'biases' if np.isfinite(w).all() else 'weights'} of layer {l}"
+    for l, arrays in enumerate(parts.updated, 1):
+        for name, array in zip(("weights", "biases", "gains", "shifts"), arrays, strict=True):
+            if not np.isfinite(array).all():
+                return l, f"updated {name} of layer {l}"
     # The textbook's sums, in another order, stay just below the largest number.
-    largest = [max(float(np.abs(part).max()) for part in pair) for pair in parts.updated]
+    largest = [max(float(np.abs(part).max(initial=0)) for part in arrays) for arrays in parts.updated]
     l = int(np.argmax(largest)) + 1
     return l, f"updated weights of layer {l}"
 

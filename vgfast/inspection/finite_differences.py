@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vgfast.inspection.gradients import take_gradients
-from vgfast.inspection.paths import check_entry, float64_copy, float64_data
+from vgfast.inspection.paths import check_entry, float64_copy, float64_data, refuse_normalization
 from vgfast.model.activations import CATALOG
 from vgfast.model.engine import Engine
 from vgfast.model.engine_numpy import NumPyEngine
@@ -96,6 +96,7 @@ class GradientCheck(NamedTuple):
 def check(engine: Engine, layer: int, i: int, j: int, X: object, y: object) -> GradientCheck:
     """``net.check_gradient``: see there."""
     net = engine.architecture
+    refuse_normalization(net, "check_gradient moves the z of one unit at a time")
     layer, i, j = check_entry(net, layer, i, j)
     plain = float64_copy(engine)
     x, t = net.check_batch(X, y)

@@ -53,7 +53,8 @@ def _report(case: Case, loss: float, records: np.ndarray, steps: int, with_remed
         net.activations,
         steps,
         rows,
-        moments=_take_moments(case),
+        moments=None if net.normalization else _take_moments(case),
+        expected=_predict_normalized(case) if net.normalization else None,
         error=_measure_error(net, records, effective_rows(rows, case.sample_weight)),
         one_step=True,
         descends=case.descends,
@@ -105,6 +106,15 @@ def _measure_error(net: Architecture, records: np.ndarray, rows: float) -> float
         return None
     error = float(np.sqrt(rows) * records["delta_norm"][-1])  # delta_L: p - t over the terms of the mean
     return error * net.sizes[-1] if loss.averages_outputs else error
+
+
+def _predict_normalized(case: Case) -> np.ndarray | None:
+    """The gains (L,) that a net with a normalization should have; None where they are not finite."""
+    from vgfast.inspection import normalized_field  # only read where it is needed
+
+    with np.errstate(over="ignore"):
+        expected = normalized_field.predict(case.engine.architecture, normalized_field.moments(case.engine, case.x))
+    return expected if np.isfinite(expected[:-1]).all() else None
 
 
 def _take_moments(case: Case) -> tuple[list[float], list[float], list[float]] | None:

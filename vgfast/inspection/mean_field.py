@@ -268,7 +268,7 @@ def moments_of(
     rows = np.sort(_row_means(x))
     return (
         [_mean_square(f"weights[{l}]", w) for l, w in enumerate(weights)],
-        [_mean_square(f"biases[{l}]", b) for l, b in enumerate(biases)],
+        [_mean_square(f"biases[{l}]", b) if b.size else 0.0 for l, b in enumerate(biases)],
         [float(group.mean()) for group in np.array_split(rows, min(len(rows), GROUPS))],
     )
 

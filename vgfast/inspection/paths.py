@@ -227,6 +227,15 @@ def check_entry(net: Architecture, layer: Any, i: Any, j: Any) -> tuple[int, int
     return layer, i, j
 
 
+def refuse_normalization(net: Architecture, what: str) -> None:
+    """ValueError for a net with one, by which a unit depends on the z of others."""
+    if net.normalization is not None:
+        raise ValueError(
+            f"{what}, and with normalization={net.normalization!r} each depends on others of its layer; use "
+            f"net.gradients"
+        )
+
+
 def float64_copy(engine: Engine) -> NumPyEngine:
     """The textbook's net with the same parameters in float64."""
     for l, (weights, biases) in enumerate(zip(engine.weights, engine.biases, strict=True), 1):
@@ -281,6 +290,7 @@ def float64_data(array: np.ndarray) -> np.ndarray:
 def follow(engine: Engine, layer: int, i: int, j: int, x: Any, y: Any, paths: int = 5) -> Trace:
     """``net.trace``: see there."""
     net = engine.architecture
+    refuse_normalization(net, "trace follows paths from unit to unit")
     layer, i, j = check_entry(net, layer, i, j)
     n_strongest = _check.integer("paths", paths, 1, MOST_PATHS)
     sample, target = _one_sample(net, x, y)

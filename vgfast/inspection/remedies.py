@@ -47,7 +47,7 @@ def _use_adam(case: Case, records: np.ndarray) -> Case:
 def _use_leaky_relu(case: Case, records: np.ndarray) -> Case:
     net = case.engine.architecture
     leaky = net._replace(activations=("leaky_relu",) * len(net.activations))
-    return case._replace(engine=case.engine.make_like(leaky, case.engine.params))
+    return case._replace(engine=case.engine.make_like(leaky, case.engine.vector))
 
 
 def _remove_biases(case: Case, records: np.ndarray) -> Case:

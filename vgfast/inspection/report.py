@@ -57,10 +57,11 @@ class GradientReport:
         dropout: tuple[float, ...] = (),
         closed: np.ndarray | None = None,
         descends: bool = True,
+        expected: np.ndarray | None = None,
     ) -> None:
         self.records, self.loss, self.sizes, self.activations = records, loss, sizes, activations
         self.steps = steps
-        self.moments, self.dropout = moments, dropout
+        self.moments, self.dropout, self.expected = moments, dropout, expected
         self.accept(judge(records, sizes, activations, steps, rows, error, one_step, inputs, closed, descends))
         self.remedies: list[str] = []
         self.exponents: np.ndarray | None = None
@@ -73,12 +74,16 @@ class GradientReport:
     @cached_property
     def predicted(self) -> np.ndarray:
         """(L,) ``predicted_gain``, ``predicted_low``, ``predicted_high``: what ``gain`` should be by the variances of
-        weights, biases and inputs alone, and a 95 % band (see ``inspection.mean_field``). NaN for the output layer, and
-        for all where the report is of no one net."""
+        weights, biases and inputs alone, and a 95 % band (see ``inspection.mean_field``), or with a normalization
+        without a band (``inspection.normalized_field``). NaN for the output layer, and for all where the report is of
+        no one net."""
         from vgfast.inspection import mean_field
 
         if self.moments is None:
-            return np.full(len(self.records), np.nan, mean_field.PREDICTION)
+            alone = np.full(len(self.records), np.nan, mean_field.PREDICTION)
+            if self.expected is not None:
+                alone["predicted_gain"] = self.expected
+            return alone
         with _core.standard_arithmetic():
             of_net = self.sizes, self.activations, *self.moments
             return mean_field.predict_from_moments(*of_net, dropout=self.dropout or 0.0)

@@ -24,6 +24,7 @@ def _table(report: Any) -> list[tuple[str, ...]]:
         cells = ledger_row(l, layer, of_gain)
         known = np.isfinite(layer.predicted_gain)
         predicted = f"{layer.predicted_low:.2g}-{layer.predicted_high:.2g}" if known else "-"
+        predicted = f"{layer.predicted_gain:.2g}" if known and np.isnan(layer.predicted_low) else predicted
         rows.append((*cells[:_PREDICTED], predicted, *cells[_PREDICTED:]))
     return rows
 

@@ -80,9 +80,9 @@ def try_steps(case: Case, steps: int = STEPS) -> Outcome:
     engine, before = case.engine.copy(), math.inf
     with np.errstate(all="ignore"):
         try:
-            before = engine.score(engine.predict(x), t, weights)[0]
+            before = engine.measure_loss(x, t, weights)
             _train(engine, case._replace(x=x, t=t, batch_size=batch_size, sample_weight=weights), epochs)
-            after = engine.score(engine.predict(x), t, weights)[0]
+            after = engine.measure_loss(x, t, weights)
         except (ArithmeticError, ValueError):  # also a rate that is beyond the dtype
             return Outcome(before, math.inf, "")
         layer, word = find_shut_layer(engine, x)

@@ -60,9 +60,9 @@ consequences: a dead or saturated layer also lets the signal vanish.
 A training of less than 10 steps is judged as one of 10: no net passes on its signal exactly; and, of *stalled*, one of
 less than 1,000 as one of 1,000: that it is short is no fault of the net.
 
-At fault are, of *dead* and *saturated*, the ``weights``; of *vanishing* and *exploding*, ``weights`` or
-``activations``; of *frozen*, the ``updates``; or the ``inputs``, if they are all 0, or if a layer's share of dead or
-saturated units is at most half of it with inputs of mean 0 and variance 1, or if the inputs are below 0.1 and with
+At fault are, of *dead* and *saturated*, the ``weights``; of *vanishing* and *exploding*, ``weights``, ``activations``
+or ``normalization``; of *frozen*, the ``updates``; or the ``inputs``, if they are all 0, or if a layer's share of dead
+or saturated units is at most half of it with inputs of mean 0 and variance 1, or if the inputs are below 0.1 and with
 such ones nothing is frozen. Of *stalled*, the first that cures it alone: such ``inputs``; ReLU with He's first weights,
 for then ``weights`` or ``activations`` are at fault, as of *vanishing*; or else it is the ``learning rate``. Of
 *overshooting*: the ``weight decay``, if that alone makes weights grow; or ``inputs``, ``targets`` of mse, or ``inputs
@@ -273,15 +273,15 @@ def _ledger(
     return Verdict(word, f"{text}{where}.{sentence}{also}", layer, fault, numbers)
 
 
-def mean_gains(records: np.ndarray) -> tuple[float, float]:
-    """Geometric means of weight_gain and activation_gain over the layers that have them; of none, 1."""
-    if len(records) == 1:
-        return 1.0, 1.0
-    with np.errstate(divide="ignore"):
-        weight, activation = (
-            float(np.exp(np.log(records[name][:-1]).mean())) for name in ("weight_gain", "activation_gain")
-        )
-    return weight, activation
+def mean_gains(records: np.ndarray) -> dict[str, float]:
+    """Geometric means, over the layers that have them, of what weights and activations do, and a normalization and ways
+    around, if there are any; of no such layer, 1."""
+    names = {"weights": "weight_gain", "activations": "activation_gain"}
+    more = {"normalization": "normalization_gain", "ways around": "skip_gain"}
+    names |= {what: name for what, name in more.items() if (records[name][:-1] != 1).any()}
+    with np.errstate(all="ignore"):
+        logarithms = {what: np.log(records[name][:-1]) for what, name in names.items()}
+    return {what: float(np.exp(each.mean())) if len(each) else 1.0 for what, each in logarithms.items()}
 
 
 def blame_gains(records: np.ndarray, word: str = "vanishing") -> tuple[str, str]:
@@ -290,16 +290,14 @@ def blame_gains(records: np.ndarray, word: str = "vanishing") -> tuple[str, str]
     if (gains == 0).any():
         layer = int(np.flatnonzero(gains == 0)[-1]) + 1
         return ("weights" if records["weight_gain"][layer - 1] == 0 else "activations"), _blocked_text(records)
-    weight, activation = mean_gains(records)
-    weights = weight < activation if word == "vanishing" else weight > activation
-    fault = "weights" if weights else "activations"
-    with np.errstate(all="ignore"):
-        skip = float(np.exp(np.log(records["skip_gain"][:-1]).mean()))
-    around = "" if (records["skip_gain"][:-1] == 1).all() else f" x {skip:.2g} (ways around)"
-    gain = weight * activation * (skip if around else 1)
+    means = mean_gains(records)
+    faults = [what for what in means if what != "ways around"]
+    fault = min(faults, key=lambda what: means[what] if word == "vanishing" else -means[what])
+    words = {what: "activation" if what == "activations" else what for what in means}
+    product = " x ".join(f"{gain:.2g} ({words[what]})" for what, gain in means.items())
     return fault, (
-        f" The {fault} are at fault: a hidden layer's mean gain is {gain:.2g} = {weight:.2g} "
-        f"(weights) x {activation:.2g} (activation){around}."
+        f" The {fault} {'is' if fault == 'normalization' else 'are'} at fault: a hidden layer's mean gain is "
+        f"{math.prod(means.values()):.2g} = {product}."
     )
 
 

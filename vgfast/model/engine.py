@@ -49,8 +49,10 @@ def mean(values: np.ndarray, sample_weight: np.ndarray | None = None) -> float:
 
 
 class Engine(ABC):
-    """A net's ``architecture`` and ``params`` (n_params,), of which ``weights`` and ``biases`` are views, a layer each,
-    and ``scales`` by layer.
+    """A net's ``architecture`` and ``params`` (n_params,), of which ``weights``, ``biases``, ``gains`` and ``shifts``
+    are views, a layer each (see ``architecture.Parts``), and ``scales`` by layer. Gains are 1 at first, all else 0.
+    ``vector`` is ``params`` and, behind it, the running means and variances of batch norm, of which ``running`` are
+    views.
     ``draws``: of dropout, its seed and the number of the next step, uint64 (2,); None without any. Gradients are those
     of the next step; steps and ``apply`` count it on.
 
@@ -69,24 +71,34 @@ class Engine(ABC):
 
     def __init__(self, architecture: Architecture) -> None:
         self.architecture = architecture
-        self.params = self.make_vector()
-        self.weights, self.biases = architecture.views(self.params)
+        self.vector = self.make_memory(architecture.n_params + architecture.n_running)
+        self.params = self.vector[: architecture.n_params]
+        self.weights, self.biases, self.gains, self.shifts = architecture.parts(self.params)
+        for gain in self.gains:
+            gain[...] = 1
+        self.running = architecture.running(self.vector)
+        for _, variance in self.running:
+            variance[...] = 1
         self.scales = architecture.scales(self.params)
         self.draws = np.zeros(2, np.uint64) if architecture.dropout else None
 
     @abstractmethod
+    def make_memory(self, n: int) -> np.ndarray:
+        """Zeros (n,)."""
+
     def make_vector(self) -> np.ndarray:
-        """Zeros (n_params,): memory for parameters, a gradient, an optimizer's vector."""
+        """Zeros (n_params,): memory for a gradient, an optimizer's vector."""
+        return self.make_memory(self.architecture.n_params)
 
     def copy(self) -> Self:
         """One with the same parameters, which shares nothing."""
-        return self.make_like(self.architecture, self.params)
+        return self.make_like(self.architecture, self.vector)
 
-    def make_like(self, architecture: Architecture, params: np.ndarray | None = None) -> Self:
-        """One of the same kind for this architecture; with these parameters, or zeros."""
+    def make_like(self, architecture: Architecture, vector: np.ndarray | None = None) -> Self:
+        """One of the same kind for this architecture; with this for its ``vector``, or as new."""
         other = type(self)(architecture)
-        if params is not None:
-            other.params[...] = params
+        if vector is not None:
+            other.vector[...] = vector
         if self.draws is not None and other.draws is not None:
             other.draws[...] = self.draws
         return other
@@ -94,7 +106,7 @@ class Engine(ABC):
     def without_dropout(self) -> Self:
         """Itself, or one with the same parameters."""
         net = self.architecture
-        return self.make_like(net._replace(dropout=()), self.params) if net.dropout else self
+        return self.make_like(net._replace(dropout=()), self.vector) if net.dropout else self
 
     # ---- predictions ----------------------------------------------------------------------------------
 
@@ -139,6 +151,14 @@ class Engine(ABC):
             f"the loss of row {row} is too large for {z.dtype}: its outputs are as large as "
             f"{float(np.abs(z[row]).max()):.2g}, and y as {float(np.abs(t[row]).max()):.2g}; scale X and y down"
         )
+
+    def measure_loss(self, x: np.ndarray, t: np.ndarray, sample_weight: np.ndarray | None = None) -> float:
+        """The mean loss that training sees on these rows, with batch norm by their own statistics; infinity or an
+        ArithmeticError where it is not finite."""
+        if not self.architecture.has_batch_norm:
+            return self.score(self.predict(x), t, sample_weight)[0]
+        found = self.backward(x, t, sample_weight)
+        return math.inf if found is None else found.loss
 
     # ---- steps ----------------------------------------------------------------------------------------
 

@@ -28,10 +28,11 @@ _PROBABILITIES: dict[str, Callable[[np.ndarray, np.ndarray], Any] | None] = {
 
 def core_net(architecture: Architecture) -> _core.Net:
     """Sizes and places in the parameter vector. MemoryError or OverflowError for a net beyond the address space."""
-    net = architecture
+    net, norm = architecture, architecture.normalization
     kinds = [_core.ACTIVATIONS.index(kind) for kind in net.kinds]
     how = _core.LOSSES.index(net.loss), _core.DTYPES.index(net.dtype.name), net.dropout
-    return _core.Net(net.sizes, kinds, *how, net.blocks, net.scale, net.learns_scales)
+    placed = None if norm is None else (norm.kind, norm.place == "before", norm.eps, norm.affine, norm.momentum)
+    return _core.Net(net.sizes, kinds, *how, net.blocks, net.scale, net.learns_scales, placed)
 
 
 class CEngine(Engine):
@@ -45,8 +46,8 @@ class CEngine(Engine):
         self.probabilities = _PROBABILITIES[LOSSES[architecture.loss].link]
         self.forward_few = self.core.forward_few
 
-    def make_vector(self) -> np.ndarray:
-        return _core.aligned(self.core.n_params, self.architecture.dtype)
+    def make_memory(self, n: int) -> np.ndarray:
+        return _core.aligned(n, self.architecture.dtype)
 
     def threads(self, rows: int) -> int:
         """How many work on so many rows."""
@@ -57,7 +58,7 @@ class CEngine(Engine):
     def compute_outputs(self, x: np.ndarray) -> np.ndarray:
         z = np.empty((len(x), self.architecture.sizes[-1]), self.architecture.dtype)
         for rows in self._slices(len(x)):
-            self.core.forward(self.params, x[rows], z[rows], self.threads(rows.stop - rows.start))
+            self.core.forward(self.vector, x[rows], z[rows], self.threads(rows.stop - rows.start))
         return z
 
     def compute_losses(
@@ -87,7 +88,7 @@ class CEngine(Engine):
         self, x: np.ndarray, t: np.ndarray, given_deltas: bool, sample_weight: np.ndarray | None = None
     ) -> Backward | None:
         workspace, gradient = self._memory(len(x)), self.make_vector()
-        run = _core.Run(workspace, _core.GRADIENT, self.params, gradient, None, self.draws)
+        run = _core.Run(workspace, _core.GRADIENT, self.vector, gradient, None, self.draws)
         run.set_optimizer(*_NO_STEP)
         run.set_data(x, t, len(x), given_deltas, sample_weight)
         found = self._one_batch(run, None)
@@ -106,7 +107,7 @@ class CEngine(Engine):
         exponents: np.ndarray | None,
         sample_weight: np.ndarray | None = None,
     ) -> tuple[float, np.ndarray] | None:
-        run = _core.Run(self._memory(len(x)), _core.INSPECT, self.params, self.make_vector(), None, self.draws)
+        run = _core.Run(self._memory(len(x)), _core.INSPECT, self.vector, self.make_vector(), None, self.draws)
         run.set_optimizer(*settings, *state)
         run.set_data(x, t, len(x), sample_weight=sample_weight)
         return self._one_batch(run, exponents)
@@ -125,7 +126,7 @@ class CEngine(Engine):
     # ---- updates --------------------------------------------------------------------------------------
 
     def apply(self, gradient: np.ndarray, settings: Settings, state: RuleState, lock: _core.TrainingLock) -> bool:
-        run = _core.Run(self._memory(1), _core.APPLY, self.params, gradient, lock, self.draws)
+        run = _core.Run(self._memory(1), _core.APPLY, self.vector, gradient, lock, self.draws)
         run.set_optimizer(*settings, *state)
         return run.apply() != _core.NON_FINITE
 
@@ -146,6 +147,6 @@ class CEngine(Engine):
         sample_weight: np.ndarray | None = None,
     ) -> _core.Run:
         gradient = self.make_vector() if workspace.needs_gradient else None
-        run = _core.Run(workspace, _core.TRAIN, self.params, gradient, lock, self.draws)
+        run = _core.Run(workspace, _core.TRAIN, self.vector, gradient, lock, self.draws)
         run.set_data(x, t, batch_size, sample_weight=sample_weight)
         return run

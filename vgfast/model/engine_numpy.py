@@ -6,7 +6,11 @@ The chain rule takes it back, for l = L-1..1:  delta[l] = (delta[l+1] W[l+1]ᵀ)
 and each delta gives its layer's gradient:     dW[l] = a[l-1]ᵀ delta[l],    db[l] = sum of delta[l] over the rows
 which the update subtracts:                    W[l] -= lr dW[l],            b[l] -= lr db[l]
 
-With dropout, a step multiplies a[l] and phi'(z[l]) by a mask: 1 / keep with the probability keep, else 0.
+A normalization N of the hidden layers stands before phi, a[l] = phi(N(z[l])), or after it, a[l] = N(phi(z[l])), and
+the chain rule takes delta back through it in its place (``norm_numpy``).
+
+With dropout, a step multiplies a[l] and phi'(z[l]) by a mask: 1 / keep with the probability keep, else 0; behind a
+normalization, instead of phi' what comes back to that.
 
 With a residual connection around layers k..m:  a[m] = a[k-1] + scale phi(z[m])
 On the way back, with u[l] = d loss / d a[l]:   u[m] = delta[m+1] W[m+1]ᵀ,         delta[m] = scale u[m] ∘ phi'(z[m])
@@ -17,7 +21,7 @@ In the code, index l - 1 holds what belongs to layer l.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,13 +29,24 @@ from vgfast import _core
 from vgfast.model import philox
 from vgfast.model import quantities_numpy as quantities
 from vgfast.model.activations import CATALOG, sigmoid
-from vgfast.model.architecture import Architecture
+from vgfast.model.architecture import Architecture, Parts
 from vgfast.model.engine import Backward, Engine, Settings
 from vgfast.model.losses import LOSSES, softmax
+from vgfast.model.norm_numpy import Normalized, normalize, normalize_back, renew_running
 from vgfast.model.quantities_numpy import Masks, Pass
 from vgfast.model.rules import RULES, RuleState
 
 _PROBABILITIES = {"softmax": softmax, "sigmoid": sigmoid}
+
+
+class Forward(NamedTuple):
+    """A batch on its way forward: of each layer ``zs``, what phi is of; ``activations``, a with a[0] = x;
+    ``normalized``, None without a normalization; and the masks of dropout."""
+
+    zs: list[np.ndarray]
+    activations: list[np.ndarray]
+    normalized: list[Normalized | None]
+    masks: Masks
 
 
 class NumPyEngine(Engine):
@@ -62,47 +77,77 @@ class NumPyEngine(Engine):
         return masks
 
     def forward(self, x: np.ndarray, masks: Masks = ()) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """(z of every layer, a of every layer with a[0] = x). Without masks, as for predictions."""
-        zs, activations = [], [x]
-        for l, (weights, biases, kind) in enumerate(
-            zip(self.weights, self.biases, self.architecture.kinds, strict=True), 1
-        ):
-            zs.append(activations[-1] @ weights + biases)
-            a = _masked(masks, l, CATALOG[kind].value(zs[-1]))
-            first = self.around.get(l)
-            activations.append(a if first is None else activations[first - 1] + self.scale(l) * a)
-        return zs, activations
+        """(what phi is of in every layer, a of every layer with a[0] = x). Without masks, nothing is dropped."""
+        return self.forward_pass(x, masks)[:2]
+
+    def forward_pass(self, x: np.ndarray, masks: Masks = (), training: bool = True) -> Forward:
+        """Batch norm takes, in training, what the batch shows, else what runs."""
+        found = Forward([], [x], [], masks)
+        for l, kind in enumerate(self.architecture.kinds):
+            z, norm, kept = found.activations[-1] @ self.weights[l], self.architecture.norm_of(l + 1), None
+            running = None if training or norm is None or norm.kind != "batch" else self.running[l]
+            if self.biases[l].size:
+                z = z + self.biases[l]
+            if norm and norm.place == "before":
+                z, kept = normalize(norm, z, self.gains[l], self.shifts[l], running)
+            a = CATALOG[kind].value(z)
+            if norm and norm.place == "after":
+                a, kept = normalize(norm, a, self.gains[l], self.shifts[l], running)
+            a, first = _masked(masks, l + 1, a), self.around.get(l + 1)
+            found.zs.append(z)
+            found.activations.append(a if first is None else found.activations[first - 1] + self.scale(l + 1) * a)
+            found.normalized.append(kept)
+        return found
 
     def scale(self, last: int) -> np.floating:
         """Of the block that ends with this layer."""
         learned = self.scales.get(last)
         return self.params.dtype.type(self.architecture.scale) if learned is None else learned[0]
 
-    def chain(self, zs: list[np.ndarray], activations: list[np.ndarray], delta: np.ndarray, masks: Masks = ()) -> Pass:
+    def chain(self, found: Forward, delta: np.ndarray) -> Pass:
         """The way back from delta of the last layer."""
         gradient = np.empty_like(self.params)
-        d_weights, d_biases = self.architecture.views(gradient)
-        d_scales = self.architecture.scales(gradient)
-        deltas = [delta]
-        before_activation: list[np.ndarray] = []
+        parts, d_scales = self.architecture.parts(gradient), self.architecture.scales(gradient)
+        zs, activations, deltas = found.zs, found.activations, [delta]
+        raw: list[np.ndarray] = []
+        between: list[np.ndarray | None] = []
         sums: dict[int, np.ndarray] = {}  # u of what leaves these layers, where a block ends
         ends = {first - 1: last for last, first in self.around.items()}
         for l in range(len(zs) - 1, -1, -1):
-            d_weights[l][...] = activations[l].T @ deltas[0]
-            d_biases[l][...] = deltas[0].sum(axis=0)
+            parts.weights[l][...] = activations[l].T @ deltas[0]
+            if parts.biases[l].size:
+                parts.biases[l][...] = deltas[0].sum(axis=0)
             if l > 0:
-                before_activation.insert(0, deltas[0] @ self.weights[l].T)
-                phi = CATALOG[self.architecture.kinds[l - 1]]
-                arrived = before_activation[0] + sums[ends[l]] if l in ends else before_activation[0]
-                passed = arrived
+                raw.insert(0, deltas[0] @ self.weights[l].T)
+                arrived = raw[0] + sums[ends[l]] if l in ends else raw[0]
                 if l in ends or l in self.around:
                     sums[l] = arrived
-                if l in self.around:
-                    passed = self.scale(l) * arrived
                 if l in d_scales:
-                    d_scales[l][...] = (arrived * _masked(masks, l, phi.value(zs[l - 1]))).sum()
-                deltas.insert(0, passed * _masked(masks, l, phi.derivative(zs[l - 1])))
-        return Pass(zs, activations, deltas, before_activation, gradient, masks, sums)
+                    value = CATALOG[self.architecture.kinds[l - 1]].value(zs[l - 1])
+                    d_scales[l][...] = (arrived * _masked(found.masks, l, value)).sum()
+                passed = self.scale(l) * arrived if l in self.around else arrived
+                delta, inner = self.layer_back(l - 1, found, passed, parts)
+                deltas.insert(0, delta)
+                between.insert(0, inner)
+        return Pass(zs, activations, deltas, raw, between, gradient, found.masks, sums)
+
+    def layer_back(self, l: int, found: Forward, g: np.ndarray, parts: Parts) -> tuple[np.ndarray, np.ndarray | None]:
+        """(delta, and what lies between activation and normalization, or None) of g = dloss/da of layer l + 1, whose
+        gradient of gains and shifts is written into the parts of the gradient."""
+        derivative = CATALOG[self.architecture.kinds[l]].derivative(found.zs[l])
+        norm, kept = self.architecture.normalization, found.normalized[l]
+        if norm is None or kept is None:
+            return g * _masked(found.masks, l + 1, derivative), None
+        inner = _masked(found.masks, l + 1, g * derivative if norm.place == "before" else g)
+        dz, parts.gains[l][...], parts.shifts[l][...] = normalize_back(norm, inner, kept, self.gains[l])
+        return (dz, inner) if norm.place == "before" else (dz * derivative, dz)
+
+    def renew_running(self, found: Forward) -> None:
+        """What runs, after a step."""
+        norm = self.architecture.normalization
+        for running, kept in zip(self.running, found.normalized, strict=False):
+            if norm is not None and kept is not None:
+                renew_running(norm, running, kept)
 
     def step(
         self, gradient: np.ndarray, settings: Settings, state: RuleState
@@ -144,12 +189,12 @@ class NumPyEngine(Engine):
 
     # ---- the methods of every engine ------------------------------------------------------------------
 
-    def make_vector(self) -> np.ndarray:
-        return np.zeros(self.architecture.n_params, self.architecture.dtype)
+    def make_memory(self, n: int) -> np.ndarray:
+        return np.zeros(n, self.architecture.dtype)
 
     def compute_outputs(self, x: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):  # here and below, who asks looks whether all is finite
-            return self.forward(x)[0][-1]
+            return self.forward_pass(x, training=False).zs[-1]
 
     def compute_losses(
         self, z: np.ndarray, t: np.ndarray, sample_weight: np.ndarray | None = None
@@ -160,16 +205,14 @@ class NumPyEngine(Engine):
 
     def backward(self, x: np.ndarray, t: np.ndarray, sample_weight: np.ndarray | None = None) -> Backward | None:
         with np.errstate(over="ignore", invalid="ignore"):
-            masks = self.draw_masks(len(x))
-            zs, activations = self.forward(x, masks)
-            loss, delta, _ = self.loss(zs[-1], t, sample_weight)
-            found = self.chain(zs, activations, delta, masks)
+            forward = self.forward_pass(x, self.draw_masks(len(x)))
+            loss, delta, _ = self.loss(forward.zs[-1], t, sample_weight)
+            found = self.chain(forward, delta)
         return _finite(loss, found) if np.isfinite(loss) else None
 
     def backward_from(self, x: np.ndarray, dz: np.ndarray) -> Backward | None:
         with np.errstate(over="ignore", invalid="ignore"):
-            masks = self.draw_masks(len(x))
-            return _finite(np.nan, self.chain(*self.forward(x, masks), dz, masks))
+            return _finite(np.nan, self.chain(self.forward_pass(x, self.draw_masks(len(x))), dz))
 
     def inspect(
         self,
@@ -181,10 +224,9 @@ class NumPyEngine(Engine):
         sample_weight: np.ndarray | None = None,
     ) -> tuple[float, np.ndarray] | None:
         with np.errstate(over="ignore", invalid="ignore"):
-            masks = self.draw_masks(len(x))
-            zs, activations = self.forward(x, masks)
-            loss, delta, _ = self.loss(zs[-1], t, sample_weight)
-            found = self.chain(zs, activations, delta, masks)
+            forward = self.forward_pass(x, self.draw_masks(len(x)))
+            loss, delta, _ = self.loss(forward.zs[-1], t, sample_weight)
+            found = self.chain(forward, delta)
             if not (np.isfinite(loss) and np.isfinite(found.gradient).all()):
                 return None
             step, _ = self.step(found.gradient, settings, state)
@@ -216,7 +258,7 @@ def textbook(engine: Engine, dtype: Any = None) -> NumPyEngine:
     """The same net in NumPy; with parameters of another dtype, if one is given."""
     net = engine.architecture if dtype is None else engine.architecture._replace(dtype=np.dtype(dtype))
     plain = NumPyEngine(net)
-    plain.params[...] = engine.params
+    plain.vector[...] = engine.vector
     if engine.draws is not None and plain.draws is not None:
         plain.draws[...] = engine.draws
     return plain
@@ -284,13 +326,12 @@ class NumPyRun:
         batch = slice(first, first + self.batch_size)
         rows = batch if self.order is None else self.order[batch]
         x = self.x[rows]
-        masks = engine.draw_masks(len(x))
-        zs, activations = engine.forward(x, masks)
+        forward = engine.forward_pass(x, engine.draw_masks(len(x)))
         weights = None if self.sample_weight is None else self.sample_weight[rows]
-        loss, delta, correct = engine.loss(zs[-1], self.t[rows], weights)
+        loss, delta, correct = engine.loss(forward.zs[-1], self.t[rows], weights)
         if not np.isfinite(loss):
             return _core.NON_FINITE
-        found = engine.chain(zs, activations, delta, masks)
+        found = engine.chain(forward, delta)
         place = self.steps_done - self.room_begins
         if self.rates is not None:
             self.settings = self.settings._replace(lr=float(self.rates[place]))
@@ -299,6 +340,7 @@ class NumPyRun:
             self._record(found, weights)
         if not engine.update(found.gradient, self.settings, self.state):
             return _core.NON_FINITE
+        engine.renew_running(forward)
         self.losses[place], self.correct[place] = loss, correct.sum() if weights is None else weights @ correct
         if self.totals is not None and weights is not None:
             self.totals[place] = weights.sum()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import reprlib
 from collections.abc import Iterable
 from typing import Any, BinaryIO
@@ -16,12 +17,13 @@ from vgfast import _check, _core
 from vgfast.files import foreign, replace, safetensors
 from vgfast.files.foreign import Misused, Other
 from vgfast.files.safetensors import Contents
+from vgfast.model import norm
 from vgfast.model.architecture import Architecture
 from vgfast.model.errors import DivergenceError
 from vgfast.model.residual import residual
 
 # What a description may have besides, and the tensor of the scales that residual connections learn.
-_MORE, _SCALES = ("dropout", "residual"), "scales"
+_MORE, _SCALES = ("dropout", "residual", "normalization"), "scales"
 _ASSIGN = "assign net.weights, each (n_in, n_out), and net.biases of a new vg.MLP"
 
 
@@ -37,10 +39,26 @@ def _names(n_layers: int) -> list[str]:
     return [f"{2 * l}.{kind}" for l in range(n_layers) for kind in ("weight", "bias")]
 
 
+def _named(net: Architecture, vector: np.ndarray) -> dict[str, np.ndarray]:
+    """Views of a vector of parameters, and what runs, as torch.nn.Sequential has them: weights (n_out, n_in)."""
+    norm = net.normalization
+    named: dict[str, np.ndarray] = {}
+    modules = 2 if norm is None else 3  # of a layer: Linear, and activation and normalization in their order
+    behind = 1 if norm is not None and norm.place == "before" else 2
+    for l, (weights, biases, gains, shifts) in enumerate(zip(*net.parts(vector), strict=True)):
+        first = modules * l
+        named |= {f"{first}.weight": weights.T, f"{first}.bias": biases}
+        named |= {f"{first + behind}.weight": gains, f"{first + behind}.bias": shifts}
+    for l, (mean, variance) in enumerate(net.running(vector)):
+        norm_at = f"{modules * l + behind}"
+        named |= {f"{norm_at}.running_mean": mean, f"{norm_at}.running_var": variance}
+    return {name: view for name, view in named.items() if view.size}
+
+
 # ---- saving ------------------------------------------------------------------------------------------
 
 
-def save(path: Any, architecture: Architecture, params: np.ndarray) -> None:
+def save(path: Any, architecture: Architecture, vector: np.ndarray) -> None:
     """To a path, or to a binary file that is open; ``DivergenceError`` if there is NaN or infinity."""
     name = foreign.given_path(path, "write")
     if architecture.dtype.name not in _core.DTYPES:
@@ -48,14 +66,13 @@ def save(path: Any, architecture: Architecture, params: np.ndarray) -> None:
             f"a model file holds a net of {' or '.join(_core.DTYPES)}, got one of {architecture.dtype}; assign its "
             f"params to a net of such a dtype and save that"
         )
-    arrays: list[np.ndarray] = []
-    for l, (w, b) in enumerate(zip(*architecture.views(params), strict=True), 1):
-        arrays += [np.array(w.T, order="C"), b.copy()]  # which nobody changes between checksum and file
-        _check_finite(l, "weights", arrays[-2])
-        _check_finite(l, "biases", arrays[-1])
-    tensors = dict(zip(_names(architecture.n_layers), arrays, strict=True))
+    # Copies, which nobody changes between checksum and file.
+    tensors = {name: np.array(view, order="C") for name, view in _named(architecture, vector).items()}
+    for l, arrays in enumerate(zip(*architecture.parts(vector), strict=True), 1):
+        for what, array in zip(("weights", "biases", "gains", "shifts"), arrays, strict=True):
+            _check_finite(l, what, array)
     if architecture.learns_scales:
-        tensors[_SCALES] = np.concatenate(list(architecture.scales(params).values()))
+        tensors[_SCALES] = np.concatenate(list(architecture.scales(vector).values()))
         _check_finite(architecture.n_layers, "scales", tensors[_SCALES])
     more = {name: getattr(architecture, name) for name in _MORE if getattr(architecture, name)}
     text = json.dumps([*architecture[:3], architecture.dtype.name, *([more] if more else [])])
@@ -127,12 +144,14 @@ def _load(file: BinaryIO, activation: Any, loss: Any) -> tuple[Architecture, np.
     tensors = {name: contents.array(name) for name in contents.tensors}
     if own and contents.metadata.get("sha256") != _digest(contents.metadata["vgfast"], tensors):
         raise ValueError("its contents do not fit its checksum: it was altered after it was saved")
-    flat = np.concatenate([tensors[name].T.ravel() for name in _names(len(tensors) // 2)])
-    if _SCALES in tensors:
-        flat = _with_scales(architecture, flat, tensors[_SCALES])
+    flat = np.empty(architecture.n_params + architecture.n_running, architecture.dtype)
+    for name, view in _named(architecture, flat).items():
+        view[...] = tensors[name]
+    for n, scale in enumerate(architecture.scales(flat).values()):
+        scale[...] = tensors[_SCALES][n]
     if not np.isfinite(flat).all():
         raise Other("holds a net with NaN or infinity among its parameters, which is of no use; load an earlier one")
-    return architecture, flat.astype(architecture.dtype, copy=False)
+    return architecture, flat
 
 
 def _header(file: BinaryIO) -> Contents:
@@ -171,9 +190,11 @@ def _described(contents: Contents, activation: Any, loss: Any) -> Architecture:
     except (TypeError, ValueError, RecursionError):
         raise ValueError("its description of the net is not understood") from None
     kind = {"float32": "F32", "float64": "F64"}[net.dtype.name]
-    wanted: dict[str, tuple[str, tuple[int, ...]]] = {}
-    for l, (n_in, n_out) in enumerate(net.shapes):
-        wanted[f"{2 * l}.weight"], wanted[f"{2 * l}.bias"] = (kind, (n_out, n_in)), (kind, (n_out,))
+    n = net.n_params + net.n_running
+    if n > sum(math.prod(tensor.shape) for tensor in contents.tensors.values()):
+        raise ValueError("it has fewer parameters than the net that it describes")
+    views = _named(net, np.broadcast_to(np.float32(0), n))
+    wanted = {name: (kind, view.shape) for name, view in views.items()}
     if net.learns_scales:
         wanted[_SCALES] = (kind, (len(net.blocks),))
     if {name: tensor[:2] for name, tensor in contents.tensors.items()} != wanted:
@@ -195,13 +216,9 @@ def _more(found: list[Any]) -> dict[str, Any]:
     (more,) = found
     if set(more) - set(_MORE) or not all(isinstance(value, list) for value in more.values()):
         raise ValueError
-    return more | ({"residual": residual(*more["residual"])} if "residual" in more else {})
-
-
-def _with_scales(net: Architecture, flat: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    """A vector of the net's parameters, of its weights and biases and of its scales."""
-    places = [sum(n * m + m for n, m in net.shapes[:last]) for _, last in net.blocks]
-    return np.insert(flat, places, scales)
+    made: dict[str, Any] = {"residual": residual(*more["residual"])} if "residual" in more else {}
+    made |= {"normalization": norm.from_plain(more["normalization"])} if "normalization" in more else {}
+    return more | made
 
 
 def _arguments(sizes: tuple[int, ...], activation: Any, loss: Any) -> tuple[tuple[str, ...] | None, str | None]:

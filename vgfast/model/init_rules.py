@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from vgfast.model.activations import CATALOG
+from vgfast.model.activations import CATALOG, Function
 from vgfast.model.architecture import Architecture
+from vgfast.model.norm import Normalization
 
 if TYPE_CHECKING:
     from vgfast.model.critical import CriticalPoint
@@ -142,6 +143,18 @@ class Critical(NamedTuple):
         return Independent("normal", math.sqrt(sw2 / n_in), "", bias_std=math.sqrt(sb2))
 
 
+def _activate(phi: Function, norm: Normalization | None, z: np.ndarray) -> np.ndarray:
+    """phi(z), with a normalization that is as it begins before it or after it."""
+    if norm is None:
+        return phi(z)
+    from vgfast.model.norm_numpy import normalize  # only read where it is needed
+
+    ones, zeros = np.ones(z.shape[1]), np.zeros(z.shape[1])
+    return (
+        phi(normalize(norm, z, ones, zeros)[0]) if norm.place == "before" else normalize(norm, phi(z), ones, zeros)[0]
+    )
+
+
 class Lsuv(NamedTuple):
     """Orthonormal weights, divided layer by layer by the standard deviation of z on rows of inputs."""
 
@@ -170,4 +183,4 @@ class Lsuv(NamedTuple):
                 )
             w[...] = drawn / std
             b[...] = 0
-            a = CATALOG[kind].value(z / std)
+            a = _activate(CATALOG[kind].value, architecture.norm_of(l), z / std)

@@ -72,13 +72,15 @@ Masks = Sequence[np.ndarray | None]
 
 class Pass(NamedTuple):
     """One batch forward and back. Of layer l: ``zs[l-1]``; ``activations[l]``, a_l, with a_0 = x; ``deltas[l-1]``;
-    ``before_activation[l-1]``, delta_{l+1} W_{l+1}ᵀ; and all together ``gradient`` (n_params,), with these masks. Of
-    residual nets ``sums[l]``: dloss/da_l, where layers are gone around."""
+    ``raw[l-1]``, delta_{l+1} W_{l+1}ᵀ; ``between[l-1]``, the same behind the first of activation and normalization, or
+    None without the latter; and all together ``gradient`` (n_params,), with these masks. Of residual nets ``sums[l]``:
+    dloss/da_l, where layers are gone around."""
 
     zs: list[np.ndarray]
     activations: list[np.ndarray]
     deltas: list[np.ndarray]
-    before_activation: list[np.ndarray]
+    raw: list[np.ndarray]
+    between: list[np.ndarray | None]
     gradient: np.ndarray
     masks: Masks = ()
     sums: dict[int, np.ndarray] = {}  # noqa: RUF012
@@ -92,8 +94,9 @@ def of_step(
     sample_weight: np.ndarray | None = None,
 ) -> np.ndarray:
     """RECORD (L,) of this pass and of the step (n_params,) that the update would subtract."""
-    (d_weights, d_biases), (moves, _) = net.views(found.gradient), net.views(step)
-    zs, deltas, before, sums = found.zs, found.deltas, found.before_activation, found.sums
+    (d_weights, d_biases, _, d_shifts), (moves, _) = net.parts(found.gradient), net.views(step)
+    zs, deltas, sums = found.zs, found.deltas, found.sums
+    after = net.normalization is not None and net.normalization.place == "after"  # then that is what is dropped
     records = np.full(net.n_layers, np.nan, RECORD)
     tiny = np.finfo(net.dtype).smallest_normal
     norms = sample_norms(found.activations[: len(deltas)], deltas)
@@ -101,19 +104,13 @@ def of_step(
     for l, (r, kind) in enumerate(zip(records, net.kinds, strict=True)):
         derivative = CATALOG[kind].derivative(zs[l])
         size = np.abs(d_weights[l])
-        r["grad_norm"], r["bias_grad_norm"] = norm(d_weights[l]), norm(d_biases[l])
-        here, after = sums.get(l + 1), sums.get(l + 2)
-        r["weight_norm"], r["speed"] = norm(weights[l]), norm(d_biases[l])
-        r["delta_norm"] = norm(deltas[l] if here is None else here)
+        added = d_biases[l] if d_biases[l].size else d_shifts[l]  # what batch norm has in the place of biases
+        r["grad_norm"], r["bias_grad_norm"] = norm(d_weights[l]), norm(added) if added.size else np.nan
+        r["weight_norm"], r["speed"] = norm(weights[l]), r["bias_grad_norm"]
+        r["delta_norm"] = norm(sums.get(l + 1, deltas[l]))
         if l + 1 < len(zs):
-            arrives, delta_after = norm(before[l]), norm(deltas[l + 1])
-            signal_after = delta_after if after is None else norm(after)
-            r["weight_gain"] = _ratio(arrives, delta_after)
-            r["activation_gain"] = 1 if here is not None else _ratio(norm(deltas[l]), arrives)
-            r["activation_gain"] *= 1 if after is None else _ratio(delta_after, signal_after)
-            r["skip_gain"] = 1 if here is None else _ratio(r["delta_norm"], arrives)
-            r["gain"] = _ratio(r["delta_norm"], signal_after)
-        mask = found.masks[l] if l < len(found.masks) else None
+            _write_gains(net, found, l, r)
+        mask = found.masks[l] if l < len(found.masks) and not after else None
         kept = np.full(derivative.shape, True) if mask is None else mask > 0
         seen = derivative if mask is None else derivative[kept]  # C, which sums up all, divides by at least 1
         r["mean_derivative"] = seen.mean(dtype=np.float64) if seen.size else 0
@@ -124,8 +121,25 @@ def of_step(
         r["frozen"], r["stuck"] = same.mean(), (same & (size > 0)).mean()
         r["zero"], r["max_abs"] = (size == 0).mean(), size.max()
         r["subnormal"] = ((size > 0) & (size < tiny)).mean()
-        r["sample_norm"], r["noise_scale"] = _noise(norms[:, l], rows, r["grad_norm"], r["bias_grad_norm"])
+        if not net.has_batch_norm:  # with it, no row has a gradient of its own
+            r["sample_norm"], r["noise_scale"] = _noise(norms[:, l], rows, r["grad_norm"], r["bias_grad_norm"])
     return records
+
+
+def _write_gains(net: Architecture, found: Pass, l: int, r: np.void) -> None:
+    """What weights, activation, normalization and the way around do at layer l + 1 to what comes from the next one."""
+    here, behind = found.sums.get(l + 1), found.sums.get(l + 2)
+    arrives, delta, delta_after = norm(found.raw[l]), norm(found.deltas[l]), norm(found.deltas[l + 1])
+    signal_after = delta_after if behind is None else norm(behind)
+    r["weight_gain"] = _ratio(arrives, delta_after)
+    r["activation_gain"] = 1 if here is not None else _ratio(delta, arrives)
+    r["activation_gain"] *= 1 if behind is None else _ratio(delta_after, signal_after)
+    r["skip_gain"] = 1 if here is None else _ratio(r["delta_norm"], arrives)
+    r["gain"], r["normalization_gain"] = _ratio(r["delta_norm"], signal_after), 1
+    middle = found.between[l]
+    if middle is not None and net.normalization is not None:
+        gains = _ratio(norm(middle), arrives), _ratio(delta, norm(middle))
+        r["activation_gain"], r["normalization_gain"] = gains if net.normalization.place == "before" else gains[::-1]
 
 
 def count_exponents(net: Architecture, gradient: np.ndarray, exponents: np.ndarray) -> None:

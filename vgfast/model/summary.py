@@ -17,12 +17,24 @@ class Summary(str):
         return str(self)
 
 
+def _between(net: Architecture, l: int, activation: str) -> str:
+    """What stands between layer l's weights and the next's, in its order."""
+    norm = net.norm_of(l)
+    if norm is None:
+        return activation
+    name = f"{norm.kind} norm"
+    return f"{name}, {activation}" if norm.place == "before" else f"{activation}, {name}"
+
+
 def summarize(net: Architecture, inits: tuple[str, ...]) -> Summary:
     """A row a layer, and a line on all. inits: one a layer, or none if they are not known."""
     drawn = inits or ("-",) * net.n_layers
     layers = zip(net.shapes, net.kinds, drawn, strict=True)
     names = ["layer", "weights", "parameters", "activation", "init"]
-    rows = [[str(l), f"({m}, {n})", f"{m * n + n:,}", kind, init] for l, ((m, n), kind, init) in enumerate(layers, 1)]
+    rows = [
+        [str(l), f"({m}, {n})", f"{net.count_params(l):,}", _between(net, l, kind), init]
+        for l, ((m, n), kind, init) in enumerate(layers, 1)
+    ]
     if net.dropout:
         names.insert(4, "dropout")
         for row, rate in zip(rows, (*net.dropout, 0.0), strict=True):

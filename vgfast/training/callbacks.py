@@ -82,7 +82,7 @@ class EarlyStopping:
     def _begin(self) -> None:
         self.best: float | None = None
         self.best_epoch: int | None = None
-        self._params: np.ndarray | None = None
+        self._params: dict[str, np.ndarray] | None = None
 
     def on_train_begin(self, net: Any, history: History) -> None:
         """Forget an earlier training."""
@@ -94,13 +94,13 @@ class EarlyStopping:
         sign = -1 if self.monitor.endswith("accuracy") else 1
         if self.best is None or sign * value < sign * self.best:
             self.best, self.best_epoch = value, epoch
-            self._params = net.params.copy() if self.restore_best else None
+            self._params = net.state_dict() if self.restore_best else None
         return epoch - (self.best_epoch or 0) >= self.patience
 
     def on_train_end(self, net: Any, history: History) -> None:
         """Put back the best parameters."""
         if self._params is not None and self.best_epoch != len(history.epochs):
-            net.params = self._params
+            net.load_state_dict(self._params)
         self._params = None
 
     def state_dict(self) -> dict[str, Any]:

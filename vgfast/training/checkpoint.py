@@ -94,7 +94,7 @@ class Checkpoint:
     def resume(self, kept: dict[str, Any], loop: Loop, others: list[Any]) -> None:
         """Put everything back."""
         learner = loop.learner
-        learner.engine.params[...] = kept["params"]
+        learner.engine.vector[...] = kept["params"]
         learner.rng.bit_generator.state = kept["rng"]
         for name, value in kept["attributes"].items():
             setattr(loop.optimizer, name, value)
@@ -114,7 +114,7 @@ class Checkpoint:
             "kind": _KIND,
             "training": self._training,
             "ended": ended,
-            "params": learner.engine.params,
+            "params": learner.engine.vector,
             "rng": learner.rng.bit_generator.state,
             "draws": learner.engine.draws,
             "optimizer": learner.optimizer_state(optimizer),

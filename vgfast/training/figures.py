@@ -23,7 +23,7 @@ from matplotlib.ticker import (
 
 from vgfast.show.figures import Picture, log_axis, log_limits
 from vgfast.show.numbers import share
-from vgfast.show.palette import BLUE, GREY, ORANGE, RED
+from vgfast.show.palette import BLUE, GREEN, GREY, ORANGE, RED
 from vgfast.training.records import exponent_of, exponents_over_time, medians, over_time, total_gain
 
 # As many as can be distinguished on a screen.
@@ -128,17 +128,19 @@ def ledger(ax: Axes, mean: np.ndarray) -> dict[str, Any]:
     To the left of 1 the signal shrinks. Returns the legend's words and handles.
     """
     n_layers = len(mean)
-    gains = np.concatenate([mean[name][:-1] for name in ("weight_gain", "activation_gain", "gain")])
+    names = ("weight_gain", "activation_gain", "normalization_gain", "gain")
+    gains = np.concatenate([mean[name][:-1] for name in names])
     limits = log_limits(gains, around=(0.5, 2.0))
     layers = np.arange(1, n_layers + 1)
     known = np.isfinite(mean["gain"]) & (mean["gain"] > 0)
     key = {
         "weights (of the layer above)": _bars(ax, layers + 0.19, mean["weight_gain"], limits, BLUE),
         "activation": _bars(ax, layers - 0.19, mean["activation_gain"], limits, ORANGE),
-        "gain, their product": ax.plot(
-            mean["gain"][known], layers[known], "kD", markersize=max(1.5, min(4, 150 / n_layers))
-        )[0],
     }
+    if (mean["normalization_gain"][:-1] != 1).any():
+        key["normalization"] = _bars(ax, layers, mean["normalization_gain"], limits, GREEN)
+    size = max(1.5, min(4, 150 / n_layers))
+    key["gain, their product"] = ax.plot(mean["gain"][known], layers[known], "kD", markersize=size)[0]
     ax.axvline(1, color="black", linewidth=1)
     ax.set_xscale("log")
     ax.set_xlim(limits)

@@ -23,8 +23,9 @@ _MOST, _LEAST, _STOPS = 24, 6, 24
 
 def factors(records: np.ndarray) -> dict[str, str]:
     """The names of what makes the gains in such records (L,), and what is written above them."""
-    skips = bool((records["skip_gain"][:-1] != 1).any())
-    return {"weight_gain": "weights", "activation_gain": "act."} | ({"skip_gain": "skip"} if skips else {})
+    more = {"normalization_gain": "norm", "skip_gain": "skip"}
+    also = {name: short for name, short in more.items() if (records[name][:-1] != 1).any()}
+    return {"weight_gain": "weights", "activation_gain": "act."} | also
 
 
 def headings(records: np.ndarray) -> tuple[str, ...]:
