@@ -49,9 +49,10 @@ def smooth(norm, activation, rows):
         net, (X, y) = make(norm, activation, seed=seed), problem(rows, seed=seed)
         plain = make(norm, activation, engine=reference.MLP, seed=seed)
         found = plain._engine.forward_pass(X)
-        least = min(np.abs(z).min() for z in found.zs[:-1])
+        kinks = CATALOG[activation].kinks
+        least = min((np.abs(z - kink).min() for z in found.zs[:-1] for kink in kinks), default=1.0)
         widest = max(float(kept.rate.max()) for kept in found.normalized if kept is not None)
-        if (least > 0.01 or not CATALOG[activation].has_kink) and widest < 30:
+        if least > 0.01 and widest < 30:
             return net, X, y
 
 
