@@ -17,6 +17,7 @@ def made_up(n_records, n_layers, every=1):
         wide = name in NORMS or "gain" in name
         shape = records.shape
         records[name] = 10 ** rng.normal(-3, 3, shape) if wide else rng.uniform(size=shape)
+    records["normalization_gain"] = 1  # a net with skips has no normalization
     for name in ("gain", "weight_gain", "activation_gain"):
         records[name][:, -1] = np.nan
     records["grad_norm"][: n_records // 2, 0] = records["update_ratio"][:, 0] = 0
