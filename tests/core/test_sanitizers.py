@@ -19,8 +19,10 @@ FLAGS = {
     "avx512": ["-mavx2", "-mfma", "-mpopcnt", "-mavx512f"],
 }
 WIDE = ["-DVG_HAVE_AVX2", "-DVG_HAVE_AVX512"] if platform.machine() == "x86_64" else []
-# Nothing is optimised away, and compiling takes a sixth of the time of -O1, which the runs do not win back.
-ALL = ["-std=gnu11", "-O0", "-g", "-ffp-contract=off", "-fno-sanitize-recover=all", f"-I{ROOT / 'csrc'}", *WIDE]
+# Nothing is optimised away, and nothing of ours is inlined (intrinsics write __always_inline__): without optimisation
+# gcc makes every case of what is inlined, such as all activations in each of them, and takes minutes and gigabytes.
+PLAIN = ["-O0", "-Dalways_inline=unused"]
+ALL = ["-std=gnu11", *PLAIN, "-g", "-ffp-contract=off", "-fno-sanitize-recover=all", f"-I{ROOT / 'csrc'}", *WIDE]
 STRICT = ["-Wall", "-Wextra", "-Wconversion", "-Werror"]
 EXTRA = {"address,undefined": ["-include", str(HERE / "sanitize_masked.h")]}
 # On the stacks that this takes from the heap, gcc 13.3 places vectors of 64 bytes where it then cannot store them.
