@@ -165,18 +165,18 @@ def test_modules_are_mended_as_is_told(torch, case):
     np.testing.assert_allclose(report.layers.grad_norm, norms(torch, mended), rtol=1e-4)
 
 
-@pytest.mark.parametrize("unknown", ["CELU", "LogSigmoid", "BatchNorm1d"])
+@pytest.mark.parametrize("unknown", ["CELU", "LogSigmoid", "InstanceNorm1d"])
 def test_what_is_known_is_read(torch, unknown):
     """Each layer of the list that the error gives."""
     nn = torch.nn
     part = getattr(nn, unknown)
-    module = nn.Sequential(nn.Linear(4, 5), part(5) if unknown == "BatchNorm1d" else part(), nn.Linear(5, 3))
+    module = nn.Sequential(nn.Linear(4, 5), part(5) if "Norm" in unknown else part(), nn.Linear(5, 3))
     known = re.search("it knows (.*)$", told(ValueError, module))[1]
     for name in re.split(", and |, ", known):
         layer, _, where = re.match(r"(\w+(\([\d.]*\))?)(.*)", name).groups()
         if layer == "Linear":
             continue
-        made = eval(f"nn.{layer}" + "()" * (not layer.endswith(")")), {"nn": nn})
+        made = eval(f"nn.{layer}" + ("(5)" if "Norm" in layer else "()" * (not layer.endswith(")"))), {"nn": nn})
         layers = [nn.Linear(4, 5), made.eval() if "eval()" in where else made, nn.Linear(5, 3)]
         module = nn.Sequential(layers[0], layers[2], nn.LogSoftmax(1)) if "at the end" in where else None
         assert len(vg.inspect_torch(module or nn.Sequential(*layers), X, Y).sizes) == 3

@@ -1,201 +1,31 @@
-"""A torch module's own forward and backward, run once and judged: are they those of the layers that it was read as?
+"""A torch module's own forward and backward, judged: are they those of the layers that it was read as?
 
-The module is run as it is, with its hooks, and each Linear layer notes its inputs and outputs. Then each step of that
-run is done again with torch's plain functions, from the numbers that the run itself had: x W + b, the activation, the
-loss, and their derivatives. So no error grows from layer to layer, and a ReLU whose input is all but 0 is taken on
-the same side; what differs by more than roundings is something that vgfast would not know of.
+The module has been run as it is, with its hooks, and each Linear layer has noted its inputs and outputs. Then each step
+of that run is done again with torch's plain functions, from the numbers that the run itself had: x W + b, the
+normalization, the activation, the loss, and their derivatives. So no error grows from layer to layer, and a ReLU whose
+input is all but 0 is taken on the same side; what differs by more than roundings is something that vgfast would not
+know of.
 
-From top to bottom: the module left as it was; the run; forward; backward.
+From top to bottom: what follows a Linear; forward; backward; numbers.
 """
 
 from __future__ import annotations
 
-import copy
 import math
-from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from vgfast.interop.torch_norms import Norm
+from vgfast.interop.torch_run import Call, Run, first_line
 
 # Roundings of a sum of n terms add up to about sqrt(n) u of the product of its factors' norms, u = eps / 2, and to
 # more than 8 times that hardly ever (Higham and Mary, "A new approach to probabilistic rounding error analysis", 2019).
 _ROUNDINGS = 4.0
 
-# Of what is not a tensor, what a forward may change in place.
-_HOLDERS = (dict, OrderedDict, defaultdict, Counter, list, deque, set, np.ndarray)
 
-
-class Layer(NamedTuple):
-    """A torch layer; ``kind`` is torch's name of it, or "" if vgfast does not know it."""
-
-    path: str
-    kind: str
-    torch: Any
-
-    def __str__(self) -> str:
-        """What it is and where, as torch prints the module."""
-        return type(self.torch).__name__ + (f" at {self.path!r}" if self.path else "")
-
-
-@dataclass
-class Call:
-    """One call of a layer; of a Linear, ``inputs`` (rows, n_in), by which the gradient is taken, and a copy of its
-    ``outputs`` (rows, n_out): tensors, or None where the call has none."""
-
-    layer: Layer
-    inputs: Any = None
-    outputs: Any = None
-
-
-class Run(NamedTuple):
-    """One forward: the calls in their order, the outputs or the error, and whether random numbers were drawn."""
-
-    calls: list[Call]
-    outputs: Any
-    error: Exception | None
-    random: bool
-
-
-# ---- the module left as it was ----------------------------------------------------------------------------
-
-
-@contextmanager
-def left_as_it_was(torch: Any, module: Any, device: Any) -> Iterator[None]:
-    """Inside, every parameter requires a gradient, and nothing that the module does to itself lasts.
-
-    Its tensors are copies meanwhile, but the same objects, so that hooks on them are called. Attributes are put back,
-    and what is in lists, dicts, sets and arrays among them, and in such within these; so are torch's random numbers.
-    Contexts of the caller that would change what is computed are left: no_grad, inference_mode, autocast.
-    """
-    attributes = [vars(part) for part in module.modules()]
-    holders = [(holder, copy.copy(holder)) for holder in _holders(attributes)]
-    parameters = [(p, p.requires_grad, p.grad) for p in module.parameters()]
-    tensors = [(tensor, tensor.data) for tensor in _tensors(torch, module, attributes)]
-    cuda = [device] if device.type == "cuda" else []
-    with (
-        torch.random.fork_rng(cuda),
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        torch.autocast(device.type, enabled=False),
-    ):
-        try:
-            for tensor, data in tensors:
-                tensor.data = data.clone()
-            for parameter, _, _ in parameters:
-                parameter.grad = None
-                parameter.requires_grad_(parameter.is_floating_point())
-            yield
-        finally:
-            for holder, content in holders:
-                _put_back(holder, content)
-            for tensor, data in tensors:
-                tensor.data = data
-            for parameter, required, gradient in parameters:
-                parameter.requires_grad_(required)
-                parameter.grad = gradient
-
-
-def _tensors(torch: Any, module: Any, attributes: list[Any]) -> list[Any]:
-    """Parameters, buffers and other attributes, each once. Those of inference mode are left out: nobody can write to
-    them outside of it."""
-    own = [value for holder in _holders(attributes) for value in _values(holder)]
-    found = [*module.parameters(), *module.buffers(), *(value for value in own if isinstance(value, torch.Tensor))]
-    return list({id(tensor): tensor for tensor in found if not tensor.is_inference()}.values())
-
-
-def _holders(attributes: list[Any]) -> list[Any]:
-    """These, and what in them holds others or numbers that may change, at whatever depth; each once."""
-    found: dict[int, Any] = {}
-    left = list(attributes)
-    while left:
-        holder = left.pop()
-        if type(holder) in _HOLDERS and id(holder) not in found:
-            found[id(holder)] = holder
-            left += _values(holder)
-    return list(found.values())
-
-
-def _values(holder: Any) -> list[Any]:
-    if isinstance(holder, np.ndarray):
-        return []
-    return list(holder.values() if isinstance(holder, dict) else holder)
-
-
-def _put_back(holder: Any, content: Any) -> None:
-    if isinstance(holder, np.ndarray):
-        if holder.flags.writeable:
-            holder[...] = content
-        return
-    if not isinstance(holder, dict):
-        holder.clear()
-        holder.extend(content) if isinstance(holder, list | deque) else holder.update(content)
-        return
-    for name in holder.keys() - content.keys():
-        del holder[name]
-    if list(map(id, holder)) != list(map(id, content)):  # another order
-        holder.clear()
-    for name, value in content.items():
-        holder[name] = value
-
-
-# ---- the run ----------------------------------------------------------------------------------------------
-
-
-def run(torch: Any, module: Any, layers: Sequence[Layer], x: Any) -> Run:
-    """Call the module on the tensor x, and note which of these layers are called; in ``left_as_it_was``, which also
-    takes away the hooks that do so."""
-    calls: list[Call] = []  # a backward that computes layers again adds to them, when they have been read
-
-    def before(layer: Layer, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call = Call(layer)
-        calls.append(call)
-        given = args[0] if args else kwargs.get("input")
-        if layer.kind != "Linear" or not isinstance(given, torch.Tensor) or not given.is_floating_point():
-            return None
-        # The layer alone uses this copy: its gradient is what the layer passes on.
-        taken = given.clone()
-        call.inputs = taken if taken.requires_grad else taken.requires_grad_()
-        return (taken,), {}
-
-    def after(layer: Layer, _: Any, args: Any, outputs: Any) -> None:
-        call = next((call for call in reversed(calls) if call.layer is layer), None)
-        if call is not None and isinstance(outputs, torch.Tensor):
-            call.outputs = outputs.detach().clone()  # an activation may overwrite them
-
-    for layer in {id(layer.torch): layer for layer in layers}.values():
-        layer.torch.register_forward_pre_hook(partial(before, layer), with_kwargs=True)
-        if layer.kind == "Linear":
-            layer.torch.register_forward_hook(partial(after, layer))
-    states, outputs, error = _random_states(torch, x.device), None, None
-    try:
-        outputs = module(x)
-    except Exception as caught:
-        error = caught
-    for call in calls:
-        call.inputs, call.outputs = _usable(call.inputs), _usable(call.outputs)
-    drawn = not all(map(torch.equal, states, _random_states(torch, x.device)))
-    return Run(calls, outputs, error, drawn)
-
-
-def _usable(tensor: Any) -> Any:
-    """A copy of what was made in inference mode, with which nothing can be computed; neither has a gradient."""
-    return tensor.clone() if tensor is not None and tensor.is_inference() else tensor
-
-
-def _random_states(torch: Any, device: Any) -> list[Any]:
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
-
-
-def first_line(error: Exception) -> str:
-    """What an error of torch's, which may be long, says first."""
-    return f"{type(error).__name__}: {(str(error).strip() or 'no more is known').splitlines()[0]}"[:160]
-
-
-# ---- forward ----------------------------------------------------------------------------------------------
+# ---- what follows a Linear --------------------------------------------------------------------------------
 
 
 # Of torch.nn.functional, where they have our names.
@@ -220,24 +50,59 @@ def activations(torch: Any, names: Sequence[str]) -> list[Callable[[Any], Any]]:
     return [known[name] for name in names]
 
 
-def check_forward(torch: Any, name: str, ran: Run, linears: list[Call], x: Any, names: Sequence[str]) -> None:
-    """Refuse a run in which anything but these layers made its outputs from x (rows, n_in).
+class Following(NamedTuple):
+    """A call of a Linear and what follows it: an activation, by its name in ``activations``, and perhaps a
+    normalization before or after it."""
 
-    name: the module's; names: what follows each Linear, one of ``activations``.
-    """
+    call: Call
+    name: str
+    norm: Norm | None
+
+    def apply(self, torch: Any, z: Any, leaves: Sequence[Any]) -> Any:
+        """Of z (rows, n), with these for the parameters of the normalization."""
+        (act,) = activations(torch, [self.name])
+        if self.norm is None:
+            return act(z)
+        normalize = self.norm.function(torch)
+        return act(normalize(z, *leaves)) if self.norm.place == "before" else normalize(act(z), *leaves)
+
+    def leaves(self) -> list[Any]:
+        """The parameters of the normalization, apart from the run's graph."""
+        own = () if self.norm is None else self.norm.parameters()
+        return [None if p is None else p.detach().requires_grad_() for p in own]
+
+    def normalization_size(self, torch: Any, z: Any, size: float) -> float:
+        """How large roundings of numbers of this size may come out of the normalization."""
+        if self.norm is None:
+            return 0.0
+        given = z if self.norm.place == "before" else activations(torch, [self.name])[0](z)
+        return float(self.norm.largest_factor(given)) * size
+
+
+def follow(linears: list[Call], names: Sequence[str], norms: Sequence[Norm | None]) -> list[Following]:
+    return [Following(*of) for of in zip(linears, names, norms, strict=True)]
+
+
+# ---- forward ----------------------------------------------------------------------------------------------
+
+
+def check_forward(torch: Any, name: str, ran: Run, x: Any, chain: list[Following]) -> None:
+    """Refuse a run, of the module of this name, in which anything but these layers made its outputs from x (rows,
+    n_in)."""
     if not torch.is_tensor(ran.outputs):
         raise ValueError(
             f"the forward of {name} returns a {type(ran.outputs).__name__}, and vgfast inspects modules with one "
             f"output; inspect one that returns a tensor"
         )
-    first = linears[0]
+    first = chain[0].call
     if not _is_same(torch, first.inputs, x):
         raise ValueError(
             f"something that is no layer changes X before the {first.layer}, in the forward of {name} or a hook; "
             f"do that to X first, and inspect the module without it"
         )
-    after = [call.inputs for call in linears[1:]] + [_as_matrix(ran.outputs)]
-    for l, (call, act, follows) in enumerate(zip(linears, activations(torch, names), after, strict=True)):
+    after = [following.call.inputs for following in chain[1:]] + [_as_matrix(ran.outputs)]
+    for l, (following, follows) in enumerate(zip(chain, after, strict=True)):
+        call = following.call
         a, W, b = _leaves(call)
         z = torch.nn.functional.linear(a, W, b)
         finite = bool(torch.isfinite(z).all())  # else it is for MLP.inspect to explain
@@ -247,10 +112,12 @@ def check_forward(torch: Any, name: str, ran: Run, linears: list[Call], x: Any, 
                 f"what comes out of the {call.layer} is not x W + b: a hook, autocast in the forward of {name}, or a "
                 f"change of the weights while it runs; remove that"
             )
-        made = act(call.outputs)
-        size = _norm(made) + (_norm(call.outputs) if names[l] == "log_softmax" else 0.0)
+        made = following.apply(torch, call.outputs, following.leaves())
+        finite = finite and bool(torch.isfinite(made).all())
+        size = _norm(made) + (_norm(call.outputs) if following.name == "log_softmax" else 0.0)
+        size += following.normalization_size(torch, call.outputs, _norm(call.outputs)) if finite else 0.0
         if not _close(torch, follows, made, size if finite else math.inf, 4):
-            raise ValueError(_between(name, ran.calls, call, linears[l + 1] if l + 1 < len(linears) else None))
+            raise ValueError(_between(name, ran.calls, call, chain[l + 1].call if l + 1 < len(chain) else None))
 
 
 def _between(name: str, calls: list[Call], call: Call, following: Call | None) -> str:
@@ -273,45 +140,69 @@ def _as_matrix(outputs: Any) -> Any:
 
 
 def check_backward(
-    torch: Any, module: Any, linears: list[Call], names: Sequence[str], actual: Any, expected: Callable[[Any], Any]
+    torch: Any, module: Any, chain: list[Following], actual: Any, expected: Callable[[Any], Any]
 ) -> None:
     """Refuse a module whose own backward is not that of these layers.
 
     actual: the loss of the run, a tensor; expected: the loss that the report is of, a function of what the last
     layer makes (rows, n_out).
     """
-    gradients = _gradients(torch, module, linears, actual)
+    gradients = _gradients(torch, module, chain, actual)
     back = None  # what the layers after this one pass back to it
-    for call, act in list(zip(linears, activations(torch, names), strict=True))[::-1]:
-        z = call.outputs.requires_grad_()
+    for following in chain[::-1]:
+        call = following.call
+        z, of_norm = call.outputs.requires_grad_(), following.leaves()
+        made = following.apply(torch, z, of_norm)
         if back is None:
-            loss = expected(act(z))
-            _check_loss(torch, float(actual.detach()), float(loss.detach()), z)
-            (delta,) = torch.autograd.grad(loss, z)
-        else:
-            (delta,) = torch.autograd.grad(act(z), z, back.to(z.device))
-        leaves = [leaf for leaf in _leaves(call) if leaf is not None]
-        wanted = torch.autograd.grad(torch.nn.functional.linear(*leaves), leaves, delta)
-        a, W, *_ = leaves
-        rows = math.sqrt(len(a))
+            made = expected(made)
+            _check_loss(torch, float(actual.detach()), float(made.detach()), z)
+        used = [leaf for leaf in of_norm if leaf is not None]
+        delta, *wanted = torch.autograd.grad(made, [z, *used], None if back is None else back.to(z.device))
+        size = _norm(delta)
+        if back is not None:
+            size += following.normalization_size(torch, z, _norm(back))
+            _check_norm(torch, following, gradients, wanted, back)
         back = gradients[id(call.inputs)]
-        own = call.layer.torch
-        for what, tensor, want, size, terms in (
-            (f"the weight of the {call.layer}", own.weight, wanted[1], _norm(a), len(a)),
-            (f"the bias of the {call.layer}", own.bias, wanted[-1], rows, len(a)),
-            (f"what comes into the {call.layer}", call.inputs, wanted[0], _norm(W), len(W)),
-        ):
-            if tensor is None or (tensor is call.inputs and call is linears[0]):
-                continue  # no bias; X, whose gradient is not reported
-            got = gradients[id(tensor)]
-            if not _close(torch, got, want, size * _norm(delta), terms):
-                raise ValueError(_differs(what, got, want))
+        _check_linear(torch, call, gradients, delta, size, call is chain[0].call)
 
 
-def _gradients(torch: Any, module: Any, linears: list[Call], loss: Any) -> dict[int, Any]:
+def _check_norm(torch: Any, following: Following, gradients: dict[int, Any], wanted: Sequence[Any], back: Any) -> None:
+    """Of the normalization's weight and bias: sums over the rows of at most what is passed back times a normalized
+    number, whose square is 1 in the mean."""
+    if following.norm is None:
+        return
+    own = zip(("weight", "bias"), following.norm.parameters(), strict=True)
+    for (name, parameter), want in zip([(name, p) for name, p in own if p is not None], wanted, strict=True):
+        got, size = gradients[id(parameter)], 2 * _norm(back) * math.sqrt(back.numel())
+        if not _close(torch, got, want, size, len(back)):
+            raise ValueError(_differs(f"the {name} of the {following.norm.layer}", got, want))
+
+
+def _check_linear(torch: Any, call: Call, gradients: dict[int, Any], delta: Any, size: float, is_first: bool) -> None:
+    """Of a Linear, with dloss/dz = delta; size: as large as delta, or as what roundings of it are relative to."""
+    leaves = [leaf for leaf in _leaves(call) if leaf is not None]
+    wanted = torch.autograd.grad(torch.nn.functional.linear(*leaves), leaves, delta)
+    a, W, *_ = leaves
+    rows = math.sqrt(len(a))
+    own = call.layer.torch
+    for what, tensor, want, factor, terms in (
+        (f"the weight of the {call.layer}", own.weight, wanted[1], _norm(a), len(a)),
+        (f"the bias of the {call.layer}", own.bias, wanted[-1], rows, len(a)),
+        (f"what comes into the {call.layer}", call.inputs, wanted[0], _norm(W), len(W)),
+    ):
+        if tensor is None or (tensor is call.inputs and is_first):
+            continue  # no bias; X, whose gradient is not reported
+        got = gradients[id(tensor)]
+        if not _close(torch, got, want, factor * size, terms):
+            raise ValueError(_differs(what, got, want))
+
+
+def _gradients(torch: Any, module: Any, chain: list[Following], loss: Any) -> dict[int, Any]:
     """autograd's, by the identity of each parameter and of each Linear's inputs; None where there is none."""
-    ours = {id(p) for call in linears for p in call.layer.torch.parameters()}
-    tensors = [p for p in module.parameters() if p.requires_grad] + [call.inputs for call in linears]
+    layers = [following.call.layer for following in chain]
+    layers += [following.norm.layer for following in chain if following.norm is not None]
+    ours = {id(p) for layer in layers for p in layer.torch.parameters()}
+    tensors = [p for p in module.parameters() if p.requires_grad] + [following.call.inputs for following in chain]
     found: Sequence[Any] = [None] * len(tensors)
     if loss.requires_grad:
         try:

@@ -1,7 +1,8 @@
 """A torch module, read into a net of vgfast that shows where its gradient goes.
 
-Only ``inspect_torch`` imports torch, when it is called. ``torch_layers`` reads the layers, and ``autograd`` judges
-whether the module's own forward and backward are theirs. From top to bottom: the batch; the loss; the net.
+Only ``inspect_torch`` imports torch, when it is called. ``torch_run`` runs the module, ``torch_layers`` and
+``torch_norms`` read the layers, and ``autograd`` judges whether the module's own forward and backward are theirs. From
+top to bottom: the batch; the loss; the net.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import numpy as np
 
 from vgfast import _check, _core
 from vgfast.inspection.report import GradientReport
-from vgfast.interop import autograd, torch_layers
-from vgfast.interop.autograd import Call, Layer, Run
+from vgfast.interop import autograd, torch_layers, torch_run
 from vgfast.interop.torch_layers import Chain
+from vgfast.interop.torch_norms import read_all
+from vgfast.interop.torch_run import Call, Layer, Run
 from vgfast.mlp import MLP
+from vgfast.model.norm import Normalization
 from vgfast.training.optimizers import Optimizer
 
 # torch's losses, the first of each name being the one that a name stands for.
@@ -35,10 +38,12 @@ def inspect_torch(
 ) -> GradientReport:
     """What a step on this batch would do to each layer of a torch module: the report of ``MLP.inspect``.
 
-    module: of float32 or float64 Linear layers, one after another, with Sigmoid, Tanh, ReLU, LeakyReLU with its slope
-        of 0.01, Softsign, or nothing between. Identity, Flatten and a Dropout that is switched off may stand there
-        too. It is a ``torch.nn.Sequential``, or any module whose ``forward`` calls such layers: they are read in the
-        order in which they are called, each Linear once, and those that are not called are left out.
+    module: of float32 or float64 Linear layers, one after another, with torch's layer of one of ``vg.activations``
+        (LeakyReLU with its slope of 0.01, ELU with its alpha of 1) or nothing between, and all with or all without a
+        BatchNorm1d that is in training mode, a LayerNorm or an RMSNorm before or after it. Identity, Flatten and a
+        Dropout that is switched off may stand there too. It is a ``torch.nn.Sequential``, or any module whose
+        ``forward`` calls such layers: they are read in the order in which they are called, each Linear once, and those
+        that are not called are left out.
     X: (rows, n_in), or what the module itself flattens to that. y: as for ``vg.MLP``. Both NumPy or torch.
     loss: the name of one of ``vg.MLP``, or what is trained with: CrossEntropyLoss, NLLLoss after a LogSoftmax,
         BCEWithLogitsLoss or MSELoss, with default options, and y of the shape of the outputs.
@@ -52,7 +57,8 @@ def inspect_torch(
     numbers, also when it is refused. What a forward or a hook does elsewhere, such as printing, is done. No other
     thread may use the module meanwhile. Autocast, ``no_grad`` and ``inference_mode`` around the call have no effect.
     The report is of all parameters of the layers that are called, also of those that do not require a gradient; a
-    Linear without a bias counts as one whose bias is 0.
+    Linear or LayerNorm without a bias counts as one whose bias is 0; the bias of a Linear before a BatchNorm1d, which
+    takes it away, is left out.
 
     Errors: ImportError without torch; TypeError if an argument is of the wrong kind; ValueError if vgfast has no such
     layer, loss or dtype, the parameters are shared or not finite, or the module fails, draws random numbers or
@@ -76,19 +82,21 @@ def inspect_torch(
     given, targets = _array(torch, "X", X), _array(torch, "y", y)
     x, shape = _matrix(given, form)
     own = type(module).__name__
-    with autograd.left_as_it_was(torch, module, form.device):
+    with torch_run.left_as_it_was(torch, module, form.device):
         tensor = torch.tensor(x, device=form.device)
-        ran = autograd.run(torch, module, layers, tensor.clone().reshape(shape))
-        chain = torch_layers.read_chain(own, ran)
+        ran = torch_run.run(torch, module, layers, tensor.clone().reshape(shape))
+        chain = torch_layers.read_chain(own, ran, form.dtype)
         _check_ran(own, ran, chain.linears[0], x, given)
         name, kind = _loss(torch.nn, loss, chain.ending)
-        autograd.check_forward(torch, own, ran, chain.linears, tensor, chain.activations)
-        net = _net(torch, chain, name)
+        norm = read_all(chain.norms[:-1])
+        following = autograd.follow(chain.linears, chain.activations, chain.norms)
+        autograd.check_forward(torch, own, ran, tensor, following)
+        net = _net(torch, chain, name, norm)
         _check_labels(torch, y, name, net.sizes[-1])
         report = net.inspect(x, targets, optimizer, steps)
         target = _check.targets("y", targets, len(x), net.sizes[-1], name, net.dtype)
         actual, expected = _both_losses(torch, loss, kind, ran.outputs, target, targets)
-        autograd.check_backward(torch, module, chain.linears, chain.activations, actual, expected)
+        autograd.check_backward(torch, module, following, actual, expected)
     return report
 
 
@@ -250,22 +258,29 @@ def _both_losses(
         return loss(outputs, aim.reshape(shape)), lambda z: plain(z, aim)
     except Exception as error:
         raise ValueError(
-            f"torch's {kind} fails on this batch: {autograd.first_line(error)}; give y as it takes it, or inspect with "
-            f"loss={_LOSSES[kind]!r}"
+            f"torch's {kind} fails on this batch: {torch_run.first_line(error)}; give y as it takes it, or inspect "
+            f"with loss={_LOSSES[kind]!r}"
         ) from error
 
 
 # ---- the net ----------------------------------------------------------------------------------------------
 
 
-def _net(torch: Any, chain: Chain, loss: str) -> MLP:
+def _net(torch: Any, chain: Chain, loss: str, norm: Normalization | None) -> MLP:
     parameters = [_parameters(torch, call.layer) for call in chain.linears]
     sizes = [len(parameters[0][0]), *(weights.shape[1] for weights, _ in parameters)]
-    net = MLP(sizes, chain.activations[:-1], loss, init="zeros", dtype=parameters[0][0].dtype)
-    for l, (weights, biases) in enumerate(parameters):
-        net.weights[l] = weights
-        if biases is not None:
-            net.biases[l] = biases
+    dtype = parameters[0][0].dtype
+    net = MLP(sizes, chain.activations[:-1], loss, init="zeros", dtype=dtype, normalization=norm)
+    views = net.parameters()
+    for l, ((weights, biases), found) in enumerate(zip(parameters, chain.norms, strict=True), 1):
+        views[f"layer{l}.weight"][...] = weights
+        if biases is not None and f"layer{l}.bias" in views:  # batch norm takes away what a bias before it adds
+            views[f"layer{l}.bias"][...] = biases
+        if found is None:
+            continue
+        for name, parameter in zip(("weight", "bias"), found.parameters(), strict=True):
+            if parameter is not None:
+                views[f"layer{l}.norm.{name}"][...] = _finite(torch, f"{name} of the {found.layer}", parameter)
     return net
 
 

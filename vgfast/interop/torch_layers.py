@@ -7,7 +7,9 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from vgfast.interop.autograd import Call, Layer, Run, first_line
+from vgfast.interop.torch_norms import KINDS as NORMS
+from vgfast.interop.torch_norms import Norm
+from vgfast.interop.torch_run import Call, Layer, Run, first_line
 from vgfast.model.activations import CATALOG
 
 # torch's names of what can be read, and ours of the activations. Identity is no layer: it may stand anywhere.
@@ -28,7 +30,7 @@ _ACTIVATIONS = {
     "Hardswish": "hardswish",
 }
 _ENDINGS = ("Softmax", "LogSoftmax")
-_LAYERS = ("Linear", *_ACTIVATIONS, "Identity", "Flatten", "Dropout", *_ENDINGS)
+_LAYERS = ("Linear", *_ACTIVATIONS, *NORMS, "Identity", "Flatten", "Dropout", *_ENDINGS)
 _LEAK = CATALOG["leaky_relu"].alpha
 # What these activations can be set to, and what it is in ours.
 _SETTINGS = {
@@ -37,8 +39,8 @@ _SETTINGS = {
     "Softplus": {"beta": 1.0, "threshold": 20.0},
     "Hardtanh": {"min_val": -1.0, "max_val": 1.0},
 }
-_KNOWN = ", ".join(("Linear", *_ACTIVATIONS)).replace("LeakyReLU", f"LeakyReLU({_LEAK:g})")
-_KNOWN += ", Identity, Flatten, LogSoftmax at the end, and Dropout in eval()"
+_KNOWN = ", ".join(("Linear", *_ACTIVATIONS, *NORMS)).replace("LeakyReLU", f"LeakyReLU({_LEAK:g})")
+_KNOWN += ", Flatten, LogSoftmax at the end, and Dropout in eval()"
 
 # ---- what can be read, before the module is run -------------------------------------------------------------
 
@@ -115,14 +117,15 @@ def check_linears(layers: list[Layer]) -> Form:
             if not layer.kind:
                 _unknown(layer)
         raise ValueError("the module has no Linear layer, so there is no gradient to inspect; give it one")
-    dtypes = {str(p.dtype) for layer in linears for p in layer.torch.parameters()}
+    norms = [layer for layer in layers if layer.kind in NORMS]
+    dtypes = {str(p.dtype) for layer in (*linears, *norms) for p in layer.torch.parameters()}
     if not dtypes <= {"torch.float32", "torch.float64"} or len(dtypes) > 1:
         raise ValueError(
             f"the module's parameters must be all float32 or all float64, got {' and '.join(sorted(dtypes))}; "
             + ("vgfast has no complex nets" if "complex" in str(dtypes) else "inspect copy.deepcopy(module).float()")
         )
     seen: dict[int, Layer] = {}
-    for layer in {id(layer.torch): layer for layer in linears}.values():
+    for layer in {id(layer.torch): layer for layer in (*linears, *norms)}.values():
         for name, parameter in layer.torch._parameters.items():
             if parameter is None or parameter.numel() == 0:
                 continue
@@ -138,44 +141,65 @@ def check_linears(layers: list[Layer]) -> Form:
 
 
 class Chain(NamedTuple):
-    """The calls of Linears; what follows each, one of ``autograd.activations``; and the last such layer, if any."""
+    """The calls of Linears; what follows each, one of ``autograd.activations``, and how it is normalized; and the last
+    such layer, if any."""
 
     linears: list[Call]
     activations: list[str]
+    norms: list[Norm | None]
     ending: Layer | None
 
 
-def read_chain(name: str, ran: Run) -> Chain:
+def read_chain(name: str, ran: Run, dtype: np.dtype) -> Chain:
     """The layers as this run of the module of this name called them."""
     if all(call.layer.kind != "Linear" for call in ran.calls):
         _raise_no_linear(name, ran)
     linears: list[Call] = []
     activations: list[str] = []
-    after = None  # what stands between the last Linear and here
+    norms: list[Norm | None] = []
+    after, norm = None, None  # what stands between the last Linear and here
     for call in ran.calls:
         layer = call.layer
         if layer.kind == "Linear":
-            if any(layer.torch is other.layer.torch for other in linears):
-                raise ValueError(f"the {layer} is run twice, and vgfast shares no weights: give each place its own")
-            if set(layer.torch._parameters) != {"weight", "bias"} or vars(layer.torch).keys() & {"weight", "bias"}:
-                raise ValueError(
-                    f"the {layer} has no weight of its own to read: it is computed from others, as by weight_norm or "
-                    f"pruning; remove that"
-                )
+            _check_linear(layer, linears)
             if linears:
                 activations.append(_activation(after) if after else "identity")
+                norms.append(norm)
             linears.append(call)
-            after = None
+            after, norm = None, None
+        elif layer.kind in NORMS:
+            _check_place(layer, after if after and after.kind in _ENDINGS else norm.layer if norm else None, linears)
+            if any(layer.torch is other.layer.torch for other in norms if other):
+                raise ValueError(f"the {layer} is run twice, and vgfast shares no parameters: give each place its own")
+            norm = Norm(layer, "after" if after else "before", dtype)
         elif layer.kind in _ACTIVATIONS or layer.kind in _ENDINGS:
-            if after or not linears:
-                place = f"is called right after the {after}" if after else "is called before any Linear layer"
-                raise ValueError(
-                    f"the {layer} {place}, and vgfast has one activation after a Linear; join or remove it"
-                )
+            _check_place(layer, after, linears)
             after = layer
         else:
             _check_harmless(layer)
-    return Chain(linears, [*activations, "log_softmax" if after else "identity"], after)
+    if norm:
+        raise ValueError(
+            f"the {norm.layer} comes after the last Linear, and vgfast normalizes hidden layers only; remove it"
+        )
+    return Chain(linears, [*activations, "log_softmax" if after else "identity"], [*norms, None], after)
+
+
+def _check_linear(layer: Layer, linears: list[Call]) -> None:
+    if any(layer.torch is other.layer.torch for other in linears):
+        raise ValueError(f"the {layer} is run twice, and vgfast shares no weights: give each place its own")
+    if set(layer.torch._parameters) != {"weight", "bias"} or vars(layer.torch).keys() & {"weight", "bias"}:
+        raise ValueError(
+            f"the {layer} has no weight of its own to read: it is computed from others, as by weight_norm or "
+            f"pruning; remove that"
+        )
+
+
+def _check_place(layer: Layer, after: Layer | None, linears: list[Call]) -> None:
+    """Refuse a layer after one of its sort, or before all."""
+    if after or not linears:
+        place = f"is called right after the {after}" if after else "is called before any Linear layer"
+        sort = "normalization" if layer.kind in NORMS else "activation"
+        raise ValueError(f"the {layer} {place}, and vgfast has one {sort} after a Linear; join or remove it")
 
 
 def _raise_no_linear(name: str, ran: Run) -> NoReturn:
