@@ -87,16 +87,33 @@ def inspect_torch(
         ran = torch_run.run(torch, module, layers, tensor.clone().reshape(shape))
         chain = torch_layers.read_chain(own, ran, form.dtype)
         _check_ran(own, ran, chain.linears[0], x, given)
-        name, kind = _loss(torch.nn, loss, chain.ending)
-        norm = read_all(chain.norms[:-1])
-        following = autograd.follow(chain.linears, chain.activations, chain.norms)
-        autograd.check_forward(torch, own, ran, tensor, following)
-        net = _net(torch, chain, name, norm)
-        _check_labels(torch, y, name, net.sizes[-1])
-        report = net.inspect(x, targets, optimizer, steps)
-        target = _check.targets("y", targets, len(x), net.sizes[-1], name, net.dtype)
-        actual, expected = _both_losses(torch, loss, kind, ran.outputs, target, targets)
-        autograd.check_backward(torch, module, following, actual, expected)
+        return _judged(torch, module, ran, chain, (x, tensor), (y, targets), loss, optimizer, steps)
+
+
+def _judged(
+    torch: Any,
+    module: Any,
+    ran: Run,
+    chain: Chain,
+    inputs: tuple[np.ndarray, Any],
+    given: tuple[Any, Any],
+    loss: Any,
+    optimizer: Optimizer | None,
+    steps: int,
+) -> GradientReport:
+    """The report on a run of the module, once its forward and its backward are seen to be those of the chain. inputs: as
+    an array and as a tensor; given: y as it was given, and as an array."""
+    (x, tensor), (y, targets), own = inputs, given, type(module).__name__
+    name, kind = _loss(torch.nn, loss, chain.ending)
+    norm = read_all(chain.norms[:-1])
+    following = autograd.follow(chain.linears, chain.activations, chain.norms)
+    autograd.check_forward(torch, own, ran, tensor, following)
+    net = _net(torch, chain, name, norm)
+    _check_labels(torch, y, name, net.sizes[-1])
+    report = net.inspect(x, targets, optimizer, steps)
+    target = _check.targets("y", targets, len(x), net.sizes[-1], name, net.dtype)
+    actual, expected = _both_losses(torch, loss, kind, ran.outputs, target, targets)
+    autograd.check_backward(torch, module, following, actual, expected)
     return report
 
 
