@@ -50,17 +50,17 @@ def activations(torch: Any, names: Sequence[str]) -> list[Callable[[Any], Any]]:
     return [known[name] for name in names]
 
 
-class Following(NamedTuple):
+class Block(NamedTuple):
     """A call of a Linear and what follows it: an activation, by its name in ``activations``, and perhaps a
     normalization before or after it."""
 
     call: Call
-    name: str
+    activation: str
     norm: Norm | None
 
     def apply(self, torch: Any, z: Any, leaves: Sequence[Any]) -> Any:
         """Of z (rows, n), with these for the parameters of the normalization."""
-        (act,) = activations(torch, [self.name])
+        (act,) = activations(torch, [self.activation])
         if self.norm is None:
             return act(z)
         normalize = self.norm.function(torch)
@@ -75,18 +75,14 @@ class Following(NamedTuple):
         """How large roundings of numbers of this size may come out of the normalization."""
         if self.norm is None:
             return 0.0
-        given = z if self.norm.place == "before" else activations(torch, [self.name])[0](z)
+        given = z if self.norm.place == "before" else activations(torch, [self.activation])[0](z)
         return float(self.norm.largest_factor(given)) * size
-
-
-def follow(linears: list[Call], names: Sequence[str], norms: Sequence[Norm | None]) -> list[Following]:
-    return [Following(*of) for of in zip(linears, names, norms, strict=True)]
 
 
 # ---- forward ----------------------------------------------------------------------------------------------
 
 
-def check_forward(torch: Any, name: str, ran: Run, x: Any, chain: list[Following]) -> None:
+def check_forward(torch: Any, name: str, ran: Run, x: Any, blocks: list[Block]) -> None:
     """Refuse a run, of the module of this name, in which anything but these layers made its outputs from x (rows,
     n_in)."""
     if not torch.is_tensor(ran.outputs):
@@ -94,15 +90,15 @@ def check_forward(torch: Any, name: str, ran: Run, x: Any, chain: list[Following
             f"the forward of {name} returns a {type(ran.outputs).__name__}, and vgfast inspects modules with one "
             f"output; inspect one that returns a tensor"
         )
-    first = chain[0].call
+    first = blocks[0].call
     if not _is_same(torch, first.inputs, x):
         raise ValueError(
             f"something that is no layer changes X before the {first.layer}, in the forward of {name} or a hook; "
             f"do that to X first, and inspect the module without it"
         )
-    after = [following.call.inputs for following in chain[1:]] + [_as_matrix(ran.outputs)]
-    for l, (following, follows) in enumerate(zip(chain, after, strict=True)):
-        call = following.call
+    after = [block.call.inputs for block in blocks[1:]] + [_as_matrix(ran.outputs)]
+    for l, (block, follows) in enumerate(zip(blocks, after, strict=True)):
+        call = block.call
         a, W, b = _leaves(call)
         z = torch.nn.functional.linear(a, W, b)
         finite = bool(torch.isfinite(z).all())  # else it is for MLP.inspect to explain
@@ -112,12 +108,12 @@ def check_forward(torch: Any, name: str, ran: Run, x: Any, chain: list[Following
                 f"what comes out of the {call.layer} is not x W + b: a hook, autocast in the forward of {name}, or a "
                 f"change of the weights while it runs; remove that"
             )
-        made = following.apply(torch, call.outputs, following.leaves())
+        made = block.apply(torch, call.outputs, block.leaves())
         finite = finite and bool(torch.isfinite(made).all())
-        size = _norm(made) + (_norm(call.outputs) if following.name == "log_softmax" else 0.0)
-        size += following.normalization_size(torch, call.outputs, _norm(call.outputs)) if finite else 0.0
+        size = _norm(made) + (_norm(call.outputs) if block.activation == "log_softmax" else 0.0)
+        size += block.normalization_size(torch, call.outputs, _norm(call.outputs)) if finite else 0.0
         if not _close(torch, follows, made, size if finite else math.inf, 4):
-            raise ValueError(_between(name, ran.calls, call, chain[l + 1].call if l + 1 < len(chain) else None))
+            raise ValueError(_between(name, ran.calls, call, blocks[l + 1].call if l + 1 < len(blocks) else None))
 
 
 def _between(name: str, calls: list[Call], call: Call, following: Call | None) -> str:
@@ -139,20 +135,18 @@ def _as_matrix(outputs: Any) -> Any:
 # ---- backward ---------------------------------------------------------------------------------------------
 
 
-def check_backward(
-    torch: Any, module: Any, chain: list[Following], actual: Any, expected: Callable[[Any], Any]
-) -> None:
+def check_backward(torch: Any, module: Any, blocks: list[Block], actual: Any, expected: Callable[[Any], Any]) -> None:
     """Refuse a module whose own backward is not that of these layers.
 
     actual: the loss of the run, a tensor; expected: the loss that the report is of, a function of what the last
     layer makes (rows, n_out).
     """
-    gradients = _gradients(torch, module, chain, actual)
+    gradients = _gradients(torch, module, blocks, actual)
     back = None  # what the layers after this one pass back to it
-    for following in chain[::-1]:
-        call = following.call
-        z, of_norm = call.outputs.requires_grad_(), following.leaves()
-        made = following.apply(torch, z, of_norm)
+    for block in blocks[::-1]:
+        call = block.call
+        z, of_norm = call.outputs.requires_grad_(), block.leaves()
+        made = block.apply(torch, z, of_norm)
         if back is None:
             made = expected(made)
             _check_loss(torch, float(actual.detach()), float(made.detach()), z)
@@ -160,22 +154,22 @@ def check_backward(
         delta, *wanted = torch.autograd.grad(made, [z, *used], None if back is None else back.to(z.device))
         size = _norm(delta)
         if back is not None:
-            size += following.normalization_size(torch, z, _norm(back))
-            _check_norm(torch, following, gradients, wanted, back)
+            size += block.normalization_size(torch, z, _norm(back))
+            _check_norm(torch, block, gradients, wanted, back)
         back = gradients[id(call.inputs)]
-        _check_linear(torch, call, gradients, delta, size, call is chain[0].call)
+        _check_linear(torch, call, gradients, delta, size, call is blocks[0].call)
 
 
-def _check_norm(torch: Any, following: Following, gradients: dict[int, Any], wanted: Sequence[Any], back: Any) -> None:
+def _check_norm(torch: Any, block: Block, gradients: dict[int, Any], wanted: Sequence[Any], back: Any) -> None:
     """Of the normalization's weight and bias: sums over the rows of at most what is passed back times a normalized
     number, whose square is 1 in the mean."""
-    if following.norm is None:
+    if block.norm is None:
         return
-    own = zip(("weight", "bias"), following.norm.parameters(), strict=True)
+    own = zip(("weight", "bias"), block.norm.parameters(), strict=True)
     for (name, parameter), want in zip([(name, p) for name, p in own if p is not None], wanted, strict=True):
         got, size = gradients[id(parameter)], 2 * _norm(back) * math.sqrt(back.numel())
         if not _close(torch, got, want, size, len(back)):
-            raise ValueError(_differs(f"the {name} of the {following.norm.layer}", got, want))
+            raise ValueError(_differs(f"the {name} of the {block.norm.layer}", got, want))
 
 
 def _check_linear(torch: Any, call: Call, gradients: dict[int, Any], delta: Any, size: float, is_first: bool) -> None:
@@ -197,12 +191,12 @@ def _check_linear(torch: Any, call: Call, gradients: dict[int, Any], delta: Any,
             raise ValueError(_differs(what, got, want))
 
 
-def _gradients(torch: Any, module: Any, chain: list[Following], loss: Any) -> dict[int, Any]:
+def _gradients(torch: Any, module: Any, blocks: list[Block], loss: Any) -> dict[int, Any]:
     """autograd's, by the identity of each parameter and of each Linear's inputs; None where there is none."""
-    layers = [following.call.layer for following in chain]
-    layers += [following.norm.layer for following in chain if following.norm is not None]
+    layers = [block.call.layer for block in blocks]
+    layers += [block.norm.layer for block in blocks if block.norm is not None]
     ours = {id(p) for layer in layers for p in layer.torch.parameters()}
-    tensors = [p for p in module.parameters() if p.requires_grad] + [following.call.inputs for following in chain]
+    tensors = [p for p in module.parameters() if p.requires_grad] + [block.call.inputs for block in blocks]
     found: Sequence[Any] = [None] * len(tensors)
     if loss.requires_grad:
         try:

@@ -16,10 +16,8 @@ from vgfast import _check, _core
 from vgfast.inspection.report import GradientReport
 from vgfast.interop import autograd, torch_layers, torch_run
 from vgfast.interop.torch_layers import Chain
-from vgfast.interop.torch_norms import read_all
 from vgfast.interop.torch_run import Call, Layer, Run
 from vgfast.mlp import MLP
-from vgfast.model.norm import Normalization
 from vgfast.training.optimizers import Optimizer
 
 # torch's losses, the first of each name being the one that a name stands for.
@@ -44,7 +42,7 @@ def inspect_torch(
         Dropout that is switched off may stand there too. It is a ``torch.nn.Sequential``, or any module whose
         ``forward`` calls such layers: they are read in the order in which they are called, each Linear once, and those
         that are not called are left out.
-    X: (rows, n_in), or what the module itself flattens to that. y: as for ``vg.MLP``. Both NumPy or torch.
+    X: (rows, n_in), or what the module flattens to that. y: as for ``vg.MLP``. Both NumPy or torch.
     loss: the name of one of ``vg.MLP``, or what is trained with: CrossEntropyLoss, NLLLoss after a LogSoftmax,
         BCEWithLogitsLoss or MSELoss, with default options, and y of the shape of the outputs.
     optimizer, steps: as for ``MLP.inspect``; what the optimizer keeps is as before its first step.
@@ -56,13 +54,12 @@ def inspect_torch(
     Nothing changes in the module: not its parameters, gradients, buffers, hooks and attributes, nor torch's random
     numbers, also when it is refused. What a forward or a hook does elsewhere, such as printing, is done. No other
     thread may use the module meanwhile. Autocast, ``no_grad`` and ``inference_mode`` around the call have no effect.
-    The report is of all parameters of the layers that are called, also of those that do not require a gradient; a
-    Linear or LayerNorm without a bias counts as one whose bias is 0; the bias of a Linear before a BatchNorm1d, which
-    takes it away, is left out.
+    The report is of all parameters of the layers that are called, also of those that require no gradient; a missing
+    bias counts as 0, and that of a Linear before a BatchNorm1d, which takes it away, is left out.
 
-    Errors: ImportError without torch; TypeError if an argument is of the wrong kind; ValueError if vgfast has no such
-    layer, loss or dtype, the parameters are shared or not finite, or the module fails, draws random numbers or
-    computes other values or gradients than its layers in order; those of ``MLP.inspect`` for X and y.
+    Errors: ImportError without torch; TypeError for an argument of the wrong kind; ValueError if vgfast has no such
+    layer, loss or dtype, parameters are shared or not finite, or the module fails, draws random numbers or computes
+    anything else than its layers in order; those of ``MLP.inspect`` for X and y.
 
     Example, which needs torch::
 
@@ -76,9 +73,7 @@ def inspect_torch(
     """
     torch = _torch()
     _check_kinds(torch, module, optimizer)
-    torch_layers.check_runnable(torch, module)
-    layers = list(torch_layers.find_layers(torch.nn, module))
-    form = torch_layers.check_linears(layers)
+    layers, form = torch_layers.check_layers(torch, module)
     given, targets = _array(torch, "X", X), _array(torch, "y", y)
     x, shape = _matrix(given, form)
     own = type(module).__name__
@@ -86,34 +81,15 @@ def inspect_torch(
         tensor = torch.tensor(x, device=form.device)
         ran = torch_run.run(torch, module, layers, tensor.clone().reshape(shape))
         chain = torch_layers.read_chain(own, ran, form.dtype)
-        _check_ran(own, ran, chain.linears[0], x, given)
-        return _judged(torch, module, ran, chain, (x, tensor), (y, targets), loss, optimizer, steps)
-
-
-def _judged(
-    torch: Any,
-    module: Any,
-    ran: Run,
-    chain: Chain,
-    inputs: tuple[np.ndarray, Any],
-    given: tuple[Any, Any],
-    loss: Any,
-    optimizer: Optimizer | None,
-    steps: int,
-) -> GradientReport:
-    """The report on a run of the module, once its forward and its backward are seen to be those of the chain. inputs: as
-    an array and as a tensor; given: y as it was given, and as an array."""
-    (x, tensor), (y, targets), own = inputs, given, type(module).__name__
-    name, kind = _loss(torch.nn, loss, chain.ending)
-    norm = read_all(chain.norms[:-1])
-    following = autograd.follow(chain.linears, chain.activations, chain.norms)
-    autograd.check_forward(torch, own, ran, tensor, following)
-    net = _net(torch, chain, name, norm)
-    _check_labels(torch, y, name, net.sizes[-1])
-    report = net.inspect(x, targets, optimizer, steps)
-    target = _check.targets("y", targets, len(x), net.sizes[-1], name, net.dtype)
-    actual, expected = _both_losses(torch, loss, kind, ran.outputs, target, targets)
-    autograd.check_backward(torch, module, following, actual, expected)
+        _check_ran(own, ran, chain.blocks[0].call, x, given)
+        name, kind = _loss(torch.nn, loss, chain.ending)
+        autograd.check_forward(torch, own, ran, tensor, chain.blocks)
+        net = _net(torch, chain, name)
+        _check_labels(torch, y, name, net.sizes[-1])
+        report = net.inspect(x, targets, optimizer, steps)
+        target = _check.targets("y", targets, len(x), net.sizes[-1], name, net.dtype)
+        actual, expected = _both_losses(torch, loss, kind, ran.outputs, target, targets)
+        autograd.check_backward(torch, module, chain.blocks, actual, expected)
     return report
 
 
@@ -283,21 +259,22 @@ def _both_losses(
 # ---- the net ----------------------------------------------------------------------------------------------
 
 
-def _net(torch: Any, chain: Chain, loss: str, norm: Normalization | None) -> MLP:
-    parameters = [_parameters(torch, call.layer) for call in chain.linears]
+def _net(torch: Any, chain: Chain, loss: str) -> MLP:
+    parameters = [_parameters(torch, block.call.layer) for block in chain.blocks]
     sizes = [len(parameters[0][0]), *(weights.shape[1] for weights, _ in parameters)]
+    hidden = [block.activation for block in chain.blocks[:-1]]
     dtype = parameters[0][0].dtype
-    net = MLP(sizes, chain.activations[:-1], loss, init="zeros", dtype=dtype, normalization=norm)
+    net = MLP(sizes, hidden, loss, init="zeros", dtype=dtype, normalization=chain.normalization)
     views = net.parameters()
-    for l, ((weights, biases), found) in enumerate(zip(parameters, chain.norms, strict=True), 1):
+    for l, ((weights, biases), block) in enumerate(zip(parameters, chain.blocks, strict=True), 1):
         views[f"layer{l}.weight"][...] = weights
         if biases is not None and f"layer{l}.bias" in views:  # batch norm takes away what a bias before it adds
             views[f"layer{l}.bias"][...] = biases
-        if found is None:
+        if block.norm is None:
             continue
-        for name, parameter in zip(("weight", "bias"), found.parameters(), strict=True):
+        for name, parameter in zip(("weight", "bias"), block.norm.parameters(), strict=True):
             if parameter is not None:
-                views[f"layer{l}.norm.{name}"][...] = _finite(torch, f"{name} of the {found.layer}", parameter)
+                views[f"layer{l}.norm.{name}"][...] = _finite(torch, f"{name} of the {block.norm.layer}", parameter)
     return net
 
 

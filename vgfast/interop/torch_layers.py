@@ -7,10 +7,12 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from vgfast.interop.autograd import Block
 from vgfast.interop.torch_norms import KINDS as NORMS
-from vgfast.interop.torch_norms import Norm
+from vgfast.interop.torch_norms import Norm, read_all
 from vgfast.interop.torch_run import Call, Layer, Run, first_line
 from vgfast.model.activations import CATALOG
+from vgfast.model.norm import Normalization
 
 # torch's names of what can be read, and ours of the activations. Identity is no layer: it may stand anywhere.
 _ACTIVATIONS = {
@@ -137,16 +139,22 @@ def check_linears(layers: list[Layer]) -> Form:
     return Form(dtype, next(first.parameters()).device, first.in_features)
 
 
+def check_layers(torch: Any, module: Any) -> tuple[list[Layer], Form]:
+    """The layers of a module that can be run, and read."""
+    check_runnable(torch, module)
+    layers = list(find_layers(torch.nn, module))
+    return layers, check_linears(layers)
+
+
 # ---- the layers in the order in which they were run ---------------------------------------------------------
 
 
 class Chain(NamedTuple):
-    """The calls of Linears; what follows each, one of ``autograd.activations``, and how it is normalized; and the last
-    such layer, if any."""
+    """The Linears with what follows each, the normalization of all hidden layers, and the last layer if it is none of a
+    net's."""
 
-    linears: list[Call]
-    activations: list[str]
-    norms: list[Norm | None]
+    blocks: list[Block]
+    normalization: Normalization | None
     ending: Layer | None
 
 
@@ -154,26 +162,22 @@ def read_chain(name: str, ran: Run, dtype: np.dtype) -> Chain:
     """The layers as this run of the module of this name called them."""
     if all(call.layer.kind != "Linear" for call in ran.calls):
         _raise_no_linear(name, ran)
-    linears: list[Call] = []
-    activations: list[str] = []
-    norms: list[Norm | None] = []
-    after, norm = None, None  # what stands between the last Linear and here
+    blocks: list[Block] = []
+    linear: Call | None = None
+    after, norm = None, None  # what stands between that Linear and here
     for call in ran.calls:
         layer = call.layer
         if layer.kind == "Linear":
-            _check_linear(layer, linears)
-            if linears:
-                activations.append(_activation(after) if after else "identity")
-                norms.append(norm)
-            linears.append(call)
-            after, norm = None, None
+            if linear:
+                blocks.append(Block(linear, _activation(after) if after else "identity", norm))
+            _check_linear(layer, blocks)
+            linear, after, norm = call, None, None
         elif layer.kind in NORMS:
-            _check_place(layer, after if after and after.kind in _ENDINGS else norm.layer if norm else None, linears)
-            if any(layer.torch is other.layer.torch for other in norms if other):
-                raise ValueError(f"the {layer} is run twice, and vgfast shares no parameters: give each place its own")
+            _check_place(layer, after if after and after.kind in _ENDINGS else norm.layer if norm else None, linear)
             norm = Norm(layer, "after" if after else "before", dtype)
+            _check_norm(norm, blocks)
         elif layer.kind in _ACTIVATIONS or layer.kind in _ENDINGS:
-            _check_place(layer, after, linears)
+            _check_place(layer, after, linear)
             after = layer
         else:
             _check_harmless(layer)
@@ -181,11 +185,18 @@ def read_chain(name: str, ran: Run, dtype: np.dtype) -> Chain:
         raise ValueError(
             f"the {norm.layer} comes after the last Linear, and vgfast normalizes hidden layers only; remove it"
         )
-    return Chain(linears, [*activations, "log_softmax" if after else "identity"], [*norms, None], after)
+    assert linear is not None
+    normalization = read_all([block.norm for block in blocks])
+    return Chain([*blocks, Block(linear, "log_softmax" if after else "identity", None)], normalization, after)
 
 
-def _check_linear(layer: Layer, linears: list[Call]) -> None:
-    if any(layer.torch is other.layer.torch for other in linears):
+def _check_norm(norm: Norm, blocks: list[Block]) -> None:
+    if any(block.norm and norm.layer.torch is block.norm.layer.torch for block in blocks):
+        raise ValueError(f"the {norm.layer} is run twice, and vgfast shares no parameters: give each place its own")
+
+
+def _check_linear(layer: Layer, blocks: list[Block]) -> None:
+    if any(layer.torch is block.call.layer.torch for block in blocks):
         raise ValueError(f"the {layer} is run twice, and vgfast shares no weights: give each place its own")
     if set(layer.torch._parameters) != {"weight", "bias"} or vars(layer.torch).keys() & {"weight", "bias"}:
         raise ValueError(
@@ -194,9 +205,9 @@ def _check_linear(layer: Layer, linears: list[Call]) -> None:
         )
 
 
-def _check_place(layer: Layer, after: Layer | None, linears: list[Call]) -> None:
+def _check_place(layer: Layer, after: Layer | None, linear: Call | None) -> None:
     """Refuse a layer after one of its sort, or before all."""
-    if after or not linears:
+    if after or not linear:
         place = f"is called right after the {after}" if after else "is called before any Linear layer"
         sort = "normalization" if layer.kind in NORMS else "activation"
         raise ValueError(f"the {layer} {place}, and vgfast has one {sort} after a Linear; join or remove it")
