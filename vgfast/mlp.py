@@ -23,7 +23,7 @@ class MLP(Network):
     loss: ``cross_entropy`` (softmax; y holds integer labels (rows,) or probabilities (rows, n_out); mean over
         rows), ``binary_cross_entropy`` (y from 0 to 1) or ``mse`` (both: y (rows, n_out); mean over rows and
         outputs).
-    init: a name or object of ``vg.init``; ``auto`` is He for the ReLUs and Glorot for the rest.
+    init: a name or object of ``vg.init``; ``auto`` chooses by the activation (``help(vg.init)``).
     rng: None, a seed, or a ``numpy.random.Generator``: for the first weights, then for shuffling.
     normalization: of each hidden layer, ``batch``, ``layer``, ``rms`` or an object of ``vg.norm``, which can also stand
         after the activation: a = phi(N(z)), or a = N(phi(z)). Not together with residual.
