@@ -21,9 +21,8 @@ def slopes(net, X, y, sample_weight=None, h=1e-4):
 
 
 def is_smooth(net, X, steepest=30):
-    """Whether no z of the net's hidden layers is nearer, on these rows, than a step moves it to where two formulas of its
-    phi meet, and phi' or phi'' may jump; and no normalization divides by less than 1 / steepest, whose powers are its
-    derivatives."""
+    """Whether no hidden z is nearer, on these rows, than a step moves it to where formulas of its phi meet, and phi'
+    or phi'' may jump; and no normalization divides by less than 1 / steepest, whose powers are its derivatives."""
     plain = textbook(net._engine)
     found = plain.forward_pass(X, plain.draw_masks(len(X)))
     hidden = list(zip(found.zs, net._architecture.kinds, strict=True))[:-1]
