@@ -4,6 +4,7 @@ import os
 import platform
 import shlex
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -81,7 +82,9 @@ class BuildCLib(build_clib):
             if name == "vg_dispatch":
                 info = {**info, "cflags": info["cflags"] + have}
             kept.append((name, info))
-        super().build_libraries(kept)
+        # Each by itself, as many at a time as there are cores; from the end, where the longest are.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(lambda one: super(BuildCLib, self).build_libraries([one]), reversed(kept)))
 
 
 class Sdist(sdist):

@@ -33,10 +33,10 @@ static inline vg_slope vg_slope_of(vg_activation activation) {
     return (vg_slope){vg_activations[activation].derivative, vg_activations[activation].alpha};
 }
 
-/* The statement `run(kind, derivative)` of constants, so that the compiler makes one loop for each
+/* The statement `run(name, alpha, derivative)`, so that the compiler makes one loop for each
  * activation; on the way back, `run(derivative)`, one loop for each form of the derivative. */
 #define VG_RUN_KIND(run, symbol, name, alpha, derivative, ...)                                     \
-    case VG_##symbol: run(VG_##symbol, VG_##derivative); break;
+    case VG_##symbol: run(name, alpha, VG_##derivative); break;
 #define BY_ACTIVATION(activation, run)                                                             \
     switch (activation) { VG_ACTIVATIONS(VG_RUN_KIND, run) }
 /* The same of those whose loop is in the product itself. */
@@ -44,7 +44,7 @@ static inline vg_slope vg_slope_of(vg_activation activation) {
 #define VG_IF_1(statement) statement
 #define VG_RUN_FUSED(run, symbol, name, alpha, derivative, largest, operations, functions,         \
                      squashing, joint, fused)                                                      \
-    case VG_##symbol: VG_IF_##fused(run(VG_##symbol, VG_##derivative)) break;
+    case VG_##symbol: VG_IF_##fused(run(name, alpha, VG_##derivative)) break;
 #define BY_FUSED_ACTIVATION(activation, run)                                                       \
     switch (activation) { VG_ACTIVATIONS(VG_RUN_FUSED, run) }
 #define BY_DERIVATIVE(derivative, run)                                                             \

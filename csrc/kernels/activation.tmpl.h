@@ -60,12 +60,8 @@ PHI(hardswish) { /* z (z + 3) / 6 between -3 and 3, with the derivative (2 z + 3
     EACH derivative[k] = v_if_positive(v_sub(v_set(3), v_abs(z[k])), inner[k], outer[k]);
 }
 
-#define CASE(w, symbol, name, alpha, ...)                                                          \
-    case VG_##symbol: NAME(phi_##name)(count, z, v_set((real)(alpha)), y, derivative); break;
-SIDE_BY_SIDE NAME(phi)(const int count, const vg_activation activation, const vec *z, vec *y,
-                       vec *derivative) {
-    switch (activation) { VG_ACTIVATIONS(CASE, ) }
-}
+/* One of them, as a constant: the compiler makes a loop of each that is passed on. */
+typedef void (*const NAME(phi))(int count, const vec *z, vec alpha, vec *y, vec *derivative);
 
 /* phi', from what was stored or from the outputs. */
 static inline __attribute__((always_inline)) vec NAME(derivative_of)(const vg_derivative form,
@@ -80,13 +76,11 @@ static inline __attribute__((always_inline)) vec NAME(derivative_of)(const vg_de
 }
 
 /* COUNT whole vectors, or the first n elements of one. */
-SIDE_BY_SIDE NAME(activate_vecs)(const int count, const vg_activation kind,
-                                 const vg_derivative form, size_t n, const real *z, real *y,
-                                 real *derivatives) {
-    const vec alpha = v_set((real)vg_activations[kind].alpha);
+SIDE_BY_SIDE NAME(activate_vecs)(const int count, NAME(phi) phi, const vg_derivative form,
+                                 vec alpha, size_t n, const real *z, real *y, real *derivatives) {
     vec x[GROUP], a[GROUP], derivative[GROUP];
     EACH x[k] = v_load_n(z + k * LANES, n);
-    NAME(phi)(count, kind, x, a, derivatives && form == VG_STORED ? derivative : NULL);
+    phi(count, x, alpha, a, derivatives && form == VG_STORED ? derivative : NULL);
     EACH v_store_n(y + k * LANES, a[k], n);
     if (!derivatives) return;
     if (form != VG_STORED) EACH derivative[k] = NAME(derivative_of)(form, a[k], alpha);
@@ -100,9 +94,10 @@ SIDE_BY_SIDE NAME(activate_vecs)(const int count, const vg_activation kind,
     for (; n - i >= GROUP * LANES; i += GROUP * LANES) do_vecs(GROUP, LANES);                      \
     for (; i < n; i += LANES) do_vecs(1, n - i);
 
-#define WITH(count, n) NAME(activate_vecs)(count, kind, form, n, z + i, y + i, derivatives + i)
-#define WITHOUT(count, n) NAME(activate_vecs)(count, kind, form, n, z + i, y + i, NULL)
-SIDE_BY_SIDE NAME(activate_all)(const vg_activation kind, const vg_derivative form, size_t n,
+#define WITH(count, n)                                                                             \
+    NAME(activate_vecs)(count, phi, form, alpha, n, z + i, y + i, derivatives + i)
+#define WITHOUT(count, n) NAME(activate_vecs)(count, phi, form, alpha, n, z + i, y + i, NULL)
+SIDE_BY_SIDE NAME(activate_all)(NAME(phi) phi, const vg_derivative form, vec alpha, size_t n,
                                 const real *z, real *y, real *derivatives) {
     if (derivatives) {
         IN_GROUPS(WITH)
@@ -113,7 +108,8 @@ SIDE_BY_SIDE NAME(activate_all)(const vg_activation kind, const vg_derivative fo
 #undef WITH
 #undef WITHOUT
 
-#define ACTIVATE(kind, form) NAME(activate_all)(kind, form, n, z, y, derivatives)
+#define ACTIVATE(name, alpha, form)                                                                \
+    NAME(activate_all)(NAME(phi_##name), form, v_set((real)(alpha)), n, z, y, derivatives)
 static void NAME(activate)(vg_activation activation, size_t n, const void *z, void *y,
                            void *derivatives) {
     BY_ACTIVATION(activation, ACTIVATE);
@@ -134,4 +130,3 @@ static void NAME(exponential)(size_t n, const void *x, void *y) { IN_GROUPS(EXPO
 #undef IN_GROUPS
 #undef UNUSED
 #undef PHI
-#undef CASE

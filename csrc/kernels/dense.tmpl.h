@@ -45,12 +45,12 @@ typedef struct {
 } NAME(forward_context);
 
 /* One vector of columns, of which n exist, down COUNT rows of a tile. */
-SIDE_BY_SIDE NAME(forward_rows)(const int count, const vg_activation kind, const size_t n,
+SIDE_BY_SIDE NAME(forward_rows)(const int count, NAME(phi) phi, vec alpha, const size_t n,
                                 const real *tile, vec bias, size_t ld, real *y, real *derivatives,
                                 vec scale, vec *check) {
     vec z[GROUP], a[GROUP], derivative[GROUP];
     EACH z[k] = v_add(v_load(tile + k * NR), bias);
-    NAME(phi)(count, kind, z, a, derivatives ? derivative : NULL);
+    phi(count, z, alpha, a, derivatives ? derivative : NULL);
     EACH *check = NAME(check_finite)(*check, a[k], scale);
     EACH v_store_n(y + (size_t)k * ld, a[k], n);
     if (derivatives) EACH v_store_n(derivatives + (size_t)k * ld, derivative[k], n);
@@ -61,9 +61,9 @@ SIDE_BY_SIDE NAME(forward_rows)(const int count, const vg_activation kind, const
 enum { NAME(ROWS) = MR % 4 == 0 ? 4 : 3 };
 _Static_assert(MR % NAME(ROWS) == 0 && NAME(ROWS) <= GROUP, "rows would be left over in each tile");
 #define ROWS(count)                                                                                \
-    NAME(forward_rows)(count, kind, n, tile + r * NR, bias, c->ldy, y + r * c->ldy,                \
+    NAME(forward_rows)(count, phi, alpha, n, tile + r * NR, bias, c->ldy, y + r * c->ldy,          \
                        derivatives ? derivatives + r * c->ldy : NULL, c->scale, &check)
-SIDE_BY_SIDE NAME(forward_column)(const vg_activation kind, NAME(forward_context) *c, size_t rows,
+SIDE_BY_SIDE NAME(forward_column)(NAME(phi) phi, vec alpha, NAME(forward_context) *c, size_t rows,
                                   const size_t n, const real *tile, const real *biases, real *y,
                                   real *derivatives) {
     const vec bias = biases ? v_load_n(biases, n) : v_zero();
@@ -76,19 +76,20 @@ SIDE_BY_SIDE NAME(forward_column)(const vg_activation kind, NAME(forward_context
 #undef ROWS
 
 /* A loop for each activation, with phi' stored or not, of whole vectors or not. */
-#define COLUMN(kind, n, derivatives)                                                               \
-    NAME(forward_column)(kind, c, rows, n, tile + v, c->biases ? c->biases + j + v : NULL, c->y + at, derivatives)
-#define FORWARD(kind, form)                                                                        \
+#define COLUMN(name, alpha, n, derivatives)                                                        \
+    NAME(forward_column)(NAME(phi_##name), v_set((real)(alpha)), c, rows, n, tile + v,             \
+                         c->biases ? c->biases + j + v : NULL, c->y + at, derivatives)
+#define FORWARD(name, alpha, form)                                                                 \
     for (size_t v = 0; v < cols; v += LANES) {                                                     \
         const size_t at = i * c->ldy + j + v;                                                      \
         if (form == VG_STORED && c->derivatives && cols - v >= LANES)                              \
-            COLUMN(kind, LANES, c->derivatives + at);                                              \
+            COLUMN(name, alpha, LANES, c->derivatives + at);                                       \
         else if (form == VG_STORED && c->derivatives)                                              \
-            COLUMN(kind, cols - v, c->derivatives + at);                                           \
+            COLUMN(name, alpha, cols - v, c->derivatives + at);                                    \
         else if (cols - v >= LANES)                                                                \
-            COLUMN(kind, LANES, NULL);                                                             \
+            COLUMN(name, alpha, LANES, NULL);                                                      \
         else                                                                                       \
-            COLUMN(kind, cols - v, NULL);                                                          \
+            COLUMN(name, alpha, cols - v, NULL);                                                   \
     }
 
 /* One that is not fused: the bias, and its function, row by row. */
