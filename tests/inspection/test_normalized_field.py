@@ -1,4 +1,4 @@
-"""Theory of normalized nets against integrals, and against wide nets."""
+"""Theory of normalized nets against wide nets. tests/inspection/test_theory_exactly.py has its integrals."""
 
 import math
 
@@ -6,36 +6,7 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast import _core
-from vgfast.inspection.normalized_field import chi, mean_value, moments, predict
-from vgfast.model.activations import CATALOG
-
-# (batch norm before, RMS or layer norm before), from tables of others' quadrature, to their digits.
-KNOWN = {
-    "sigmoid": (1.0336, 0.1528),
-    "tanh": (1.1778, 1.1778),
-    "softsign": (1.2440, 1.2440),
-    "relu": (math.pi / (math.pi - 1), 1.0),
-    "identity": (1.0, 1.0),
-}
-
-
-@pytest.mark.parametrize("activation", KNOWN)
-def test_known_values(activation):
-    batch, rms = KNOWN[activation]
-    assert chi(activation, "batch") == pytest.approx(batch, abs=6e-5)
-    for kind in ("rms", "layer"):
-        assert chi(activation, kind) == pytest.approx(rms, abs=6e-5)
-
-
-@pytest.mark.parametrize("q", [0.01, 1.0, 30.0])
-@pytest.mark.parametrize("activation", _core.ACTIVATIONS)
-def test_means_are_those_of_fine_sums(activation, q):
-    """The trapezoidal rule on 400,000 steps of a smooth or piecewise smooth function: its error is some 1e-10."""
-    x = np.linspace(-10, 10, 400_001)
-    terms = CATALOG[activation].value(np.sqrt(q) * x) * np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
-    assert mean_value(activation, q) == pytest.approx(terms.sum() * (x[1] - x[0]), abs=1e-8 * np.sqrt(q))
-
+from vgfast.inspection.normalized_field import chi, moments, predict
 
 NORMS = [getattr(vg.norm, kind)(place=place) for kind in ("batch", "layer", "rms") for place in ("before", "after")]
 

@@ -30,30 +30,8 @@ from vgfast import _check
 from vgfast.model import norm
 from vgfast.model.activations import CATALOG
 from vgfast.model.architecture import Architecture
-from vgfast.model.averages import of_derivative, of_value
+from vgfast.model.averages import of_derivative, of_value, variance_of_value
 from vgfast.model.engine import Engine
-
-# Between these and their negatives, times the deviation of z or as they are, phi is smooth; so many nodes in each.
-_EDGES, _JOINTS, _NODES = (0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 9.0), (1.0, 3.0), 40
-
-
-def mean_value(activation: str, q: float) -> float:
-    """E phi(z) for z ~ N(0, q), by Gauss-Legendre quadrature.
-
-    >>> round(mean_value("relu", 1.0) * math.sqrt(2 * math.pi), 12)
-    1.0
-    """
-    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
-    deviation = math.sqrt(q)
-    if deviation == 0:
-        return float(CATALOG[activation].value(np.zeros(())))
-    ends = [joint / deviation for joint in _JOINTS if joint / deviation < _EDGES[-1]]
-    edges = np.array(sorted({0.0, *_EDGES, *ends}))
-    low, high = edges[:-1, None], edges[1:, None]
-    x = (low + high) / 2 + (high - low) / 2 * nodes
-    density = np.exp(-x * x / 2) / math.sqrt(2 * math.pi) * (high - low) / 2 * weights
-    phi = CATALOG[activation].value
-    return float((density * (phi(deviation * x) + phi(-deviation * x))).sum())
 
 
 def chi(activation: str, normalization: Any, sw2: float = 1.0, sb2: float = 0.0) -> float:
@@ -73,11 +51,10 @@ def chi(activation: str, normalization: Any, sw2: float = 1.0, sb2: float = 0.0)
         raise ValueError("normalization must be a name or an object of vg.norm, got None; use mean_field.chi without")
     q = 1.0 if how.place == "before" else sw2 + sb2
     squares, slopes = float(of_value(activation, q).mean), float(of_derivative(activation, q).mean)
-    common = mean_value(activation, q) ** 2
     if how.place == "after":
-        return sw2 * slopes / (squares if how.kind == "rms" else squares - common)
+        return sw2 * slopes / (squares if how.kind == "rms" else float(variance_of_value(activation, q)))
     if how.kind == "batch":
-        return slopes / (squares - common)
+        return slopes / float(variance_of_value(activation, q))
     return sw2 * slopes / (sw2 * squares + sb2)
 
 
@@ -136,17 +113,14 @@ def predict(net: Architecture, found: Moments) -> np.ndarray:
         z = n_in * found.weights[l] * square + found.biases[l]
         before = how.place == "before"
         q = gain + shift if before else z
-        value, slope, common = (
-            float(of_value(kind, q).mean),
-            float(of_derivative(kind, q).mean),
-            mean_value(kind, q) ** 2,
-        )
+        value, slope = float(of_value(kind, q).mean), float(of_derivative(kind, q).mean)
+        centred = float(variance_of_value(kind, q))
         if not before:
-            variance = value if how.kind == "rms" else value - common
+            variance = value if how.kind == "rms" else centred
         else:
             variance = n_in * found.weights[l] * varying if how.kind == "batch" else z
         passed = n * found.weights[l + 1] * slope / keep
         result[l] = math.sqrt(passed * gain / (variance + how.eps))
         square = (value if before else gain + shift) / keep
-        varying = square - common if before else square
+        varying = centred + value * (1 / keep - 1) if before else square
     return result
