@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import vgfast as vg
+from vgfast import lessons
 from vgfast.lessons import isometry
 
 pytestmark = pytest.mark.slow  # trains nets, for some seconds in all
@@ -37,7 +38,7 @@ def test_the_claim_holds(found):
 
 
 def test_both_train_for_as_many_epochs(found):
-    turned, normal = found["depths"][0]["nets"].values()
+    turned, normal, _ = found["depths"][0]["nets"].values()
     assert len(turned["loss"]) == len(normal["loss"]) < 1 + isometry.EPOCHS
     assert turned["loss"][-2] > turned["loss"][0] / 2 >= turned["loss"][-1]
 
@@ -54,12 +55,37 @@ def test_the_jacobian_is_that_of_the_hidden_layers(rng):
     row = rng.normal(size=64).astype(np.float32)
     jacobian, a = np.eye(64), row.astype(np.float64)
     for w, b in zip(net.weights[:3], net.biases[:3], strict=True):
-        z = a @ w.astype(np.float64) + b
-        jacobian, a = jacobian @ w, np.tanh(z)
-        slopes = 1 - a**2
-        jacobian = jacobian * slopes
-    values = np.linalg.svd(jacobian / slopes, compute_uv=False)
-    np.testing.assert_allclose(isometry.singular_values(net, row), values, rtol=1e-5)
+        a = np.tanh(a @ w.astype(np.float64) + b)
+        jacobian = jacobian @ w * (1 - a**2)
+    values = np.linalg.svd(jacobian, compute_uv=False)
+    np.testing.assert_allclose(isometry.singular_values(net, row[None]), [values], rtol=1e-5)
+
+
+def test_the_jacobian_of_a_net_with_ways_around(rng):
+    """Of each block I + scale W diag(relu'), after a first layer that is linear."""
+    net, row = isometry.initial("ReZero", 4, 1.0, 0), rng.normal(size=64).astype(np.float32)
+    scales = [value for name, value in net.parameters().items() if name.endswith("scale")]
+    assert scales == [0, 0, 0]
+    for scale in scales:
+        scale[...] = 0.5
+    a = row.astype(np.float64) @ net.weights[0]
+    jacobian = net.weights[0].astype(np.float64)
+    for w in net.weights[1:4]:
+        z = a @ w.astype(np.float64)
+        jacobian = jacobian @ (np.eye(64) + 0.5 * w * (z > 0))
+        a = a + 0.5 * np.maximum(z, 0)
+    values = np.linalg.svd(jacobian, compute_uv=False)
+    assert values[0] / values[-1] > 1.5
+    np.testing.assert_allclose(isometry.singular_values(net, row[None]), [values], rtol=1e-5)
+
+
+def test_a_layer_with_a_way_around_passes_on_what_it_gets(found):
+    """To the bit before training; the singular values are then those of the first layer's orthogonal weights."""
+    net = found["depths"][0]["nets"]["ReZero"]
+    assert net["hidden"] == [1.0, 1.0]
+    np.testing.assert_allclose(net["values"], 1, rtol=1e-5)
+    assert net["loss"][-1] <= net["loss"][0] / 2
+    assert net["accuracy"] > 0.8
 
 
 def test_a_net_that_was_not_given_orthogonal_weights_of_this_q(monkeypatch):
@@ -78,8 +104,8 @@ def test_a_rate_that_is_too_low(monkeypatch):
     assert after == pytest.approx(before, rel=0.01)
     holds, sentences = told(found)
     assert not holds
-    assert "In 1 epoch, " in sentences
-    assert "was NOT halved" in sentences
+    assert "With orthogonal weights, in 1 epoch, " in sentences
+    assert sentences.count("was NOT halved") == 2
 
 
 def test_a_training_that_diverges_is_told(other, monkeypatch):
@@ -103,18 +129,41 @@ def test_a_training_that_diverges_is_told(other, monkeypatch):
     ],
 )
 def test_what_comes_out_otherwise(other, change, sentence):
-    change(*other["depths"][0]["nets"].values())
+    nets = other["depths"][0]["nets"]
+    change(nets["orthogonal"], nets["normal"])
     holds, sentences = told(other)
     assert not holds
     assert sentence in sentences
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"hidden": [1 - 2**-24, 1.0]}, "the gain of each of 99 layers is NOT exactly 1 but 0.99999994 to 1, and"),
+        ({"loss": [2.5, 1.3]}, "from 2.500 to 1.300 and was NOT halved."),
+    ],
+)
+def test_what_comes_out_otherwise_of_rezero(other, change, sentence):
+    other["depths"][0]["nets"]["ReZero"] |= change
+    holds, sentences = told(other)
+    assert not holds
+    assert sentence in sentences
+
+
+def test_the_deep_one_has_only_the_deepest_nets(monkeypatch):
+    monkeypatch.setattr(isometry, "DEEP", 5)
+    result = lessons.run("isometry", deep=True)
+    assert [each["layers"] for each in result["found"]["depths"]] == [5]
+    assert result["deep"]
+    assert not result["quick"]
+
+
 def test_the_table_and_the_picture_have_both_nets(found):
     headings, rows, _ = isometry.table(found)
-    assert [row[0] for row in rows] == ["100, orthogonal", "100, normal"]
+    assert [row[0] for row in rows] == ["100, orthogonal", "100, normal", "100, ReZero"]
     assert all(len(row) == len(headings) and all(isinstance(cell, str) for cell in row) for row in rows)
     figure = pytest.importorskip("matplotlib.figure").Figure()
     isometry.draw(found, figure)
     values, losses = figure.axes
-    assert [len(axes.lines) for axes in (values, losses)] == [3, 2]
+    assert [len(axes.lines) for axes in (values, losses)] == [4, 3]
     assert len(values.lines[0].get_xdata()) == isometry.WIDTH

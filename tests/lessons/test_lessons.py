@@ -90,6 +90,15 @@ def test_a_name_that_there_is_not(command):
     assert done.stderr.count("\n") == 1
 
 
+def test_a_lesson_that_has_no_deeper_nets():
+    done = vgfast("lesson", "chain", "--deep")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("vgfast: lesson chain has no --deep, ")
+    assert done.stderr.endswith("take isometry\n")
+    assert vgfast("lesson", "isometry", "--deep", "--quick").returncode == 2
+
+
 @pytest.mark.parametrize("name", [name for name in published.NAMES if published.module(name).FILES])
 def test_without_files_it_says_where_they_are(name, tmp_path):
     done = vgfast("reproduce", name)

@@ -19,7 +19,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
 Run a lesson: what is claimed of vanishing and exploding gradients, or of the
 ways out, what we do, what you should see, and then what you did see, in
 sentences with their numbers, a table and a picture. Without a NAME: the list.
-Each takes less than a minute.
+Each takes less than a minute, with --deep some minutes.
 Needs the extra vgfast[lessons].""",
         epilog="""\
 example: vgfast lesson vanishing --out pictures
@@ -29,7 +29,9 @@ example: vgfast lesson vanishing --out pictures
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="which lesson (default: list them)")
     parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="picture's folder (default: here)")
-    parser.add_argument("--quick", action="store_true", help="less of everything, in some seconds")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="less of everything, in some seconds")
+    size.add_argument("--deep", action="store_true", help="of isometry: 10,000 layers, in some minutes")
     parser.set_defaults(run=run)
     return parser
 
@@ -40,6 +42,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.name is None:
         return list_titles({name: lessons.module(name).TITLE for name in lessons.NAMES}, arguments)
     lessons.module(arguments.name)
+    if arguments.deep:
+        lessons.check_deep(arguments.name)
     need("lesson", ("rich", "matplotlib", *lessons.NEEDS[arguments.name]), "lessons")
     from vgfast.show import figures
     from vgfast.show.data import plain
@@ -48,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
     out, picture = console(), lessons.picture_of(arguments.name, arguments.out)
     if not arguments.json:
         lessons.begin(arguments.name, out)
-    result = lessons.run(arguments.name, arguments.quick)
+    result = lessons.run(arguments.name, arguments.quick, arguments.deep)
 
     def save() -> Path:
         lessons.save(result, picture)

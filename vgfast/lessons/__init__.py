@@ -5,7 +5,8 @@ One file a lesson, each to be read as an example too: it uses nothing but the pu
     TITLE    one line
     CLAIM    what is claimed            PLAN    what we do            EXPECT    what you should see
     measure  (quick=False, **input) -> what was found, as plain data. The input is what the claim depends on, so that
-             one can ask what happens otherwise; quick takes less of everything, to see that it runs
+             one can ask what happens otherwise; quick takes less of everything, to see that it runs, and deep, where
+             there is one, many more layers
     conclude (found) -> what you did see: whether the claim held, and sentences with the numbers found
     table    (found) -> the numbers, in rows
     draw     (found, figure): the picture; SIZE: its inches, if they are not those of most
@@ -27,7 +28,22 @@ from vgfast.show.console import print_paragraph, print_table
 from vgfast.show.palette import BLUE, GREEN, ORANGE, RED
 from vgfast.show.table import Table
 
-__all__ = ["BLUE", "GREEN", "NAMES", "NEEDS", "ORANGE", "RED", "Seen", "Table", "begin", "end", "module", "run", "save"]
+__all__ = [
+    "BLUE",
+    "DEEP",
+    "GREEN",
+    "NAMES",
+    "NEEDS",
+    "ORANGE",
+    "RED",
+    "Seen",
+    "Table",
+    "begin",
+    "end",
+    "module",
+    "run",
+    "save",
+]
 
 SIZE = (9, 4.5)
 
@@ -49,6 +65,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "cost": (),
 }
 NAMES = tuple(NEEDS)
+DEEP = ("isometry",)  # of which there is one with many more layers, for some minutes
 
 
 class Seen(NamedTuple):
@@ -65,15 +82,27 @@ def module(name: str) -> ModuleType:
     return importlib.import_module(f"vgfast.lessons.{name.replace('-', '_')}")
 
 
-def run(name: str, quick: bool = False) -> dict[str, Any]:
+def check_deep(name: str) -> None:
+    """ValueError for a lesson that has no ``deep``."""
+    if name not in DEEP:
+        raise ValueError(
+            f"lesson {name} has no --deep, as its claim is not one of many more layers; leave it out, or take "
+            f"{', '.join(DEEP)}"
+        )
+
+
+def run(name: str, quick: bool = False, deep: bool = False) -> dict[str, Any]:
     """What was found and seen, as plain data but for ``found``."""
     lesson = module(name)
+    if deep:
+        check_deep(name)
     start = time.perf_counter()
-    found = lesson.measure(quick=quick)
+    found = lesson.measure(quick=quick, **({"deep": True} if deep else {}))
     holds, sentences = lesson.conclude(found)
     return {
         "lesson": name,
         "quick": quick,
+        "deep": deep,
         "holds": holds,
         "saw": sentences,
         "found": found,

@@ -9,34 +9,39 @@ import numpy as np
 
 import vgfast as vg
 from vgfast import datasets
-from vgfast.lessons import BLUE, ORANGE, Seen, Table
+from vgfast.lessons import BLUE, GREEN, ORANGE, Seen, Table
 from vgfast.show.numbers import count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TITLE = "a thousand layers of tanh learn, if their first weights turn every signal and squeeze none"
+TITLE = "a thousand layers learn, if their first weights turn every signal, or ways around leave it as it is"
 
 CLAIM = """At the critical point of an activation the gain of a layer is 1: on average, gradients keep their length.
 With normal weights that is an average over directions, some of which are stretched and most of which are squeezed, and
 in a deep net one direction is left: whatever the image, the first layers get the same news. Orthogonal weights turn
 without squeezing, and a tanh near 0 does little else. With q, the variance of z, at 1 / (2 L) in L layers, the Jacobian
 of the whole net is then nearly a rotation, which is called dynamical isometry, and the net learns however deep it is
-(Pennington, Schoenholz and Ganguli, 2017; Xiao and others, 2018)."""
+(Pennington, Schoenholz and Ganguli, 2017; Xiao and others, 2018). ReZero gets there with any activation, ReLU too: a
+way around each layer, and what the layer adds to it times a scale that is learned, from 0 on. At first each layer is
+the identity, and its gain exactly 1 (Bachlechner and others, 2020)."""
 
-PLAN = """Nets of 100 and 1,000 layers of 64 tanhs in float32 get first weights at the critical point of that q, once
-orthogonal and once normal, of the same variances: init=vg.init.critical(q=..., orthogonal=...). Of each we take the
-singular values of the Jacobian of z of the last hidden layer by the image, 64 x 64, row by row by net.backward, for
-five digits; and from net.inspect how long the gradient still is at layer 1. Then both train on 70 % of the digits, with
-the same SGD, until the loss of the orthogonal one is halved. Each image, less the mean one, has mean square 1."""
+PLAN = """Nets of 100 and 1,000 layers of 64 tanhs in float32 (with --deep: 10,000) get first weights at the critical
+point of that q, once orthogonal and once normal, of the same variances: init=vg.init.critical(q=..., orthogonal=...). A
+third has ways around layers of ReLU, residual=vg.residual(scale="rezero"); its first layer is linear and orthogonal. Of
+each we take the singular values of the Jacobian of the last hidden layer by the image, 64 x 64, row by row by
+net.backward, for five digits; and from net.inspect how long the gradient still is at layer 1. Then all train on 70 % of
+the digits, with the same SGD, until the loss is halved, the normal one as long as the orthogonal one. Each image, less
+the mean one, has mean square 1."""
 
 EXPECT = """With orthogonal weights all singular values lie within a factor of 4 of each other, the gradient at layer 1
 is half to twice as long as at the last, and the loss is halved, in less than a minute with 1,000 layers. With normal
 weights the gains look no worse, layer by layer, but the largest singular value is more than a million times the
-smallest, and the loss is not halved in as many steps."""
+smallest, and the loss is not halved in as many steps. With ReZero the gain of every hidden layer is 1 to the last bit,
+and the loss is halved."""
 
-DEPTHS, WIDTH, BATCH = (100, 1000), 64, 32
-KINDS = {"orthogonal": BLUE, "normal": ORANGE}
+DEPTHS, DEEP, WIDTH, BATCH = (100, 1000), 10_000, 64, 32
+KINDS = {"orthogonal": BLUE, "normal": ORANGE, "ReZero": GREEN}
 IMAGES, ROWS = 5, 128  # of which the Jacobian is taken; on which nets are inspected
 ISOMETRIC, SQUEEZED, KEPT = 4.0, 1e6, (0.5, 2.0)  # condition numbers; |delta| at layer 1 over that at the last
 # Each step changes every layer, so a rate that L layers bear is as 1 / L; epochs: some more than are needed.
@@ -50,25 +55,37 @@ def images() -> tuple[np.ndarray, np.ndarray]:
     return X / np.sqrt(np.mean(X**2, axis=1, keepdims=True)), data.y
 
 
-def singular_values(net: vg.MLP, row: np.ndarray) -> np.ndarray:
-    """(WIDTH,) of the Jacobian of z of the last hidden layer by the row, the largest first."""
-    hidden = vg.MLP([WIDTH] * len(net.sizes[:-1]), "tanh", "mse", init="zeros")
-    hidden.params = net.params[: hidden.n_params]
-    delta = hidden.backward(np.tile(row, (WIDTH, 1)), np.eye(WIDTH, dtype=np.float32)).deltas[0]
-    return np.linalg.svd(delta.astype(np.float64) @ hidden.weights[0].T, compute_uv=False)
+def initial(kind: str, layers: int, q: float, seed: int) -> vg.MLP:
+    """The net before training."""
+    sizes = [*[WIDTH] * (layers + 1), 10]
+    if kind == "ReZero":
+        phi, around = ["identity", *["relu"] * (layers - 1)], vg.residual(scale="rezero")
+        return vg.MLP(sizes, phi, init="orthogonal", residual=around, rng=seed)
+    return vg.MLP(sizes, "tanh", init=vg.init.critical(q=q, orthogonal=kind == "orthogonal"), rng=seed)
+
+
+def singular_values(net: vg.MLP, rows: np.ndarray) -> np.ndarray:
+    """(rows, WIDTH) of the Jacobian of the last hidden layer by each row, the largest first."""
+    hidden = vg.MLP([WIDTH] * len(net.sizes), net.activations, "mse", init="zeros", residual=net.residual)
+    inner = net.n_params - net.weights[-1].size - net.biases[-1].size  # of the hidden layers
+    hidden.params[:inner], hidden.weights[-1][...] = net.params[:inner], np.eye(WIDTH)
+    deltas = [hidden.backward(np.tile(row, (WIDTH, 1)), np.eye(WIDTH)).deltas[0] for row in rows]
+    return np.linalg.svd(np.array(deltas, np.float64) @ hidden.weights[0].T, compute_uv=False)
 
 
 def begun(net: vg.MLP, X: np.ndarray, y: np.ndarray) -> dict[str, Any]:
     """Before training: of the images' Jacobians, and of the gains."""
-    values = np.array([singular_values(net, row) for row in X[:IMAGES]])
+    values = singular_values(net, X[:IMAGES])
     report = net.inspect(X[:ROWS], y[:ROWS], try_remedies=False)
+    gains, total = report.layers["gain"][: len(net.sizes) - 3], report.numbers["total_gain"]
     with np.errstate(divide="ignore"):
         conditions = values[:, 0] / values[:, -1]
     return {
         "values": values[0].tolist(),
         "condition": [float(conditions.min()), float(conditions.max())],
-        "total": report.numbers["total_gain"],
-        "gain": report.numbers["total_gain"] ** (1 / (len(net.sizes) - 2)),
+        "total": total,
+        "gain": total ** (1 / (len(net.sizes) - 2)),
+        "hidden": [float(gains.min()), float(gains.max())],
     }
 
 
@@ -88,21 +105,22 @@ def trained(net: vg.MLP, split: list, lr: float, epochs: int, stop: bool) -> dic
     return {"loss": loss, "seconds": time.perf_counter() - start, "accuracy": net.evaluate(X_new, y_new).accuracy}
 
 
-def measure(quick: bool = False, spread: float = 1.0, rate: float = RATE, seed: int = 0) -> dict[str, Any]:
+def measure(
+    quick: bool = False, deep: bool = False, spread: float = 1.0, rate: float = RATE, seed: int = 0
+) -> dict[str, Any]:
     """spread: times 1 / (2 L), the variance q of z; rate: of learning, times L."""
     from sklearn.model_selection import train_test_split
 
     X, y = images()
     split = train_test_split(X, y, test_size=0.3, stratify=y, random_state=0)
     found = []
-    for layers in DEPTHS[: 1 if quick else 2]:
-        q, epochs, nets = spread / (2 * layers), EPOCHS, {}
+    for layers in (DEEP,) if deep else DEPTHS[: 1 if quick else 2]:
+        q, nets = spread / (2 * layers), {}
         for kind in KINDS:
-            rule = vg.init.critical(q=q, orthogonal=kind == "orthogonal")
-            net = vg.MLP([*[WIDTH] * (layers + 1), 10], "tanh", init=rule, rng=seed)
+            net = initial(kind, layers, q, seed)
             nets[kind] = begun(net, split[0], split[2])
-            nets[kind] |= trained(net, split, rate / layers, epochs, kind == "orthogonal")
-            epochs = len(nets[kind]["loss"]) - 1
+            epochs, stop = (len(nets["orthogonal"]["loss"]) - 1, False) if kind == "normal" else (EPOCHS, True)
+            nets[kind] |= trained(net, split, rate / layers, epochs, stop)
         found.append({"layers": layers, "q": q, "nets": nets})
     return {"depths": found, "rate": rate}
 
@@ -112,25 +130,42 @@ def halved(net: dict[str, Any]) -> bool:
 
 
 def conclude(found: dict[str, Any]) -> Seen:
-    held, sentences = [], []
-    for each in found["depths"]:
-        turned, normal = (each["nets"][kind] for kind in KINDS)
-        isometric, squeezed = turned["condition"][1] < ISOMETRIC, normal["condition"][0] > SQUEEZED
-        kept, learned, stuck = KEPT[0] <= turned["total"] <= KEPT[1], halved(turned), not halved(normal)
-        held += [isometric, squeezed, kept, learned, stuck]
-        losses = [f"{net['loss'][0]:.3f} to {net['loss'][-1]:.3f}" for net in (turned, normal)]
-        sentences += [
-            f"Through {each['layers']:,} layers of orthogonal weights, the largest singular value is at most "
-            f"{turned['condition'][1]:.3g} times the smallest: the Jacobian is {'' if isometric else 'NOT '}nearly a "
-            f"rotation. With normal weights it is at least {normal['condition'][0]:.0e} times the smallest"
-            f"{'' if squeezed else ', which is NOT above a million'}.",
-            f"Layer 1 gets {turned['total']:.3g} of the last layer's |delta|, {'' if kept else 'NOT '}half to twice as "
-            f"much, and {normal['total']:.2g} with normal weights, which is {normal['gain']:.4f} a layer.",
-            f"In {count(len(turned['loss']) - 1, 'epoch')}, {turned['seconds']:.1f} s, the loss went from {losses[0]} "
-            f"and was {'halved' if learned else 'NOT halved'}; with normal weights it went from {losses[1]} and was "
-            f"{'not' if stuck else 'halved too, which is NOT as claimed'}.",
-        ]
-    return Seen(all(held), sentences)
+    parts = [part for each in found["depths"] for part in (tanhs(each), around(each))]
+    return Seen(all(holds for holds, _ in parts), [sentence for _, sentences in parts for sentence in sentences])
+
+
+def tanhs(each: dict[str, Any]) -> tuple[bool, list[str]]:
+    """Whether orthogonal weights do what is claimed, and normal ones do not."""
+    turned, normal = each["nets"]["orthogonal"], each["nets"]["normal"]
+    isometric, squeezed = turned["condition"][1] < ISOMETRIC, normal["condition"][0] > SQUEEZED
+    kept, learned, stuck = KEPT[0] <= turned["total"] <= KEPT[1], halved(turned), not halved(normal)
+    return isometric and squeezed and kept and learned and stuck, [
+        f"Through {each['layers']:,} layers of orthogonal weights, the largest singular value is at most "
+        f"{turned['condition'][1]:.3g} times the smallest: the Jacobian is {'' if isometric else 'NOT '}nearly a "
+        f"rotation. With normal weights it is at least {normal['condition'][0]:.0e} times the smallest"
+        f"{'' if squeezed else ', which is NOT above a million'}.",
+        f"Layer 1 gets {turned['total']:.3g} of the last layer's |delta|, {'' if kept else 'NOT '}half to twice as "
+        f"much, and {normal['total']:.2g} with normal weights, which is {normal['gain']:.4f} a layer.",
+        f"With orthogonal weights, {went(turned)} {'halved' if learned else 'NOT halved'}; with normal ones, "
+        f"{went(normal)} {'not' if stuck else 'halved too, which is NOT as claimed'}.",
+    ]
+
+
+def around(each: dict[str, Any]) -> tuple[bool, list[str]]:
+    """The same of ReZero."""
+    net = each["nets"]["ReZero"]
+    unchanged, learned = net["hidden"] == [1.0, 1.0], halved(net)
+    gains = "exactly 1" if unchanged else f"NOT exactly 1 but {net['hidden'][0]:.8g} to {net['hidden'][1]:.8g}"
+    return unchanged and learned, [
+        f"With ReZero the gain of each of {each['layers'] - 1:,} layers is {gains}, and {went(net)} "
+        f"{'halved' if learned else 'NOT halved'}."
+    ]
+
+
+def went(net: dict[str, Any]) -> str:
+    first, *_, last = net["loss"]
+    took = f"{count(len(net['loss']) - 1, 'epoch')}, {net['seconds']:.1f} s"
+    return f"in {took}, the loss went from {first:.3f} to {last:.3f} and was"
 
 
 def table(found: dict[str, Any]) -> Table:
