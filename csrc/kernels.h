@@ -21,7 +21,7 @@ _Static_assert(FLT_EVAL_METHOD == 0, "on 32-bit x86, add -msse2 -mfpmath=sse to 
 
 /* Whether phi' is stored by the forward pass; else it is recomputed from the outputs. */
 static inline int vg_stores_derivative(vg_activation activation) {
-    return vg_activations[activation].derivative == VG_STORED;
+    return vg_activations[activation.phi].derivative == VG_STORED;
 }
 
 /* How phi' is made of its source: the form, and alpha if that needs one. */
@@ -30,23 +30,29 @@ typedef struct {
     double alpha;
 } vg_slope;
 static inline vg_slope vg_slope_of(vg_activation activation) {
-    return (vg_slope){vg_activations[activation].derivative, vg_activations[activation].alpha};
+    return (vg_slope){vg_activations[activation.phi].derivative, activation.alpha};
 }
 
-/* The statement `run(name, alpha, derivative)`, so that the compiler makes one loop for each
- * activation; on the way back, `run(derivative)`, one loop for each form of the derivative. */
+/* The largest value of |phi'|: of those with a parameter, 1 right of 0, and alpha left of it. */
+static inline double vg_steepest(vg_activation activation) {
+    const vg_activation_facts *const facts = &vg_activations[activation.phi];
+    return facts->alpha == 0 ? facts->largest : fmax(1, activation.alpha);
+}
+
+/* The statement `run(name, derivative)`, so that the compiler makes one loop for each activation;
+ * on the way back, `run(derivative)`, one loop for each form of the derivative. */
 #define VG_RUN_KIND(run, symbol, name, alpha, derivative, ...)                                     \
-    case VG_##symbol: run(name, alpha, VG_##derivative); break;
+    case VG_##symbol: run(name, VG_##derivative); break;
 #define BY_ACTIVATION(activation, run)                                                             \
-    switch (activation) { VG_ACTIVATIONS(VG_RUN_KIND, run) }
+    switch ((activation).phi) { VG_ACTIVATIONS(VG_RUN_KIND, run) }
 /* The same of those whose loop is in the product itself. */
 #define VG_IF_0(statement)
 #define VG_IF_1(statement) statement
 #define VG_RUN_FUSED(run, symbol, name, alpha, derivative, largest, operations, functions,         \
                      squashing, joint, fused)                                                      \
-    case VG_##symbol: VG_IF_##fused(run(name, alpha, VG_##derivative)) break;
+    case VG_##symbol: VG_IF_##fused(run(name, VG_##derivative)) break;
 #define BY_FUSED_ACTIVATION(activation, run)                                                       \
-    switch (activation) { VG_ACTIVATIONS(VG_RUN_FUSED, run) }
+    switch ((activation).phi) { VG_ACTIVATIONS(VG_RUN_FUSED, run) }
 #define BY_DERIVATIVE(derivative, run)                                                             \
     switch (derivative) {                                                                          \
         case VG_ONE: run(VG_ONE); break;                                                           \

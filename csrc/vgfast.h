@@ -21,7 +21,7 @@ typedef enum { VG_F32, VG_F64 } vg_dtype;
 
 #define VG_SYMBOL(w, symbol, ...) VG_##symbol,
 #define VG_ONE_MORE(...) +1
-typedef enum { VG_ACTIVATIONS(VG_SYMBOL, ) } vg_activation;
+typedef enum { VG_ACTIVATIONS(VG_SYMBOL, ) } vg_phi;
 typedef enum { VG_LOSSES(VG_SYMBOL, ) } vg_loss;
 typedef enum { VG_RULES(VG_SYMBOL, ) } vg_rule;
 typedef enum { VG_ONE, VG_STEP, VG_LEAK, VG_STORED } vg_derivative;
@@ -53,6 +53,16 @@ typedef struct {
 extern const vg_activation_facts vg_activations[VG_N_ACTIVATIONS];
 extern const vg_loss_facts vg_losses[VG_N_LOSSES];
 extern const vg_rule_facts vg_rules[VG_N_RULES];
+
+/* Which activation, and its parameter, if it has one: finite and at least 0. */
+typedef struct {
+    vg_phi phi;
+    double alpha;
+} vg_activation;
+/* With the parameter that the catalog says. */
+static inline vg_activation vg_activation_of(vg_phi phi) {
+    return (vg_activation){phi, vg_activations[phi].alpha};
+}
 
 /* ---- the plan: what a step does, as a list of ops over tensors and parameters ---------------- */
 

@@ -18,8 +18,8 @@ class MLP(Network):
     and its softmax or sigmoid belongs to the loss.
 
     sizes: [n_in, hidden..., n_out].
-    activation: of the hidden layers, one name or one a layer, such as relu, tanh or sigmoid; ``vg.activations`` has
-        them all.
+    activation: of the hidden layers, one or one a layer: names such as relu, tanh or sigmoid, or an object such as
+        ``vg.activations.leaky_relu(0.2)``; ``vg.activations`` has them all.
     loss: ``cross_entropy`` (softmax; y holds integer labels (rows,) or probabilities (rows, n_out); mean over
         rows), ``binary_cross_entropy`` (y from 0 to 1) or ``mse`` (both: y (rows, n_out); mean over rows and
         outputs).

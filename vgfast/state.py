@@ -12,6 +12,7 @@ import numpy as np
 
 from vgfast import _check, _core
 from vgfast.model import init as init_module
+from vgfast.model.activations import Given
 from vgfast.model.architecture import Architecture
 from vgfast.model.engine import Engine
 from vgfast.model.init import Init
@@ -40,7 +41,7 @@ class State:
     def __init__(
         self,
         sizes: Sequence[int],
-        activation: str | Sequence[str] = "relu",
+        activation: Given | Sequence[Given] = "relu",
         loss: str = "cross_entropy",
         init: str | Init = "auto",
         dtype: Any = "float32",
@@ -320,7 +321,7 @@ class State:
         cls,
         path: str | os.PathLike[str] | BinaryIO,
         rng: Any = None,
-        activation: str | Sequence[str] | None = None,
+        activation: Given | Sequence[Given] | None = None,
         loss: str | None = None,
     ) -> Self:
         """The net that ``save`` wrote; ``rng`` as for a new net, for shuffling. A binary file that is open is read from

@@ -108,10 +108,10 @@ SIDE_BY_SIDE NAME(activate_all)(NAME(phi) phi, const vg_derivative form, vec alp
 #undef WITH
 #undef WITHOUT
 
-#define ACTIVATE(name, alpha, form)                                                                \
-    NAME(activate_all)(NAME(phi_##name), form, v_set((real)(alpha)), n, z, y, derivatives)
+#define ACTIVATE(name, form) NAME(activate_all)(NAME(phi_##name), form, alpha, n, z, y, derivatives)
 static void NAME(activate)(vg_activation activation, size_t n, const void *z, void *y,
                            void *derivatives) {
+    const vec alpha = v_set((real)activation.alpha);
     BY_ACTIVATION(activation, ACTIVATE);
 }
 #undef ACTIVATE

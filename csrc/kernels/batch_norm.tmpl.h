@@ -102,7 +102,7 @@ static void NAME(normalize_columns)(vg_matrix x, const vg_column_norm *norm,
             in_lanes = NAME(check_finite)(in_lanes, u, scale);
             v_store_n(to + j, u, n);
         }
-        if (activation != VG_IDENTITY)
+        if (activation.phi != VG_IDENTITY)
             NAME(activate)(activation, x.cols, to, to,
                            derivatives ? (real *)derivatives + r * y.ld : NULL);
     }

@@ -76,20 +76,20 @@ SIDE_BY_SIDE NAME(forward_column)(NAME(phi) phi, vec alpha, NAME(forward_context
 #undef ROWS
 
 /* A loop for each activation, with phi' stored or not, of whole vectors or not. */
-#define COLUMN(name, alpha, n, derivatives)                                                        \
-    NAME(forward_column)(NAME(phi_##name), v_set((real)(alpha)), c, rows, n, tile + v,             \
+#define COLUMN(name, n, derivatives)                                                               \
+    NAME(forward_column)(NAME(phi_##name), alpha, c, rows, n, tile + v,                            \
                          c->biases ? c->biases + j + v : NULL, c->y + at, derivatives)
-#define FORWARD(name, alpha, form)                                                                 \
+#define FORWARD(name, form)                                                                        \
     for (size_t v = 0; v < cols; v += LANES) {                                                     \
         const size_t at = i * c->ldy + j + v;                                                      \
         if (form == VG_STORED && c->derivatives && cols - v >= LANES)                              \
-            COLUMN(name, alpha, LANES, c->derivatives + at);                                       \
+            COLUMN(name, LANES, c->derivatives + at);                                              \
         else if (form == VG_STORED && c->derivatives)                                              \
-            COLUMN(name, alpha, cols - v, c->derivatives + at);                                    \
+            COLUMN(name, cols - v, c->derivatives + at);                                           \
         else if (cols - v >= LANES)                                                                \
-            COLUMN(name, alpha, LANES, NULL);                                                      \
+            COLUMN(name, LANES, NULL);                                                             \
         else                                                                                       \
-            COLUMN(name, alpha, cols - v, NULL);                                                   \
+            COLUMN(name, cols - v, NULL);                                                          \
     }
 
 /* One that is not fused: the bias, and its function, row by row. */
@@ -111,7 +111,8 @@ static void NAME(forward_apart)(NAME(forward_context) *c, size_t i, size_t j, si
 static void NAME(forward_epilogue)(void *context, size_t i, size_t j, size_t rows, size_t cols,
                                    real *tile) {
     NAME(forward_context) *const c = context;
-    if (!vg_activations[c->activation].fused)
+    const vec alpha = v_set((real)c->activation.alpha);
+    if (!vg_activations[c->activation.phi].fused)
         NAME(forward_apart)(c, i, j, rows, cols, tile);
     else
         BY_FUSED_ACTIVATION(c->activation, FORWARD);

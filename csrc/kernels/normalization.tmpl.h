@@ -87,7 +87,7 @@ static void NAME(normalize_rows)(vg_matrix x, const vg_row_norm *norm, vg_activa
             in_lanes = NAME(check_finite)(in_lanes, u, scale);
             v_store_n(to + i, u, n);
         }
-        if (activation != VG_IDENTITY)
+        if (activation.phi != VG_IDENTITY)
             NAME(activate)(activation, x.cols, to, to,
                            derivatives ? (real *)derivatives + r * y.ld : NULL);
     }

@@ -287,9 +287,9 @@ static void NAME(statistics)(vg_activation activation, double keep, vg_matrix so
                              vg_matrix deltas, vg_matrix inputs, vg_statistics *statistics) {
     const real *const source = sources.p;
     const size_t rows = sources.rows, n = sources.cols, ld_source = sources.ld;
-    const vg_activation_facts *const facts = &vg_activations[activation];
-    const vec least = v_set((real)0.01 * (real)facts->largest / (real)keep);
-    const vec alpha = v_set((real)facts->alpha);
+    const vg_slope slope = vg_slope_of(activation);
+    const vec least = v_set((real)0.01 * (real)vg_steepest(activation) / (real)keep);
+    const vec alpha = v_set((real)slope.alpha);
     *statistics = (vg_statistics){.entries = (double)rows * (double)n};
     size_t j = 0;
     if (keep < 1) {
@@ -297,7 +297,7 @@ static void NAME(statistics)(vg_activation activation, double keep, vg_matrix so
         statistics->derivative *= keep;
         if (statistics->entries == 0) statistics->entries = 1; /* all were dropped */
     } else {
-        BY_DERIVATIVE(facts->derivative, DERIVATIVES);
+        BY_DERIVATIVE(slope.form, DERIVATIVES);
     }
     NAME(sample_squares)(deltas, inputs, statistics);
 }

@@ -79,7 +79,7 @@ static double product_turn(call *c, int thread) {
     vg_tools tools = {.scratch = y + PRODUCT_ROWS * VG_TILE_COLS * c->item};
     for (int i = 0; i < 4; i++)
         k->dense_forward((vg_matrix){x, rows, PRODUCT_K, PRODUCT_K},
-                         (vg_matrix){w, PRODUCT_K, cols, cols}, b, VG_IDENTITY,
+                         (vg_matrix){w, PRODUCT_K, cols, cols}, b, vg_activation_of(VG_IDENTITY),
                          (vg_matrix){y, rows, cols, cols}, NULL, &tools);
     return 8.0 * (double)(rows * cols) * PRODUCT_K;
 }

@@ -28,7 +28,7 @@ void vg_plan_dense(vg_plan *plan, size_t cols, int biased) {
         .biases = biased ? add_param(plan, VG_BIASES, 1, cols) : VG_NONE,
         .gains = VG_NONE,
         .shifts = VG_NONE,
-        .activation = VG_IDENTITY,
+        .activation = {.phi = VG_IDENTITY},
         .keep = 1,
         .layer = ++plan->n_layers,
     };
@@ -50,7 +50,7 @@ static void add_norm(vg_plan *plan, vg_op_kind kind, double eps, int affine) {
         .eps = eps,
         .keep = 1,
         .moments = plan->n_norms++,
-        .activation = VG_IDENTITY,
+        .activation = {.phi = VG_IDENTITY},
         .layer = plan->n_layers,
     };
     plan->ops[plan->n_ops++] = op;
@@ -71,7 +71,7 @@ void vg_plan_normalize_batch(vg_plan *plan, double eps, int affine, double weigh
         .biases = VG_NONE,
         .gains = VG_NONE,
         .shifts = VG_NONE,
-        .activation = VG_IDENTITY,
+        .activation = {.phi = VG_IDENTITY},
         .layer = plan->n_layers,
         .ends_stage = 1, /* they are those of all rows */
     };
@@ -84,7 +84,7 @@ void vg_plan_activate(vg_plan *plan, vg_activation activation) {
     vg_op *const op = &plan->ops[plan->n_ops - 1];
     op->activation = activation;
     op->activated = 1;
-    op->stores = vg_activations[activation].derivative == VG_STORED;
+    op->stores = vg_activations[activation.phi].derivative == VG_STORED;
 }
 
 /* In place. An output that has been dropped does not tell phi' any more: that is stored, times the
@@ -110,7 +110,7 @@ static void add_up(vg_plan *plan, size_t skip, double scale, int learned) {
         .kind = VG_OP_ADD,
         .in = in,
         .out = add_tensor(plan, plan->tensors[in].cols),
-        .activation = VG_IDENTITY,
+        .activation = {.phi = VG_IDENTITY},
         .keep = 1,
         .skip = skip,
         .scale = scale,

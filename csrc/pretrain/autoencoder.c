@@ -13,9 +13,10 @@ void vg_autoencoder_rows(thread_part *t, size_t from, size_t rows) {
 
     vg_gather_visible(t, from, rows);
     if (run->keep < 1) t->kernels->drop(x, run->keep, key, x);
-    t->kernels->dense_forward(x, weights(t), hidden_biases(t), VG_SIGMOID, h, derivative.p,
-                              &t->tools);
-    t->kernels->decoder_forward(h, weights(t).p, visible_biases(t), VG_IDENTITY, z, &t->tools);
+    t->kernels->dense_forward(x, weights(t), hidden_biases(t), vg_activation_of(VG_SIGMOID), h,
+                              derivative.p, &t->tools);
+    t->kernels->decoder_forward(h, weights(t).p, visible_biases(t), vg_activation_of(VG_IDENTITY),
+                                z, &t->tools);
 
     const vg_targets clean = {
         .targets = at(t, run->x, run->order ? 0 : first * w->m),
@@ -24,5 +25,6 @@ void vg_autoencoder_rows(thread_part *t, size_t from, size_t rows) {
     };
     double *const right = run->notes + w->rows; /* which nobody asks for */
     t->kernels->loss(run->loss, z, clean, run->notes + from, right + from, dz.p, &t->tools.check);
-    t->kernels->decoder_backward(dz, weights(t).p, VG_SIGMOID, derivative, dh, &t->tools);
+    t->kernels->decoder_backward(dz, weights(t).p, vg_activation_of(VG_SIGMOID), derivative, dh,
+                                 &t->tools);
 }

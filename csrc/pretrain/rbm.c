@@ -12,14 +12,16 @@ static vg_key key(const thread_part *t, size_t draw, size_t row) {
 
 /* p = P(h | v) */
 static void hidden_given(thread_part *t, vg_matrix v, vg_matrix p) {
-    t->kernels->dense_forward(v, weights(t), hidden_biases(t), VG_SIGMOID, p, NULL, &t->tools);
+    t->kernels->dense_forward(v, weights(t), hidden_biases(t), vg_activation_of(VG_SIGMOID), p,
+                              NULL, &t->tools);
 }
 
 /* P(v | h), or v drawn from it; of Gaussian units the mean. */
 static void visible_given(thread_part *t, vg_matrix h, vg_matrix v, vg_key key) {
     const int gaussian = t->run->gaussian;
     t->kernels->decoder_forward(h, weights(t).p, visible_biases(t),
-                                gaussian ? VG_IDENTITY : VG_SIGMOID, v, &t->tools);
+                                vg_activation_of(gaussian ? VG_IDENTITY : VG_SIGMOID), v,
+                                &t->tools);
     if (t->run->draws_visible) t->kernels->sample(v, key, v);
 }
 

@@ -42,7 +42,7 @@ void vg_normalize_rows_back(thread_context *c, const vg_op *op, size_t from, siz
     c->kernels->normalize_rows_back(dy, values(c, op->in, from, rows), &norm,
                                     row_moments(c, op) + from, dx, &c->tools.check);
     record_rows(c, op, op->activated ? dy : dx, from);
-    if (before->activation != VG_IDENTITY)
+    if (before->activation.phi != VG_IDENTITY)
         c->kernels->times_derivative(slope_of(before), derivative_sources(c, op->in, from, rows),
                                      dx, &c->tools.check);
     lap(c, op->layer, VG_NORMALIZATION);
@@ -124,7 +124,7 @@ void vg_normalize_columns_back(thread_context *c, const vg_op *moments, size_t f
     c->kernels->normalize_columns_back(dy, values(c, op->in, from, rows), &norm, sums, ld, c->batch,
                                        dx, &c->tools.check);
     record_rows(c, op, op->activated ? dy : dx, from);
-    if (before->activation != VG_IDENTITY)
+    if (before->activation.phi != VG_IDENTITY)
         c->kernels->times_derivative(slope_of(before), derivative_sources(c, op->in, from, rows),
                                      dx, &c->tools.check);
     lap(c, op->layer, VG_NORMALIZATION);

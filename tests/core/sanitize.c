@@ -220,7 +220,7 @@ static long every_mode(void) {
                 .sizes = {13, 60, 51, 4},
                 .n_layers = 3,
                 .batch = 16,
-                .activation = VG_TANH,
+                .activation = {.phi = VG_TANH},
                 .n_threads = threads,
                 .rule = mode < 12 ? VG_MOMENTUM : VG_ADAM,
                 .lr = mode % 12 < 6 ? 0.1 : 1e29,
@@ -243,7 +243,7 @@ static setup any_setup(void) {
     setup s = {.n_layers = 1 + below(6), .batch = any_size(7), .lr = 0.01};
     for (size_t l = 0; l <= s.n_layers; l++) s.sizes[l] = any_size(8);
     s.rule = below(2) ? VG_MOMENTUM : VG_ADAMW;
-    s.activation = (vg_activation)below(VG_N_ACTIVATIONS);
+    s.activation = vg_activation_of((vg_phi)below(VG_N_ACTIVATIONS));
     s.n_threads = 1 + (int)below(3);
     s.clip_norm = below(2) ? 0.1 : INFINITY;
     s.inspect_every = below(3);
@@ -333,7 +333,7 @@ static void *stressed(void *argument) {
 }
 
 static long all_at_once(double seconds) {
-    const setup s = {.sizes = {70, 90, 50, 10}, .n_layers = 3, .activation = VG_SIGMOID};
+    const setup s = {.sizes = {70, 90, 50, 10}, .n_layers = 3, .activation = {.phi = VG_SIGMOID}};
     shared_net shared[2];
     for (int type = 0; type < 2; type++) {
         use_type(type);

@@ -17,20 +17,20 @@ static long products(size_t m, size_t n, size_t k, int unblocked) {
         .rule = VG_MOMENTUM, .lr = 0.1, .hyper = {0.9}, .decay = 0.1, .clip_value = 1, .scale = 1};
     const vg_matrix of_a = {a, m, k, k}, of_at = {at, k, m, m}, of_b = {b, k, n, n};
     const vg_matrix of_c = {c, m, n, n}, of_x = {x, m, n, n};
-    kernels->dense_forward(of_a, of_b, bias, VG_SIGMOID, of_c, x, &tools);
-    kernels->dense_backward(of_a, (vg_matrix){bt, n, k, k}, vg_slope_of(VG_TANH), of_x, of_c,
-                            &tools, norms);
-    kernels->decoder_forward(of_a, bt, bias, VG_SIGMOID, of_c, &tools);
-    kernels->decoder_backward(of_a, b, VG_TANH, of_x, of_c, &tools);
+    kernels->dense_forward(of_a, of_b, bias, vg_activation_of(VG_SIGMOID), of_c, x, &tools);
+    kernels->dense_backward(of_a, (vg_matrix){bt, n, k, k}, vg_slope_of(vg_activation_of(VG_TANH)),
+                            of_x, of_c, &tools, norms);
+    kernels->decoder_forward(of_a, bt, bias, vg_activation_of(VG_SIGMOID), of_c, &tools);
+    kernels->decoder_backward(of_a, b, vg_activation_of(VG_TANH), of_x, of_c, &tools);
     kernels->weight_update(of_at, of_b, 0, m, (vg_parameters){.weights = c, .states = states},
                            &update, &tools, (vg_recording){summaries, tables});
     kernels->weight_update(of_at, of_b, 0, m, (vg_parameters){.gradient = c, .begun = c}, &update,
                            &tools, (vg_recording){NULL, NULL});
     tools.ticks = NULL; /* without times and norms, the tiles end in registers */
-    kernels->dense_backward(of_a, (vg_matrix){bt, n, k, k}, vg_slope_of(VG_TANH), of_x, of_c,
-                            &tools, NULL);
-    kernels->dense_backward(of_a, (vg_matrix){bt, n, k, k}, vg_slope_of(VG_RELU), of_x, of_c,
-                            &tools, NULL);
+    kernels->dense_backward(of_a, (vg_matrix){bt, n, k, k}, vg_slope_of(vg_activation_of(VG_TANH)),
+                            of_x, of_c, &tools, NULL);
+    kernels->dense_backward(of_a, (vg_matrix){bt, n, k, k}, vg_slope_of(vg_activation_of(VG_RELU)),
+                            of_x, of_c, &tools, NULL);
     const vg_update plain = {.lr = 0.1, .plain = 1};
     kernels->weight_update(of_at, of_b, 0, m, (vg_parameters){.weights = c}, &plain, &tools,
                            (vg_recording){NULL, NULL});
@@ -51,10 +51,11 @@ static long vectors(size_t n) {
     vg_statistics statistics;
     const vg_matrix of_x = {x, 3, n, n}, of_y = {y, 3, n, n}, of_t = {t, 3, n, n};
     for (int i = 0; i < VG_N_ACTIVATIONS; i++) {
-        kernels->activate((vg_activation)i, 3 * n, x, y, t);
-        kernels->statistics((vg_activation)i, 1, of_y, of_t, of_x, &statistics);
-        kernels->dropout((vg_activation)i, of_y, t, 0.5, (vg_key){.seed = 1, .row = n}, &check);
-        kernels->statistics((vg_activation)i, 0.5, of_t, of_y, of_x, &statistics);
+        kernels->activate(vg_activation_of((vg_phi)i), 3 * n, x, y, t);
+        kernels->statistics(vg_activation_of((vg_phi)i), 1, of_y, of_t, of_x, &statistics);
+        kernels->dropout(vg_activation_of((vg_phi)i), of_y, t, 0.5, (vg_key){.seed = 1, .row = n},
+                         &check);
+        kernels->statistics(vg_activation_of((vg_phi)i), 0.5, of_t, of_y, of_x, &statistics);
     }
     for (int i = VG_CROSS_ENTROPY; i <= VG_MSE; i++)
         kernels->loss((vg_loss)i, of_x, (vg_targets){.targets = t, .order = order, .total = 3},

@@ -34,7 +34,7 @@ static uint64_t propagated(const layer *l, const void *params, const void *x, si
         .n = l->n,
         .rows = rows,
         .down = down,
-        .activation = VG_SIGMOID,
+        .activation = {.phi = VG_SIGMOID},
         .weights = params,
         .biases = (const char *)params + (l->m * l->n + (down ? l->n : 0)) * item,
         .x = x,
@@ -42,9 +42,8 @@ static uint64_t propagated(const layer *l, const void *params, const void *x, si
     };
     p.scratch = malloc(vg_propagation_scratch(&p, n_threads) * item);
     vg_propagate(&p, n_threads);
-    const uint64_t found =
-        digest(down ? 0 : propagated(l, params, p.y, rows, 1, n_threads), p.y,
-               rows * (down ? l->m : l->n) * item);
+    const uint64_t found = digest(down ? 0 : propagated(l, params, p.y, rows, 1, n_threads), p.y,
+                                  rows * (down ? l->m : l->n) * item);
     free(p.y), free(p.scratch);
     return found;
 }

@@ -73,9 +73,9 @@ MODULES = {
     "no Linear": (lambda nn: [nn.Identity()], "; give it one$", lambda nn, m: nn.Sequential(*m, nn.Linear(4, 3))),
     "empty": (lambda nn: [], "; give it one$", lambda nn, m: nn.Sequential(nn.Linear(4, 3))),
     "slope": (
-        lambda nn: [nn.Linear(4, 3), nn.LeakyReLU(0.2), nn.Linear(3, 3)],
-        "leaky_relu has 0.01; use that$",
-        lambda nn, m: nn.Sequential(m[0], nn.LeakyReLU(0.01), m[2]),
+        lambda nn: [nn.Linear(4, 3), nn.LeakyReLU(-0.2), nn.Linear(3, 3)],
+        "negative_slope .* by the sign of the output, got -0.2; use 0.2$",
+        lambda nn, m: nn.Sequential(m[0], nn.LeakyReLU(0.2), m[2]),
     ),
     "first": (
         lambda nn: [nn.ReLU(), *plain(nn)],

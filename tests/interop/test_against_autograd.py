@@ -8,19 +8,20 @@ import numpy as np
 import pytest
 
 import vgfast as vg
-from vgfast import _core, activations
+from vgfast import activations
 from vgfast.model.losses import LOSSES as LOSS_FACTS
 from vgfast.model.losses import softmax
 
 LOSSES = ["labels", "probabilities", "binary_cross_entropy", "mse"]
 # Largest |phi''| (of the ReLUs and the like, the step of phi' at its kinks), from the closed forms of sigmoid and tanh.
-SLOPES = {name: of.largest_derivative for name, of in activations.CATALOG.items()}
 CURVES = {"identity": 0, "sigmoid": 3**-1.5 / 2, "tanh": 4 * 3**-1.5, "relu": 1, "leaky_relu": 0.99, "softsign": 2}
 CURVES |= {"elu": 1, "selu": 1.7581, "softplus": 1 / 4, "gelu": 0.8, "gelu_tanh": 0.8, "silu": 1 / 2, "mish": 0.65}
+CURVES |= {"leaky_relu(0.2)": 0.8, "leaky_relu(3)": 2, "elu(0.3)": 0.7, "elu(2)": 2}
 CURVES |= {"hardtanh": 1, "hardswish": 1}  # not hardsigmoid, whose slope is 1 / 6 rounded to float32 in torch
+SLOPES = {name: activations.CATALOG[name].largest_derivative for name in CURVES}
 # Those that torch computes as differences or products of rounded numbers of their own size, or of z's.
-ABSOLUTE = ("elu", "selu", "softplus", "gelu", "gelu_tanh", "silu", "mish", "hardswish")
-KINDS = [name for name in _core.ACTIVATIONS if name in CURVES]
+ABSOLUTE = ("elu", "elu(0.3)", "elu(2)", "selu", "softplus", "gelu", "gelu_tanh", "silu", "mish", "hardswish")
+KINDS = list(CURVES)
 
 
 class Case:
@@ -83,7 +84,11 @@ def module_of(torch, net, without_bias):
         "tanh": nn.Tanh,
         "leaky_relu": nn.LeakyReLU,
         "softsign": nn.Softsign,
+        "leaky_relu(0.2)": lambda: nn.LeakyReLU(0.2),
+        "leaky_relu(3)": lambda: nn.LeakyReLU(3),
         "elu": nn.ELU,
+        "elu(0.3)": lambda: nn.ELU(0.3),
+        "elu(2)": lambda: nn.ELU(2.0),
         "selu": nn.SELU,
         "softplus": nn.Softplus,
         "gelu": nn.GELU,

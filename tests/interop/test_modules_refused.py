@@ -32,7 +32,8 @@ BAD_MODULES = {
     "norm": (lambda nn: [nn.BatchNorm1d(4), *plain(nn)], ValueError, ["BatchNorm1d at '0'"]),
     "no Linear": (lambda nn: [nn.Identity()], ValueError, ["no Linear layer"]),
     "empty": (lambda nn: [], ValueError, ["no Linear layer"]),
-    "slope": (lambda nn: [nn.Linear(4, 3), nn.LeakyReLU(0.2), nn.Linear(3, 3)], ValueError, ["'1'", "0.2", "0.01"]),
+    "slope": (lambda nn: [nn.Linear(4, 3), nn.LeakyReLU(-1), nn.Linear(3, 3)], ValueError, ["'1'", "at least 0", "-1"]),
+    "alpha": (lambda nn: [nn.Linear(4, 3), nn.ELU(-2.0), nn.Linear(3, 3)], ValueError, ["'1'", "at least 0", "-2.0"]),
     "beta": (
         lambda nn: [nn.Linear(4, 3), nn.Softplus(2), nn.Linear(3, 3)],
         ValueError,

@@ -8,6 +8,8 @@ from vgfast.model import engine_numpy, losses
 from vgfast.model.activations import CATALOG
 
 Z = np.concatenate([-np.geomspace(700, 1e-6, 4000), np.geomspace(1e-6, 700, 4000)])
+OTHERS = ["leaky_relu(0.2)", "leaky_relu(3)", "elu(0.5)", "elu(2)"]
+NAMES = pytest.mark.parametrize("name", [*CATALOG, *OTHERS])
 
 
 def test_every_line_has_its_formulas():
@@ -22,7 +24,7 @@ def test_every_formula_has_its_line():
     assert tuple(engine_numpy.RULES) == _core.RULES
 
 
-@pytest.mark.parametrize("name", CATALOG)
+@NAMES
 def test_the_derivative_is_that_of_the_value(name):
     """By differences of 2^-14, whose error is some h² / 6 of the third derivative."""
     phi, h = CATALOG[name], 2.0**-14
@@ -32,7 +34,7 @@ def test_the_derivative_is_that_of_the_value(name):
     np.testing.assert_allclose(difference, phi.derivative(z), rtol=1e-7, atol=2e-8)
 
 
-@pytest.mark.parametrize("name", CATALOG)
+@NAMES
 def test_the_form_of_the_derivative_is_as_told(name):
     """For both signs, from what the core has of it: one, the output, or what was stored where that tells too little."""
     phi = CATALOG[name]
@@ -45,13 +47,13 @@ def test_the_form_of_the_derivative_is_as_told(name):
     assert phi.slope_below == below
 
 
-@pytest.mark.parametrize("name", CATALOG)
+@NAMES
 def test_kinks_are_where_the_slope_jumps(name):
     lines = {"relu": (0,), "leaky_relu": (0,), "hardtanh": (-1, 1), "hardsigmoid": (-3, 3), "hardswish": (-3, 3)}
-    assert CATALOG[name].kinks == (lines | {"selu": (0,)}).get(name, ())
+    assert CATALOG[name].kinks == (lines | dict.fromkeys(["selu", *OTHERS], (0,))).get(name, ())
 
 
-@pytest.mark.parametrize("name", CATALOG)
+@NAMES
 def test_the_largest_derivative_is_reached_and_not_passed(name):
     phi = CATALOG[name]
     beside = np.array([-phi.joint, phi.joint]) * (1 - 1e-9)
@@ -60,7 +62,7 @@ def test_the_largest_derivative_is_reached_and_not_passed(name):
     assert slope.max() <= phi.largest_derivative * (1 + 1e-15)
 
 
-@pytest.mark.parametrize("name", CATALOG)
+@NAMES
 def test_a_squashing_one_saturates_at_both_ends(name):
     """And no other does."""
     phi = CATALOG[name]

@@ -10,7 +10,7 @@ import vgfast as vg
 from vgfast import _core, reference
 
 OPTIONS = {
-    "activation": _core.ACTIVATIONS,
+    "activation": [*_core.ACTIVATIONS, "leaky_relu(0.2)", "elu(0.5)"],
     "between": [
         None,
         *[vg.norm.batch(place, affine=affine) for place in ("before", "after") for affine in (True, False)],

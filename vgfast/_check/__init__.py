@@ -188,21 +188,6 @@ def sizes(value: Any) -> tuple[int, ...]:
     return tuple(integer(f"sizes[{i}], a number of units,", item, 1, MOST_ELEMENTS) for i, item in enumerate(items))
 
 
-def activations(value: Any, n_hidden: int, options: Sequence[str]) -> tuple[str, ...]:
-    """One name for all hidden layers, or one a hidden layer."""
-    if isinstance(value, str):
-        return (choice("activation", value, options),) * n_hidden
-    try:
-        names = list(value)
-    except TypeError:
-        raise TypeError(f"activation must be a name or a list of names, got {quote(value)}") from None
-    if len(names) != n_hidden:
-        raise ValueError(
-            f"activation must be one name, or one for each of the {n_hidden} hidden layers; got {len(names)}"
-        )
-    return tuple(choice("activation", name, options) for name in names)
-
-
 def dropout(value: Any, n_hidden: int) -> tuple[float, ...]:
     """One rate for all hidden layers, or one a hidden layer; () where all are 0."""
     if isinstance(value, str) or not hasattr(value, "__len__") or np.ndim(value) == 0:

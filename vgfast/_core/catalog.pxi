@@ -38,6 +38,16 @@ def loss_facts():
 
 
 ACTIVATIONS = tuple(facts[0] for facts in activation_facts())
+cdef dict PHIS = {name: i for i, name in enumerate(ACTIVATIONS)}
+
+
+cdef c.vg_activation activation_of(activation) except *:
+    """A name, with the parameter of the catalog, or (name, alpha)."""
+    name, alpha = activation if isinstance(activation, tuple) else (activation, None)
+    cdef int phi = PHIS[name]
+    return c.vg_activation(<c.vg_phi>phi, c.vg_activations[phi].alpha if alpha is None else alpha)
+
+
 LOSSES = tuple(facts[0] for facts in loss_facts())
 RULES = tuple(c.vg_rules[i].name.decode() for i in range(c.VG_N_RULES))
 DECOUPLED = frozenset([c.vg_rules[i].name.decode() for i in range(c.VG_N_RULES) if c.vg_rules[i].decoupled])

@@ -3,7 +3,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 cdef extern from "vgfast.h" nogil:
     ctypedef enum vg_dtype: VG_F32, VG_F64
-    ctypedef enum vg_activation: pass
+    ctypedef enum vg_phi: pass
     ctypedef enum vg_loss: VG_CROSS_ENTROPY, VG_MSE  # and others
     ctypedef enum vg_derivative: VG_ONE, VG_STEP, VG_LEAK, VG_STORED
     ctypedef enum vg_rule: pass
@@ -25,6 +25,11 @@ cdef extern from "vgfast.h" nogil:
         int states, decoupled
 
     const vg_activation_facts vg_activations[1]
+
+    ctypedef struct vg_activation:
+        vg_phi phi
+        double alpha
+
     const vg_loss_facts vg_losses[1]
     const vg_rule_facts vg_rules[1]
     ctypedef enum vg_mode: VG_TRAIN, VG_GRADIENT, VG_APPLY, VG_INSPECT

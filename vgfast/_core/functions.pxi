@@ -33,10 +33,10 @@ cdef void *beyond(void *start, size_t n_bytes) noexcept nogil:
     return <char *>start + n_bytes if start != NULL else NULL
 
 
-def activate(str activation, z, y, derivatives=None):
+def activate(activation, z, y, derivatives=None):
     """y = phi(z) and derivatives = phi'(z), for contiguous arrays; derivatives may be None."""
     cdef const c.vg_kernels *k = kernels(z)
-    cdef c.vg_activation phi = <c.vg_activation><int>ACTIVATIONS.index(activation)
+    cdef c.vg_activation phi = activation_of(activation)
     cdef size_t n = z.size, item = z.itemsize, i = 0, some
     cdef void *z_at = at(z)
     cdef void *y_at = at(y)

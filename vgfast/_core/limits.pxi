@@ -68,7 +68,7 @@ def product_peak(int n_threads, dtype):
 def function_peak(int n_threads, dtype, str activation):
     """Values per second of phi with its derivative."""
     cdef c.vg_dtype kind = kind_of(dtype)
-    cdef c.vg_activation phi = <c.vg_activation><int>ACTIVATIONS.index(activation)
+    cdef c.vg_activation phi = activation_of(activation)
     cdef double rate
     with nogil:
         rate = c.vg_function_peak(kind, phi, n_threads)

@@ -1,7 +1,7 @@
 # A net as C knows it: its plan.
 
 
-cdef int SIGMOID = ACTIVATIONS.index("sigmoid")
+cdef c.vg_activation SIGMOID = activation_of("sigmoid")
 
 
 cdef class Net:
@@ -41,7 +41,7 @@ cdef class Net:
             c.vg_plan_dense(plan, sizes[l + 1], not unbiased or l + 1 == n_layers)
             if before and l + 1 < n_layers:
                 self.normalize(normalization)
-            c.vg_plan_activate(plan, <c.vg_activation><int>activations[l])
+            c.vg_plan_activate(plan, activation_of(activations[l]))
             if normalization is not None and not before and l + 1 < n_layers:
                 self.normalize(normalization)
             if l < n_rates and rates[l] > 0:
@@ -150,7 +150,7 @@ cdef class Net:
                         if self.plan.loss == c.VG_CROSS_ENTROPY:
                             kernels.softmax(rows, n_l, z_at, z_at)
                         else:
-                            kernels.activate(<c.vg_activation>SIGMOID, rows * n_l, z_at, z_at, NULL)
+                            kernels.activate(SIGMOID, rows * n_l, z_at, z_at, NULL)
                         c.vg_leave_float_mode(mode)
         finally:
             PyMem_RawFree(scratch)

@@ -114,7 +114,7 @@ def propagate(str activation, x, weights, biases, bint down, int n_threads):
     cdef size_t item = weights.itemsize
     p.dtype = c.VG_F32 if item == 4 else c.VG_F64
     p.m, p.n, p.rows, p.down = weights.shape[0], weights.shape[1], x.shape[0], down
-    p.activation = <c.vg_activation><int>ACTIVATIONS.index(activation)
+    p.activation = activation_of(activation)
     n_threads = c.vg_tuner_worth_trying(2.0 * p.rows * p.m * p.n, n_threads)
     cdef size_t n_scratch = c.vg_propagation_scratch(&p, n_threads)
     if n_scratch == 0:

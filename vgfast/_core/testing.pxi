@@ -30,20 +30,20 @@ def exponential(x, y):
     kernels(x).exponential(x.size, at(x), at(y))
 
 
-def dense_forward(str activation, x, weights, biases, y, scratch, derivatives=None):
+def dense_forward(activation, x, weights, biases, y, scratch, derivatives=None):
     """y (rows, n_out) = phi(x W + b), and derivatives = phi' with y's strides, if it is stored; returns the check."""
     cdef c.vg_tools tools = c.vg_tools(at(scratch), 0, NULL, 0)
-    kernels(x).dense_forward(matrix(x), matrix(weights), at(biases), <c.vg_activation><int>ACTIVATIONS.index(activation),
+    kernels(x).dense_forward(matrix(x), matrix(weights), at(biases), activation_of(activation),
                              matrix(y), at(derivatives), &tools)
     return tools.check
 
 
-def dense_backward(str activation, dy, weights, source, dx, scratch, bint inspected=True):
+def dense_backward(activation, dy, weights, source, dx, scratch, bint inspected=True):
     """dx (rows, n_in) = (dy W^T) * phi', phi' from source: the derivatives where they are stored, else the
     outputs; returns the norms of the rows of dy W^T, where they are inspected, and else NaN."""
     cdef c.vg_tools tools = c.vg_tools(at(scratch), 0, NULL, 0)
     norms = np.full((dy.shape[0], 2), np.nan)
-    kernels(dy).dense_backward(matrix(dy), matrix(weights), c.vg_slope_of(<c.vg_activation><int>ACTIVATIONS.index(activation)),
+    kernels(dy).dense_backward(matrix(dy), matrix(weights), c.vg_slope_of(activation_of(activation)),
                                matrix(source), matrix(dx), &tools, <c.vg_norm *>at(norms) if inspected else NULL)
     return np.ldexp(np.sqrt(norms[:, 0]), np.nan_to_num(norms[:, 1]).astype(int))
 
@@ -58,10 +58,10 @@ def drop(x, to, double keep, uint64_t seed, uint64_t step, uint32_t draw, size_t
     kernels(x).drop(matrix(x), keep, c.vg_key(seed, step, draw, row), matrix(to))
 
 
-def dropout(str activation, y, derivatives, double keep, uint64_t seed, uint64_t step, uint32_t draw, size_t row):
+def dropout(activation, y, derivatives, double keep, uint64_t seed, uint64_t step, uint32_t draw, size_t row):
     """y = y / keep with the probability keep, else 0; derivatives = phi' / keep, or -0; returns the check."""
     cdef double check = 0
-    kernels(y).dropout(<c.vg_activation><int>ACTIVATIONS.index(activation), matrix(y), at(derivatives), keep,
+    kernels(y).dropout(activation_of(activation), matrix(y), at(derivatives), keep,
                        c.vg_key(seed, step, draw, row), &check)
     return check
 

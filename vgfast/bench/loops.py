@@ -16,8 +16,6 @@ import numpy as np
 
 from vgfast.model.activations import CATALOG
 
-LEAK = CATALOG["leaky_relu"].alpha
-
 
 def gather(X: Any, order: Sequence[int]) -> list[list[float]]:
     """The rows of the batch."""
@@ -43,8 +41,9 @@ def activate(z: Any, b: Any, activation: str) -> list[list[float]]:
             value = z[i][j] + b[j]
             if activation == "relu":
                 value = max(value, 0.0)
-            elif activation == "leaky_relu":
-                value = max(value, LEAK * value)
+            elif phi.form == "leak":
+                scaled = phi.alpha * value
+                value = value if value > 0.0 else scaled
             elif activation == "sigmoid":
                 value = 0.5 + 0.5 * math.tanh(0.5 * value)
                 derivatives[i][j] = value * (1.0 - value)

@@ -50,7 +50,7 @@ class Roofs:
         read, write = (of_threads(by, self.threads) for by in (level.read, level.write))
         return max(
             (part.flops / peak, "compute"),
-            (part.functions / self.functions.get(activation, self.functions["sigmoid"]), "functions"),
+            (part.functions / self.functions.get(activation.partition("(")[0], self.functions["sigmoid"]), "functions"),
             (part.read / read + part.written / write, level.name),
         )
 

@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 
 from vgfast import _check
-from vgfast.model.activations import CATALOG
+from vgfast.model.activations import CATALOG, Given, name_of, names_of
 from vgfast.model.averages import Square, of_derivative, of_value
 from vgfast.model.critical import CriticalPoint, critical_point_at
 
@@ -66,13 +66,13 @@ ROUNDING = 1e-6
 
 def _checked(activation: Any, sw2: Any, sb2: Any) -> tuple[str, float, float]:
     return (
-        _check.choice("activation", activation, tuple(CATALOG)),
+        name_of(activation),
         _check.real("sw2, the inputs' number times the weights' variance,", sw2, 0),
         _check.real("sb2, the biases' variance,", sb2, 0),
     )
 
 
-def length_map(q: float, activation: str, sw2: float, sb2: float = 0.0) -> float:
+def length_map(q: float, activation: Given, sw2: float, sb2: float = 0.0) -> float:
     """The variance of z in the layer after one in which it is q.
 
     q, sw2 = n_in Var[W], sb2 = Var[b]: at least 0. Errors, here and below: ValueError or TypeError for a number
@@ -85,7 +85,7 @@ def length_map(q: float, activation: str, sw2: float, sb2: float = 0.0) -> float
     return float(sw2 * of_value(activation, _check.real("q, a variance,", q, 0)).mean + sb2)
 
 
-def fixed_point(activation: str, sw2: float, sb2: float = 0.0) -> float:
+def fixed_point(activation: Given, sw2: float, sb2: float = 0.0) -> float:
     """q*, the variance of z that many layers lead to, from inputs of mean square 1 where that depends on the inputs.
 
     Infinity, if it grows without end; for identity and the ReLUs NaN where every q stays as it is.
@@ -141,7 +141,7 @@ def _nearest_fixed_point(activation: str, sw2: float, sb2: float) -> float:
     return far
 
 
-def chi(activation: str, sw2: float, sb2: float = 0.0) -> float:
+def chi(activation: Given, sw2: float, sb2: float = 0.0) -> float:
     """The factor of ‖delta‖² per layer, sw2 E[phi'(sqrt(q*) x)²].
 
     >>> round(chi("tanh", sw2=3, sb2=0.05), 4)  # above 1: explodes
@@ -153,7 +153,7 @@ def chi(activation: str, sw2: float, sb2: float = 0.0) -> float:
     return float(sw2 * of_derivative(activation, min(q, RANGE)).mean)
 
 
-def gain(activation: str, sw2: float, sb2: float = 0.0) -> float:
+def gain(activation: Given, sw2: float, sb2: float = 0.0) -> float:
     """The factor of ‖delta‖ per layer, sqrt(chi).
 
     >>> round(gain("sigmoid", sw2=1, sb2=1), 6)
@@ -162,7 +162,7 @@ def gain(activation: str, sw2: float, sb2: float = 0.0) -> float:
     return math.sqrt(chi(activation, sw2, sb2))
 
 
-def depth_scale(activation: str, sw2: float, sb2: float = 0.0) -> float:
+def depth_scale(activation: Given, sw2: float, sb2: float = 0.0) -> float:
     """In how many layers ‖delta‖² changes by a factor of e: 1 / |ln chi|; infinite where chi = 1.
 
     >>> round(depth_scale("tanh", sw2=1.5, sb2=0.05), 2)
@@ -174,7 +174,7 @@ def depth_scale(activation: str, sw2: float, sb2: float = 0.0) -> float:
     return math.inf if factor == 1 else 1 / abs(math.log(factor))
 
 
-def critical_variance(activation: str, sb2: float = 0.0) -> float:
+def critical_variance(activation: Given, sb2: float = 0.0) -> float:
     """The sw2 = n_in Var[W] at which chi = 1: gradients neither vanish nor explode. For gelu, silu, mish and hardswish
     without biases chi jumps there, as q then no longer falls to 0 but grows without end; see ``critical_point``.
 
@@ -192,7 +192,7 @@ def critical_variance(activation: str, sb2: float = 0.0) -> float:
     return high
 
 
-def critical_point(activation: str, q: float = 1.0) -> CriticalPoint:
+def critical_point(activation: Given, q: float = 1.0) -> CriticalPoint:
     """The sw2 and sb2 for which layers keep this q, a variance above 0, and chi = 1: what ``vg.init.critical`` draws.
 
     A negative sb2: there are none. A slope above 1: a q that is a little off drifts away from this one.
@@ -292,7 +292,7 @@ def _mean_square(name: str, array: np.ndarray) -> float:
 
 def predict_from_moments(
     sizes: Sequence[int],
-    activation: str | Sequence[str],
+    activation: Given | Sequence[Given],
     weight_squares: Sequence[float],
     bias_squares: Sequence[float],
     input_squares: Sequence[float],
@@ -336,7 +336,7 @@ def predict_from_moments(
     [1.0, 0.87, 1.13]
     """
     sizes = _check.sizes(sizes)
-    activations = _check.activations(activation, len(sizes) - 2, tuple(CATALOG))
+    activations = names_of(activation, len(sizes) - 2)
     kept = 1 - np.array(_check.dropout(dropout, len(activations)) or (0.0,) * len(activations))
     w = _moments("weight_squares", weight_squares, len(sizes) - 1)
     b = _moments("bias_squares", bias_squares, len(sizes) - 1)

@@ -28,13 +28,13 @@ import numpy as np
 
 from vgfast import _check
 from vgfast.model import norm
-from vgfast.model.activations import CATALOG
+from vgfast.model.activations import Given, name_of
 from vgfast.model.architecture import Architecture
 from vgfast.model.averages import of_derivative, of_value, variance_of_value
 from vgfast.model.engine import Engine
 
 
-def chi(activation: str, normalization: Any, sw2: float = 1.0, sb2: float = 0.0) -> float:
+def chi(activation: Given, normalization: Any, sw2: float = 1.0, sb2: float = 0.0) -> float:
     """The factor of |delta|² a layer of wide nets with this normalization, a name or an object of ``vg.norm``, whose
     gains are 1. The gain is its square root. Errors: TypeError or ValueError for anything else, and variances below 0.
 
@@ -44,7 +44,7 @@ def chi(activation: str, normalization: Any, sw2: float = 1.0, sb2: float = 0.0)
     >>> round(chi("sigmoid", vg.norm.layer(place="after")), 2)
     1.03
     """
-    activation = _check.choice("activation", activation, tuple(CATALOG))
+    activation = name_of(activation)
     sw2, sb2 = _check.real("sw2", sw2, 0, above=True), _check.real("sb2", sb2, 0)
     how = norm.checked(normalization)
     if how is None:

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from vgfast.interop.torch_norms import Norm
 from vgfast.interop.torch_run import Call, Run, first_line
+from vgfast.model.activations import find
 
 # Roundings of a sum of n terms add up to about sqrt(n) u of the product of its factors' norms, u = eps / 2, and to
 # more than 8 times that hardly ever (Higham and Mary, "A new approach to probabilistic rounding error analysis", 2019).
@@ -47,7 +49,15 @@ def activations(torch: Any, names: Sequence[str]) -> list[Callable[[Any], Any]]:
         "gelu_tanh": lambda z: functions.gelu(z, approximate="tanh"),
         "log_softmax": lambda z: torch.log_softmax(z, 1),
     }
-    return [known[name] for name in names]
+    parameter = {"leaky_relu": "negative_slope", "elu": "alpha"}
+
+    def function(name: str) -> Callable[[Any], Any]:
+        if name in known:
+            return known[name]
+        phi = find(name)  # with a parameter
+        return partial(known[phi.kind], **{parameter[phi.kind]: phi.alpha})
+
+    return [function(name) for name in names]
 
 
 class Block(NamedTuple):

@@ -37,7 +37,7 @@ def inspect_torch(
     """What a step on this batch would do to each layer of a torch module: the report of ``MLP.inspect``.
 
     module: of float32 or float64 Linear layers, one after another, with torch's layer of one of ``vg.activations``
-        (LeakyReLU with its slope of 0.01, ELU with its alpha of 1) or nothing between, and all with or all without a
+        (LeakyReLU and ELU with any parameter from 0 on) or nothing between, and all with or all without a
         BatchNorm1d that is in training mode, a LayerNorm or an RMSNorm before or after it. Identity, Flatten and a
         Dropout that is switched off may stand there too. It is a ``torch.nn.Sequential``, or any module whose
         ``forward`` calls such layers: they are read in the order in which they are called, each Linear once, and those

@@ -11,7 +11,7 @@ from vgfast.interop.autograd import Block
 from vgfast.interop.torch_norms import KINDS as NORMS
 from vgfast.interop.torch_norms import Norm, read_all
 from vgfast.interop.torch_run import Call, Layer, Run, first_line
-from vgfast.model.activations import CATALOG
+from vgfast.model.activations import elu, leaky_relu
 from vgfast.model.norm import Normalization
 
 # torch's names of what can be read, and ours of the activations. Identity is no layer: it may stand anywhere.
@@ -33,15 +33,14 @@ _ACTIVATIONS = {
 }
 _ENDINGS = ("Softmax", "LogSoftmax")
 _LAYERS = ("Linear", *_ACTIVATIONS, *NORMS, "Identity", "Flatten", "Dropout", *_ENDINGS)
-_LEAK = CATALOG["leaky_relu"].alpha
+# Those with a parameter: its name in torch, and what makes ours.
+_PARAMETERS = {"LeakyReLU": ("negative_slope", leaky_relu), "ELU": ("alpha", elu)}
 # What these activations can be set to, and what it is in ours.
 _SETTINGS = {
-    "LeakyReLU": {"negative_slope": _LEAK},
-    "ELU": {"alpha": CATALOG["elu"].alpha},
     "Softplus": {"beta": 1.0, "threshold": 20.0},
     "Hardtanh": {"min_val": -1.0, "max_val": 1.0},
 }
-_KNOWN = ", ".join(("Linear", *_ACTIVATIONS, *NORMS)).replace("LeakyReLU", f"LeakyReLU({_LEAK:g})")
+_KNOWN = ", ".join(("Linear", *_ACTIVATIONS, *NORMS))
 _KNOWN += ", Flatten, LogSoftmax at the end, and Dropout in eval()"
 
 # ---- what can be read, before the module is run -------------------------------------------------------------
@@ -240,6 +239,12 @@ def _activation(layer: Layer) -> str:
     if layer.kind in _ENDINGS:
         _unknown(layer)
     name = _ACTIVATIONS[layer.kind]
+    if layer.kind in _PARAMETERS:
+        setting, make = _PARAMETERS[layer.kind]
+        try:
+            return make(getattr(layer.torch, setting)).name
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"the {layer} has a {setting} that vgfast does not take: {error}") from None
     for setting, ours in _SETTINGS.get(layer.kind, {}).items():
         value = getattr(layer.torch, setting)
         if value != ours:

@@ -1,5 +1,8 @@
 """The activations: what is known of each, from the core's catalog, and its formulas in NumPy.
 
+leaky_relu and elu have a parameter: ``activation=vg.activations.leaky_relu(0.2)``, for all hidden layers or as one of a
+list; by their names alone it is 0.01 and 1.
+
 >>> import numpy as np, vgfast as vg
 >>> vg.activations.NAMES[:4]
 ('identity', 'sigmoid', 'tanh', 'relu')
@@ -11,15 +14,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from vgfast import _core
+from vgfast import _check, _core
 
 NAMES = _core.ACTIVATIONS
-_ALPHA = {name: alpha for name, alpha, *_ in _core.activation_facts()}
 
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -41,12 +45,12 @@ def tanh_derivative(z: np.ndarray) -> np.ndarray:
     return 4 * e / (1 + e) ** 2
 
 
-def leaky_relu(z: np.ndarray) -> np.ndarray:
-    return np.where(z > 0, z, z.dtype.type(_ALPHA["leaky_relu"]) * z)
+def _leaky_relu(z: np.ndarray, alpha: float) -> np.ndarray:
+    return np.where(z > 0, z, z.dtype.type(alpha) * z)
 
 
-def leaky_relu_derivative(z: np.ndarray) -> np.ndarray:
-    return np.where(z > 0, z.dtype.type(1), z.dtype.type(_ALPHA["leaky_relu"]))
+def _leaky_relu_derivative(z: np.ndarray, alpha: float) -> np.ndarray:
+    return np.where(z > 0, z.dtype.type(1), z.dtype.type(alpha))
 
 
 def softsign(z: np.ndarray) -> np.ndarray:
@@ -67,14 +71,12 @@ def scaled_tanh_derivative(z: np.ndarray) -> np.ndarray:
     return 1.7159 * 2 / 3 * tanh_derivative(2 * z / 3)
 
 
-def elu(z: np.ndarray) -> np.ndarray:
-    """Clevert, Unterthiner, Hochreiter, "Fast and accurate deep network learning by exponential linear units (ELUs)"
-    (2016)."""
-    return np.where(z > 0, z, z.dtype.type(_ALPHA["elu"]) * np.expm1(np.minimum(z, 0)))
+def _elu(z: np.ndarray, alpha: float) -> np.ndarray:
+    return np.where(z > 0, z, z.dtype.type(alpha) * np.expm1(np.minimum(z, 0)))
 
 
-def elu_derivative(z: np.ndarray) -> np.ndarray:
-    return np.where(z > 0, z.dtype.type(1), z.dtype.type(_ALPHA["elu"]) * np.exp(np.minimum(z, 0)))
+def _elu_derivative(z: np.ndarray, alpha: float) -> np.ndarray:
+    return np.where(z > 0, z.dtype.type(1), z.dtype.type(alpha) * np.exp(np.minimum(z, 0)))
 
 
 # For which z of mean 0 and variance 1 stays so: Klambauer, Unterthiner, Mayr, Hochreiter, "Self-normalizing neural
@@ -165,15 +167,16 @@ def hardswish_derivative(z: np.ndarray) -> np.ndarray:
     return np.where(np.abs(z) < 3, (2 * z + 3) / 6, (z > 0).astype(z.dtype))
 
 
-FORMULAS: dict[str, tuple[Function, Function]] = {
+# (phi, phi') of z; and of z and alpha.
+FORMULAS: dict[str, tuple[Callable[..., np.ndarray], Callable[..., np.ndarray]]] = {
     "identity": (lambda z: z, np.ones_like),
     "sigmoid": (sigmoid, sigmoid_derivative),
     "tanh": (np.tanh, tanh_derivative),
     "relu": (lambda z: np.maximum(z, 0), lambda z: (z > 0).astype(z.dtype)),
-    "leaky_relu": (leaky_relu, leaky_relu_derivative),
+    "leaky_relu": (_leaky_relu, _leaky_relu_derivative),
     "softsign": (softsign, softsign_derivative),
     "scaled_tanh": (scaled_tanh, scaled_tanh_derivative),
-    "elu": (elu, elu_derivative),
+    "elu": (_elu, _elu_derivative),
     "selu": (selu, selu_derivative),
     "softplus": (softplus, sigmoid),
     "gelu": (gelu, gelu_derivative),
@@ -190,7 +193,8 @@ FORMULAS: dict[str, tuple[Function, Function]] = {
 
 
 class Activation(NamedTuple):
-    """One line of the catalog, and its formulas.
+    """One line of the catalog, and its formulas. Of another parameter than the catalog's, the ``name`` tells it, as in
+    ``leaky_relu(0.2)``.
 
     ``alpha``: its parameter, 0 without one. ``form``: how the core has phi' on the way back, "one", "step",
     "leak" (both from the output) or "stored". ``operations`` and ``functions``: of phi, and of phi' if it is stored,
@@ -208,6 +212,18 @@ class Activation(NamedTuple):
     joint: float
     value: Function
     derivative: Function
+
+    def __repr__(self) -> str:
+        made = f"{self.kind}({_spell(self.alpha)})" if self.kind in WITH_ALPHA else f"CATALOG[{self.name!r}]"
+        return f"vg.activations.{made}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return find, (self.name,)  # its formulas are no data
+
+    @property
+    def kind(self) -> str:
+        """The name without a parameter."""
+        return self.name.partition("(")[0]
 
     @property
     def stored(self) -> bool:
@@ -232,6 +248,140 @@ class Activation(NamedTuple):
         return 0.01 * self.largest_derivative
 
 
+# As it may be given.
+Given = str | Activation
+
+
+class _Catalog(dict[str, Activation]):
+    """By name, those that ``NAMES`` lists; of a name with another parameter, one that is made when it is asked for."""
+
+    def __missing__(self, name: str) -> Activation:
+        spelled = _SPELLED.fullmatch(name)
+        if spelled is None or spelled["kind"] not in WITH_ALPHA:
+            raise KeyError(name)
+        return _make(spelled["kind"], _check_alpha(spelled["kind"], float(spelled["alpha"])))
+
+
+_SPELLED = re.compile(r"(?P<kind>\w+)\((?P<alpha>[^()]*)\)")
+
+
+def _spell(alpha: float) -> str:
+    return repr(alpha).removesuffix(".0")
+
+
+def _formulas(kind: str, alpha: float) -> tuple[Function, Function]:
+    value, derivative = FORMULAS[kind]
+    return (partial(value, alpha=alpha), partial(derivative, alpha=alpha)) if alpha else (value, derivative)
+
+
 # Each has its formulas: tests/model/test_activations.py names one that has not.
-CATALOG = {line[0]: Activation(*line, *FORMULAS[line[0]]) for line in _core.activation_facts() if line[0] in FORMULAS}
+CATALOG = _Catalog(
+    (line[0], Activation(*line, *_formulas(*line[:2]))) for line in _core.activation_facts() if line[0] in FORMULAS
+)
+WITH_ALPHA = tuple(name for name, of in CATALOG.items() if of.alpha)
 SQUASHING = tuple(name for name, of in CATALOG.items() if of.squashing)
+
+
+# ---- those with a parameter -----------------------------------------------------------------------------
+
+
+def leaky_relu(alpha: float = 0.01) -> Activation:
+    """z right of 0, alpha z left of it: Maas, Hannun, Ng, "Rectifier nonlinearities improve neural network acoustic
+    models" (2013), with 0.01. Keras has 0.2.
+
+    alpha: at least 0, as the way back tells the side of 0 by the sign of the output. ``init="auto"`` draws weights of
+    variance 2 / ((1 + alpha²) n_in), but 2 / n_in for 0.01.
+    Errors: TypeError or ValueError for another alpha.
+
+    >>> import vgfast as vg
+    >>> vg.MLP([4, 8, 8, 3], vg.activations.leaky_relu(0.2), rng=0).activations
+    ('leaky_relu(0.2)', 'leaky_relu(0.2)')
+    """
+    return _make("leaky_relu", _check_alpha("leaky_relu", alpha))
+
+
+def elu(alpha: float = 1.0) -> Activation:
+    """z right of 0, alpha (e^z - 1) left of it: Clevert, Unterthiner, Hochreiter, "Fast and accurate deep network
+    learning by exponential linear units (ELUs)" (2016). Unless alpha is 1, its slope jumps at 0.
+
+    alpha: at least 0, as below that it would fall left of 0 where it rises right of it.
+    Errors: TypeError or ValueError for another alpha.
+
+    >>> import numpy as np, vgfast as vg
+    >>> vg.activations.elu(0.5).value(np.array([-50.0, 2.0])).tolist()
+    [-0.5, 2.0]
+    """
+    return _make("elu", _check_alpha("elu", alpha))
+
+
+_WHY = {
+    "leaky_relu": "the way back tells the side of 0 by the sign of the output",
+    "elu": "below that it would fall left of 0 and rise right of it",
+}
+
+
+def _check_alpha(kind: str, alpha: Any) -> float:
+    """Finite in float32, too."""
+    name = f"alpha, the parameter of {kind},"
+    if isinstance(alpha, int | float | np.number) and alpha < 0:
+        raise ValueError(f"{name} must be at least 0, as {_WHY[kind]}, got {alpha}; use {_spell(-float(alpha))}")
+    return _check.real(name, alpha, 0, below=float(np.finfo(np.float32).max)) + 0.0  # of -0, 0
+
+
+@lru_cache(256)  # so that two of the same parameter are one
+def _make(kind: str, alpha: float) -> Activation:
+    plain = CATALOG[kind]
+    if alpha == plain.alpha:
+        return plain
+    value, derivative = (partial(f, alpha=alpha) for f in FORMULAS[kind])
+    name, largest = f"{kind}({_spell(alpha)})", max(1.0, alpha)
+    return plain._replace(name=name, alpha=alpha, largest_derivative=largest, value=value, derivative=derivative)
+
+
+# ---- by name --------------------------------------------------------------------------------------------
+
+
+def find(name: str) -> Activation:
+    """That of a checked name."""
+    return CATALOG[name]
+
+
+def name_of(value: Any) -> str:
+    """The name of an activation given by its name or as an object; TypeError or ValueError for anything else."""
+    if isinstance(value, Activation):
+        return value.name
+    if _is_uncalled(value):
+        raise TypeError(
+            f"activation must be a name or an object, got the function vg.activations.{value.__name__}; call it: "
+            f"vg.activations.{value.__name__}({_spell(CATALOG[value.__name__].alpha)})"
+        )
+    spelled = _SPELLED.fullmatch(value) if isinstance(value, str) else None
+    if spelled is None or spelled["kind"] not in NAMES:
+        return _check.choice("activation", value, NAMES)
+    kind, alpha = spelled.groups()
+    if kind not in WITH_ALPHA:
+        raise ValueError(f"{kind} has no parameter, got activation={value!r}; use {kind!r}")
+    try:
+        number = float(alpha)
+    except ValueError:
+        raise ValueError(f"the parameter of {kind} must be a number, got {value!r}; use '{kind}(0.2)'") from None
+    return _make(kind, _check_alpha(kind, number)).name
+
+
+def _is_uncalled(value: Any) -> bool:
+    return value is leaky_relu or value is elu
+
+
+def names_of(value: Any, n_hidden: int) -> tuple[str, ...]:
+    """Of one activation for all hidden layers, or of one a hidden layer."""
+    if isinstance(value, str | Activation) or _is_uncalled(value):
+        return (name_of(value),) * n_hidden
+    try:
+        given = list(value)
+    except TypeError:
+        raise TypeError(f"activation must be a name or a list of names, got {_check.quote(value)}") from None
+    if len(given) != n_hidden:
+        raise ValueError(
+            f"activation must be one name, or one for each of the {n_hidden} hidden layers; got {len(given)}"
+        )
+    return tuple(name_of(item) for item in given)

@@ -12,6 +12,7 @@ import numpy as np
 from vgfast import _check, _core
 from vgfast.model import norm
 from vgfast.model import residual as skips
+from vgfast.model.activations import names_of
 from vgfast.model.norm import Normalization
 from vgfast.model.residual import Residual
 
@@ -59,7 +60,7 @@ class Architecture(NamedTuple):
     ) -> Architecture:
         """Of arguments as ``vg.MLP`` takes them, with errors as there; dtypes: the names of those that there are."""
         sizes = _check.sizes(sizes)
-        activations = _check.activations(activation, len(sizes) - 2, _core.ACTIVATIONS)
+        activations = names_of(activation, len(sizes) - 2)
         loss = _check.choice("loss", loss, _core.LOSSES)
         _check.outputs(sizes[-1], loss)
         rates = _check.dropout(dropout, len(sizes) - 2)

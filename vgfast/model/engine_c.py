@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vgfast import _core, config
+from vgfast.model.activations import find
 from vgfast.model.architecture import Architecture
 from vgfast.model.engine import Backward, Engine, Settings, mean
 from vgfast.model.losses import LOSSES
@@ -29,7 +30,7 @@ _PROBABILITIES: dict[str, Callable[[np.ndarray, np.ndarray], Any] | None] = {
 def core_net(architecture: Architecture) -> _core.Net:
     """Sizes and places in the parameter vector. MemoryError or OverflowError for a net beyond the address space."""
     net, norm = architecture, architecture.normalization
-    kinds = [_core.ACTIVATIONS.index(kind) for kind in net.kinds]
+    kinds = [(phi.kind, phi.alpha) for phi in map(find, net.kinds)]
     how = _core.LOSSES.index(net.loss), _core.DTYPES.index(net.dtype.name), net.dropout
     placed = None if norm is None else (norm.kind, norm.place == "before", norm.eps, norm.affine, norm.momentum)
     return _core.Net(net.sizes, kinds, *how, net.blocks, net.scale, net.learns_scales, placed)

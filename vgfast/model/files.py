@@ -18,6 +18,7 @@ from vgfast.files import foreign, replace, safetensors
 from vgfast.files.foreign import Misused, Other
 from vgfast.files.safetensors import Contents
 from vgfast.model import norm
+from vgfast.model.activations import names_of
 from vgfast.model.architecture import Architecture
 from vgfast.model.errors import DivergenceError
 from vgfast.model.residual import residual
@@ -187,6 +188,8 @@ def _described(contents: Contents, activation: Any, loss: Any) -> Architecture:
         if isinstance(names, str) or dtype not in _core.DTYPES:  # other spellings, of which no file has any
             raise ValueError
         net = Architecture.checked(sizes, names, own_loss, dtype, **_more(more))
+        if list(net.activations) != names:
+            raise ValueError
     except (TypeError, ValueError, RecursionError):
         raise ValueError("its description of the net is not understood") from None
     kind = {"float32": "F32", "float64": "F64"}[net.dtype.name]
@@ -224,7 +227,7 @@ def _more(found: list[Any]) -> dict[str, Any]:
 def _arguments(sizes: tuple[int, ...], activation: Any, loss: Any) -> tuple[tuple[str, ...] | None, str | None]:
     """The caller's activation and loss, checked for a net of these sizes; None where they were not given."""
     try:
-        activations = None if activation is None else _check.activations(activation, len(sizes) - 2, _core.ACTIVATIONS)
+        activations = None if activation is None else names_of(activation, len(sizes) - 2)
         if loss is not None:
             _check.outputs(sizes[-1], _check.choice("loss", loss, _core.LOSSES))
     except (TypeError, ValueError) as error:

@@ -19,7 +19,8 @@ rule                weights                          for
 ``zeros``           0                                the one that cannot work: all units of a layer stay alike
 ==================  ===============================  ==========================================================
 
-``auto`` chooses by the activation of the layer: He for the ReLUs; for selu LeCun, for which it was made; the variances
+``auto`` chooses by the activation of the layer: He for the ReLUs, with another alpha 2 / (1 + alpha²) in place of 2
+(equation 15); for selu LeCun, for which it was made; the variances
 of ``critical`` for elu, gelu, silu and mish, with which He's lose all signals; else Glorot.
 
 Sources: LeCun, Bottou, Orr, Müller, "Efficient BackProp" (1998), section 4.6; Glorot, Bengio,
@@ -203,7 +204,8 @@ def choose(activation: str, first: bool = False) -> Independent:
     if phi.squashing or phi.slope_below == 1:
         return glorot_uniform()
     if phi.slope_below is not None:
-        return he_normal()
+        share = 1.0 if phi.name == phi.kind else 1 + phi.alpha**2  # of the squares that it passes on, twice
+        return _rule("he_normal", 2 / share, "in", False, 0.0)
     if activation == "selu":
         return lecun_normal()
     from vgfast.model.critical import find_critical_point  # only read when asked for
