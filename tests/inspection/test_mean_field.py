@@ -7,7 +7,9 @@ import pytest
 
 import vgfast as vg
 from vgfast import _core, reference
+from vgfast.inspection import finite_width
 from vgfast.inspection import mean_field as theory
+from vgfast.inspection.moments import GROUPS, moments
 from vgfast.model import averages
 from vgfast.model.activations import CATALOG
 
@@ -243,7 +245,7 @@ def test_band_of_lengths_that_vary():
     w = [0.5, 1.5 / 50, 1.5 / 50, 1.5 / 10**9]
     _, low, high = theory.predict_from_moments([1, 50, 50, 10**9, 1], "tanh", w, [0, 0.1, 0.1, 0], [1])[2]
     assert np.mean((low <= gain) & (gain <= high)) == pytest.approx(0.95, abs=0.01)
-    assert np.log(high / low) == pytest.approx(2 * theory.BAND * np.std(np.log(gain)), rel=0.05)
+    assert np.log(high / low) == pytest.approx(2 * finite_width.BAND * np.std(np.log(gain)), rel=0.05)
 
 
 @pytest.mark.parametrize("activation", _core.ACTIVATIONS)
@@ -375,14 +377,14 @@ def test_moments_take_no_float64_copy_of_the_inputs():
 
     X = np.random.default_rng(0).normal(size=(4000, 300)).astype(np.float32)
     net = vg.MLP([300, 5, 2], rng=0)
-    theory.moments(net, X[:10])
+    moments(net, X[:10])
     tracemalloc.start()
-    weights, _, inputs = theory.moments(net, X)
+    weights, _, inputs = moments(net, X)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < X.nbytes / 2
     rows = np.sort(np.square(X, dtype=np.float64).mean(axis=1))
-    expected = [group.mean() for group in np.array_split(rows, theory.GROUPS)]
+    expected = [group.mean() for group in np.array_split(rows, GROUPS)]
     np.testing.assert_allclose(inputs, expected, rtol=1e-12)
     exact = [np.square(w, dtype=np.float64).mean() for w in net.weights]
     np.testing.assert_allclose(weights, exact, rtol=1e-12)

@@ -36,7 +36,8 @@ linear):
     Shares and largest of abs(dW_l).
 ``predicted_gain`` ``predicted_low`` ``predicted_high``
     In a report: what ``gain`` should be, and a 95 % band, by ``vgfast.inspection.mean_field``; with a normalization by
-    ``vgfast.inspection.normalized_field``, without a band.
+    ``vgfast.inspection.normalized_field``, with residual connections by ``vgfast.inspection.residual_field``, without a
+    band.
 ``sample_norm`` ``noise_scale``
     Root mean square, over the batch, of the norm of each sample's own gradient of W_l and b_l,
     ‖g_i‖² = B² ‖delta_{l,i}‖² (‖a_{l-1,i}‖² + 1) (Goodfellow, "Efficient per-example gradient computations",

@@ -6,8 +6,9 @@ from functools import partial
 
 import numpy as np
 
-from vgfast.inspection import divergence, mean_field, overshooting, remedies, stalled
+from vgfast.inspection import divergence, finite_width, overshooting, remedies, stalled
 from vgfast.inspection.case import Case
+from vgfast.inspection.moments import moments_of
 from vgfast.inspection.report import GradientReport
 from vgfast.inspection.verdict import FEWEST_STEPS
 from vgfast.model.architecture import Architecture
@@ -53,8 +54,8 @@ def _report(case: Case, loss: float, records: np.ndarray, steps: int, with_remed
         net.activations,
         steps,
         rows,
-        moments=None if net.normalization else _take_moments(case),
-        expected=_predict_normalized(case) if net.normalization else None,
+        moments=_take_moments(case),
+        expected=_predict_without_band(case),
         error=_measure_error(net, records, effective_rows(rows, case.sample_weight)),
         one_step=True,
         descends=case.descends,
@@ -108,23 +109,25 @@ def _measure_error(net: Architecture, records: np.ndarray, rows: float) -> float
     return error * net.sizes[-1] if loss.averages_outputs else error
 
 
-def _predict_normalized(case: Case) -> np.ndarray | None:
-    """The gains (L,) that a net with a normalization should have; None where they are not finite."""
-    from vgfast.inspection import normalized_field  # only read where it is needed
-
-    with np.errstate(over="ignore"):
-        expected = normalized_field.predict(case.engine.architecture, normalized_field.moments(case.engine, case.x))
-    return expected if np.isfinite(expected[:-1]).all() else None
+def _predict_without_band(case: Case) -> np.ndarray | None:
+    """(L,) records for a net with a normalization or residual connections; None where parameters are beyond the range
+    of float64."""
+    try:
+        with np.errstate(over="ignore"):
+            return finite_width.predict_without_band(case.engine, case.x)
+    except ValueError:
+        return None
 
 
 def _take_moments(case: Case) -> tuple[list[float], list[float], list[float]] | None:
-    """What ``mean_field`` predicts the gains from; None where a square is beyond the range of float64, and of residual
-    nets, of which it is no theory."""
-    if case.engine.architecture.residual is not None:
+    """What gains are predicted from; None where a square is beyond the range of float64, and of nets of which it is not
+    enough."""
+    net = case.engine.architecture
+    if net.normalization is not None or net.residual is not None:
         return None
     try:
         with np.errstate(over="ignore"):
-            moments = mean_field.moments_of(case.engine.weights, case.engine.biases, case.x)
+            found = moments_of(case.engine.weights, case.engine.biases, case.x)
     except ValueError:
         return None
-    return moments if np.isfinite(np.concatenate(moments)).all() else None
+    return found if np.isfinite(np.concatenate(found)).all() else None

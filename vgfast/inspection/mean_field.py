@@ -1,5 +1,5 @@
 """What the gradient's gain at each layer should be, from the variances of weights and biases and the activation
-alone: mean-field theory, with a band for nets of finite width.
+alone: mean-field theory. ``predict`` is of one net, of finite width, with a band.
 
 In a wide layer with random weights each pre-activation is a sum of many independent terms, so z_l ~ N(0, q_l),
 and what the layer does to signals depends on a few averages over x ~ N(0, 1) only. With sw2 = n_in Var[W] and
@@ -29,36 +29,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from vgfast import _check
-from vgfast.model.activations import CATALOG, Given, name_of, names_of
-from vgfast.model.averages import Square, of_derivative, of_value
+from vgfast.inspection.finite_width import predict, predict_from_moments
+from vgfast.inspection.moments import listed
+from vgfast.model.activations import CATALOG, Given, name_of
+from vgfast.model.averages import of_derivative, of_value
 from vgfast.model.critical import CriticalPoint, critical_point_at
 
-# One layer of `predict`.
-PREDICTION = np.dtype([(name, np.float64) for name in ("predicted_gain", "predicted_low", "predicted_high")])
-
-# Squares of so many numbers are formed at a time.
-CHUNK = 1 << 15
-
-# Of the normal distribution: 95 % are less than so many standard deviations from the mean.
-BAND = 1.959964
+__all__ = [
+    "chi",
+    "critical_point",
+    "critical_variance",
+    "depth_scale",
+    "fixed_point",
+    "gain",
+    "length_map",
+    "predict",
+    "predict_from_moments",
+    "relu_moment_ratio",
+    "selu_jacobian",
+]
 
 # A fixed point is looked for in steps of this factor, and so far from where q begins.
 STEP, RANGE = 1.25, 1e12
-
-# Groups of rows of alike length, at most, that `predict` distinguishes.
-GROUPS = 16
-
-# Of the q that `predict` goes on with: what has exploded so far cannot overflow.
-LARGEST = 1e290
-
-# Standard deviation that float32 arithmetic may add to a measured gain_l² of 1: not 0 where theory leaves no chance.
-ROUNDING = 1e-6
 
 
 # ---- infinite width, any depth --------------------------------------------------------------------------
@@ -215,7 +212,7 @@ def relu_moment_ratio(widths: Sequence[int]) -> float:
     >>> round(relu_moment_ratio([20] * 5), 2)
     3.05
     """
-    return math.prod(1 + 5 / _check.integer("a width", n, 1) for n in _listed("widths", widths))
+    return math.prod(1 + 5 / _check.integer("a width", n, 1) for n in listed("widths", widths))
 
 
 def selu_jacobian() -> np.ndarray:
@@ -232,167 +229,3 @@ def selu_jacobian() -> np.ndarray:
     mean = scale / 2 * (alpha * below1 + (1 - alpha) / math.sqrt(2 * math.pi))
     variance = scale**2 * (0.5 + alpha**2 * (2 * below2 - below1))
     return np.array([[0.0, mean], [0.0, variance]])
-
-
-# ---- one net, of finite width ---------------------------------------------------------------------------
-
-
-def predict(net: Any, X: Any) -> np.ndarray:
-    """What ``gain`` should be at each layer of this net, on inputs of the lengths that the rows of X (rows, n_in) have.
-
-    Returns (L,) records with ``predicted_gain`` and the 95 % band ``predicted_low`` to ``predicted_high``; NaN for
-    layer L, which has no gain. See ``predict_from_moments``. Errors: ValueError or TypeError if X does not fit the
-    net, or a parameter is not finite.
-
-    >>> import numpy as np, vgfast as vg
-    >>> rng = np.random.default_rng(0)
-    >>> X, y = rng.normal(size=(64, 300)), rng.integers(0, 10, 64)
-    >>> net = vg.MLP([300, 300, 300, 10], "tanh", rng=0)
-    >>> expected, found = predict(net, X)[:-1], net.inspect(X, y).layers.gain[:-1]
-    >>> bool(((expected["predicted_low"] < found) & (found < expected["predicted_high"])).all())
-    True
-    """
-    return predict_from_moments(net.sizes, net.activations, *moments(net, X), dropout=net.dropout)
-
-
-def moments(net: Any, X: Any) -> tuple[list[float], list[float], list[float]]:
-    """What ``predict_from_moments`` needs of this net and the rows of X (rows, n_in): (weight_squares, bias_squares,
-    input_squares). Errors as for ``predict``."""
-    return moments_of(net.weights, net.biases, _check.inputs("X", X, net.sizes[0], net.dtype))
-
-
-def moments_of(
-    weights: Sequence[np.ndarray], biases: Sequence[np.ndarray], x: np.ndarray
-) -> tuple[list[float], list[float], list[float]]:
-    """As ``moments``, of parameters layer by layer and of rows that are checked."""
-    rows = np.sort(_row_means(x))
-    return (
-        [_mean_square(f"weights[{l}]", w) for l, w in enumerate(weights)],
-        [_mean_square(f"biases[{l}]", b) if b.size else 0.0 for l, b in enumerate(biases)],
-        [float(group.mean()) for group in np.array_split(rows, min(len(rows), GROUPS))],
-    )
-
-
-def _row_means(array: np.ndarray) -> np.ndarray:
-    """(rows,) float64 mean squares, some rows at a time: squares of all would take twice a float32 array's memory."""
-    means = np.empty(len(array))
-    some = max(1, CHUNK // array.shape[1])
-    for start in range(0, len(array), some):
-        np.mean(np.square(array[start : start + some], dtype=np.float64), axis=1, out=means[start : start + some])
-    return means
-
-
-def _mean_square(name: str, array: np.ndarray) -> float:
-    with np.errstate(over="ignore"):
-        mean = float(_row_means(array.reshape(-1, array.shape[-1])).mean())
-    if not math.isfinite(mean):
-        raise ValueError(f"{name} must have finite squares, got a mean square of {mean}; assign finite values")
-    return mean
-
-
-def predict_from_moments(
-    sizes: Sequence[int],
-    activation: Given | Sequence[Given],
-    weight_squares: Sequence[float],
-    bias_squares: Sequence[float],
-    input_squares: Sequence[float],
-    dropout: float | Sequence[float] = 0.0,
-) -> np.ndarray:
-    """``predict`` from the mean squares of each layer's weights and biases, (L,) each, and of the inputs: of all
-    rows, or of each of several groups of equally many rows.
-
-    With w_l and b_l the mean squares of layer l's weights and biases, and z_l ~ N(0, q_l) in each group:
-
-        q_1 = n_0 w_1 x² + b_1,    q_{l+1} = n_l w_{l+1} E[phi(z_l)²] + b_{l+1}
-        gain_l = sqrt(n_l w_{l+1}) (the weights) times sqrt(E[phi'(z_l)²]) (the activation)
-
-    gain_l² is averaged over the groups by their shares in ‖delta_{l+1}‖², which are equal at the output and follow
-    from the gains below it. All that takes the weights for independent draws. Training makes them something else,
-    and where it did so, the gain leaves the band: that is what a prediction after training is for.
-
-    The band. Let all rows of the batch be alike: that is the worst case, others average over rows and lie closer
-    together. delta_{l+1} is then one direction u, and gain_l² = sum over units i of f_i² (W_i u)², with
-    f_i = phi'(z_i), W_i the n_{l+1} weights that leave unit i, and z_i independent. For normal weights of
-    given square sum (W is then uniform on a sphere, whose fourth moments are known), and with F = E f⁴ / (E f²)²:
-
-        V = Var[gain_l²] / E[gain_l²]² = (3 F - 1 - 2 / n_{l+1}) / (n_l + 2 / n_{l+1})
-
-    which is Hanin's 5 / n for ReLU. To it comes, by the first order in r_l = Var[q_l] / q_l², the chance in the
-    lengths before:
-
-        (d ln E[f²] / d ln q_l)² r_l,    with r_1 = 0 and, for m = E[phi(z_l)²],
-        r_{l+1} = (n_l w_{l+1} m / q_{l+1})² ((E[phi(z_l)⁴] / m² - 1) / n_l + (d ln m / d ln q_l)² r_l)
-
-    With dropout, of which k is the share that is kept, E[phi²], E[phi'²] and their F are divided by k: what is kept is
-    divided by k, the rest 0.
-
-    The band is that of a gamma distribution with mean 1 and this variance (exact for sums of squares of normal
-    numbers), from 2.5 % to 97.5 % by Wilson and Hilferty (1931), to whom its cube root is normal: gain_l² times
-    (1 - V / 9 ± 1.96 sqrt(V) / 3)³. For rows alike, 95 % of random layers are then inside (93 to 97 % if they
-    have only 4 to 10 units); for different rows, and losses that pull them in different directions, more.
-
-    >>> layer = predict_from_moments([300, 300, 300], "relu", [2 / 300] * 2, [0, 0], [1.0])[0]
-    >>> [round(float(number), 2) for number in layer]
-    [1.0, 0.87, 1.13]
-    """
-    sizes = _check.sizes(sizes)
-    activations = names_of(activation, len(sizes) - 2)
-    kept = 1 - np.array(_check.dropout(dropout, len(activations)) or (0.0,) * len(activations))
-    w = _moments("weight_squares", weight_squares, len(sizes) - 1)
-    b = _moments("bias_squares", bias_squares, len(sizes) - 1)
-    q = sizes[0] * w[0] * _moments("input_squares", input_squares) + b[0]
-    r = np.zeros_like(q)
-    squares, variances = [], []  # of gain_l², each (groups,), for l = 1..L-1
-    for l, (name, k, (n, n_next)) in enumerate(zip(activations, kept, pairwise(sizes[1:]), strict=True), 1):
-        value, derivative = of_value(name, q), of_derivative(name, q)
-        squares.append(n * w[l] * derivative.mean / k)
-        chance = (3 * derivative.spread / k - 1 - 2 / n_next) / (n + 2 / n_next)
-        variances.append(chance + derivative.slope**2 * r)
-        q, r = _next_lengths(n, w[l], b[l], value, k, r)
-    return _over_groups(squares, variances)
-
-
-def _next_lengths(n: int, w: float, b: float, value: Square, k: float, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """q and r of the layer behind n units whose outputs have this square, of which a share of k is kept."""
-    with np.errstate(over="ignore"):
-        mapped = np.minimum(n * w * value.mean / k, LARGEST)
-    q = mapped + b
-    of_weights = np.divide(mapped, q, out=np.zeros_like(q), where=q > 0)
-    return q, of_weights**2 * ((value.spread / k - 1) / n + value.slope**2 * r)
-
-
-def _over_groups(squares: list[np.ndarray], variances: list[np.ndarray]) -> np.ndarray:
-    """(L,) predictions from what each group of rows has in layers 1..L-1, each (groups,)."""
-    result = np.full(len(squares) + 1, np.nan, PREDICTION)
-    shares: Any = 1 / len(squares[0]) if squares else 1.0
-    for l in range(len(squares), 0, -1):
-        passed = shares * squares[l - 1]
-        square = float(passed.sum())
-        if square > 0:
-            shares = passed / square
-        deviation = float((shares * np.sqrt(variances[l - 1])).sum())  # groups go up and down together, at worst
-        low, high = _gamma_band(deviation**2 + ROUNDING**2)
-        result[l - 1] = math.sqrt(square), math.sqrt(square * low), math.sqrt(square * high)
-    return result
-
-
-def _moments(name: str, values: Sequence[float], layers: int | None = None) -> np.ndarray:
-    """Mean squares: (layers,), or as many as there are, but at least one."""
-    items = _listed(name, values)
-    if not items if layers is None else len(items) != layers:
-        needed = "at least one number" if layers is None else f"{layers} numbers, one a layer"
-        raise ValueError(f"{name} must have {needed}, got {len(items)}")
-    return np.array([_check.real(f"{name}[{i}], a mean square,", item, 0) for i, item in enumerate(items)])
-
-
-def _listed(name: str, values: Any) -> list[Any]:
-    try:
-        return list(values)
-    except TypeError:
-        raise TypeError(f"{name} must be a list of numbers, got {values!r}; for one number use [{values!r}]") from None
-
-
-def _gamma_band(variance: float) -> tuple[float, float]:
-    """The 2.5 % and 97.5 % points of a gamma distribution with mean 1."""
-    centre, half = 1 - variance / 9, BAND * math.sqrt(variance) / 3
-    return max(centre - half, 0.0) ** 3, max(centre + half, 0.0) ** 3

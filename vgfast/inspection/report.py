@@ -74,19 +74,18 @@ class GradientReport:
     @cached_property
     def predicted(self) -> np.ndarray:
         """(L,) ``predicted_gain``, ``predicted_low``, ``predicted_high``: what ``gain`` should be by the variances of
-        weights, biases and inputs alone, and a 95 % band (see ``inspection.mean_field``), or with a normalization
-        without a band (``inspection.normalized_field``). NaN for the output layer, and for all where the report is of
-        no one net."""
-        from vgfast.inspection import mean_field
+        weights, biases and inputs alone, and a 95 % band (see ``inspection.mean_field``), or with a normalization or
+        residual connections without a band (``inspection.normalized_field``, ``inspection.residual_field``). NaN for
+        the output layer, and for all where the report is of no one net."""
+        from vgfast.inspection import finite_width
 
+        if self.expected is not None:
+            return self.expected
         if self.moments is None:
-            alone = np.full(len(self.records), np.nan, mean_field.PREDICTION)
-            if self.expected is not None:
-                alone["predicted_gain"] = self.expected
-            return alone
+            return np.full(len(self.records), np.nan, finite_width.PREDICTION)
         with _core.standard_arithmetic():
             of_net = self.sizes, self.activations, *self.moments
-            return mean_field.predict_from_moments(*of_net, dropout=self.dropout or 0.0)
+            return finite_width.predict_from_moments(*of_net, dropout=self.dropout or 0.0)
 
     @cached_property
     def layers(self) -> np.recarray:

@@ -32,7 +32,7 @@ Accuracy is that on the other digits, the mean of three draws of the weights."""
 EXPECT = """As it is: at chance, 10 %, and so with unit variances; with layer norm before the sigmoids at chance at
 0.05, and at a quarter or so at 0.3. All others come to 95 % and more at one of the two rates (ReZero is of Bachlechner
 and others, 2020). The gain that theory predicts tells which is which before any training, except after pre-training,
-where weights are no longer independent, and with ways around, of which it has none."""
+where weights are no longer independent."""
 
 SIZES, RATES, BATCH, EPOCHS, SEEDS = [64, *[30] * 8, 10], (0.05, 0.3), 32, 60, 3
 GOOD, STUCK = 0.95, 0.5  # accuracies that have learned, and that have not: more is wrong than right
@@ -42,7 +42,7 @@ MACHINES: dict[str, Any] = {"learning_rate": 0.05, "batch_size": 20, "momentum":
 
 class Way(NamedTuple):
     """``net``: (images, seed) -> the net before training. ``cures``: whether it is claimed to learn. ``foreseen``:
-    whether theory has its gain, which is of independent weights without ways around. ``optimizer``: of a rate."""
+    whether theory has its gain, which is of independent weights. ``optimizer``: of a rate."""
 
     net: Callable[[np.ndarray, int], vg.MLP]
     cures: bool
@@ -73,7 +73,7 @@ WAYS = {
     "tanh, critical": Way(deep("tanh", "critical"), cures=True),
     "relu, He": Way(deep("relu", "he_normal"), cures=True),
     "selu": Way(deep("selu"), cures=True),
-    "ways around (ReZero)": Way(deep(residual=vg.residual(scale="rezero")), cures=True, foreseen=False),
+    "ways around (ReZero)": Way(deep(residual=vg.residual(scale="rezero")), cures=True),
     "pre-trained (RBMs)": Way(pretrained, cures=True, foreseen=False),
 }
 

@@ -75,6 +75,19 @@ def of_value(activation: str, q: Any) -> Square:
     return _average(phi, phi.value, 1, q)
 
 
+def mean_of_value(activation: str, q: Any) -> np.ndarray:
+    """E phi(z), of the shape of q, a variance.
+
+    >>> round(float(mean_of_value("relu", 1.0)) * math.sqrt(2 * math.pi), 12)
+    1.0
+    """
+    phi, q = CATALOG[activation], np.asarray(q, np.float64)
+    if phi.slope_below is not None:
+        return np.asarray((1 - phi.slope_below) * np.sqrt(q / (2 * math.pi)))
+    x, weights = _quadrature(phi.joint, q)
+    return np.asarray((weights * phi.value(np.sqrt(q)[..., None] * x)).sum(axis=-1))
+
+
 def variance_of_value(activation: str, q: Any) -> np.ndarray:
     """E phi(z)² - (E phi(z))², of the shape of q, a variance; without the rounding of that difference.
 
@@ -82,13 +95,11 @@ def variance_of_value(activation: str, q: Any) -> np.ndarray:
     1.0
     """
     phi, q = CATALOG[activation], np.asarray(q, np.float64)
+    mean = mean_of_value(activation, q)
     if phi.slope_below is not None:
-        mean = (1 - phi.slope_below) * np.sqrt(q / (2 * math.pi))
         return np.asarray((1 + phi.slope_below**2) * q / 2 - mean * mean)
     x, weights = _quadrature(phi.joint, q)
-    values = phi.value(np.sqrt(q)[..., None] * x)
-    mean = (weights * values).sum(axis=-1, keepdims=True)
-    return np.asarray((weights * (values - mean) ** 2).sum(axis=-1))
+    return np.asarray((weights * (phi.value(np.sqrt(q)[..., None] * x) - mean[..., None]) ** 2).sum(axis=-1))
 
 
 def of_derivative(activation: str, q: Any) -> Square:
