@@ -38,6 +38,11 @@ linear):
     In a report: what ``gain`` should be, and a 95 % band, by ``vgfast.inspection.mean_field``; with a normalization by
     ``vgfast.inspection.normalized_field``, with residual connections by ``vgfast.inspection.residual_field``, without a
     band.
+``over_eps``
+    In a report on a step of Adam, AdamW, RMSprop or Adagrad: sqrt(v) / eps, the root mean square, over the weights W_l,
+    of what the step divides by (of Adam, v with its correction) over the eps that is added to it. Above 1, weights move
+    by about lr, however little is left of the signal; below 1, by lr times gradient over eps, and such a layer is not
+    rescued. NaN of other optimizers. In tables ``rms/eps``, in the place of |dW| where there is no room for both.
 ``sample_norm`` ``noise_scale``
     Root mean square, over the batch, of the norm of each sample's own gradient of W_l and b_l,
     ‖g_i‖² = B² ‖delta_{l,i}‖² (‖a_{l-1,i}‖² + 1) (Goodfellow, "Efficient per-example gradient computations",

@@ -10,6 +10,7 @@ import numpy as np
 from vgfast.inspection.verdict import shut_layer
 from vgfast.model import init
 from vgfast.model.activations import CATALOG
+from vgfast.model.architecture import Architecture
 from vgfast.model.engine import Engine
 from vgfast.model.engine_numpy import textbook
 from vgfast.model.rules import RuleState
@@ -60,6 +61,14 @@ class Case(NamedTuple):
             net = net._replace(activations=(activation,) * len(net.activations))
         engine = self.engine.make_like(net)
         init.prepare(rule, net)(engine.weights, engine.biases, np.random.default_rng(0))
+        return self._replace(engine=engine, state=None)
+
+    def rebuild(self, net: Architecture) -> Case:
+        """The case of this net with the weights, and the biases that it has, of the engine; new to its optimizer."""
+        engine = self.engine.make_like(net)
+        for mine, others in ((engine.weights, self.engine.weights), (engine.biases, self.engine.biases)):
+            for part, other in zip(mine, others, strict=True):
+                part[...] = other if part.size else 0
         return self._replace(engine=engine, state=None)
 
     def widen(self) -> Case:

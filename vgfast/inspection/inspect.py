@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from vgfast.inspection import divergence, finite_width, overshooting, remedies, stalled
+from vgfast.inspection import divergence, divisors, finite_width, overshooting, remedies, stalled
 from vgfast.inspection.case import Case
 from vgfast.inspection.moments import moments_of
 from vgfast.inspection.report import GradientReport
@@ -46,6 +46,7 @@ def _measure(case: Case, exponents: np.ndarray | None) -> tuple[float, np.ndarra
 
 def _report(case: Case, loss: float, records: np.ndarray, steps: int, with_remedies: bool) -> GradientReport:
     net, rows, closed = case.engine.architecture, len(case.x), _closed_layers(case.engine)
+    over_eps = divisors.measure_over_eps(case)
     judge = partial(
         GradientReport,
         records,
@@ -61,8 +62,11 @@ def _report(case: Case, loss: float, records: np.ndarray, steps: int, with_remed
         descends=case.descends,
         dropout=net.dropout,
         closed=closed,
+        over_eps=over_eps,
     )
     report = judge()
+    if over_eps is not None and report.verdict == "vanishing" and (why := divisors.tell_below(over_eps)):
+        report.accept(report.judged._replace(explanation=f"{report.explanation} {why}"))
     if report.verdict in ("healthy", "frozen"):
         found = overshooting.find_overshooting(case, records, loss, max(steps, FEWEST_STEPS), with_remedies)
         if found:

@@ -13,7 +13,7 @@ import numpy as np
 from vgfast.inspection.case import TINY, Case, measure_shut_shares, scale_to_unit
 from vgfast.inspection.report import GradientReport
 from vgfast.inspection.verdict import Verdict, stuck_shares
-from vgfast.model import init
+from vgfast.model import init, norm, residual
 from vgfast.model.activations import SQUASHING
 from vgfast.training.optimizers import Adam
 
@@ -24,8 +24,11 @@ Inspect = Callable[[Case], GradientReport | None]
 _RAISE, _RAISE_MOST = 10.0, 1e12
 # The most rows, evenly spaced, that are tried to find out whether the inputs are at fault.
 _ROWS = 1024
-# The most remedies that are told.
-_SHOWN = 4
+# The most remedies that are told, and arguments of which only the best value is.
+_SHOWN, _TOLD_ONCE = 7, ("new first weights, init", "normalization", "residual")
+# What they are tried with.
+_NORMALIZATIONS = {"'batch'": norm.batch(), "vg.norm.layer(place='after')": norm.layer(place="after")}
+_WAYS_AROUND = (residual.LEARNED, residual.ROOT)
 # The most rows, evenly spaced, that first weights are measured by.
 _MEASURED = 256
 # What does not heal has to take a tenth of the trouble away to be reported.
@@ -48,6 +51,18 @@ def _use_leaky_relu(case: Case, records: np.ndarray) -> Case:
     net = case.engine.architecture
     leaky = net._replace(activations=("leaky_relu",) * len(net.activations))
     return case._replace(engine=case.engine.make_like(leaky, case.engine.vector))
+
+
+def _use_normalization(how: norm.Normalization, case: Case, records: np.ndarray) -> Case:
+    net = case.engine.architecture._replace(normalization=how)
+    net.check_batch_size(len(case.x), case.batch_size)
+    return case.rebuild(net)
+
+
+def _go_around(scale: str, case: Case, records: np.ndarray) -> Case:
+    """ValueError where layers are not equally wide."""
+    net = case.engine.architecture
+    return case.rebuild(net._replace(residual=residual.checked(residual.residual(scale=scale), net.sizes)))
 
 
 def _remove_biases(case: Case, records: np.ndarray) -> Case:
@@ -144,6 +159,7 @@ def propose(case: Case, verdict: Verdict) -> Iterator[_Remedy]:
         yield "activation='relu' with init='he_normal'", partial(_restart, "he_normal", "relu")
         if set(net.activations) != {"tanh"}:
             yield "activation='tanh' with init='critical'", partial(_restart, "critical", "tanh")
+    yield from _propose_around(case, verdict)
     yield "new first weights, init='auto'", partial(_restart, "auto", None)
     if verdict.word in ("vanishing", "exploding", "stalled") and verdict.fault == "weights":
         for rule in ("critical", "orthogonal"):
@@ -151,6 +167,21 @@ def propose(case: Case, verdict: Verdict) -> Iterator[_Remedy]:
         yield "new first weights, init=vg.init.lsuv(X)", _use_lsuv
     if verdict.word == "vanishing" and case.descends:
         yield f"optimizer=vg.Adam(lr={Adam().lr:g})", _use_adam
+
+
+def _propose_around(case: Case, verdict: Verdict) -> Iterator[_Remedy]:
+    """A normalization, or ways around the layers, of nets with neither, which keep their weights. Of a scale of 0
+    nothing can be said that is about all steps of a training."""
+    net = case.engine.architecture
+    if net.normalization is not None or net.residual is not None or not net.activations:
+        return
+    if verdict.word in ("vanishing", "exploding", "stalled", "saturated", "dead") and verdict.fault != "learning rate":
+        for name, how in _NORMALIZATIONS.items():
+            yield f"normalization={name}", partial(_use_normalization, how)
+    if verdict.word in ("vanishing", "exploding", "stalled") and verdict.fault != "learning rate":
+        for scale in _WAYS_AROUND:
+            if verdict.word != "stalled" or scale != residual.LEARNED:
+                yield f"residual=vg.residual(scale={scale!r})", partial(_go_around, scale)
 
 
 def try_remedies(case: Case, report: GradientReport, inspect: Inspect) -> list[str]:
@@ -175,7 +206,17 @@ def try_remedies(case: Case, report: GradientReport, inspect: Inspect) -> list[s
             found.append((_trouble(report, after), f"{name}: {_outcome(report, after)}"))
     if not found:
         return [f"none helped of what was tried: {', '.join(names)}"]
-    return [sentence for _, sentence in sorted(found, key=lambda one: one[0])[:_SHOWN]]
+    return _best([sentence for _, sentence in sorted(found, key=lambda one: one[0])])
+
+
+def _best(sentences: list[str]) -> list[str]:
+    """Those that are told, of these, the best first."""
+    told: list[str] = []
+    for sentence in sentences:
+        argument = sentence.partition("=")[0]
+        if argument not in _TOLD_ONCE or not any(one.startswith(f"{argument}=") for one in told):
+            told.append(sentence)
+    return told[:_SHOWN]
 
 
 def _trouble(first: Any, report: Any) -> tuple[bool, float]:

@@ -58,10 +58,11 @@ class GradientReport:
         closed: np.ndarray | None = None,
         descends: bool = True,
         expected: np.ndarray | None = None,
+        over_eps: np.ndarray | None = None,
     ) -> None:
         self.records, self.loss, self.sizes, self.activations = records, loss, sizes, activations
         self.steps = steps
-        self.moments, self.dropout, self.expected = moments, dropout, expected
+        self.moments, self.dropout, self.expected, self._over_eps = moments, dropout, expected, over_eps
         self.accept(judge(records, sizes, activations, steps, rows, error, one_step, inputs, closed, descends))
         self.remedies: list[str] = []
         self.exponents: np.ndarray | None = None
@@ -92,10 +93,11 @@ class GradientReport:
         """One record a layer, with all quantities and predictions as attributes."""
         both = (self.records, self.predicted)
         fields = [(name, np.float64) for part in both for name in part.dtype.names or ()]
-        merged = np.empty(len(self.records), fields)
+        merged = np.empty(len(self.records), [*fields, ("over_eps", np.float64)])
         for part in both:
             for name in part.dtype.names or ():
                 merged[name] = part[name]
+        merged["over_eps"] = np.nan if self._over_eps is None else self._over_eps
         return merged.view(np.recarray)
 
     def to_dict(self) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from vgfast.show.table import as_html as table_html
 from vgfast.training.tables import colour_key, factors, headings, ledger_row
 
 _PREDICTED = 3  # the place of what theory predicts, behind the ledger
+_DIVISOR = 1  # that of what Adam and its like divide by, in place of |dW|, where there is no room for both
+_OVER_EPS = "rms/eps"
 
 
 def _table(report: Any) -> list[tuple[str, ...]]:
@@ -26,7 +28,13 @@ def _table(report: Any) -> list[tuple[str, ...]]:
         predicted = f"{layer.predicted_low:.2g}-{layer.predicted_high:.2g}" if known else "-"
         predicted = f"{layer.predicted_gain:.2g}" if known and np.isnan(layer.predicted_low) else predicted
         rows.append((*cells[:_PREDICTED], predicted, *cells[_PREDICTED:]))
-    return rows
+    if np.isnan(report.layers.over_eps).all():
+        return rows
+    column = [_OVER_EPS, *(f"{ratio:.1e}" for ratio in report.layers.over_eps)]
+    beside = [(*row[: _DIVISOR + 1], cell, *row[_DIVISOR + 1 :]) for row, cell in zip(rows, column, strict=True)]
+    if fit(beside, left=()).width <= WIDTH:
+        return beside
+    return [(*row[:_DIVISOR], cell, *row[_DIVISOR + 1 :]) for row, cell in zip(rows, column, strict=True)]
 
 
 def as_text(report: Any) -> str:
