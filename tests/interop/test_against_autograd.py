@@ -220,6 +220,16 @@ def test_gradients_against_autograd(torch, dtype, seed):
             close(g, exact if w is None else w, e, f"{name} of layer {l}")
 
 
+@pytest.mark.parametrize("seed", range(100))
+def test_gradients_are_autograds_to_1e_12(torch, seed):
+    """Of the largest entry of each array, in float64."""
+    case = Case(torch, seed, "float64")
+    got, want = case.net.gradients(case.X, case.y), case.autograd(torch)
+    for ours, theirs in zip((got.weights, got.biases, got.deltas), (want["dW"], want["db"], want["delta"]), strict=True):
+        for g, w in zip(ours, theirs, strict=True):
+            assert w is None or np.abs(g - w).max() <= 1e-12 * np.abs(w).max()
+
+
 @pytest.mark.parametrize("seed", range(100, 130))
 def test_reports_against_autograd(torch, dtype, seed):
     """Norms and gains of a module's report, from the gradients of autograd in that module."""
