@@ -225,8 +225,8 @@ def test_gradients_are_autograds_to_1e_12(torch, seed):
     """Of the largest entry of each array, in float64."""
     case = Case(torch, seed, "float64")
     got, want = case.net.gradients(case.X, case.y), case.autograd(torch)
-    for ours, theirs in zip((got.weights, got.biases, got.deltas), (want["dW"], want["db"], want["delta"]), strict=True):
-        for g, w in zip(ours, theirs, strict=True):
+    for ours, name in ((got.weights, "dW"), (got.biases, "db"), (got.deltas, "delta")):
+        for g, w in zip(ours, want[name], strict=True):
             assert w is None or np.abs(g - w).max() <= 1e-12 * np.abs(w).max()
 
 

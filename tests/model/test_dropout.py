@@ -11,7 +11,6 @@ from differences import slopes
 
 import vgfast as vg
 from vgfast import _core
-from vgfast.model.activations import CATALOG
 from vgfast.model.engine_numpy import textbook
 from vgfast.model.philox import uniforms
 
@@ -126,7 +125,7 @@ def test_the_engines_drop_the_same(rng, dtype, activation, rates):
 
 
 @NETS
-@pytest.mark.parametrize("activation", [name for name, phi in CATALOG.items() if not phi.kinks])
+@pytest.mark.parametrize("activation", ["identity", "sigmoid", "gelu"])  # all of them: test_combinations.py
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
 def test_gradients_are_those_of_the_masks(kind, activation, loss, rng):
     """By differences of the loss that ``gradients`` names, whose masks stay until a step is taken."""

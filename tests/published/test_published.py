@@ -81,7 +81,8 @@ def test_the_table_fits_80_columns(name):
 def test_it_is_told(name, monkeypatch, capsys):
     """As the command does, of the same result."""
     pytest.importorskip("rich")
-    monkeypatch.setattr(published, "run", lambda name, *_: result(name))
+    found = result(name)
+    monkeypatch.setattr(published, "run", lambda *_: found)
     monkeypatch.setenv("COLUMNS", "80")
     assert cli.main(["reproduce", name, "--quick"]) == 0
     told = capsys.readouterr().out

@@ -59,8 +59,7 @@ def panel(figure):
     return [next(ax for ax in figure.axes if word in ax.get_xlabel()) for word in ("entry of dW", "0 or subnormal")]
 
 
-@pytest.mark.parametrize("size", [(1, 1), (2, 3), (9, 31), (3, 200)])
-@pytest.mark.parametrize("bins", [256, 2048])
+@pytest.mark.parametrize(("size", "bins"), [((1, 1), 256), ((2, 3), 2048), ((9, 31), 256), ((3, 200), 2048)])
 def test_pictures_with_histograms(size, bins, strict):
     pytest.importorskip("matplotlib")
     before = [ax.get_xlabel() for ax in made_up(*size).plot().axes]
