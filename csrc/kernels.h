@@ -39,6 +39,21 @@ static inline double vg_steepest(vg_activation activation) {
     return facts->alpha == 0 ? facts->largest : fmax(1, activation.alpha);
 }
 
+/* What a step does to outputs: with the probability `keep`, a becomes scale a + shift and phi' scale phi',
+ * else a becomes `dropped` and phi' 0. whole: 1 / scale. */
+typedef struct {
+    double keep, scale, whole, shift, dropped;
+} vg_dropout;
+/* Dropout: a / keep, or 0. Alpha dropout: what is dropped goes to where selu ends on the left, and all is
+ * scaled and shifted so that outputs of mean 0 and variance 1 keep both (Klambauer, Unterthiner, Mayr,
+ * Hochreiter, "Self-normalizing neural networks", 2017). */
+static inline vg_dropout vg_dropout_of(double keep, int alpha) {
+    const double end = -1.7580993408473766, left = 1 - keep;
+    const double scale = 1 / sqrt(keep + end * end * keep * left), shift = -scale * end * left;
+    if (!alpha) return (vg_dropout){keep, 1 / keep, keep, 0, 0};
+    return (vg_dropout){keep, scale, 1 / scale, shift, scale * end + shift};
+}
+
 /* The statement `run(name, derivative)`, so that the compiler makes one loop for each activation;
  * on the way back, `run(derivative)`, one loop for each form of the derivative. */
 #define VG_RUN_KIND(run, symbol, name, alpha, derivative, ...)                                     \
@@ -277,10 +292,10 @@ typedef struct {
     void (*sample)(vg_matrix p, vg_key key, vg_matrix to);
     void (*drop)(vg_matrix x, double keep, vg_key key, vg_matrix to);
 
-    /* y (rows, n) of phi becomes y / keep with the probability keep, else 0; derivatives (rows, n; ld of
-     * y), which hold phi' if vg_stores_derivative, become phi' / keep or -0, which no other is. */
-    void (*dropout)(vg_activation activation, vg_matrix y, void *derivatives, double keep,
-                    vg_key key, double *check);
+    /* y (rows, n) of phi becomes what dropout makes of it; derivatives (rows, n; ld of y), which hold phi'
+     * if vg_stores_derivative, become scale phi' or -0, which no other is. */
+    void (*dropout)(vg_activation activation, vg_matrix y, void *derivatives,
+                    const vg_dropout *dropout, vg_key key, double *check);
 
     /* to = x + scale f, matrices of one shape; without x (NULL), scale f */
     void (*add_scaled)(vg_matrix x, double scale, vg_matrix f, vg_matrix to, double *check);
@@ -322,10 +337,10 @@ typedef struct {
     void (*write_loop)(size_t n, void *x);
 
     vg_norm (*square_norm)(size_t n, const void *x);
-    /* source and delta (rows, n), as for dense_backward, and of `keep` below 1 as dropout leaves them;
+    /* source and delta (rows, n), as for dense_backward, and of a `keep` below 1 as dropout leaves them;
      * inputs (rows, n_in) */
-    void (*statistics)(vg_activation activation, double keep, vg_matrix source, vg_matrix delta,
-                       vg_matrix inputs, vg_statistics *statistics);
+    void (*statistics)(vg_activation activation, const vg_dropout *dropout, vg_matrix source,
+                       vg_matrix delta, vg_matrix inputs, vg_statistics *statistics);
 } vg_kernels;
 
 extern const vg_kernels vg_kernels_f32_scalar, vg_kernels_f64_scalar;

@@ -98,9 +98,9 @@ typedef enum {
     VG_OP_RMS_NORM,   /* out = phi(gain in / root mean square), of each row */
     VG_OP_MOMENTS,    /* of the columns of in, over all rows. Crosses rows: ends its stage */
     VG_OP_BATCH_NORM, /* behind that: out = phi(gain (in - mean) / deviation + shift), of each column */
-    VG_OP_DROPOUT, /* out, which is in, = in / keep with the probability keep, else 0; phi' of what made
+    VG_OP_DROPOUT, /* out, which is in, = in with what is dropped of it, see vg_dropout; phi' of what made
                     * it likewise, so that there is nothing to do on the way back */
-    VG_OP_ADD,     /* out = skip + scale in, of a residual connection; without skip, scale in */
+    VG_OP_ADD,  /* out = skip + scale in, of a residual connection; without skip, scale in */
     VG_OP_FORK, /* out, which is in, goes on, and around to the addition numbered `adds` */
     VG_OP_LOSS  /* of in, which is z; gives the gradient of it. Crosses rows: ends its stage */
 } vg_op_kind;
@@ -123,6 +123,7 @@ typedef struct {
     int activated;            /* whether one is, be it the identity */
     int stores;               /* phi' has a place in memory: it is not seen from the output */
     double keep;              /* of dropout; of all others 1 */
+    int alpha_dropout;        /* whether it is alpha dropout */
     size_t skip;              /* of an addition: the tensor that goes around, or VG_NONE */
     double scale;             /* of what is added, unless it is a parameter: */
     size_t scales;            /* that, or VG_NONE */
@@ -172,7 +173,7 @@ void vg_plan_dense(vg_plan *plan, size_t cols, int biased);
 void vg_plan_normalize(vg_plan *plan, vg_op_kind kind, double eps, int affine);
 void vg_plan_normalize_batch(vg_plan *plan, double eps, int affine, double weight);
 void vg_plan_activate(vg_plan *plan, vg_activation activation);
-void vg_plan_dropout(vg_plan *plan, double keep);
+void vg_plan_dropout(vg_plan *plan, double keep, int alpha);
 /* Residual connections: what the last op makes begins to go around, once (`open`) and for each
  * connection (`fork`), and is added to what has been made since then, times a scale, or times a
  * parameter. Of a fork and its addition there are as many columns. */

@@ -13,7 +13,7 @@ from vgfast._version import __version__ as __version__
 from vgfast.config import get_num_threads, set_num_threads, show_config, threads
 from vgfast.inspection.report import GradientReport
 from vgfast.mlp import MLP
-from vgfast.model import activations, init, norm
+from vgfast.model import activations, dropout, init, norm
 from vgfast.model.errors import DivergenceError
 from vgfast.model.residual import residual
 from vgfast.training.history import History
@@ -33,6 +33,7 @@ __all__ = [
     "Log",
     "RMSprop",
     "activations",
+    "dropout",
     "get_num_threads",
     "init",
     "inspect_torch",

@@ -31,6 +31,7 @@ class MLP(Network):
         for other ones. The output of such a block is x + scale f(x), so that it has to be as wide as its input.
     dropout: the rate, 0 <= p < 1, of hidden outputs that each training step goes without, or one rate a hidden layer:
         an output is 0 with the probability p, else divided by 1 - p, anew for each row and step; predictions use all.
+        ``vg.dropout.alpha(p)`` instead of p is for selu: it keeps the mean 0 and the variance 1.
         ``gradients``, ``inspect`` and ``backward`` are of the masks of the next step.
 
     While one thread trains a net, in ``fit`` or ``step``, others may use it: all methods that read it wait for the

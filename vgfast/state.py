@@ -14,6 +14,7 @@ from vgfast import _check, _core
 from vgfast.model import init as init_module
 from vgfast.model.activations import Given
 from vgfast.model.architecture import Architecture
+from vgfast.model.dropout import Given as Dropout
 from vgfast.model.engine import Engine
 from vgfast.model.init import Init
 from vgfast.model.norm import Normalization
@@ -48,7 +49,7 @@ class State:
         rng: Any = None,
         normalization: str | Normalization | None = None,
         residual: bool | Residual | None = None,
-        dropout: float | Sequence[float] = 0.0,
+        dropout: Dropout | Sequence[Dropout] = 0.0,
     ) -> None:
         how = self._engine_type.dtypes, dropout, residual, normalization
         architecture = Architecture.checked(sizes, activation, loss, dtype, *how)
@@ -111,9 +112,9 @@ class State:
         return self._architecture.normalization
 
     @property
-    def dropout(self) -> tuple[float, ...]:
-        """One rate a hidden layer."""
-        return self._architecture.rates
+    def dropout(self) -> tuple[Dropout, ...]:
+        """One rate, or object of ``vg.dropout``, a hidden layer."""
+        return self._architecture.dropouts
 
     @property
     def residual(self) -> Residual | None:

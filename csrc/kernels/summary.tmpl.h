@@ -283,18 +283,18 @@ static void NAME(sample_squares)(vg_matrix deltas, vg_matrix inputs, vg_statisti
     }
 }
 
-static void NAME(statistics)(vg_activation activation, double keep, vg_matrix sources,
+static void NAME(statistics)(vg_activation activation, const vg_dropout *dropout, vg_matrix sources,
                              vg_matrix deltas, vg_matrix inputs, vg_statistics *statistics) {
     const real *const source = sources.p;
     const size_t rows = sources.rows, n = sources.cols, ld_source = sources.ld;
     const vg_slope slope = vg_slope_of(activation);
-    const vec least = v_set((real)0.01 * (real)vg_steepest(activation) / (real)keep);
+    const vec least = v_set((real)0.01 * (real)vg_steepest(activation) / (real)dropout->whole);
     const vec alpha = v_set((real)slope.alpha);
     *statistics = (vg_statistics){.entries = (double)rows * (double)n};
     size_t j = 0;
-    if (keep < 1) {
+    if (dropout->keep < 1) {
         DERIVATIVES_OF(VG_STORED, 1);
-        statistics->derivative *= keep;
+        statistics->derivative *= dropout->whole;
         if (statistics->entries == 0) statistics->entries = 1; /* all were dropped */
     } else {
         BY_DERIVATIVE(slope.form, DERIVATIVES);

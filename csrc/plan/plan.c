@@ -89,7 +89,7 @@ void vg_plan_activate(vg_plan *plan, vg_activation activation) {
 
 /* In place. An output that has been dropped does not tell phi' any more: that is stored, times the
  * mask, and the way back needs no other. */
-void vg_plan_dropout(vg_plan *plan, double keep) {
+void vg_plan_dropout(vg_plan *plan, double keep, int alpha) {
     vg_op *const before = &plan->ops[plan->n_ops - 1];
     const vg_op op = {
         .kind = VG_OP_DROPOUT,
@@ -97,10 +97,12 @@ void vg_plan_dropout(vg_plan *plan, double keep) {
         .out = before->out,
         .activation = before->activation,
         .keep = keep,
+        .alpha_dropout = alpha,
         .layer = before->layer,
     };
     before->stores = 1;
     before->keep = keep;
+    before->alpha_dropout = alpha;
     plan->ops[plan->n_ops++] = op;
 }
 

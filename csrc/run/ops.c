@@ -71,8 +71,9 @@ static void dropout_forward(thread_context *c, const vg_op *op, size_t from, siz
         .draw = (uint32_t)op->layer,
         .row = c->first_row - c->start + from,
     };
+    const vg_dropout dropout = vg_dropout_of(op->keep, op->alpha_dropout);
     c->kernels->dropout(op->activation, values(c, op->out, from, rows),
-                        stored_derivative(c, op->out, from), op->keep, key, &c->tools.check);
+                        stored_derivative(c, op->out, from), &dropout, key, &c->tools.check);
     lap(c, op->layer, VG_ACTIVATION);
 }
 

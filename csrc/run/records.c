@@ -24,8 +24,9 @@ void vg_record_exponents(const thread_context *c, size_t l) {
 void vg_record_values(const thread_context *c, const vg_op *op) {
     const size_t activated = vg_activated(op);
     const vg_op *const maker = maker_of(c, activated);
+    const vg_dropout dropout = vg_dropout_of(maker->keep, maker->alpha_dropout);
     c->kernels->statistics(
-        maker->activation, maker->keep, derivative_sources(c, activated, 0, c->rows),
+        maker->activation, &dropout, derivative_sources(c, activated, 0, c->rows),
         gradients(c, op->out, 0, c->rows), values(c, op->in, 0, c->rows), statistics(c, op->layer));
 }
 

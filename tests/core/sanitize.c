@@ -91,7 +91,7 @@ static vg_plan plan_of(const setup *s) {
         if (any && before) normalize(&plan, s);
         vg_plan_activate(&plan, s->activation);
         if (any && !before) normalize(&plan, s);
-        if (s->keep > 0) vg_plan_dropout(&plan, s->keep);
+        if (s->keep > 0) vg_plan_dropout(&plan, s->keep, s->n_layers % 2);
         if (around) vg_plan_add(&plan, 0.5, l % 2);
     }
     vg_plan_loss(&plan, VG_CROSS_ENTROPY);

@@ -50,12 +50,14 @@ static long vectors(size_t n) {
     vg_summary summary = {0};
     vg_statistics statistics;
     const vg_matrix of_x = {x, 3, n, n}, of_y = {y, 3, n, n}, of_t = {t, 3, n, n};
+    const vg_dropout none = vg_dropout_of(1, 0);
     for (int i = 0; i < VG_N_ACTIVATIONS; i++) {
+        const vg_dropout dropout = vg_dropout_of(0.5, i % 2);
         kernels->activate(vg_activation_of((vg_phi)i), 3 * n, x, y, t);
-        kernels->statistics(vg_activation_of((vg_phi)i), 1, of_y, of_t, of_x, &statistics);
-        kernels->dropout(vg_activation_of((vg_phi)i), of_y, t, 0.5, (vg_key){.seed = 1, .row = n},
-                         &check);
-        kernels->statistics(vg_activation_of((vg_phi)i), 0.5, of_t, of_y, of_x, &statistics);
+        kernels->statistics(vg_activation_of((vg_phi)i), &none, of_y, of_t, of_x, &statistics);
+        kernels->dropout(vg_activation_of((vg_phi)i), of_y, t, &dropout,
+                         (vg_key){.seed = 1, .row = n}, &check);
+        kernels->statistics(vg_activation_of((vg_phi)i), &dropout, of_t, of_y, of_x, &statistics);
     }
     for (int i = VG_CROSS_ENTROPY; i <= VG_MSE; i++)
         kernels->loss((vg_loss)i, of_x, (vg_targets){.targets = t, .order = order, .total = 3},

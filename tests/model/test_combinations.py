@@ -18,7 +18,7 @@ OPTIONS = {
         *[vg.norm.rms(place, affine=affine) for place in ("before", "after") for affine in (True, False)],
         *[vg.residual(every, scale) for every in (1, 2) for scale in (1.0, "1/sqrt(L)", "rezero")],
     ],
-    "dropout": [0.0, 0.3],
+    "dropout": [0.0, 0.3, vg.dropout.alpha(0.3)],
     "loss": ["labels", "probabilities", "binary_cross_entropy", "mse"],
     "weighted": [False, True],
 }

@@ -188,17 +188,6 @@ def sizes(value: Any) -> tuple[int, ...]:
     return tuple(integer(f"sizes[{i}], a number of units,", item, 1, MOST_ELEMENTS) for i, item in enumerate(items))
 
 
-def dropout(value: Any, n_hidden: int) -> tuple[float, ...]:
-    """One rate for all hidden layers, or one a hidden layer; () where all are 0."""
-    if isinstance(value, str) or not hasattr(value, "__len__") or np.ndim(value) == 0:
-        rates = (real("dropout, the share of outputs that a step goes without,", value, 0, below=1),) * n_hidden
-    elif len(value) != n_hidden:
-        raise ValueError(f"dropout must be one rate, or one for each of the {n_hidden} hidden layers; got {len(value)}")
-    else:
-        rates = tuple(real(f"dropout[{l}]", rate, 0, below=1) for l, rate in enumerate(value))
-    return rates if any(rates) else ()
-
-
 def _read(name: str, value: Any) -> np.ndarray:
     """The value as an array, unless it is absurdly large."""
     array = arrays.read(name, value)

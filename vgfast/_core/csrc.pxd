@@ -126,7 +126,7 @@ cdef extern from "vgfast.h" nogil:
     void vg_plan_normalize(vg_plan *plan, vg_op_kind kind, double eps, bint affine)
     void vg_plan_normalize_batch(vg_plan *plan, double eps, bint affine, double weight)
     void vg_plan_activate(vg_plan *plan, vg_activation activation)
-    void vg_plan_dropout(vg_plan *plan, double keep)
+    void vg_plan_dropout(vg_plan *plan, double keep, bint alpha)
     void vg_plan_open(vg_plan *plan)
     void vg_plan_fork(vg_plan *plan)
     void vg_plan_add(vg_plan *plan, double scale, int learned)
@@ -293,6 +293,9 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct vg_slope:
         pass
 
+    ctypedef struct vg_dropout:
+        pass
+
     ctypedef struct vg_kernels:
         size_t tile_rows, tile_cols, lanes
         void (*check_finite)(size_t, const void *, double *) noexcept nogil
@@ -302,7 +305,7 @@ cdef extern from "kernels.h" nogil:
                                vg_norm *) noexcept nogil
         void (*sample)(vg_matrix, vg_key, vg_matrix) noexcept nogil
         void (*drop)(vg_matrix, double, vg_key, vg_matrix) noexcept nogil
-        void (*dropout)(vg_activation, vg_matrix, void *, double, vg_key, double *) noexcept nogil
+        void (*dropout)(vg_activation, vg_matrix, void *, const vg_dropout *, vg_key, double *) noexcept nogil
         void (*weight_update)(vg_matrix, vg_matrix, size_t, size_t, vg_parameters, const vg_update *, vg_tools *,
                               vg_recording) noexcept nogil
         void (*column_sums)(size_t, size_t, const void *, size_t, int, void *) noexcept nogil
@@ -314,5 +317,6 @@ cdef extern from "kernels.h" nogil:
         vg_norm (*square_norm)(size_t, const void *) noexcept nogil
 
     vg_slope vg_slope_of(vg_activation activation)
+    vg_dropout vg_dropout_of(double keep, bint alpha)
     const vg_kernels *vg_kernels_of(vg_dtype dtype)
     double vg_norm_root(vg_norm a)

@@ -19,8 +19,8 @@ cdef class Net:
         self, sizes, activations, int loss, int dtype, rates=(), blocks=(), double scale=1, bint learned=False,
         normalization=None,
     ):
-        """rates: of dropout, one a hidden layer, or none. blocks: of layers that are gone around, (first, last) of each,
-        counted from 1; what each adds is multiplied by the scale, or by a parameter."""
+        """rates: of dropout, (rate, whether it is alpha dropout) of each hidden layer, or none. blocks: of layers that are
+        gone around, (first, last) of each, counted from 1; what each adds is multiplied by the scale, or by a parameter."""
         cdef size_t n_layers = len(sizes) - 1, n_rates = len(rates), n_blocks = len(blocks), l, i
         cdef size_t n_ops = 4 * n_layers + 2 * n_blocks + 3
         cdef bint before = normalization is not None and normalization[1]
@@ -44,8 +44,8 @@ cdef class Net:
             c.vg_plan_activate(plan, activation_of(activations[l]))
             if normalization is not None and not before and l + 1 < n_layers:
                 self.normalize(normalization)
-            if l < n_rates and rates[l] > 0:
-                c.vg_plan_dropout(plan, 1 - <double>rates[l])
+            if l < n_rates and rates[l][0] > 0:
+                c.vg_plan_dropout(plan, 1 - <double>rates[l][0], rates[l][1])
             if l + 1 in lasts:
                 c.vg_plan_add(plan, scale, learned)
         c.vg_plan_loss(plan, <c.vg_loss>loss)

@@ -58,10 +58,13 @@ def drop(x, to, double keep, uint64_t seed, uint64_t step, uint32_t draw, size_t
     kernels(x).drop(matrix(x), keep, c.vg_key(seed, step, draw, row), matrix(to))
 
 
-def dropout(activation, y, derivatives, double keep, uint64_t seed, uint64_t step, uint32_t draw, size_t row):
-    """y = y / keep with the probability keep, else 0; derivatives = phi' / keep, or -0; returns the check."""
+def dropout(activation, y, derivatives, double keep, uint64_t seed, uint64_t step, uint32_t draw, size_t row,
+            bint alpha=False):
+    """y = y / keep with the probability keep, else 0; derivatives = phi' / keep, or -0; or alpha dropout. Returns the
+    check."""
     cdef double check = 0
-    kernels(y).dropout(activation_of(activation), matrix(y), at(derivatives), keep,
+    cdef c.vg_dropout how = c.vg_dropout_of(keep, alpha)
+    kernels(y).dropout(activation_of(activation), matrix(y), at(derivatives), &how,
                        c.vg_key(seed, step, draw, row), &check)
     return check
 

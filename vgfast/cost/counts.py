@@ -7,7 +7,8 @@ numbers (so that a multiply-add is two), and a function exp, log or tanh:
     activation     phi(z + b)        B n to add b, and phi's; reads b, writes the outputs, and phi' where it is
                                      stored
                    dropout           a draw compared with the rate, and its mask times phi and phi', which is then
-                                     stored; the draws themselves are of whole numbers, and not counted
+                                     stored, and with alpha dropout a shift; the draws themselves are of whole
+                                     numbers, and not counted
                    residual          x + scale f; and back scale g ∘ phi', and g ∘ phi' added to what goes around
                    d ∘ phi'          of hidden layers, on the way back; reads phi' or, of the ReLUs, the outputs,
                                      writes delta
@@ -37,6 +38,7 @@ from itertools import pairwise
 
 from vgfast.model.activations import CATALOG
 from vgfast.model.architecture import Architecture
+from vgfast.model.dropout import AlphaDropout
 from vgfast.model.losses import LOSSES
 from vgfast.model.norm import Normalization
 
@@ -119,7 +121,8 @@ def _layer(net: Architecture, l: int, B: int) -> list[Work]:
     if l in {last for _, last in net.blocks}:  # forward, and back by both ways
         activate.append(Part(6 * B * n, read=6 * out, written=3 * out))
     if rate > 0:
-        activate.append(Part(3 * B * n, read=out + stored, written=2 * out))
+        moved = isinstance((*net.dropouts, 0.0)[l - 1], AlphaDropout)  # an addition more
+        activate.append(Part((3 + moved) * B * n, read=out + stored, written=2 * out))
     if not last:
         back = _BACK["stored" if rate > 0 else phi.form]
         activate.append(Part(B * n * back, read=out if back else 0, written=out))

@@ -61,6 +61,7 @@ Where residual connections end, ``delta_norm`` and ``gain`` are of u_l in place 
 layers between get of it, scale u_l ∘ phi'(z_l). That factor belongs to the activation_gain of the layer before, l - 1.
 With a learned scale of 0, as ReZero starts, those layers get nothing, and the gain is 1 all the same.
 
-Of a layer with dropout, phi' in the gains is that of the step: times the mask, which is 1 / keep or 0.
+Of a layer with dropout, phi' in the gains is that of the step: times the mask, which is 1 / keep or 0; with alpha
+dropout A or 0.
 ``mean_derivative``, ``saturated`` and ``dead`` are of the outputs that the step keeps, without that factor.
 """

@@ -17,7 +17,9 @@ import numpy as np
 from vgfast import _check
 from vgfast.inspection.moments import LARGEST, checked_squares, moments, moments_of
 from vgfast.model.activations import Given, names_of
-from vgfast.model.averages import Square, of_derivative, of_value
+from vgfast.model.averages import Square, of_derivative, of_output
+from vgfast.model.dropout import Given as Dropout
+from vgfast.model.dropout import checked, dropped
 from vgfast.model.engine import Engine
 
 # One layer of `predict`.
@@ -77,7 +79,7 @@ def predict_from_moments(
     weight_squares: Sequence[float],
     bias_squares: Sequence[float],
     input_squares: Sequence[float],
-    dropout: float | Sequence[float] = 0.0,
+    dropout: Dropout | Sequence[Dropout] = 0.0,
 ) -> np.ndarray:
     """``predict`` from the mean squares of each layer's weights and biases, (L,) each, and of the inputs: of all
     rows, or of each of several groups of equally many rows.
@@ -105,7 +107,7 @@ def predict_from_moments(
         r_{l+1} = (n_l w_{l+1} m / q_{l+1})² ((E[phi(z_l)⁴] / m² - 1) / n_l + (d ln m / d ln q_l)² r_l)
 
     With dropout, of which k is the share that is kept, E[phi²], E[phi'²] and their F are divided by k: what is kept is
-    divided by k, the rest 0.
+    divided by k, the rest 0. Alpha dropout, which leaves A phi + C or D, has k A² E[phi'²] and E[left²].
 
     The band is that of a gamma distribution with mean 1 and this variance (exact for sums of squares of normal
     numbers), from 2.5 % to 97.5 % by Wilson and Hilferty (1931), to whom its cube root is normal: gain_l² times
@@ -118,28 +120,28 @@ def predict_from_moments(
     """
     sizes = _check.sizes(sizes)
     activations = names_of(activation, len(sizes) - 2)
-    kept = 1 - np.array(_check.dropout(dropout, len(activations)) or (0.0,) * len(activations))
+    drops = [dropped(one) for one in checked(dropout, len(activations)) or (0.0,) * len(activations)]
     w = checked_squares("weight_squares", weight_squares, len(sizes) - 1)
     b = checked_squares("bias_squares", bias_squares, len(sizes) - 1)
     q = sizes[0] * w[0] * checked_squares("input_squares", input_squares) + b[0]
     r = np.zeros_like(q)
     squares, variances = [], []  # of gain_l², each (groups,), for l = 1..L-1
-    for l, (name, k, (n, n_next)) in enumerate(zip(activations, kept, pairwise(sizes[1:]), strict=True), 1):
-        value, derivative = of_value(name, q), of_derivative(name, q)
-        squares.append(n * w[l] * derivative.mean / k)
-        chance = (3 * derivative.spread / k - 1 - 2 / n_next) / (n + 2 / n_next)
+    for l, (name, how, (n, n_next)) in enumerate(zip(activations, drops, pairwise(sizes[1:]), strict=True), 1):
+        derivative = of_derivative(name, q)
+        squares.append(n * w[l] * derivative.mean * how.slope_square)
+        chance = (3 * derivative.spread / how.keep - 1 - 2 / n_next) / (n + 2 / n_next)
         variances.append(chance + derivative.slope**2 * r)
-        q, r = _next_lengths(n, w[l], b[l], value, k, r)
+        q, r = _next_lengths(n, w[l], b[l], of_output(name, q, how), r)
     return _over_groups(squares, variances)
 
 
-def _next_lengths(n: int, w: float, b: float, value: Square, k: float, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """q and r of the layer behind n units whose outputs have this square, of which a share of k is kept."""
+def _next_lengths(n: int, w: float, b: float, value: Square, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """q and r of the layer behind n units whose outputs have this square."""
     with np.errstate(over="ignore"):
-        mapped = np.minimum(n * w * value.mean / k, LARGEST)
+        mapped = np.minimum(n * w * value.mean, LARGEST)
     q = mapped + b
     of_weights = np.divide(mapped, q, out=np.zeros_like(q), where=q > 0)
-    return q, of_weights**2 * ((value.spread / k - 1) / n + value.slope**2 * r)
+    return q, of_weights**2 * ((value.spread - 1) / n + value.slope**2 * r)
 
 
 def _over_groups(squares: list[np.ndarray], variances: list[np.ndarray]) -> np.ndarray:

@@ -30,7 +30,8 @@ from vgfast import _check
 from vgfast.model import norm
 from vgfast.model.activations import Given, name_of
 from vgfast.model.architecture import Architecture
-from vgfast.model.averages import of_derivative, of_value, variance_of_value
+from vgfast.model.averages import mean_of_value, of_derivative, of_value, variance_of_value
+from vgfast.model.dropout import dropped
 from vgfast.model.engine import Engine
 
 
@@ -94,8 +95,8 @@ def predict(net: Architecture, found: Moments) -> np.ndarray:
 
         n_l w_{l+1} (the weights) times D (the activation) times gain² / (variance + eps) (the normalization)
 
-    with the averages above, layer by layer; with dropout, D and M are divided by the share that is kept. Of a finite
-    net: without a band.
+    with the averages above, layer by layer; with dropout, D and M are divided by the share that is kept, or changed as
+    alpha dropout changes them. Of a finite net: without a band.
 
     >>> import numpy as np, vgfast as vg
     >>> net, X = vg.MLP([300, *[300] * 4, 10], "sigmoid", normalization="batch", rng=0), np.eye(300)
@@ -107,8 +108,8 @@ def predict(net: Architecture, found: Moments) -> np.ndarray:
     if how is None:
         return result
     square, varying = found.inputs, found.spread  # of what comes in: all of it, and what differs from row to row
-    for l, (kind, rate) in enumerate(zip(net.activations, net.rates, strict=True)):
-        n_in, n, keep = net.sizes[l], net.sizes[l + 1], 1 - rate
+    for l, (kind, how_dropped) in enumerate(zip(net.activations, map(dropped, net.dropouts), strict=True)):
+        n_in, n = net.sizes[l], net.sizes[l + 1]
         gain, shift = found.gains[l], found.shifts[l]
         z = n_in * found.weights[l] * square + found.biases[l]
         before = how.place == "before"
@@ -119,8 +120,11 @@ def predict(net: Architecture, found: Moments) -> np.ndarray:
             variance = value if how.kind == "rms" else centred
         else:
             variance = n_in * found.weights[l] * varying if how.kind == "batch" else z
-        passed = n * found.weights[l + 1] * slope / keep
+        passed = n * found.weights[l + 1] * slope * how_dropped.slope_square
         result[l] = math.sqrt(passed * gain / (variance + how.eps))
-        square = (value if before else gain + shift) / keep
-        varying = centred + value * (1 / keep - 1) if before else square
+        mean = float(mean_of_value(kind, q))
+        if not before:  # RMS norm leaves a mean, which its gains scale
+            mean *= math.sqrt(gain / value) if how.kind == "rms" and value > 0 else 0.0
+        square = how_dropped.square(mean, value if before else gain + shift)
+        varying = how_dropped.variance(mean, centred if before else gain + shift)
     return result

@@ -10,6 +10,7 @@ import numpy as np
 from vgfast import _core
 from vgfast._check import packages
 from vgfast.inspection.verdict import Verdict, judge
+from vgfast.model.dropout import Given as Dropout
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,7 +55,7 @@ class GradientReport:
         error: float | None = None,
         one_step: bool = False,
         inputs: str = "",
-        dropout: tuple[float, ...] = (),
+        dropout: tuple[Dropout, ...] = (),
         closed: np.ndarray | None = None,
         descends: bool = True,
         expected: np.ndarray | None = None,

@@ -37,6 +37,7 @@ from vgfast.inspection.moments import LARGEST
 from vgfast.model.activations import Given, name_of
 from vgfast.model.architecture import Architecture
 from vgfast.model.averages import mean_of_value, of_derivative, of_value
+from vgfast.model.dropout import dropped
 from vgfast.model.residual import LEARNED, ROOT, Residual
 
 # One block of ``through``.
@@ -105,7 +106,8 @@ def predict(
 ) -> np.ndarray:
     """(L,) what ``gain`` should be at each layer of a net with residual connections, NaN of the last; from the mean
     squares of each layer's weights and biases, (L,) each, and of the inputs in groups of rows, and the scales of blocks
-    by their last layers. With dropout, M and D are divided by the share that is kept.
+    by their last layers. With dropout, M and D are divided by the share that is kept, or changed
+    as alpha dropout changes them.
 
     As of ``vgfast.inspection``, it is of u, the gradient of the activity, where blocks begin and end, and of delta
     within them: |delta_l|² = s² |u_l|² D behind a block's last layer, and n_l w_{l+1} |delta_{l+1}|² D in the others.
@@ -140,17 +142,17 @@ def predict(
 def _slopes(
     net: Architecture, weights: list[float], biases: list[float], inputs: np.ndarray, scales: dict[int, float]
 ) -> list[np.ndarray]:
-    """D of each hidden layer, over the share that is kept, of each group of rows."""
+    """D of each hidden layer, with what dropout makes of it, of each group of rows."""
     firsts = {last: first for first, last in net.blocks}
     square, mean = inputs, np.zeros_like(inputs)
     before: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # by the layer that gets it
     found = []
-    for l, (kind, rate) in enumerate(zip(net.activations, net.rates, strict=True), 1):
-        before[l], keep = (square, mean), 1 - rate
+    for l, (kind, how) in enumerate(zip(net.activations, map(dropped, net.dropouts), strict=True), 1):
+        before[l] = square, mean
         q = _lengths(net.sizes[l - 1] * weights[l - 1], square, biases[l - 1])
-        found.append(of_derivative(kind, q).mean / keep)
+        found.append(of_derivative(kind, q).mean * how.slope_square)
         square, mean = _value(kind, q)
-        square = square / keep
+        square, mean = how.square(mean, square), how.mean(mean)
         if l in firsts:
             square, mean = _add(*before[firsts[l]], scales[l], square, mean)
     return found

@@ -31,8 +31,9 @@ _ACTIVATIONS = {
     "Hardsigmoid": "hardsigmoid",
     "Hardswish": "hardswish",
 }
+_DROPOUTS = ("Dropout", "AlphaDropout")
 _ENDINGS = ("Softmax", "LogSoftmax")
-_LAYERS = ("Linear", *_ACTIVATIONS, *NORMS, "Identity", "Flatten", "Dropout", *_ENDINGS)
+_LAYERS = ("Linear", *_ACTIVATIONS, *NORMS, "Identity", "Flatten", *_DROPOUTS, *_ENDINGS)
 # Those with a parameter: its name in torch, and what makes ours.
 _PARAMETERS = {"LeakyReLU": ("negative_slope", leaky_relu), "ELU": ("alpha", elu)}
 # What these activations can be set to, and what it is in ours.
@@ -254,7 +255,7 @@ def _activation(layer: Layer) -> str:
 
 def _check_harmless(layer: Layer) -> None:
     """Layers that leave a matrix as it is; all others are refused."""
-    if layer.kind == "Dropout":
+    if layer.kind in _DROPOUTS:
         if layer.torch.training and layer.torch.p > 0:
             raise ValueError(
                 f"the {layer} drops units at random while it is in training mode, and vgfast does not; "

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vgfast import _check, _core
+from vgfast.model import dropout as drops
 from vgfast.model import norm
 from vgfast.model import residual as skips
 from vgfast.model.activations import names_of
@@ -30,8 +31,8 @@ class Parts(NamedTuple):
 
 class Architecture(NamedTuple):
     """``sizes``: (n_in, hidden..., n_out). ``activations``: one name a hidden layer. ``loss``: its name. ``dtype``: of
-    parameters and inputs. ``dropout``: one rate a hidden layer, or () without any. ``residual``: or None.
-    ``normalization``: of the hidden layers, or None.
+    parameters and inputs. ``dropout``: a rate or an object of ``vg.dropout`` a hidden layer, or () without any.
+    ``residual``: or None. ``normalization``: of the hidden layers, or None.
 
     >>> net = Architecture.checked([4, 8, 3], "tanh")
     >>> net.activations, net.kinds, net.loss, net.dtype, net.n_params
@@ -42,7 +43,7 @@ class Architecture(NamedTuple):
     activations: tuple[str, ...]
     loss: str
     dtype: np.dtype
-    dropout: tuple[float, ...] = ()
+    dropout: tuple[drops.Given, ...] = ()
     residual: Residual | None = None
     normalization: Normalization | None = None
 
@@ -63,14 +64,14 @@ class Architecture(NamedTuple):
         activations = names_of(activation, len(sizes) - 2)
         loss = _check.choice("loss", loss, _core.LOSSES)
         _check.outputs(sizes[-1], loss)
-        rates = _check.dropout(dropout, len(sizes) - 2)
+        dropped = drops.checked(dropout, len(sizes) - 2)
         how = skips.checked(residual, sizes), norm.checked(normalization)
         if None not in how:
             raise ValueError(
                 f"residual connections go around layers without a normalization, got normalization={how[1]!r} with "
                 f"residual; leave out one of them"
             )
-        return cls(sizes, activations, loss, _check.dtype(dtype, dtypes), rates, *how)
+        return cls(sizes, activations, loss, _check.dtype(dtype, dtypes), dropped, *how)
 
     @property
     def n_layers(self) -> int:
@@ -85,6 +86,11 @@ class Architecture(NamedTuple):
     @property
     def rates(self) -> tuple[float, ...]:
         """Of dropout, one a hidden layer."""
+        return tuple(map(drops.rate_of, self.dropouts))
+
+    @property
+    def dropouts(self) -> tuple[drops.Given, ...]:
+        """``dropout`` of each hidden layer."""
         return self.dropout or (0.0,) * len(self.activations)
 
     @property

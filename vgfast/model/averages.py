@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vgfast.model.activations import CATALOG, Activation, Function
+from vgfast.model.dropout import Dropped
 
 # Of the quadrature, on each side of 0: for q from 0 to 1e12 its averages are then exact to about 1e-15, relatively.
 NODES = 200
@@ -106,6 +107,19 @@ def of_derivative(activation: str, q: Any) -> Square:
     """The average over phi'(z)²."""
     phi = CATALOG[activation]
     return _average(phi, phi.derivative, 0, q)
+
+
+def of_output(activation: str, q: Any, how: Dropped) -> Square:
+    """The average over y², where y is what dropout makes of phi(z)."""
+    value, phi = of_value(activation, q), CATALOG[activation]
+    if not how.end:
+        return Square(value.mean / how.keep, value.spread / how.keep, value.slope)
+    kept = _square(lambda z: how.scale * phi.value(z) + how.shift, phi.joint, np.asarray(q, np.float64))
+    low = (1 - how.keep) * how.dropped**2
+    mean = how.keep * kept.mean + low
+    share = how.keep * kept.mean / mean
+    spread = kept.spread * share**2 / how.keep + (low / mean) ** 2 / (1 - how.keep)
+    return Square(mean, spread, share * kept.slope)
 
 
 def _average(phi: Activation, f: Function, degree: int, q: Any) -> Square:

@@ -11,6 +11,7 @@ import numpy as np
 from vgfast import _core, config
 from vgfast.model.activations import find
 from vgfast.model.architecture import Architecture
+from vgfast.model.dropout import AlphaDropout, rate_of
 from vgfast.model.engine import Backward, Engine, Settings, mean
 from vgfast.model.losses import LOSSES
 from vgfast.model.quantities import RECORD
@@ -31,9 +32,10 @@ def core_net(architecture: Architecture) -> _core.Net:
     """Sizes and places in the parameter vector. MemoryError or OverflowError for a net beyond the address space."""
     net, norm = architecture, architecture.normalization
     kinds = [(phi.kind, phi.alpha) for phi in map(find, net.kinds)]
-    how = _core.LOSSES.index(net.loss), _core.DTYPES.index(net.dtype.name), net.dropout
+    how = _core.LOSSES.index(net.loss), _core.DTYPES.index(net.dtype.name)
+    dropouts = [(rate_of(one), isinstance(one, AlphaDropout)) for one in net.dropout]
     placed = None if norm is None else (norm.kind, norm.place == "before", norm.eps, norm.affine, norm.momentum)
-    return _core.Net(net.sizes, kinds, *how, net.blocks, net.scale, net.learns_scales, placed)
+    return _core.Net(net.sizes, kinds, *how, dropouts, net.blocks, net.scale, net.learns_scales, placed)
 
 
 class CEngine(Engine):

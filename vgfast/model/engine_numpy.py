@@ -10,7 +10,8 @@ A normalization N of the hidden layers stands before phi, a[l] = phi(N(z[l])), o
 the chain rule takes delta back through it in its place (``norm_numpy``).
 
 With dropout, a step multiplies a[l] and phi'(z[l]) by a mask: 1 / keep with the probability keep, else 0; behind a
-normalization, instead of phi' what comes back to that.
+normalization, instead of phi' what comes back to that. With alpha dropout the mask is A or 0, and a[l] becomes
+A a[l] + C where it is kept, else A a' + C (``dropout``).
 
 With a residual connection around layers k..m:  a[m] = a[k-1] + scale phi(z[m])
 On the way back, with u[l] = d loss / d a[l]:   u[m] = delta[m+1] W[m+1]ᵀ,         delta[m] = scale u[m] ∘ phi'(z[m])
@@ -30,6 +31,7 @@ from vgfast.model import philox
 from vgfast.model import quantities_numpy as quantities
 from vgfast.model.activations import CATALOG, sigmoid
 from vgfast.model.architecture import Architecture, Parts
+from vgfast.model.dropout import dropped
 from vgfast.model.engine import Backward, Engine, Settings
 from vgfast.model.losses import LOSSES, softmax
 from vgfast.model.norm_numpy import Normalized, normalize, normalize_back, renew_running
@@ -70,11 +72,19 @@ class NumPyEngine(Engine):
             return ()
         seed, step = (int(number) for number in self.draws)
         masks: list[np.ndarray | None] = []
-        for l, rate in enumerate(self.architecture.dropout, 1):
-            shape, keep = (n_rows, self.architecture.sizes[l]), 1 - rate
-            kept = philox.uniforms(seed, step, l, *shape) < keep if rate > 0 else None
-            masks.append(None if kept is None else kept * self.params.dtype.type(1 / keep))
+        for l, of in enumerate(map(dropped, self.architecture.dropout), 1):
+            shape = n_rows, self.architecture.sizes[l]
+            kept = philox.uniforms(seed, step, l, *shape) < of.keep if of.keep < 1 else None
+            masks.append(None if kept is None else kept * self.params.dtype.type(of.scale))
         return masks
+
+    def drop(self, masks: Masks, l: int, a: np.ndarray) -> np.ndarray:
+        """What is left of the outputs of layer l."""
+        mask = masks[l - 1] if l <= len(masks) else None
+        if mask is None:
+            return a
+        number, of = self.params.dtype.type, dropped(self.architecture.dropout[l - 1])
+        return np.where(mask > 0, a * mask + number(of.shift), number(of.dropped)) if of.end else a * mask
 
     def forward(self, x: np.ndarray, masks: Masks = ()) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """(what phi is of in every layer, a of every layer with a[0] = x). Without masks, nothing is dropped."""
@@ -93,7 +103,7 @@ class NumPyEngine(Engine):
             a = CATALOG[kind].value(z)
             if norm and norm.place == "after":
                 a, kept = normalize(norm, a, self.gains[l], self.shifts[l], running)
-            a, first = _masked(masks, l + 1, a), self.around.get(l + 1)
+            a, first = self.drop(masks, l + 1, a), self.around.get(l + 1)
             found.zs.append(z)
             found.activations.append(a if first is None else found.activations[first - 1] + self.scale(l + 1) * a)
             found.normalized.append(kept)
@@ -124,7 +134,7 @@ class NumPyEngine(Engine):
                     sums[l] = arrived
                 if l in d_scales:
                     value = CATALOG[self.architecture.kinds[l - 1]].value(zs[l - 1])
-                    d_scales[l][...] = (arrived * _masked(found.masks, l, value)).sum()
+                    d_scales[l][...] = (arrived * self.drop(found.masks, l, value)).sum()
                 passed = self.scale(l) * arrived if l in self.around else arrived
                 delta, inner = self.layer_back(l - 1, found, passed, parts)
                 deltas.insert(0, delta)

@@ -17,7 +17,7 @@ from vgfast import _check, _core
 from vgfast.files import foreign, replace, safetensors
 from vgfast.files.foreign import Misused, Other
 from vgfast.files.safetensors import Contents
-from vgfast.model import norm
+from vgfast.model import dropout, norm
 from vgfast.model.activations import names_of
 from vgfast.model.architecture import Architecture
 from vgfast.model.errors import DivergenceError
@@ -76,6 +76,7 @@ def save(path: Any, architecture: Architecture, vector: np.ndarray) -> None:
         tensors[_SCALES] = np.concatenate(list(architecture.scales(vector).values()))
         _check_finite(architecture.n_layers, "scales", tensors[_SCALES])
     more = {name: getattr(architecture, name) for name in _MORE if getattr(architecture, name)}
+    more |= {"dropout": dropout.to_plain(architecture.dropout)} if architecture.dropout else {}
     text = json.dumps([*architecture[:3], architecture.dtype.name, *([more] if more else [])])
     pieces = safetensors.pack(tensors, {"vgfast": text, "sha256": _digest(text, tensors)})
     if name is None:
@@ -220,6 +221,7 @@ def _more(found: list[Any]) -> dict[str, Any]:
     if set(more) - set(_MORE) or not all(isinstance(value, list) for value in more.values()):
         raise ValueError
     made: dict[str, Any] = {"residual": residual(*more["residual"])} if "residual" in more else {}
+    made |= {"dropout": dropout.from_plain(more["dropout"])} if "dropout" in more else {}
     made |= {"normalization": norm.from_plain(more["normalization"])} if "normalization" in more else {}
     return more | made
 

@@ -66,7 +66,8 @@ def sample_norms(inputs: list[np.ndarray], deltas: list[np.ndarray]) -> np.ndarr
 # ---- a step in NumPy ------------------------------------------------------------------------------------
 
 
-# Of dropout: (rows, n_l) for each hidden layer, each entry 0 or 1 / keep; None for a layer of which nothing is dropped.
+# Of dropout: (rows, n_l) for each hidden layer, each entry 0 or 1 / keep, or
+# of alpha dropout A; None for a layer of which nothing is dropped.
 Masks = Sequence[np.ndarray | None]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vgfast.model.architecture import Architecture
+from vgfast.model.dropout import AlphaDropout, rate_of
 from vgfast.model.losses import LOSSES
 from vgfast.show.numbers import scaled
 from vgfast.show.table import Table, lines
@@ -37,8 +38,9 @@ def summarize(net: Architecture, inits: tuple[str, ...]) -> Summary:
     ]
     if net.dropout:
         names.insert(4, "dropout")
-        for row, rate in zip(rows, (*net.dropout, 0.0), strict=True):
-            row.insert(4, f"{rate:g}" if rate else "-")
+        for row, of in zip(rows, (*net.dropout, 0.0), strict=True):
+            rate = f"{rate_of(of):g}" if of else "-"
+            row.insert(4, f"alpha {rate}" if isinstance(of, AlphaDropout) else rate)
     table = lines(Table(tuple(names), [tuple(row) for row in rows]))
     link = LOSSES[net.loss].link
     total = f"{net.n_params:,} parameters of {net.dtype}, {scaled(net.n_params * net.dtype.itemsize)} bytes; "
