@@ -58,7 +58,9 @@ def test_rezero_begins_with_a_gain_of_exactly_1(activation):
     assert layers.predicted_gain.tolist() == [1.0] * BLOCKS
     np.testing.assert_allclose(layers.gain, 1, rtol=1e-6)
     # Around two layers: nothing goes into a block, all of it comes out.
-    layers = make(activation, vg.residual(2, "rezero")).inspect(X, Y, try_remedies=False).layers[:-2]
+    report = make(activation, vg.residual(2, "rezero")).inspect(X, Y, try_remedies=False)
+    assert "nan" not in str(report)
+    layers = report.layers[:-2]
     assert layers.predicted_gain.tolist() == layers.gain.tolist() == [math.inf, 0.0] * BLOCKS
     np.testing.assert_allclose(layers.delta_norm[::2], layers.delta_norm[0], rtol=1e-6)
 

@@ -36,7 +36,9 @@ def headings(records: np.ndarray) -> tuple[str, ...]:
 def ledger_row(l: int, record: Any, names: Collection[str] = ("weight_gain", "activation_gain")) -> tuple[str, ...]:
     """Of layer l, what a record of it says, under ``headings``; names: the factors."""
     digits = 3 if len(names) < 3 else 2
-    ledger = f"{' x '.join(f'{record[name]:#.{digits}g}' for name in names)} = {record['gain']:#.{digits}g}"
+    # What a layer does to a signal of which nothing comes, is not known.
+    known = (f"{record[name]:#.{digits}g}" if not np.isnan(record[name]) else "-" for name in names)
+    ledger = f"{' x '.join(known)} = {record['gain']:#.{digits}g}"
     return (
         str(l),
         f"{record['grad_norm']:.1e}",
