@@ -55,7 +55,7 @@ static double noise_scale(double batch_norm, double sample_norm, double rows) {
 
 /* The addition at which a layer ends, or NULL. */
 static const vg_op *addition_of(const vg_op *dense) {
-    const vg_op *after = dense + 1;
+    const vg_op *const norm = vg_norm_of(dense), *after = (norm ? norm : dense) + 1;
     if (after->kind == VG_OP_DROPOUT) after++;
     return after->kind == VG_OP_ADD ? after : NULL;
 }
@@ -67,37 +67,57 @@ static double norm_of_rows(const thread_context *c, const vg_norm *norms) {
     return vg_norm_root(all);
 }
 
-/* The norm of the signal at a layer: of delta, or, where layers are gone around, of the gradient of the
- * sum that leaves it. */
-static double signal_norm(const thread_context *c, const vg_op *dense) {
-    const vg_op *const addition = addition_of(dense);
-    if (!addition) return vg_norm_root(statistics(c, dense->layer)->delta);
-    const vg_matrix g = gradients(c, addition->out, 0, c->rows);
+/* Of the gradient of a tensor. */
+static double gradient_size(const thread_context *c, size_t tensor) {
+    const vg_matrix g = gradients(c, tensor, 0, c->rows);
     vg_norm all = {0, 0};
     for (size_t r = 0; r < g.rows; r++)
         vg_norm_add(&all, c->kernels->square_norm(g.cols, at(c, g.p, r * g.ld)));
     return vg_norm_root(all);
 }
 
+static double delta_norm(const thread_context *c, const vg_op *dense) {
+    return vg_norm_root(statistics(c, dense->layer)->delta);
+}
+
+/* The norm of the signal at a layer: of delta, or, where layers are gone around, of the gradient of the
+ * sum that leaves it. */
+static double signal_norm(const thread_context *c, const vg_op *dense) {
+    const vg_op *const addition = addition_of(dense);
+    return addition ? gradient_size(c, addition->out) : delta_norm(c, dense);
+}
+
+/* What a layer's activation and normalization do to a signal of norm `from` at the end of it, on its way
+ * to delta. The scale of an addition, at which it comes in, counts as the activation's, and so does
+ * dropout there. */
+typedef struct {
+    double activation, normalization;
+} inner_gains;
+static inner_gains gains_inside(const thread_context *c, const vg_op *dense, double from,
+                                int sums) {
+    const vg_op *const norm = vg_norm_of(dense);
+    const double delta = delta_norm(c, dense);
+    if (!norm) return (inner_gains){delta / from, 1};
+    const double between =
+        norm_of_rows(c, row_norms(c, c->run->plan->n_layers + 1 + norm->moments));
+    if (norm->activated) return (inner_gains){between / from, delta / between};
+    const double enters = sums ? gradient_size(c, norm->out) : from;
+    return (inner_gains){enters / from * (delta / between), between / enters};
+}
+
 /* What weights, activation, normalization and the way around do to what comes from the next layer; their
  * product is the gain. */
 static void write_gains(const thread_context *c, const vg_op *op, const vg_op *next,
                         vg_record *record) {
-    const vg_op *const norm = vg_norm_of(op);
     const double arrives = norm_of_rows(c, row_norms(c, op->layer)), from = signal_norm(c, next);
-    const double delta = vg_norm_root(statistics(c, op->layer)->delta),
-                 delta_next = vg_norm_root(statistics(c, next->layer)->delta);
     const int sums = addition_of(op) != NULL, next_sums = addition_of(next) != NULL;
-    record->weight_gain = arrives / delta_next;
-    record->activation_gain = (sums ? 1 : delta / arrives) * (next_sums ? delta_next / from : 1);
+    const inner_gains none = {1, 1}, here = sums ? none : gains_inside(c, op, arrives, 0),
+                      behind = next_sums ? gains_inside(c, next, from, 1) : none;
+    record->weight_gain = arrives / delta_norm(c, next);
+    record->activation_gain = here.activation * behind.activation;
+    record->normalization_gain = here.normalization * behind.normalization;
     record->skip_gain = sums ? record->delta_norm / arrives : 1;
     record->gain = record->delta_norm / from;
-    record->normalization_gain = 1;
-    if (!norm) return;
-    const double between =
-        norm_of_rows(c, row_norms(c, c->run->plan->n_layers + 1 + norm->moments));
-    record->activation_gain = norm->activated ? between / arrives : delta / between;
-    record->normalization_gain = norm->activated ? delta / between : between / arrives;
 }
 
 /* The quantities of a layer, from what the passes have summed; units and rows in their order. next:

@@ -45,6 +45,7 @@ static void *reals(size_t n) {
 
 /* ---- whole trainings ------------------------------------------------------------------------- */
 
+enum { CUTS = 8 };
 typedef struct {
     size_t sizes[7], n_layers, batch;
     vg_activation activation;
@@ -53,7 +54,7 @@ typedef struct {
     double lr, clip_norm;
     size_t inspect_every;
     double seconds; /* after about which a run pauses */
-    unsigned cuts;  /* bit i: op i ends its stage */
+    unsigned cuts;  /* bit i: op i ends its stage; of the first CUTS ops */
     int n_columns;  /* of vg_run */
     double keep;    /* of dropout; 0: there is none */
     int skips;      /* whether layers of equal width are gone around */
@@ -74,16 +75,15 @@ static void normalize(vg_plan *plan, const setup *s) {
 static vg_plan plan_of(const setup *s) {
     vg_plan plan = {
         .dtype = dtype,
-        .ops = calloc(5 * s->n_layers + 3, sizeof(vg_op)),
+        .ops = calloc(6 * s->n_layers + 3, sizeof(vg_op)),
         .tensors = calloc(3 * s->n_layers + 2, sizeof(vg_tensor)),
         .params = calloc(5 * s->n_layers, sizeof(vg_param)),
-        .stages = calloc(5 * s->n_layers + 3, sizeof(vg_stage)),
+        .stages = calloc(6 * s->n_layers + 3, sizeof(vg_stage)),
     };
     vg_plan_input(&plan, s->sizes[0]);
     for (size_t l = 1; l <= s->n_layers; l++) {
         const int before = s->norms & 1, any = s->norms >> 3 & 1;
-        const int around =
-            s->skips && !any && l > 1 && l < s->n_layers && s->sizes[l] == s->sizes[l - 1];
+        const int around = s->skips && l > 1 && l < s->n_layers && s->sizes[l] == s->sizes[l - 1];
         if (around && plan.n_additions == 0) vg_plan_open(&plan);
         if (around) vg_plan_fork(&plan);
         vg_plan_dense(&plan, s->sizes[l], l == s->n_layers || !(any && before && batch_normed(s)));
@@ -95,7 +95,7 @@ static vg_plan plan_of(const setup *s) {
         if (around) vg_plan_add(&plan, 0.5, l % 2);
     }
     vg_plan_loss(&plan, VG_CROSS_ENTROPY);
-    for (size_t i = 0; i < plan.n_ops; i++)
+    for (size_t i = 0; i < plan.n_ops && i < CUTS; i++)
         if (s->cuts >> i & 1) plan.ops[i].ends_stage = 1;
     if (vg_plan_lay_out(&plan)) abort();
     return plan;
@@ -247,7 +247,7 @@ static setup any_setup(void) {
     s.n_threads = 1 + (int)below(3);
     s.clip_norm = below(2) ? 0.1 : INFINITY;
     s.inspect_every = below(3);
-    s.cuts = (unsigned)below(256);
+    s.cuts = (unsigned)below(1 << CUTS);
     s.n_columns = (int)below(4);
     s.keep = below(2) ? 0.7 : 0;
     s.skips = (int)below(2);

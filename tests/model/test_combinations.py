@@ -1,4 +1,5 @@
-"""All options of a net together: gradients of some 300 nets, drawn so that every pair of options comes up."""
+"""All options of a net together: gradients of some 300 nets, drawn so that every pair of options comes up, and every
+normalization with all ways around."""
 
 import itertools
 
@@ -11,13 +12,13 @@ from vgfast import _core, reference
 
 OPTIONS = {
     "activation": [*_core.ACTIVATIONS, "leaky_relu(0.2)", "elu(0.5)"],
-    "between": [
+    "normalization": [
         None,
         *[vg.norm.batch(place, affine=affine) for place in ("before", "after") for affine in (True, False)],
         *[vg.norm.layer(place, affine=affine) for place in ("before", "after") for affine in (True, False)],
         *[vg.norm.rms(place, affine=affine) for place in ("before", "after") for affine in (True, False)],
-        *[vg.residual(every, scale) for every in (1, 2) for scale in (1.0, "1/sqrt(L)", "rezero")],
     ],
+    "residual": [None, *[vg.residual(every, scale) for every in (1, 2) for scale in (1.0, "1/sqrt(L)", "rezero")]],
     "dropout": [0.0, 0.3, vg.dropout.alpha(0.3)],
     "loss": ["labels", "probabilities", "binary_cross_entropy", "mse"],
     "weighted": [False, True],
@@ -30,12 +31,14 @@ def pairs_of(choice):
 
 
 def draw(seed=0):
-    """Each activation with each that may stand between layers, and with it, of some draws of the others, the one with
-    most pairs that none before it has."""
+    """Each activation with each normalization, and each normalization with all ways around; with them, of some draws
+    of the others, the one with most pairs that none before it has."""
     rng, seen, found = np.random.default_rng(seed), set(), []
-    activations, between, *others = OPTIONS.values()
-    for begin in itertools.product(range(len(activations)), range(len(between))):
-        drawn = [(*begin, *(int(rng.integers(len(values))) for values in others)) for _ in range(10)]
+    sizes = [len(values) for values in OPTIONS.values()]
+    fixed = [{0: a, 1: n} for a, n in itertools.product(range(sizes[0]), range(sizes[1]))]
+    fixed += [{1: n, 2: way} for n, way in itertools.product(range(sizes[1]), range(sizes[2]))]
+    for given in fixed:
+        drawn = [tuple(given.get(at, int(rng.integers(size))) for at, size in enumerate(sizes)) for _ in range(10)]
         found.append(max(drawn, key=lambda choice: len(pairs_of(choice) - seen)))
         seen |= pairs_of(found[-1])
     return found, seen
@@ -57,11 +60,9 @@ def case(choice, seed, engine=vg.MLP):
     of = {name: values[i] for (name, values), i in zip(OPTIONS.items(), choice, strict=True)}
     rng = np.random.default_rng(seed)
     loss = "cross_entropy" if of["loss"] in ("labels", "probabilities") else of["loss"]
-    is_way = isinstance(of["between"], type(vg.residual()))
-    between = {"residual" if is_way else "normalization": of["between"]}
     first = vg.init.normal(0.6, bias_std=0.6)
-    dropout = of["dropout"]
-    net = engine(SIZES, of["activation"], loss, first, "float64", seed, dropout=dropout, **between)
+    more = {name: of[name] for name in ("normalization", "residual", "dropout")}
+    net = engine(SIZES, of["activation"], loss, first, "float64", seed, **more)
     for name, part in net.parameters().items():
         if "norm" in name or "scale" in name:
             part[...] += 0.3 * rng.normal(size=part.shape)
@@ -87,7 +88,7 @@ def test_gradients_against_differences(part):
             if is_smooth(net, X, steepest=10):
                 break
         found, wanted = net.gradients(X, y, sample_weight=weights).flat, slopes(net, X, y, weights)
-        allowed = 1e-6 if getattr(OPTIONS["between"][choice[1]], "kind", "") == "batch" else 1e-7
+        allowed = 1e-6 if getattr(OPTIONS["normalization"][choice[1]], "kind", "") == "batch" else 1e-7
         assert np.abs(found - wanted).max() <= allowed * np.abs(wanted).max(), (choice, seed)
         plain = case(choice, seed, reference.MLP)[0]
         plain.params = net.params

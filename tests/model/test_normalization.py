@@ -366,8 +366,3 @@ def test_an_architecture_knows_its_parts():
     parts = net.parts(np.arange(net.n_params))
     assert [[part.shape for part in of] for of in parts] == [[(4, 6), (6, 3)], [(6,), (3,)], [(6,), (0,)], [(0,), (0,)]]
     assert parts.gains[0].tolist() == list(range(30, 36))
-
-
-def test_ways_around_normalized_layers_are_refused():
-    with pytest.raises(ValueError, match="leave out one of them"):
-        vg.MLP([4, 6, 6, 3], normalization="layer", residual=True)

@@ -37,7 +37,7 @@ linear):
 ``predicted_gain`` ``predicted_low`` ``predicted_high``
     In a report: what ``gain`` should be, and a 95 % band, by ``vgfast.inspection.mean_field``; with a normalization by
     ``vgfast.inspection.normalized_field``, with residual connections by ``vgfast.inspection.residual_field``, without a
-    band.
+    band; NaN with both.
 ``over_eps``
     In a report on a step of Adam, AdamW, RMSprop or Adagrad: sqrt(v) / eps, the root mean square, over the weights W_l,
     of what the step divides by (of Adam, v with its correction) over the eps that is added to it. Above 1, weights move
@@ -58,8 +58,9 @@ batch then counts as B = sum(w)² / sum(w²) samples (Kish's effective sample si
 are about the activations, count each row once.
 
 Where residual connections end, ``delta_norm`` and ``gain`` are of u_l in place of delta_l, which is only what the
-layers between get of it, scale u_l ∘ phi'(z_l). That factor belongs to the activation_gain of the layer before, l - 1.
-With a learned scale of 0, as ReZero starts, those layers get nothing, and the gain is 1 all the same.
+layers between get of it, scale u_l ∘ phi'(z_l). That factor belongs to the activation_gain of the layer before, l - 1,
+and what a normalization of layer l does on that way to the normalization_gain there. With a learned scale of 0, as
+ReZero starts, those layers get nothing, and the gain is 1 all the same.
 
 Of a layer with dropout, phi' in the gains is that of the step: times the mask, which is 1 / keep or 0; with alpha
 dropout A or 0.

@@ -56,9 +56,10 @@ def predict(net: Any, X: Any) -> np.ndarray:
 
 
 def predict_without_band(engine: Engine, x: np.ndarray) -> np.ndarray | None:
-    """``predict`` of nets with a normalization or residual connections, of rows that are checked; None of others."""
+    """``predict`` of nets with a normalization or residual connections, of checked rows; None of others, and of nets
+    with both, of which there is no theory here."""
     net = engine.architecture
-    if net.normalization is None and net.residual is None:
+    if (net.normalization is None) == (net.residual is None):
         return None
     from vgfast.inspection import normalized_field, residual_field  # only read where they are needed
 

@@ -66,11 +66,6 @@ class Architecture(NamedTuple):
         _check.outputs(sizes[-1], loss)
         dropped = drops.checked(dropout, len(sizes) - 2)
         how = skips.checked(residual, sizes), norm.checked(normalization)
-        if None not in how:
-            raise ValueError(
-                f"residual connections go around layers without a normalization, got normalization={how[1]!r} with "
-                f"residual; leave out one of them"
-            )
         return cls(sizes, activations, loss, _check.dtype(dtype, dtypes), dropped, *how)
 
     @property
@@ -137,8 +132,8 @@ class Architecture(NamedTuple):
         return sum(prod(shape) for shape in self._part_shapes(l)) + (l in self._scaled_layers())
 
     def parts(self, flat: np.ndarray) -> Parts:
-        """Of a vector W1, b1, W2, b2, ..., with gains and shifts of a layer's normalization behind its biases, or the
-        scale of a block behind those of its last layer."""
+        """Of a vector W1, b1, W2, b2, ..., with gains and shifts of a layer's normalization behind its biases, and the
+        scale of a block behind all of its last layer."""
         parts, start, scaled = Parts([], [], [], []), 0, self._scaled_layers()
         for l in range(1, self.n_layers + 1):
             for part, shape in zip(parts, self._part_shapes(l), strict=True):
@@ -157,12 +152,11 @@ class Architecture(NamedTuple):
 
     def scales(self, flat: np.ndarray) -> dict[int, np.ndarray]:
         """By the last layer of each block, from 1, its scale (1,) in such a vector; empty where none is learned."""
-        scaled, found, start = self._scaled_layers(), {}, 0
-        for l, (n_in, n_out) in enumerate(self.shapes, 1):
-            start += n_in * n_out + n_out
+        scaled, found, stop = self._scaled_layers(), {}, 0
+        for l in range(1, self.n_layers + 1):
+            stop += self.count_params(l)
             if l in scaled:
-                found[l] = flat[start : start + 1]
-                start += 1
+                found[l] = flat[stop - 1 : stop]
         return found
 
     def named_views(self, flat: np.ndarray) -> dict[str, np.ndarray]:

@@ -13,9 +13,10 @@ With dropout, a step multiplies a[l] and phi'(z[l]) by a mask: 1 / keep with the
 normalization, instead of phi' what comes back to that. With alpha dropout the mask is A or 0, and a[l] becomes
 A a[l] + C where it is kept, else A a' + C (``dropout``).
 
-With a residual connection around layers k..m:  a[m] = a[k-1] + scale phi(z[m])
+With a residual connection around layers k..m:  a[m] = a[k-1] + scale f,   f being what layer m makes, such as phi(z[m])
 On the way back, with u[l] = d loss / d a[l]:   u[m] = delta[m+1] W[m+1]ᵀ,         delta[m] = scale u[m] ∘ phi'(z[m])
-and what goes around arrives besides:           u[k-1] = delta[k] W[k]ᵀ + u[m],    dscale = sum of u[m] ∘ phi(z[m])
+and what goes around arrives besides:           u[k-1] = delta[k] W[k]ᵀ + u[m],    dscale = sum of u[m] ∘ f
+A normalization and dropout of layer m are in f, and on the way back they get scale u[m].
 
 In the code, index l - 1 holds what belongs to layer l.
 """
@@ -43,12 +44,14 @@ _PROBABILITIES = {"softmax": softmax, "sigmoid": sigmoid}
 
 class Forward(NamedTuple):
     """A batch on its way forward: of each layer ``zs``, what phi is of; ``activations``, a with a[0] = x;
-    ``normalized``, None without a normalization; and the masks of dropout."""
+    ``normalized``, None without a normalization; the masks of dropout; and, of residual connections, by the last layer
+    of each, ``added``: f, which is added to what goes around."""
 
     zs: list[np.ndarray]
     activations: list[np.ndarray]
     normalized: list[Normalized | None]
     masks: Masks
+    added: dict[int, np.ndarray]
 
 
 class NumPyEngine(Engine):
@@ -92,7 +95,7 @@ class NumPyEngine(Engine):
 
     def forward_pass(self, x: np.ndarray, masks: Masks = (), training: bool = True) -> Forward:
         """Batch norm takes, in training, what the batch shows, else what runs."""
-        found = Forward([], [x], [], masks)
+        found = Forward([], [x], [], masks, {})
         for l, kind in enumerate(self.architecture.kinds):
             z, norm, kept = found.activations[-1] @ self.weights[l], self.architecture.norm_of(l + 1), None
             running = None if training or norm is None or norm.kind != "batch" else self.running[l]
@@ -104,8 +107,11 @@ class NumPyEngine(Engine):
             if norm and norm.place == "after":
                 a, kept = normalize(norm, a, self.gains[l], self.shifts[l], running)
             a, first = self.drop(masks, l + 1, a), self.around.get(l + 1)
+            if first is not None:
+                found.added[l + 1] = a
+                a = found.activations[first - 1] + self.scale(l + 1) * a
             found.zs.append(z)
-            found.activations.append(a if first is None else found.activations[first - 1] + self.scale(l + 1) * a)
+            found.activations.append(a)
             found.normalized.append(kept)
         return found
 
@@ -122,6 +128,7 @@ class NumPyEngine(Engine):
         raw: list[np.ndarray] = []
         between: list[np.ndarray | None] = []
         sums: dict[int, np.ndarray] = {}  # u of what leaves these layers, where a block ends
+        passed: dict[int, np.ndarray] = {}  # and what the layers of that block get of it
         ends = {first - 1: last for last, first in self.around.items()}
         for l in range(len(zs) - 1, -1, -1):
             parts.weights[l][...] = activations[l].T @ deltas[0]
@@ -133,13 +140,13 @@ class NumPyEngine(Engine):
                 if l in ends or l in self.around:
                     sums[l] = arrived
                 if l in d_scales:
-                    value = CATALOG[self.architecture.kinds[l - 1]].value(zs[l - 1])
-                    d_scales[l][...] = (arrived * self.drop(found.masks, l, value)).sum()
-                passed = self.scale(l) * arrived if l in self.around else arrived
-                delta, inner = self.layer_back(l - 1, found, passed, parts)
+                    d_scales[l][...] = (arrived * found.added[l]).sum()
+                if l in self.around:
+                    arrived = passed[l] = self.scale(l) * arrived
+                delta, inner = self.layer_back(l - 1, found, arrived, parts)
                 deltas.insert(0, delta)
                 between.insert(0, inner)
-        return Pass(zs, activations, deltas, raw, between, gradient, found.masks, sums)
+        return Pass(zs, activations, deltas, raw, between, gradient, found.masks, sums, passed)
 
     def layer_back(self, l: int, found: Forward, g: np.ndarray, parts: Parts) -> tuple[np.ndarray, np.ndarray | None]:
         """(delta, and what lies between activation and normalization, or None) of g = dloss/da of layer l + 1, whose

@@ -75,7 +75,7 @@ class Pass(NamedTuple):
     """One batch forward and back. Of layer l: ``zs[l-1]``; ``activations[l]``, a_l, with a_0 = x; ``deltas[l-1]``;
     ``raw[l-1]``, delta_{l+1} W_{l+1}ᵀ; ``between[l-1]``, the same behind the first of activation and normalization, or
     None without the latter; and all together ``gradient`` (n_params,), with these masks. Of residual nets ``sums[l]``:
-    dloss/da_l, where layers are gone around."""
+    dloss/da_l, where layers are gone around, and ``passed[l]``, scale times that, where they end."""
 
     zs: list[np.ndarray]
     activations: list[np.ndarray]
@@ -85,6 +85,7 @@ class Pass(NamedTuple):
     gradient: np.ndarray
     masks: Masks = ()
     sums: dict[int, np.ndarray] = {}  # noqa: RUF012
+    passed: dict[int, np.ndarray] = {}  # noqa: RUF012
 
 
 def of_step(
@@ -130,17 +131,30 @@ def of_step(
 def _write_gains(net: Architecture, found: Pass, l: int, r: np.void) -> None:
     """What weights, activation, normalization and the way around do at layer l + 1 to what comes from the next one."""
     here, behind = found.sums.get(l + 1), found.sums.get(l + 2)
-    arrives, delta, delta_after = norm(found.raw[l]), norm(found.deltas[l]), norm(found.deltas[l + 1])
+    arrives, delta_after = norm(found.raw[l]), norm(found.deltas[l + 1])
     signal_after = delta_after if behind is None else norm(behind)
+    own = (1.0, 1.0) if here is not None else _gains_inside(net, found, l, arrives)
+    next_ones = (1.0, 1.0) if behind is None else _gains_inside(net, found, l + 1, signal_after)
     r["weight_gain"] = _ratio(arrives, delta_after)
-    r["activation_gain"] = 1 if here is not None else _ratio(delta, arrives)
-    r["activation_gain"] *= 1 if behind is None else _ratio(delta_after, signal_after)
+    r["activation_gain"], r["normalization_gain"] = own[0] * next_ones[0], own[1] * next_ones[1]
     r["skip_gain"] = 1 if here is None else _ratio(r["delta_norm"], arrives)
-    r["gain"], r["normalization_gain"] = _ratio(r["delta_norm"], signal_after), 1
-    middle = found.between[l]
-    if middle is not None and net.normalization is not None:
-        gains = _ratio(norm(middle), arrives), _ratio(delta, norm(middle))
-        r["activation_gain"], r["normalization_gain"] = gains if net.normalization.place == "before" else gains[::-1]
+    r["gain"] = _ratio(r["delta_norm"], signal_after)
+
+
+def _gains_inside(net: Architecture, found: Pass, l: int, size: float) -> tuple[float, float]:
+    """What activation and normalization of layer l + 1 do to a signal of this norm at the end of it, on its way to
+    delta. The scale of a residual connection counts as the activation's, and so does dropout there."""
+    delta, middle = norm(found.deltas[l]), found.between[l]
+    if middle is None or net.normalization is None:
+        return _ratio(delta, size), 1.0
+    between, passed = norm(middle), found.passed.get(l + 1)
+    if net.normalization.place == "before":
+        return _ratio(between, size), _ratio(delta, between)
+    if passed is None:
+        return _ratio(delta, between), _ratio(between, size)
+    mask = found.masks[l] if l < len(found.masks) else None
+    enters = norm(passed if mask is None else passed * mask)
+    return _ratio(enters, size) * _ratio(delta, between), _ratio(between, enters)
 
 
 def count_exponents(net: Architecture, gradient: np.ndarray, exponents: np.ndarray) -> None:

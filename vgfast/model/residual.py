@@ -6,6 +6,10 @@ the variances of signals add up block by block; with 1 / sqrt(blocks) they stay 
 adds). With ``rezero`` the scale is a parameter of each block and 0 at first, so that every signal passes all blocks
 unchanged until training opens them: Bachlechner and others, "ReZero is all you need: fast convergence at large depth"
 (2020).
+
+All that the layers between do is in f, and the sum comes last. A block of one layer is, in PyTorch's words,
+``x + scale * f(x)`` with ``f = Sequential(Linear, norm, activation, Dropout)``, or with the norm behind the activation.
+So what goes around is never normalized itself.
 """
 
 from __future__ import annotations

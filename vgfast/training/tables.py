@@ -25,7 +25,8 @@ def factors(records: np.ndarray) -> dict[str, str]:
     """The names of what makes the gains in such records (L,), and what is written above them."""
     more = {"normalization_gain": "norm", "skip_gain": "skip"}
     also = {name: short for name, short in more.items() if (records[name][:-1] != 1).any()}
-    return {"weight_gain": "weights", "activation_gain": "act."} | also
+    # All four leave no room for a longer name.
+    return {"weight_gain": "W" if also == more else "weights", "activation_gain": "act."} | also
 
 
 def headings(records: np.ndarray) -> tuple[str, ...]:
