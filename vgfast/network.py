@@ -288,8 +288,8 @@ class Network(State):
         """dloss/dW_layer[i, j] for one sample, x (n_in,) with its y, as the sum over paths of products of derivatives.
 
         Layers count from 1; i, the input unit, and j, the output unit, from 0, as in ``net.weights[layer-1][i, j]``.
-        paths: how many of the strongest to show, 1 to 100. In float64, from the net's parameters, and without dropout,
-        as for predictions. See ``Trace``.
+        paths: how many of the strongest to show, 1 to 100. In float64, and as for predictions: without dropout, with
+        batch norm by its running statistics. See ``Trace``.
         Errors: TypeError or ValueError for a weight that there is not or more than one sample; ``DivergenceError`` for
         parameters, outputs or deltas that are not finite.
         """
@@ -300,8 +300,8 @@ class Network(State):
     def check_gradient(self, layer: int, i: int, j: int, X: Any, y: Any) -> GradientCheck:
         """dloss/dW_layer[i, j] of the mean loss over all rows of X, compared with finite differences of that loss.
 
-        Entries are numbered as by ``trace``, and nothing is dropped. The differences are those of a float64 copy of the
-        net, and cost about 100 forward passes in NumPy. See ``GradientCheck``. Errors: as of ``trace``.
+        Entries are numbered as by ``trace``, and nothing is dropped; batch norm is by these rows, at least two. The
+        differences, of a float64 copy, cost about 100 forward passes. See ``GradientCheck``. Errors: as of ``trace``.
         """
         from vgfast.inspection import finite_differences
 

@@ -10,6 +10,8 @@ import vgfast as vg
 from vgfast import _core
 from vgfast.inspection import finite_differences, paths
 
+NORMS = vg.norm.batch, vg.norm.layer, vg.norm.rms
+
 
 def batch(loss, rows=20):
     rng = np.random.default_rng(3)
@@ -34,6 +36,55 @@ def test_back_propagation_agrees_with_finite_differences(dtype, activation, loss
         assert found.difference == abs(found.analytic - found.numeric)
         assert abs(found.numeric - exact) <= found.error <= 1e-6 * abs(exact) + 1e-9
         assert abs(found.analytic - exact) <= found.rounding <= 1000 * np.finfo(dtype).eps * (abs(exact) + 0.01)
+
+
+@pytest.mark.parametrize("way", [None, vg.residual(scale="1/sqrt(L)"), vg.residual(2, "rezero")], ids=str)
+@pytest.mark.parametrize("norm", [None, *(f(p) for f in NORMS for p in vg.norm.PLACES)], ids=str)
+def test_with_normalization_and_ways_around(dtype, norm, way):
+    """Of the loss of the whole batch, with what each unit and row does to all others of its layer."""
+    X, y = batch("cross_entropy")
+    for seed, (layer, i, j) in enumerate([(1, 0, 1), (2, 3, 2), (4, 4, 0)]):
+        first = vg.init.lecun_normal(bias_std=0.5)
+        net = vg.MLP([3, 5, 5, 5, 2], "tanh", init=first, dtype=dtype, rng=seed, normalization=norm, residual=way)
+        rng = np.random.default_rng(seed)
+        for name, part in net.parameters().items():
+            if "norm" in name or "scale" in name:
+                part[...] += 0.3 * rng.normal(size=part.shape)
+        found = net.check_gradient(layer, i, j, X, y)
+        plain = paths.float64_copy(net._engine)
+        exact = plain.architecture.views(plain.backward(*net._batch(X, y)).gradient)[0][layer - 1][i, j]
+        assert found.agrees, str(found)
+        assert found.analytic == net.gradients(X, y).weights[layer - 1][i, j]
+        assert abs(found.numeric - exact) <= found.error <= 1e-6 * abs(exact) + 1e-9
+        assert abs(found.analytic - exact) <= found.rounding <= 2000 * np.finfo(dtype).eps * (abs(exact) + 0.01)
+
+
+def test_a_closed_block_and_a_large_mean_and_a_kink_behind_a_normalization():
+    X, y = batch("cross_entropy")
+    net = vg.MLP([3, 4, 4, 2], "tanh", rng=0, residual=vg.residual(scale="rezero"), normalization="layer")
+    found = net.check_gradient(2, 1, 1, X, y)
+    assert found.agrees
+    assert found.analytic == found.numeric == 0
+    net = vg.MLP([3, 4, 4, 2], "sigmoid", rng=0, normalization="batch")
+    assert net.check_gradient(1, 0, 1, 1e4 + X, y).agrees
+    net = vg.MLP([2, 2, 2, 2], "relu", rng=0, normalization=vg.norm.rms(affine=False), dtype="float64")
+    net.biases[0] = -np.ones(2) @ net.weights[0]
+    assert net.check_gradient(1, 0, 0, np.ones((1, 2)), [0]).kink
+
+
+def test_of_one_row_there_is_no_batch_norm():
+    net = vg.MLP([3, 4, 2], normalization="batch", rng=0)
+    with pytest.raises(ValueError, match="at least 2 rows in a batch"):
+        net.check_gradient(1, 0, 0, np.ones((1, 3)), [0])
+
+
+def test_a_wrong_gradient_through_a_normalization_is_found(monkeypatch):
+    """Of a layer that shares its mean with others: forgotten, that is wrong by more than rounding."""
+    X, y = batch("cross_entropy")
+    net, other = (vg.MLP([3, 5, 5, 2], "tanh", dtype="float64", rng=0, normalization=kind) for kind in ("layer", "rms"))
+    right = finite_differences.take_gradients
+    monkeypatch.setattr(finite_differences, "take_gradients", lambda engine, x, t: right(other._engine, x, t))
+    assert not net.check_gradient(2, 2, 1, X, y).agrees
 
 
 @pytest.mark.parametrize("wrong", [1e-4, -1e-3])

@@ -334,13 +334,6 @@ def test_what_normalizations_refuse():
         vg.norm.rms(affine="no")
 
 
-def test_paths_and_single_units_are_refused():
-    net, (X, y) = make(NORMS[0]), problem(3)
-    for call in (lambda: net.trace(1, 0, 0, X[0], y[0]), lambda: net.check_gradient(1, 0, 0, X, y)):
-        with pytest.raises(ValueError, match=r"others of its layer; use net\.gradients"):
-            call()
-
-
 @engines
 def test_squares_beyond_the_range_are_no_zeros(engine):
     """In float32 the squares of 1e30 are infinite, and dividing by their root would leave nothing of a row."""

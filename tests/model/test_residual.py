@@ -255,11 +255,3 @@ def test_refused(kind, sizes, residual, error, said):
 def test_no_such_connection(how, error, said):
     with pytest.raises(error, match=said):
         vg.residual(**how)
-
-
-@NETS
-def test_one_weight_is_not_followed(kind, rng):
-    X, y = problem(rng)
-    for ask in (lambda net: net.trace(1, 0, 0, X[0], y[0]), lambda net: net.check_gradient(1, 0, 0, X, y)):
-        with pytest.raises(ValueError, match="residual connections, which lead around"):
-            ask(make(kind))

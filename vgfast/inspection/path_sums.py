@@ -1,6 +1,6 @@
 """Sums over all paths from one unit to the loss, and the strongest of them, without following each.
 
-A path multiplies one entry of each matrix M_k = diag(phi'(z_k)) W_{k+1} (see ``paths``).
+A path multiplies one entry of each matrix M_k, such as diag(phi'(z_k)) W_{k+1} (see ``path_steps``).
 """
 
 from __future__ import annotations
@@ -47,22 +47,26 @@ def _rescaled(values: np.ndarray, exponent: int) -> tuple[np.ndarray, int]:
 
 
 def sum_forwards(
-    layer: int, j: int, steps: list[np.ndarray], deltas: list[np.ndarray]
+    layer: int, j: int, steps: list[list[np.ndarray]], deltas: list[np.ndarray]
 ) -> tuple[list[Partial], float, int]:
-    """The signal of z_layer[j] at each layer, and the absolute sum of all paths from there as (m, e), m · 2^e."""
-    signed, up = np.eye(1, len(deltas[0]), j)[0], 0
+    """The signal of z_layer[j] at each layer, and the absolute sum of all paths from there as (m, e), m · 2^e.
+
+    steps: from each layer to the next, one matrix after the other; behind a layer's units may lie others, which go
+    around layers. deltas: of each layer, (n,).
+    """
+    signed, up = np.eye(1, len(steps[0][0]) if steps else len(deltas[0]), j)[0], 0
     sizes, sizes_up = signed, 0  # the same with absolute matrices
     parts: list[Partial] = []
-    gain = math.nan
+    before = (math.nan, 0)
     for k, delta in enumerate(deltas):
-        length = float(np.linalg.norm(signed))
-        left = ratio(float(np.abs(signed).sum()), up, float(sizes.sum()), sizes_up)
+        n = len(delta)
+        length = float(np.linalg.norm(signed[:n]))
+        gain, before = ratio(length, up, *before), (length, up)
+        left = ratio(float(np.abs(signed[:n]).sum()), up, float(sizes[:n].sum()), sizes_up)
         parts.append(Partial(layer + k, power(length, up), gain, left, norm(delta)))
-        if k < len(steps):
-            before = up
-            signed, up = _rescaled(signed @ steps[k], up)
-            sizes, sizes_up = _rescaled(sizes @ np.abs(steps[k]), sizes_up)
-            gain = ratio(float(np.linalg.norm(signed)), up, length, before)
+        for step in steps[k] if k < len(steps) else ():
+            signed, up = _rescaled(signed @ step, up)
+            sizes, sizes_up = _rescaled(sizes @ np.abs(step), sizes_up)
     last, more = _rescaled(np.abs(deltas[-1]), sizes_up)
     return parts, float(sizes @ last), more
 

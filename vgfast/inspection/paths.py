@@ -8,7 +8,8 @@ each later layer, j = u_l, u_{l+1}, ..., u_L. Each path is worth a product, and 
 
 (Nielsen, *Neural Networks and Deep Learning*, chapter 5, has it for layers of one unit.) With the matrices
 M_k = diag(phi'(z_k)) W_{k+1} this is a_{l-1}[i] · (M_l M_{l+1} ... M_{L-1} dloss/dz_L)[j]; the same with absolute
-values sums the paths' sizes, however many there are. All of it in float64.
+values sums the paths' sizes, however many there are. All of it in float64. What a normalization and residual
+connections do to that, ``path_steps`` says.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vgfast import _check
+from vgfast.inspection.path_steps import Step, count_paths, steps_of
 from vgfast.inspection.path_sums import Partial, find_strongest, power, ratio, sum_forwards
-from vgfast.model.activations import CATALOG
 from vgfast.model.architecture import Architecture
 from vgfast.model.engine import Engine
 from vgfast.model.engine_numpy import NumPyEngine, textbook
@@ -37,6 +38,7 @@ from vgfast.show.table import WIDTH, Layout, fit
 
 # More paths than these are no longer read, and finding them takes memory by their square.
 MOST_PATHS = 100
+_PARTS = ("weights", "biases", "gains", "shifts")
 
 
 class Factor(NamedTuple):
@@ -50,9 +52,10 @@ class Factor(NamedTuple):
 @dataclass(frozen=True)
 class Path:
     """One path: its ``units``, one of each layer from l-1 (the input i) to L; its signed ``contribution`` to the
-    gradient; its ``share`` of the sum of absolute contributions of all paths; its ``factors``."""
+    gradient; its ``share`` of the sum of absolute contributions of all paths; its ``factors``. A layer that it goes
+    around has None for its unit; one with layer or RMS norm has two, before and behind it."""
 
-    units: tuple[int, ...]
+    units: tuple[int | None, ...]
     contribution: float
     share: float
     factors: tuple[Factor, ...]
@@ -66,6 +69,7 @@ class Trace:
     ``absolute`` is the sum of their absolute contributions, and ``cancellation`` = abs(gradient) / absolute (NaN if
     all are 0). ``paths``: the strongest of those that are not 0, strongest first. ``partial``: a ``Partial`` a layer.
     ``factors``: the product, factor by factor from the weight to the loss, where there is one path; else ().
+    ``normalization``: its kind, or "".
 
     A chain of neurons at z = 0, where sigmoid' = 1/4. Each step takes the signal times sigmoid'(z) w:
 
@@ -104,6 +108,7 @@ class Trace:
     partial: tuple[Partial, ...]
     activations: tuple[str, ...]
     eps: float
+    normalization: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain data; what is not finite is None."""
@@ -149,6 +154,8 @@ class Trace:
             what.append(f"phi is {kinds[0]}")
         elif kinds:
             what.append(", ".join(f"phi of layer {l} is {kind}" for l, kind in enumerate(kinds, self.layer)))
+        if self.normalization and kinds:
+            what.append(f"N is {self.normalization} norm")
         return ", ".join(what) + "." if what else ""
 
     def _factor_table(self) -> list[str]:
@@ -165,10 +172,11 @@ class Trace:
         text = "The strongest path" if n == 1 else f"The {n} strongest paths"
         layers = range(self.layer - 1, self.partial[-1].layer + 1)
         named = ", ".join(map(str, layers)) if len(layers) < 5 else f"{layers[0]}, {layers[1]}, ..., {layers[-1]}"
-        lines = [f"{text}, {total} of the absolute sum:", f"contribution   share  units of layers {named}"]
+        twice = "; twice if normalized" if len(self.paths[0].units) > len(layers) else ""
+        lines = [f"{text}, {total} of the absolute sum:", f"contribution   share  units of layers {named}{twice}"]
         for path in self.paths:
             start = f"{path.contribution:>12.3e}  {percent(path.share):>6}  "
-            way = " > ".join(map(str, path.units))
+            way = " > ".join("-" if unit is None else str(unit) for unit in path.units)
             lines += textwrap.wrap(way, WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
         return lines
 
@@ -214,11 +222,6 @@ def _count(n: int) -> str:
 
 
 def check_entry(net: Architecture, layer: Any, i: Any, j: Any) -> tuple[int, int, int]:
-    if net.residual is not None:
-        raise ValueError(
-            "signals are followed here from layer to layer, got a net with residual connections, which lead around "
-            "layers; take net.gradients, or a net without them"
-        )
     last = net.n_layers
     layer = _check.integer(f"layer, one of the net's {last} layers of weights,", layer, 1, last)
     n_in, n_out = net.sizes[layer - 1], net.sizes[layer]
@@ -227,24 +230,16 @@ def check_entry(net: Architecture, layer: Any, i: Any, j: Any) -> tuple[int, int
     return layer, i, j
 
 
-def refuse_normalization(net: Architecture, what: str) -> None:
-    """ValueError for a net with one, by which a unit depends on the z of others."""
-    if net.normalization is not None:
-        raise ValueError(
-            f"{what}, and with normalization={net.normalization!r} each depends on others of its layer; use "
-            f"net.gradients"
-        )
-
-
 def float64_copy(engine: Engine) -> NumPyEngine:
     """The textbook's net with the same parameters in float64."""
-    for l, (weights, biases) in enumerate(zip(engine.weights, engine.biases, strict=True), 1):
-        for name, array in (("weights", weights), ("biases", biases)):
-            what = _check.name_unfinite(array)
-            if what:
-                raise DivergenceError(
-                    f"layer {l}'s {name} hold {what}, so nothing has a derivative; assign finite ones", layer=l
-                )
+    of_layers = zip(*engine.architecture.parts(engine.params), strict=True)
+    arrays = [pair for l, parts in enumerate(of_layers, 1) for pair in zip([l] * 4, _PARTS, parts, strict=True)]
+    for l, name, array in [*arrays, *((l, "scales", scale) for l, scale in engine.scales.items())]:
+        what = _check.name_unfinite(array)
+        if what:
+            raise DivergenceError(
+                f"layer {l}'s {name} hold {what}, so nothing has a derivative; assign finite ones", layer=l
+            )
     return textbook(engine, np.float64)
 
 
@@ -290,35 +285,27 @@ def float64_data(array: np.ndarray) -> np.ndarray:
 def follow(engine: Engine, layer: int, i: int, j: int, x: Any, y: Any, paths: int = 5) -> Trace:
     """``net.trace``: see there."""
     net = engine.architecture
-    refuse_normalization(net, "trace follows paths from unit to unit")
     layer, i, j = check_entry(net, layer, i, j)
     n_strongest = _check.integer("paths", paths, 1, MOST_PATHS)
     sample, target = _one_sample(net, x, y)
     plain = float64_copy(engine)
     with np.errstate(all="ignore"):
-        zs, outputs = plain.forward(sample.astype(np.float64))
-        deltas = [plain.loss(zs[-1], float64_data(target))[1][0]]
-        # M_k (n_k, n_{k+1}) for k = layer..L-1: what the paths are multiplied with from z_k to z_{k+1}
-        steps: list[np.ndarray] = []
-        for k in range(len(zs) - 1, layer - 1, -1):
-            derivative = CATALOG[net.activations[k - 1]].derivative(zs[k - 1][0])
-            steps.insert(0, derivative[:, None] * plain.weights[k])
-            deltas.insert(0, (plain.weights[k] @ deltas[0]) * derivative)
-    for k, signal in enumerate([*zs, *deltas]):
-        if not np.isfinite(signal).all():
-            l, what = (k + 1, "outputs") if k < len(zs) else (k - len(zs) + layer, "deltas")
-            raise DivergenceError(
-                f"this sample has no finite gradient: the {what} of layer {l} are not finite; scale x or start from "
-                f"smaller weights",
-                layer=l,
-            )
-    activation, delta = float(outputs[layer - 1][0, i]), float(deltas[0][j])
-    partial, total, exponent = sum_forwards(layer, j, steps, deltas)
-    chain = (i, j, *[0] * len(steps))
-    n_paths = math.prod(net.sizes[layer + 1 :])
-    best = [chain] if n_paths == 1 else [(i, j, *way) for way in find_strongest(steps, j, deltas[-1], n_strongest)]
+        found = plain.forward_pass(sample.astype(np.float64), training=False)
+        # from z_k to z_{k+1}, for k = layer..L-1
+        ways = [steps_of(plain, found, k) for k in range(layer, net.n_layers)]
+        deltas = _deltas(ways, plain.loss(found.zs[-1], float64_data(target))[1][0])
+    _check_finite(layer, found.zs, deltas)
+    activation, delta = float(found.activations[layer - 1][0, i]), float(deltas[0][j])
+    partial, total, exponent = sum_forwards(layer, j, [[step.matrix for step in way] for way in ways], deltas)
+    steps = [step for way in ways for step in way]
+    n_paths = count_paths(steps)
+    best = find_strongest([step.matrix for step in steps], j, deltas[-1], 1 if n_paths == 1 else n_strongest)
+    best = best or ([(0,) * len(steps)] if n_paths == 1 else [])  # the only one is shown even if it is 0
     scale = math.frexp(abs(activation) * total)
-    found = [_path(plain, layer, units, zs, activation, deltas[-1], (scale[0], scale[1] + exponent)) for units in best]
+    starts = f"a_{layer - 1}[{i}]", activation
+    followed = [
+        _path(steps, (i, j), way, starts, net.n_layers, deltas[-1], (scale[0], scale[1] + exponent)) for way in best
+    ]
     absolute = power(scale[0], scale[1] + exponent)
     left = math.frexp(activation * delta)
     return Trace(
@@ -331,29 +318,52 @@ def follow(engine: Engine, layer: int, i: int, j: int, x: Any, y: Any, paths: in
         n_paths=n_paths,
         absolute=absolute,
         cancellation=ratio(abs(left[0]), left[1], scale[0], scale[1] + exponent),
-        factors=found[0].factors if n_paths == 1 else (),
-        paths=tuple(path for path in found if path.contribution != 0),
+        factors=followed[0].factors if n_paths == 1 else (),
+        paths=tuple(path for path in followed if path.contribution != 0),
         partial=tuple(partial),
         activations=net.activations,
         eps=float(np.finfo(net.dtype).eps),
+        normalization=net.normalization.kind if net.normalization else "",
     )
 
 
+def _deltas(ways: list[list[Step]], delta: np.ndarray) -> list[np.ndarray]:
+    """dloss/dz_k for k = layer..L, from that of the last."""
+    deltas, back = [delta], delta
+    for way in reversed(ways):
+        for step in reversed(way):
+            back = step.matrix @ back
+        deltas.insert(0, back[: way[0].n_from])
+    return deltas
+
+
+def _check_finite(layer: int, zs: list[np.ndarray], deltas: list[np.ndarray]) -> None:
+    for k, signal in enumerate([*zs, *deltas]):
+        if not np.isfinite(signal).all():
+            l, what = (k + 1, "outputs") if k < len(zs) else (k - len(zs) + layer, "deltas")
+            raise DivergenceError(
+                f"this sample has no finite gradient: the {what} of layer {l} are not finite; scale x or start from "
+                f"smaller weights",
+                layer=l,
+            )
+
+
 def _path(
-    plain: NumPyEngine,
-    layer: int,
-    units: tuple[int, ...],
-    zs: list[np.ndarray],
-    activation: float,
+    steps: list[Step],
+    weight: tuple[int, int],
+    way: tuple[int, ...],
+    start: tuple[str, float],
+    last: int,
     ends: np.ndarray,
     absolute: tuple[float, int],
 ) -> Path:
-    """The path through these units, factor by factor."""
-    named = [(f"a_{layer - 1}[{units[0]}]", activation)]
-    for k, (u, v) in enumerate(pairwise(units[1:]), layer):
-        derivative = CATALOG[plain.architecture.kinds[k - 1]].derivative(zs[k - 1][0, u : u + 1])[0]
-        named += [(f"phi'(z_{k}[{u}])", float(derivative)), (f"W_{k + 1}[{u},{v}]", float(plain.weights[k][u, v]))]
-    named.append((f"dloss/dz_{len(zs)}[{units[-1]}]", float(ends[units[-1]])))
+    """From this weight (i, j) by way of these entries, one behind each step; factor by factor."""
+    entries, named = (weight[1], *way), [start]
+    for step, (u, v) in zip(steps, pairwise(entries), strict=True):
+        named += step.factors(u, v)
+    sizes = [*(step.n_from for step in steps), len(ends)]
+    units = [entry if entry < n else None for entry, n in zip(entries, sizes, strict=True)]
+    named.append((f"dloss/dz_{last}[{entries[-1]}]", float(ends[entries[-1]])))
     factors, product = [], 1.0
     mantissa, exponent = 1.0, 0  # the product again, which cannot underflow
     for formula, value in named:
@@ -361,4 +371,4 @@ def _path(
         factors.append(Factor(formula, value, product))
         mantissa, more = math.frexp(mantissa * value)
         exponent += more
-    return Path(units, product, ratio(abs(mantissa), exponent, *absolute), tuple(factors))
+    return Path((weight[0], *units), product, ratio(abs(mantissa), exponent, *absolute), tuple(factors))

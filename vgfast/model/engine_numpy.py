@@ -96,24 +96,29 @@ class NumPyEngine(Engine):
     def forward_pass(self, x: np.ndarray, masks: Masks = (), training: bool = True) -> Forward:
         """Batch norm takes, in training, what the batch shows, else what runs."""
         found = Forward([], [x], [], masks, {})
-        for l, kind in enumerate(self.architecture.kinds):
-            z, norm, kept = found.activations[-1] @ self.weights[l], self.architecture.norm_of(l + 1), None
-            running = None if training or norm is None or norm.kind != "batch" else self.running[l]
-            if self.biases[l].size:
-                z = z + self.biases[l]
-            if norm and norm.place == "before":
-                z, kept = normalize(norm, z, self.gains[l], self.shifts[l], running)
-            a = CATALOG[kind].value(z)
-            if norm and norm.place == "after":
-                a, kept = normalize(norm, a, self.gains[l], self.shifts[l], running)
-            a, first = self.drop(masks, l + 1, a), self.around.get(l + 1)
-            if first is not None:
-                found.added[l + 1] = a
-                a = found.activations[first - 1] + self.scale(l + 1) * a
-            found.zs.append(z)
-            found.activations.append(a)
-            found.normalized.append(kept)
+        for weights in self.weights:
+            self.append_layer(found, found.activations[-1] @ weights, training)
         return found
+
+    def append_layer(self, found: Forward, product: np.ndarray, training: bool = True) -> None:
+        """What the next layer makes of a W, behind those before it."""
+        l = len(found.zs)
+        z, norm, kept = product, self.architecture.norm_of(l + 1), None
+        running = None if training or norm is None or norm.kind != "batch" else self.running[l]
+        if self.biases[l].size:
+            z = z + self.biases[l]
+        if norm and norm.place == "before":
+            z, kept = normalize(norm, z, self.gains[l], self.shifts[l], running)
+        a = CATALOG[self.architecture.kinds[l]].value(z)
+        if norm and norm.place == "after":
+            a, kept = normalize(norm, a, self.gains[l], self.shifts[l], running)
+        a, first = self.drop(found.masks, l + 1, a), self.around.get(l + 1)
+        if first is not None:
+            found.added[l + 1] = a
+            a = found.activations[first - 1] + self.scale(l + 1) * a
+        found.zs.append(z)
+        found.activations.append(a)
+        found.normalized.append(kept)
 
     def scale(self, last: int) -> np.floating:
         """Of the block that ends with this layer."""
