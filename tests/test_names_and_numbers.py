@@ -55,7 +55,7 @@ SAME = {
 ABSENT = {
     "loss": ["mae", "l1", "huber", "hinge", "rmse", "msle", "focal", "absolute_error"],
     "activation": ["celu", "softmax", "prelu", "relu6", "atan", "log_sigmoid", "maxout"],
-    "init": ["fixup", "uniform", "truncated_normal", "ones", "xavier"],
+    "init": ["uniform", "truncated_normal", "ones", "xavier"],
     "dtype": ["float16", "bfloat16", "half", "float128", "int32"],
 }
 

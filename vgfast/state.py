@@ -57,7 +57,7 @@ class State:
         with _core.standard_arithmetic():
             fill = init_module.prepare(init, architecture)
             self._build(architecture)
-            fill(self._engine.weights, self._engine.biases, self._rng)
+            fill(self._engine, self._rng)
         self._seed_draws(None)
         self._inits = init_module.name_rules(init, architecture)
 

@@ -15,7 +15,7 @@ from vgfast.model.critical import LENGTHS, critical_point_at, find_critical_poin
 X = np.random.default_rng(0).normal(size=(200, 30))
 
 
-@pytest.mark.parametrize("name", [name for name in vg.init.__all__ if name not in ("critical", "lsuv")])
+@pytest.mark.parametrize("name", [name for name in vg.init.__all__ if name not in ("critical", "fixup", "lsuv")])
 def test_first_weights(name):
     rule = getattr(vg.init, name)(bias_std=0.5)
     net = vg.MLP([400, 300, 200], init=rule, dtype="float64", rng=0)
@@ -63,9 +63,10 @@ def test_auto_keeps_signals_and_gradients_where_he_loses_them(activation):
 
 @pytest.mark.parametrize("rule", [*init.NAMES, vg.init.lsuv(X), vg.init.critical(0.5, orthogonal=True)])
 def test_the_same_seed_gives_both_engines_and_all_dtypes_the_same_weights(rule):
-    wide = vg.MLP([30, 20, 20, 10], "tanh", init=rule, dtype="float64", rng=3)
+    sizes, way = [30, 20, 20, 20, 10], vg.residual(2) if rule == "fixup" else None
+    wide = vg.MLP(sizes, "tanh", init=rule, dtype="float64", rng=3, residual=way)
     others = {
-        kind: [kind([30, 20, 20, 10], "tanh", init=rule, dtype=dtype, rng=3) for dtype in dtypes]
+        kind: [kind(sizes, "tanh", init=rule, dtype=dtype, rng=3, residual=way) for dtype in dtypes]
         for kind, dtypes in ((vg.MLP, ["float32"]), (reference.MLP, ["float16", "float32", "float64"]))
     }
     for net in [net for nets in others.values() for net in nets]:
@@ -83,6 +84,66 @@ def test_the_summary_names_the_rule_of_each_layer():
     ]:
         text = str(vg.MLP([30, 20, 10], "relu", init=rule, rng=0).summary())
         assert all(text.count(name) == want.count(name) for name in want), text
+
+
+# ---- fixup ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", [vg.MLP, reference.MLP])
+@pytest.mark.parametrize("every", [1, 2, 4])
+def test_fixup_of_all_its_formulas(engine, every):
+    """Eight hidden layers in blocks: the last of each is 0, the others have L^(-1 / (2 m - 2)) of what ``auto`` has."""
+    sizes, way = [30, *[20] * 9, 10], vg.residual(every)
+    net, plain = (engine(sizes, "elu", init=rule, dtype="float64", rng=0, residual=way) for rule in ("fixup", "auto"))
+    last = {l for l in range(2, 10) if (l - 1) % every == 0}
+    factor = (8 / every) ** (-1 / (2 * every - 2)) if every > 1 else None
+    for l, (w, b, drawn, biases) in enumerate(
+        zip(net.weights, net.biases, plain.weights, plain.biases, strict=True), 1
+    ):
+        if l in last:
+            assert not w.any()
+            assert not b.any()
+        else:
+            np.testing.assert_allclose(w, drawn if l in (1, 10) else factor * drawn, rtol=1e-13)
+            np.testing.assert_array_equal(b, biases)
+    report = net.inspect(X, np.arange(200) % 10, vg.SGD(0.01))
+    ends = report.layers.delta_norm[:-1:every]
+    np.testing.assert_allclose(ends, ends[0], rtol=1e-13)
+    assert report.verdict == "healthy"
+    loss = net.fit(X, np.arange(200) % 10, 3, 20, vg.SGD(0.05)).loss
+    assert loss[-5:].mean() < loss[:5].mean()
+    assert all(w.any() for w in net.weights)
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer", vg.norm.rms("after"), vg.norm.batch("after")], ids=str)
+def test_fixup_with_a_normalization_begins_with_gains_of_0(norm):
+    sizes, how = [30, *[20] * 5, 10], {"residual": vg.residual(2, "rezero"), "normalization": norm}
+    activation = "tanh" if norm in ("batch", "layer") else "relu"
+    net, plain = (vg.MLP(sizes, activation, init=rule, rng=0, **how) for rule in ("fixup", "auto"))
+    for name, part in net.parameters().items():
+        wanted = plain.parameters()[name].copy()
+        if name in ("layer3.norm.weight", "layer5.norm.weight"):
+            wanted[...] = 0
+        np.testing.assert_array_equal(part, 1 if "scale" in name else wanted, err_msg=name)
+    y = np.arange(200) % 10
+    report = net.inspect(X, y, vg.SGD(0.01))
+    assert report.verdict == "healthy"
+    np.testing.assert_array_equal(report.layers.delta_norm[[0, 2]], report.layers.delta_norm[[2, 4]])
+    net.fit(X, y, 2, 20, vg.SGD(0.05))
+    assert all(part.all() for name, part in net.parameters().items() if "norm.weight" in name)
+
+
+def test_what_fixup_refuses_and_its_advice():
+    with pytest.raises(ValueError, match="got residual=None; add residual=True"):
+        vg.MLP([3, 4, 4, 2], init="fixup")
+    with pytest.raises(ValueError, match=r"relu of layer 2 passes nothing back.*; use another activation"):
+        vg.MLP([3, 4, 4, 2], init="fixup", residual=True)
+    with pytest.raises(ValueError, match=r"affine=False.* has none; give it affine=True"):
+        vg.MLP([3, 4, 4, 2], "tanh", init="fixup", residual=True, normalization=vg.norm.layer(affine=False))
+    with pytest.raises(TypeError, match=r"call it: vg.init.fixup\(\)"):
+        vg.MLP([3, 4, 4, 2], "tanh", init=vg.init.fixup, residual=True)
+    net = vg.MLP([3, 4, 4, 2], "leaky_relu", init=vg.init.fixup(), residual=True)
+    assert str(net.summary()).count("fixup") == 3
 
 
 # ---- orthogonal -------------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ _ELSEWHERE: dict[str, dict[str, str | None]] = {
         **dict.fromkeys(("gaussian", "randomnormal"), "normal"),
         **dict.fromkeys(("orthogonalinitializer", "orthonormal"), "orthogonal"),
         **dict.fromkeys(("uniform", "randomuniform", "truncatednormal", "truncnormal", "variancescaling")),
-        **dict.fromkeys(("ones", "constant", "identity", "eye", "dirac", "fixup")),
+        **dict.fromkeys(("ones", "constant", "identity", "eye", "dirac")),
     },
     "dtype": {
         **dict.fromkeys(("fp32", "f32", "torchfloat", "torchfloat32"), "float32"),

@@ -360,7 +360,7 @@ def of_architecture(net: Architecture, batch_size: int, measure: bool, engine: C
 def _first(net: Architecture) -> CEngine:
     """One with first weights."""
     engine = CEngine(net)
-    init.prepare("auto", net)(engine.weights, engine.biases, np.random.default_rng(0))
+    init.prepare("auto", net)(engine, np.random.default_rng(0))
     return engine
 
 

@@ -60,7 +60,7 @@ class Case(NamedTuple):
         if activation is not None:
             net = net._replace(activations=(activation,) * len(net.activations))
         engine = self.engine.make_like(net)
-        init.prepare(rule, net)(engine.weights, engine.biases, np.random.default_rng(0))
+        init.prepare(rule, net)(engine, np.random.default_rng(0))
         return self._replace(engine=engine, state=None)
 
     def rebuild(self, net: Architecture) -> Case:

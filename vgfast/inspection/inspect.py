@@ -95,12 +95,16 @@ def _find_stalled(case: Case, report: GradientReport, steps: int) -> None:
 
 
 def _closed_layers(engine: Engine) -> np.ndarray:
-    """(L,) whether a layer lies in a block whose learned scale is 0: it will have a gradient when that has moved."""
+    """(L,) whether a layer lies in a block with a learned scale, or gains, or weights of 0 behind it: it will have a
+    gradient when those have moved."""
     net = engine.architecture
     closed = np.zeros(net.n_layers, bool)
     for first, last in net.blocks:
-        if last in engine.scales and engine.scales[last][0] == 0:
+        behind = engine.scales.get(last), engine.gains[last - 1]
+        if any(part is not None and part.size and not part.any() for part in behind):
             closed[first - 1 : last] = True
+        elif not engine.weights[last - 1].any():
+            closed[first - 1 : last - 1] = True
     return closed
 
 

@@ -15,6 +15,7 @@ rule                weights                          for
 ``orthogonal``      gain² / max(n_in, n_out)         deep nets of tanh or identity: every direction has one gain
 ``lsuv``            1 / n_in, then scaled            z of variance 1 in each layer, on rows that are given
 ``sparse``          15 a unit N(0, 1), the rest 0    sigmoid, tanh: large weights that do not saturate wide layers
+``fixup``           ``auto``, the last of each 0     residual connections: each passes signals on as they are at first
 ``normal``          N(0, std²)
 ``zeros``           0                                the one that cannot work: all units of a layer stay alike
 ==================  ===============================  ==========================================================
@@ -38,17 +39,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vgfast import _check
 from vgfast.model.activations import CATALOG
 from vgfast.model.architecture import Architecture
-from vgfast.model.init_rules import Critical, Independent, Layer, Lsuv, Orthogonal, Sparse
+from vgfast.model.init_rules import Critical, Fixup, Independent, Layer, Lsuv, Orthogonal, Sparse
+
+if TYPE_CHECKING:
+    from vgfast.model.engine import Engine
 
 __all__ = [
     "critical",
+    "fixup",
     "glorot_normal",
     "glorot_uniform",
     "he_normal",
@@ -62,9 +67,9 @@ __all__ = [
     "zeros",
 ]
 
-Init = Layer | Critical | Lsuv
-# Fills the weights and biases of all layers.
-Fill = Callable[[list[np.ndarray], list[np.ndarray], "np.random.Generator"], None]
+Init = Layer | Critical | Lsuv | Fixup
+# Fills the parameters of an engine that is new.
+Fill = Callable[["Engine", "np.random.Generator"], None]
 
 
 def _rule(name: str, scale: float, fan: str, uniform: bool, bias_std: float) -> Independent:
@@ -174,6 +179,32 @@ def critical(q: float | None = None, orthogonal: bool = False) -> Critical:
     return Critical(q, _check.flag("orthogonal", orthogonal))
 
 
+def fixup() -> Fixup:
+    """For nets with residual connections: weights as by ``auto``, but the last ones of each block 0, and its biases. So
+    each block passes gradients on as they are, at first, and adds phi(0), which is 0 but for the likes of sigmoid.
+
+    In blocks of m = ``every`` layers, m > 1, the other weights are multiplied by L^(-1 / (2 m - 2)), L being the number
+    of blocks, so that a step of all blocks together changes what the net computes no more than one of a few layers
+    does. m = 1 leaves no others. What a learned scale (``"rezero"``) begins with is 1 then, the multiplier of Fixup:
+    with two zeros in a row nothing would move. Its scalar biases are the biases of the layers, and the last layer of
+    the net, which it sets to 0 too, is drawn as the others, so that layers have a gradient from the first step on.
+
+    With a normalization, gains of 0 take the place of the weights of 0, and nothing is multiplied (Goyal and others,
+    "Accurate, large minibatch SGD", 2017, section 5.1).
+
+    Source: Zhang, Dauphin, Ma, "Fixup initialization: Residual learning without normalization" (2019).
+    Errors: from the net, ValueError without residual connections; for relu at the end of a block, which passes nothing
+    back where its input is 0, unless a normalization stands behind it; and for a normalization without gains.
+
+    >>> import numpy as np, vgfast as vg
+    >>> net = vg.MLP([8, *[16] * 101, 4], "tanh", init="fixup", residual=vg.residual(every=2), dtype="float64", rng=0)
+    >>> deltas = net.inspect(np.eye(8), np.arange(8) % 4, try_remedies=False).layers.delta_norm
+    >>> bool(np.allclose(deltas[:-1:2], deltas[0]))  # of a hundred layers in fifty blocks
+    True
+    """
+    return Fixup()
+
+
 def lsuv(X: Any) -> Lsuv:
     """Layer-sequential unit variance: orthogonal weights, which are divided layer by layer by the standard deviation
     that z has on the rows of X (rows, n_in), such as some hundred of the training set; biases 0.
@@ -237,30 +268,39 @@ def prepare(rule: str | Init, architecture: Architecture) -> Fill:
     """What fills the parameters of such a net, with all that can be wrong checked but for numbers that are measured."""
     found = _named(rule)
     if isinstance(found, Lsuv):
-        return partial(found._replace(x=architecture.check_inputs(found.x).astype(np.float64)).fill_all, architecture)
+        measured = found._replace(x=architecture.check_inputs(found.x).astype(np.float64))
+        return lambda engine, rng: measured.fill_all(architecture, engine.weights, engine.biases, rng)
     if isinstance(found, Critical):
         return partial(_fill_layers, found.layers(architecture))
+    if isinstance(found, Fixup):
+        found.check(architecture)
+        return partial(_fill_by_fixup, found.shrink(_automatic(architecture), architecture), found)
     return partial(_fill_layers, _of_layers(found, architecture))
 
 
 def name_rules(rule: str | Init, architecture: Architecture) -> tuple[str, ...]:
     """The name of each layer's rule."""
     found = _named(rule)
-    if isinstance(found, Lsuv | Critical):
+    if isinstance(found, Lsuv | Critical | Fixup):
         return (found.name,) * architecture.n_layers
     return tuple(rule.name for rule in _of_layers(found, architecture))
 
 
 def _of_layers(rule: Layer | None, architecture: Architecture) -> list[Layer]:
     """This rule for each layer, or what ``auto`` chooses for it."""
-    if rule is not None:
-        return [rule] * architecture.n_layers
+    return [*_automatic(architecture)] if rule is None else [rule] * architecture.n_layers
+
+
+def _automatic(architecture: Architecture) -> list[Independent]:
     return [choose(kind, first=l == 0) for l, kind in enumerate(architecture.kinds)]
 
 
-def _fill_layers(
-    rules: list[Layer], weights: list[np.ndarray], biases: list[np.ndarray], rng: np.random.Generator
-) -> None:
+def _fill_layers(rules: list[Layer], engine: Engine, rng: np.random.Generator) -> None:
     """Draw all layers, the first one first."""
-    for rule, w, b in zip(rules, weights, biases, strict=True):
+    for rule, w, b in zip(rules, engine.weights, engine.biases, strict=True):
         rule.fill(w, b, rng)
+
+
+def _fill_by_fixup(rules: list[Layer], rule: Fixup, engine: Engine, rng: np.random.Generator) -> None:
+    _fill_layers(rules, engine, rng)
+    rule.close_blocks(engine)

@@ -14,6 +14,7 @@ from vgfast.model.norm import Normalization
 
 if TYPE_CHECKING:
     from vgfast.model.critical import CriticalPoint
+    from vgfast.model.engine import Engine
 
 # Of a standard deviation, relatively to the largest value: what is less is a rounding error.
 ROUNDING = 1e-12
@@ -153,6 +154,56 @@ def _activate(phi: Function, norm: Normalization | None, z: np.ndarray) -> np.nd
     return (
         phi(normalize(norm, z, ones, zeros)[0]) if norm.place == "before" else normalize(norm, phi(z), ones, zeros)[0]
     )
+
+
+class Fixup(NamedTuple):
+    """Blocks of residual connections that add nothing at first."""
+
+    name: str = "fixup"
+
+    def check(self, architecture: Architecture) -> None:
+        """ValueError for a net whose blocks would stay as they begin, or without any."""
+        norm = architecture.normalization
+        if not architecture.blocks:
+            raise ValueError(
+                "init='fixup' is for nets with residual connections, got residual=None; add residual=True, or use "
+                "another init"
+            )
+        if norm is not None and not norm.has_gains:
+            raise ValueError(
+                f"init='fixup' begins with gains of 0, and normalization={norm!r} has none; give it affine=True, or "
+                f"use another init"
+            )
+        if norm is not None and norm.place == "after":
+            return
+        for _, last in architecture.blocks:
+            kind = architecture.kinds[last - 1]
+            if not CATALOG[kind].derivative(np.zeros(1)).any():
+                raise ValueError(
+                    f"init='fixup' begins with 0 at the end of each block, where {kind} of layer {last} passes nothing "
+                    f"back, so that it would stay 0; use another activation, such as leaky_relu, or another init with "
+                    f"residual=vg.residual(scale='rezero')"
+                )
+
+    def shrink(self, rules: list[Independent], architecture: Architecture) -> list[Layer]:
+        """These rules, with smaller variances in the blocks."""
+        found, blocks = [*rules], architecture.blocks if architecture.normalization is None else []
+        for first, last in blocks:
+            for l in range(first, last):
+                found[l - 1] = rules[l - 1]._replace(scale=rules[l - 1].scale * len(blocks) ** (-1 / (last - first)))
+        return [*found]
+
+    def close_blocks(self, engine: Engine) -> None:
+        """Of an engine that is as it was drawn."""
+        net = engine.architecture
+        for _, last in net.blocks:
+            if net.normalization is not None:
+                engine.gains[last - 1][...] = 0
+                continue
+            engine.weights[last - 1][...] = 0
+            engine.biases[last - 1][...] = 0
+        for scale in engine.scales.values():
+            scale[...] = 1
 
 
 class Lsuv(NamedTuple):
