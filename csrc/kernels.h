@@ -19,11 +19,6 @@ _Static_assert(FLT_EVAL_METHOD == 0, "on 32-bit x86, add -msse2 -mfpmath=sse to 
 #define TYPED(name) VG_JOIN(name, SFX)
 #define NAME(name) VG_JOIN(TYPED(name), ISA)
 
-/* Whether phi' is stored by the forward pass; else it is recomputed from the outputs. */
-static inline int vg_stores_derivative(vg_activation activation) {
-    return vg_activations[activation.phi].derivative == VG_STORED;
-}
-
 /* How phi' is made of its source: the form, and alpha if that needs one. */
 typedef struct {
     vg_derivative form;
@@ -221,7 +216,7 @@ typedef struct {
                    size_t ld, double *check);
 
     /* y (rows, n_out) = phi(x W + b), x (rows, n_in), W (n_in, n_out), b NULL for none; derivatives (rows, n_out; ld
-     * of y), unless NULL: phi', if vg_stores_derivative */
+     * of y), unless NULL: phi', if it is stored */
     void (*dense_forward)(vg_matrix x, vg_matrix weights, const void *biases,
                           vg_activation activation, vg_matrix y, void *derivatives,
                           vg_tools *tools);
@@ -293,7 +288,7 @@ typedef struct {
     void (*drop)(vg_matrix x, double keep, vg_key key, vg_matrix to);
 
     /* y (rows, n) of phi becomes what dropout makes of it; derivatives (rows, n; ld of y), which hold phi'
-     * if vg_stores_derivative, become scale phi' or -0, which no other is. */
+     * if they are stored, become scale phi' or -0, which no other is. */
     void (*dropout)(vg_activation activation, vg_matrix y, void *derivatives,
                     const vg_dropout *dropout, vg_key key, double *check);
 

@@ -97,13 +97,14 @@ def dropped(given: Given) -> Dropped:
 
 def _checked(name: str, value: Any) -> Given:
     if isinstance(value, AlphaDropout):
-        return value if value.rate else 0.0
+        return value if 1 - value.rate < 1 else 0.0
     if value is alpha:
         raise TypeError(
             f"{name} must be a rate or an object, got the function vg.dropout.alpha; call it with the rate, as "
             f"vg.dropout.alpha(0.1)"
         )
-    return _check.real(name, value, 0, below=1)
+    rate = _check.real(name, value, 0, below=1)
+    return rate if 1 - rate < 1 else 0.0  # else all outputs would be kept
 
 
 def checked(value: Any, n_hidden: int) -> tuple[Given, ...]:
