@@ -150,10 +150,12 @@ def test_what_comes_out_otherwise_of_rezero(other, change, sentence):
     assert sentence in sentences
 
 
-def test_the_deep_one_has_only_the_deepest_nets(monkeypatch):
+def test_the_deep_one_is_of_rezero_alone(monkeypatch):
     monkeypatch.setattr(isometry, "DEEP", 5)
     result = lessons.run("isometry", deep=True)
-    assert [each["layers"] for each in result["found"]["depths"]] == [5]
+    (each,) = result["found"]["depths"]
+    assert (each["layers"], list(each["nets"])) == (5, ["ReZero"])
+    assert len(result["saw"]) == 1
     assert result["deep"]
     assert not result["quick"]
 

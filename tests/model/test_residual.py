@@ -255,3 +255,15 @@ def test_refused(kind, sizes, residual, error, said):
 def test_no_such_connection(how, error, said):
     with pytest.raises(error, match=said):
         vg.residual(**how)
+
+
+def test_a_deep_net_looks_for_its_blocks_once(monkeypatch):
+    """Not once a layer, which takes minutes of a net of 10,000."""
+    from vgfast.model import residual
+    from vgfast.model.architecture import Architecture
+
+    net = Architecture.checked([4, *[5] * 21, 3], residual=vg.residual(scale="rezero"))
+    looks, blocks = [], residual.blocks
+    monkeypatch.setattr(residual, "blocks", lambda *of: looks.append(of) or blocks(*of))
+    assert net.n_params == 5 * 5 + 20 * (5 * 6 + 1) + 3 * 6
+    assert len(looks) == 1

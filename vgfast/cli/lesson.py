@@ -31,7 +31,7 @@ example: vgfast lesson vanishing --out pictures
     parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="picture's folder (default: here)")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="less of everything, in some seconds")
-    size.add_argument("--deep", action="store_true", help="of isometry: 10,000 layers, in some minutes")
+    size.add_argument("--deep", action="store_true", help="of isometry: ReZero with 10,000 layers, in some minutes")
     parser.set_defaults(run=run)
     return parser
 

@@ -117,7 +117,7 @@ class Architecture(NamedTuple):
 
     def _part_shapes(self, l: int) -> list[tuple[int, ...]]:
         """Of what layer l has of each of the ``Parts``, in the order of the vector."""
-        (n_in, n_out), norm = self.shapes[l - 1], self.norm_of(l)
+        n_in, n_out, norm = self.sizes[l - 1], self.sizes[l], self.norm_of(l)
         gains, shifts = (norm.has_gains, norm.has_shifts) if norm else (False, False)
         biases = norm is None or not norm.replaces_biases
         return [(n_in, n_out), (n_out * biases,), (n_out * gains,), (n_out * shifts,)]
@@ -125,7 +125,8 @@ class Architecture(NamedTuple):
     @property
     def n_params(self) -> int:
         """Weights, biases, gains, shifts and scales together."""
-        return sum(self.count_params(l) for l in range(1, self.n_layers + 1))
+        weights_and_more = sum(prod(shape) for l in range(1, self.n_layers + 1) for shape in self._part_shapes(l))
+        return weights_and_more + len(self._scaled_layers())
 
     def count_params(self, l: int) -> int:
         """Those of layer l (1..L)."""
