@@ -47,7 +47,10 @@ def problems(names):
     """{what: how a worker is asked for it}"""
     from vgfast.bench.problems import INSPECTION, WORKLOADS
 
-    chosen = [name for name in WORKLOADS if name != INSPECTION] if names is None else names.split(",")
+    known = [name for name, problem in WORKLOADS.items() if problem.plain and name != INSPECTION]
+    chosen = known if names is None else names.split(",")
+    if unknown := [name for name in chosen if name not in known]:
+        raise SystemExit(f"older builds train only {', '.join(known)}; leave out {', '.join(unknown)}")
     found = {}
     for name in chosen:
         problem = WORKLOADS[name]

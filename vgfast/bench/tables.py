@@ -42,7 +42,7 @@ class Steps:
 
     def _begin(self, result: dict[str, Any]) -> None:
         """With all competitors, 80 columns."""
-        self._layout = Layout((9, *[8] * len(self._names), 7))
+        self._layout = Layout((11, *[7, *[8] * (len(self._names) - 1)], 6))
         show_machine(result, self.console)
         self.console.print("\nTime of a training step", style="bold")
         names = (name.replace("-", "\n") for name in self._names)

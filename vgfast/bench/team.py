@@ -15,7 +15,7 @@ import numpy as np
 
 from vgfast import _core, config
 from vgfast.mlp import MLP
-from vgfast.training.optimizers import SGD, read_settings
+from vgfast.training.optimizers import Optimizer, read_settings
 
 # Steps that last about so long are taken at once, at most all of an epoch; and so many times at least.
 _AT_ONCE, _TIMES_LEAST = 0.01, 3
@@ -25,7 +25,14 @@ class SimulatedTeam:
     """So many threads that train ``net`` on the rows of X, y, batch by batch."""
 
     def __init__(
-        self, net: MLP, X: np.ndarray, y: np.ndarray, batch: int, optimizer: SGD, threads: int, rng: np.random.Generator
+        self,
+        net: MLP,
+        X: np.ndarray,
+        y: np.ndarray,
+        batch: int,
+        optimizer: Optimizer,
+        threads: int,
+        rng: np.random.Generator,
     ) -> None:
         core = net._engine.core
         workspace = _core.Workspace(core, batch, threads, core.part_of_batch(batch, threads), config.free_memory)

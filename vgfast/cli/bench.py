@@ -16,11 +16,11 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "bench",
         help="time training steps of vgfast, NumPy, PyTorch, JAX and scikit-learn",
         description="Time a training step of vgfast and of each library that is installed, on fifteen nets from small "
-        "to large: in turn, each in its own process, on as many threads, from the same weights, with a check that all "
-        "come to the same loss; PyTorch and JAX on a GPU, too, where there is one. Shows medians, "
-        "a row as soon as a net is done, and what inspection, calls and memory cost; saves a picture. Ctrl-C leaves "
-        "what has been measured. Takes many minutes. Needs the extra vgfast[bench], or of the libraries those "
-        "to compare with.",
+        "to large, three of them with Adam, too, and one with batch norm: in turn, each in its own process, on as many "
+        "threads, from the same weights, with a check that all come to the same loss; PyTorch and JAX on a GPU, too, "
+        "where there is one. Shows medians, a row as soon as a net is done, and what inspection, calls and memory "
+        "cost; saves a picture. Ctrl-C leaves what has been measured. Takes many minutes. Needs the extra "
+        "vgfast[bench], or of the libraries those to compare with.",
         epilog="example: vgfast bench --workloads digits,mnist --competitors numpy,torch --threads 2 --out /tmp",
     )
     parser.add_argument("--competitors", metavar="A,B", help="whom to compare with (default: all that are installed)")

@@ -2,8 +2,8 @@
 
 A competitor has a problem in memory, starts from the weights and takes the batches that all others do, and is asked for
 its ``loss``, ``time`` and the like by ``vgfast.bench.workers``. One epoch, for everybody, is: draw the order of the
-rows, gather each batch, one step of plain SGD on each. Only vgfast also reports the losses on its way; the others may
-leave out what the step itself does not need.
+rows, gather each batch, one step on each, of plain SGD or of Adam. Only vgfast also reports the losses on its way; the
+others may leave out what the step itself does not need.
 """
 
 from __future__ import annotations
@@ -18,6 +18,14 @@ import numpy as np
 from vgfast import reference
 from vgfast.bench.problems import SEED, Problem
 from vgfast.model.errors import DivergenceError
+from vgfast.training.optimizers import SGD, Adam, Optimizer
+
+_NORM = ("weight", "bias", "running_mean", "running_var")
+
+
+def make_optimizer(problem: Problem) -> Optimizer:
+    """That of vgfast and of the textbook."""
+    return (Adam if problem.optimizer == "adam" else SGD)(lr=problem.lr)
 
 
 class NotHere(Exception):
@@ -32,11 +40,16 @@ class Competitor:
     package = module = "vgfast"
     device = "cpu"
 
+    @classmethod
+    def takes(cls, problem: Problem) -> bool:
+        """Whether the library has what this problem asks for."""
+        return True
+
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.X, self.y = problem.data()
         rng = np.random.default_rng(SEED)
-        self.first = reference.MLP(problem.sizes, problem.activation, rng=rng)
+        self.first = reference.MLP(problem.sizes, problem.activation, rng=rng, normalization=problem.normalization)
         self._rng_after_first = rng
         self.prepare()
 
@@ -63,7 +76,11 @@ class Competitor:
         raise NotImplementedError
 
     def layers(self) -> list[tuple[Any, Any]]:
-        """(weights (n_in, n_out), biases) of each layer."""
+        """(weights (n_in, n_out), biases) of each layer; with batch norm, hidden layers' biases are of no account."""
+        raise NotImplementedError
+
+    def norms(self) -> list[tuple[Any, Any, Any, Any]]:
+        """(gains, shifts, running means, running variances) of each hidden layer with batch norm."""
         raise NotImplementedError
 
     def name_device(self) -> str:
@@ -74,15 +91,29 @@ class Competitor:
         """One step on a batch, and the probabilities of one row, as a script would call them."""
         raise NotImplementedError
 
+    def state_dict(self) -> dict[str, Any]:
+        """Its parameters and running statistics, by the names of ``net.state_dict()``."""
+        norms = self.norms() if self.problem.batch_norm else []
+        state: dict[str, Any] = {}
+        for l, (weights, biases) in enumerate(self.layers(), 1):
+            state[f"layer{l}.weight"] = weights
+            if l > len(norms):
+                state[f"layer{l}.bias"] = biases
+        for l, norm in enumerate(norms, 1):
+            state |= {f"layer{l}.norm.{name}": value for name, value in zip(_NORM, norm, strict=True)}
+        return state
+
     # ---- what it is asked for ----------------------------------------------------------------------
 
     def loss(self, epochs: int) -> dict[str, float]:
         """The mean loss over all rows after so many epochs, for every competitor by this one text, in float64."""
         self.rewind()
         self.train(epochs)
-        textbook = reference.MLP(self.problem.sizes, self.problem.activation, init="zeros", dtype="float64")
-        for l, (weights, biases) in enumerate(self.layers()):
-            textbook.weights[l][...], textbook.biases[l][...] = weights, biases
+        p, state = self.problem, self.state_dict()
+        if not all(np.isfinite(value).all() for value in state.values()):
+            return {"loss": np.nan}
+        textbook = reference.MLP(p.sizes, p.activation, init="zeros", dtype="float64", normalization=p.normalization)
+        textbook.load_state_dict(state)
         parts = range(0, self.problem.rows, self.problem.batch)
         stops = [slice(first, first + self.problem.batch) for first in parts]
         try:

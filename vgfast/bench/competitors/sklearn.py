@@ -7,13 +7,19 @@ from typing import Any
 import numpy as np
 
 from vgfast.bench.competitors.competitor import Competitor
-from vgfast.bench.problems import LR
+from vgfast.bench.problems import Problem
 
 
 class ScikitLearn(Competitor):
-    """An epoch a call of ``partial_fit``."""
+    """An epoch a call of ``partial_fit``. It has no batch norm; its Adam adds eps to sqrt(v) before v is corrected for
+    its start, as ``vg.Adam(eps_hat=True)`` does: to that correction, which the textbook has not, its loss owes up to
+    the shown difference."""
 
     package, module = "scikit-learn", "sklearn"
+
+    @classmethod
+    def takes(cls, problem: Problem) -> bool:
+        return not problem.batch_norm
 
     def prepare(self) -> None:
         # Of labels it would make one output for two classes, and another net; of columns of 0 and 1, one for each.
@@ -26,20 +32,21 @@ class ScikitLearn(Competitor):
         self.net = MLPClassifier(
             p.sizes[1:-1],
             activation={"sigmoid": "logistic"}.get(p.activation, p.activation),
-            solver="sgd",
+            solver=p.optimizer,
             alpha=0,
             batch_size=p.batch,
-            learning_rate_init=LR,
+            learning_rate_init=p.lr,
             shuffle=False,
             momentum=0,
         )
-        # It draws weights of its own at the first call, which its optimizer keeps hold of: these are then written over.
+        # It draws weights of its own at the first call: these are then written over, and it makes a new optimizer.
         self.net.partial_fit(self.X[: p.batch], self.targets[: p.batch], classes=np.arange(p.sizes[-1]))
         self.net.out_activation_ = "softmax"  # which for columns would be logistic
         for own, first in zip(self.net.coefs_, self.first.weights, strict=True):
             own[...] = first
         for own, first in zip(self.net.intercepts_, self.first.biases, strict=True):
             own[...] = first
+        del self.net._optimizer
 
     def train(self, epochs: int) -> None:
         for _ in range(epochs):

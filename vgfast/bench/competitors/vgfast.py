@@ -9,11 +9,9 @@ from statistics import median
 from typing import Any
 
 from vgfast import _core, config
-from vgfast.bench.competitors.competitor import Competitor
-from vgfast.bench.problems import LR
+from vgfast.bench.competitors.competitor import Competitor, make_optimizer
 from vgfast.bench.team import SimulatedTeam
 from vgfast.mlp import MLP
-from vgfast.training.optimizers import SGD
 from vgfast.training.shuffle import Shuffle
 
 _BARRIERS, _ORDERS = 20, 5
@@ -21,9 +19,10 @@ _BARRIERS, _ORDERS = 20, 5
 
 class VGFast(Competitor):
     def start(self) -> None:
-        self.net = MLP(self.problem.sizes, self.problem.activation, init="zeros", rng=self.rng)
+        p = self.problem
+        self.net = MLP(p.sizes, p.activation, init="zeros", rng=self.rng, normalization=p.normalization)
         self.net.params = self.first.params
-        self.optimizer = SGD(lr=LR)
+        self.optimizer = make_optimizer(p)
 
     def train(self, epochs: int, threads: int | None = None, **inspection: Any) -> None:
         with config.threads(threads or config.get_num_threads()):
@@ -35,6 +34,9 @@ class VGFast(Competitor):
                 optimizer=self.optimizer,
                 **inspection,
             )
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.net.state_dict()
 
     def layers(self) -> list[tuple[Any, Any]]:
         return list(zip(self.net.weights, self.net.biases, strict=True))
