@@ -339,6 +339,7 @@ CHOICES = {
     "activation": lambda name: vg.MLP([3, 4, 3], activation=name),
     "activation of a layer": lambda name: vg.MLP([3, 4, 3], activation=[name]),
     "init": lambda name: vg.MLP([3, 4, 3], init=name),
+    "init of a residual net": lambda name: vg.MLP([3, 4, 4, 3], "tanh", init=name, residual=True),
     "dtype": lambda name: vg.MLP([3, 4, 3], dtype=name),
     "dtype of the textbook": lambda name: vg.reference.MLP([3, 4, 3], dtype=name),
     "inspect": lambda name: NET.inspect(X, Y, inspect=name),

@@ -247,7 +247,7 @@ def choose(activation: str, first: bool = False) -> Independent:
     return _rule("critical", point.q - point.sb2 if first else point.sw2, "in", False, math.sqrt(point.sb2))
 
 
-def _named(rule: Any) -> Init | None:
+def _named(rule: Any, architecture: Architecture) -> Init | None:
     """The rule of this name, or a rule as it is; None for ``auto``."""
     if isinstance(rule, Init):
         return rule
@@ -260,13 +260,14 @@ def _named(rule: Any) -> Init | None:
         )
     if rule == "lsuv":
         raise ValueError("init='lsuv' needs rows of inputs to measure z on; use init=vg.init.lsuv(X)")
-    name = _check.choice("init", rule, NAMES)
+    others = NAMES if architecture.blocks or rule == "fixup" else [name for name in NAMES if name != "fixup"]
+    name = _check.choice("init", rule, others)
     return None if name == "auto" else globals()[name]()
 
 
 def prepare(rule: str | Init, architecture: Architecture) -> Fill:
     """What fills the parameters of such a net, with all that can be wrong checked but for numbers that are measured."""
-    found = _named(rule)
+    found = _named(rule, architecture)
     if isinstance(found, Lsuv):
         measured = found._replace(x=architecture.check_inputs(found.x).astype(np.float64))
         return lambda engine, rng: measured.fill_all(architecture, engine.weights, engine.biases, rng)
@@ -280,7 +281,7 @@ def prepare(rule: str | Init, architecture: Architecture) -> Fill:
 
 def name_rules(rule: str | Init, architecture: Architecture) -> tuple[str, ...]:
     """The name of each layer's rule."""
-    found = _named(rule)
+    found = _named(rule, architecture)
     if isinstance(found, Lsuv | Critical | Fixup):
         return (found.name,) * architecture.n_layers
     return tuple(rule.name for rule in _of_layers(found, architecture))
