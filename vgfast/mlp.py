@@ -27,9 +27,9 @@ class MLP(Network):
     rng: None, a seed, or a ``numpy.random.Generator``: for the first weights, then for shuffling.
     normalization: of each hidden layer, ``batch``, ``layer``, ``rms`` or an object of ``vg.norm``, which can also stand
         after the activation: a = phi(N(z)), or a = N(phi(z)).
-    residual: None; or ways around hidden layers: True for one around each but the first, ``vg.residual(every, scale)``
-        for other ones. The output of such a block is x + scale f(x), so that it must be as wide as its input. All that
-        its layers do, normalization and dropout too, is in f, and the sum comes last.
+    residual: None; or residual connections: True for one around each hidden layer but the first, and
+        ``vg.residual(every, scale)`` for others. The output of such a block is x + scale f(x), so that it must be as
+        wide as its input. All that its layers do, normalization and dropout too, is in f, and the sum comes last.
     dropout: the rate, 0 <= p < 1, of hidden outputs that each training step goes without, or one rate a hidden layer:
         an output is 0 with the probability p, else divided by 1 - p, anew for each row and step; predictions use all.
         ``vg.dropout.alpha(p)`` instead of p is for selu: it keeps the mean 0 and the variance 1.

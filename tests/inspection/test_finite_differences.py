@@ -40,7 +40,7 @@ def test_back_propagation_agrees_with_finite_differences(dtype, activation, loss
 
 @pytest.mark.parametrize("way", [None, vg.residual(scale="1/sqrt(L)"), vg.residual(2, "rezero")], ids=str)
 @pytest.mark.parametrize("norm", [None, *(f(p) for f in NORMS for p in vg.norm.PLACES)], ids=str)
-def test_with_normalization_and_ways_around(dtype, norm, way):
+def test_with_normalization_and_residual_connections(dtype, norm, way):
     """Of the loss of the whole batch, with what each unit and row does to all others of its layer."""
     X, y = batch("cross_entropy")
     for seed, (layer, i, j) in enumerate([(1, 0, 1), (2, 3, 2), (4, 4, 0)]):

@@ -1,4 +1,4 @@
-"""Normalization and ways around the layers as remedies: what is said of them comes true, and they are proposed where
+"""Normalization and residual connections as remedies: what is said of them comes true, and they are proposed where
 they are possible."""
 
 import numpy as np
@@ -69,7 +69,7 @@ def test_they_are_proposed_where_they_are_possible():
 
 
 def test_what_is_not_possible_is_not_told():
-    """Ways around layers of unequal widths, and batch norm of one row."""
+    """Residual connections of layers of unequal widths, and batch norm of one row."""
     report = vg.MLP([20, *[30, 40] * 5, 5], "sigmoid", rng=0).inspect(X, Y)
     assert report.verdict == "vanishing"
     assert starting("normalization=", report.remedies)

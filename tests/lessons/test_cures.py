@@ -51,11 +51,11 @@ def test_layer_norm_before_a_sigmoid_leaves_the_gain_small(found):
     assert found["ways"]["layer norm after"]["predicted"] > 1
 
 
-def test_ways_around_keep_what_comes_back(found):
+def test_residual_connections_keep_what_comes_back(found):
     """Blocks whose scale begins with 0 pass back exactly what they get; only the output layer's weights change it."""
-    net = cures.WAYS["ways around (ReZero)"].net(datasets.digits().X[:200], 0)
+    net = cures.WAYS["residual (ReZero)"].net(datasets.digits().X[:200], 0)
     gains = net.inspect(*datasets.digits()[:2], try_remedies=False).layers["gain"][:-2]
-    assert found["ways"]["ways around (ReZero)"]["total"] == pytest.approx(1, abs=0.2)
+    assert found["ways"]["residual (ReZero)"]["total"] == pytest.approx(1, abs=0.2)
     np.testing.assert_allclose(gains, 1, rtol=1e-6)
 
 

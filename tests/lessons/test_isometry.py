@@ -61,7 +61,7 @@ def test_the_jacobian_is_that_of_the_hidden_layers(rng):
     np.testing.assert_allclose(isometry.singular_values(net, row[None]), [values], rtol=1e-5)
 
 
-def test_the_jacobian_of_a_net_with_ways_around(rng):
+def test_the_jacobian_of_a_residual_net(rng):
     """Of each block I + scale W diag(relu'), after a first layer that is linear."""
     net, row = isometry.initial("ReZero", 4, 1.0, 0), rng.normal(size=64).astype(np.float32)
     scales = [value for name, value in net.parameters().items() if name.endswith("scale")]

@@ -8,6 +8,7 @@ import pickle
 import numpy as np
 import pytest
 from differences import slopes
+from same_records import assert_records_agree
 
 import vgfast as vg
 from vgfast import _core
@@ -117,10 +118,7 @@ def test_the_engines_drop_the_same(rng, dtype, more):
             part[...] += 0.5 * ("scale" in name)
     rtol, atol = (1e-4, 2e-6) if dtype == "float32" else (1e-11, 1e-14)
     np.testing.assert_allclose(fast.gradients(X, y).flat, plain.gradients(X, y).flat, rtol, atol)
-    records = [net.inspect(X, y, try_remedies=False).records for net in (fast, plain)]
-    for name in records[0].dtype.names:
-        if dtype == "float64" or name not in ("frozen", "stuck"):  # which are about the last bit
-            np.testing.assert_allclose(records[0][name], records[1][name], rtol, atol, err_msg=name)
+    assert_records_agree(fast, plain, X, y, rtol, atol)
     for net in (fast, plain):
         net.fit(X, y, epochs=3, batch_size=8, inspect_every=2)
     np.testing.assert_allclose(fast.params, plain.params, 10 * rtol, 10 * atol)

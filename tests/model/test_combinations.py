@@ -1,5 +1,5 @@
 """All options of a net together: gradients of some 300 nets, drawn so that every pair of options comes up, and every
-normalization with all ways around."""
+normalization with all residual connections."""
 
 import itertools
 
@@ -31,8 +31,8 @@ def pairs_of(choice):
 
 
 def draw(seed=0):
-    """Each activation with each normalization, and each normalization with all ways around; with them, of some draws
-    of the others, the one with most pairs that none before it has."""
+    """Each activation with each normalization, and each normalization with all residual connections; with them, of some
+    draws of the others, the one with most pairs that none before it has."""
     rng, seen, found = np.random.default_rng(seed), set(), []
     sizes = [len(values) for values in OPTIONS.values()]
     fixed = [{0: a, 1: n} for a, n in itertools.product(range(sizes[0]), range(sizes[1]))]

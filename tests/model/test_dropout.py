@@ -8,6 +8,8 @@ import pickle
 import numpy as np
 import pytest
 from differences import slopes
+from same_records import assert_records_agree
+from shared_columns import train_by_columns
 
 import vgfast as vg
 from vgfast import _core
@@ -112,10 +114,7 @@ def test_the_engines_drop_the_same(rng, dtype, activation, rates):
     for a, b in zip(found.deltas, expected.deltas, strict=True):
         np.testing.assert_allclose(a, b, rtol, atol)
         assert ((a == 0) == (b == 0)).all()
-    records = [net.inspect(X, y, try_remedies=False).records for net in (fast, plain)]
-    for name in records[0].dtype.names:
-        if dtype == "float64" or name not in ("frozen", "stuck"):  # which are about the last bit
-            np.testing.assert_allclose(records[0][name], records[1][name], rtol, atol, err_msg=name)
+    assert_records_agree(fast, plain, X, y, rtol, atol)
     histories = [net.fit(X, y, epochs=3, batch_size=8, inspect_every=2) for net in (fast, plain)]
     np.testing.assert_allclose(fast.params, plain.params, rtol, atol)
     np.testing.assert_allclose(histories[0].loss, histories[1].loss, rtol, atol)
@@ -177,20 +176,7 @@ def test_any_number_of_threads(sizes, rows, batch, activation, rng, forced_threa
 
 def test_threads_that_share_columns(rng, forced_threads):
     X, y = rng.normal(size=(40, 7)).astype(np.float32), rng.integers(0, 4, 40)
-    found = []
-    for n_threads, n_columns in ((1, 1), (4, 2), (4, 4)):
-        net = make(dtype="float32")
-        with vg.threads(n_threads):
-            workspace = _core.Workspace(net._engine.core, 40, n_threads)
-            run = net._engine.make_run(*net._batch(X, y), 40, workspace, net._lock)
-            run.share_columns(n_columns)
-            run.set_optimizer("sgd", 0.1, 0, (), np.inf, np.inf)
-            run.set_results(np.empty(1), np.empty(1), 0)
-            run.begin_epoch(None)
-            run.go()
-        found.append(net.params.copy())
-    assert (found[0] == found[1]).all()
-    assert (found[0] == found[2]).all()
+    assert len(train_by_columns(lambda: make(dtype="float32"), X, y)) == 1
 
 
 @NETS

@@ -17,7 +17,7 @@ linear):
     ‖(delta_{l+1} W_{l+1}ᵀ) ∘ phi'(z_l)‖ / ‖delta_{l+1} W_{l+1}ᵀ‖: what the activation did.
 ``skip_gain``
     ‖u_l‖ / ‖delta_{l+1} W_{l+1}ᵀ‖ where a residual connection ends at layer l or begins behind it: what arrives by the
-    way around the layers between, beside what arrives through them, u_l being d(mean loss)/da_l. 1 elsewhere.
+    connection past the layers between, beside what arrives through them, u_l being d(mean loss)/da_l. 1 elsewhere.
 ``normalization_gain``
     ‖N'ᵀ g‖ / ‖g‖: what the normalization of layer l did to the signal g that it got, from the activation if it stands
     before that, from the weights if it stands after; activation_gain is then of what the other gave. 1 without one.

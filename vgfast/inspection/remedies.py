@@ -28,7 +28,7 @@ _ROWS = 1024
 _SHOWN, _TOLD_ONCE = 7, ("new first weights, init", "normalization", "residual")
 # What they are tried with.
 _NORMALIZATIONS = {"'batch'": norm.batch(), "vg.norm.layer(place='after')": norm.layer(place="after")}
-_WAYS_AROUND = (residual.LEARNED, residual.ROOT)
+_SCALES = (residual.LEARNED, residual.ROOT)
 # The most rows, evenly spaced, that first weights are measured by.
 _MEASURED = 256
 # What does not heal has to take a tenth of the trouble away to be reported.
@@ -59,7 +59,7 @@ def _use_normalization(how: norm.Normalization, case: Case, records: np.ndarray)
     return case.rebuild(net)
 
 
-def _go_around(scale: str, case: Case, records: np.ndarray) -> Case:
+def _use_residual(scale: str, case: Case, records: np.ndarray) -> Case:
     """ValueError where layers are not equally wide."""
     net = case.engine.architecture
     return case.rebuild(net._replace(residual=residual.checked(residual.residual(scale=scale), net.sizes)))
@@ -159,7 +159,7 @@ def propose(case: Case, verdict: Verdict) -> Iterator[_Remedy]:
         yield "activation='relu' with init='he_normal'", partial(_restart, "he_normal", "relu")
         if set(net.activations) != {"tanh"}:
             yield "activation='tanh' with init='critical'", partial(_restart, "critical", "tanh")
-    yield from _propose_around(case, verdict)
+    yield from _propose_others(case, verdict)
     yield "new first weights, init='auto'", partial(_restart, "auto", None)
     if verdict.word in ("vanishing", "exploding", "stalled") and verdict.fault == "weights":
         for rule in ("critical", "orthogonal"):
@@ -169,8 +169,8 @@ def propose(case: Case, verdict: Verdict) -> Iterator[_Remedy]:
         yield f"optimizer=vg.Adam(lr={Adam().lr:g})", _use_adam
 
 
-def _propose_around(case: Case, verdict: Verdict) -> Iterator[_Remedy]:
-    """A normalization, or ways around the layers, of nets with neither, which keep their weights. Of a scale of 0
+def _propose_others(case: Case, verdict: Verdict) -> Iterator[_Remedy]:
+    """A normalization, or residual connections, of nets with neither, which keep their weights. Of a scale of 0
     nothing can be said that is about all steps of a training."""
     net = case.engine.architecture
     if net.normalization is not None or net.residual is not None or not net.activations:
@@ -179,9 +179,9 @@ def _propose_around(case: Case, verdict: Verdict) -> Iterator[_Remedy]:
         for name, how in _NORMALIZATIONS.items():
             yield f"normalization={name}", partial(_use_normalization, how)
     if verdict.word in ("vanishing", "exploding", "stalled") and verdict.fault != "learning rate":
-        for scale in _WAYS_AROUND:
+        for scale in _SCALES:
             if verdict.word != "stalled" or scale != residual.LEARNED:
-                yield f"residual=vg.residual(scale={scale!r})", partial(_go_around, scale)
+                yield f"residual=vg.residual(scale={scale!r})", partial(_use_residual, scale)
 
 
 def try_remedies(case: Case, report: GradientReport, inspect: Inspect) -> list[str]:

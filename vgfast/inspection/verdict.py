@@ -274,10 +274,10 @@ def _ledger(
 
 
 def mean_gains(records: np.ndarray) -> dict[str, float]:
-    """Geometric means, over the layers that have them, of what weights and activations do, and a normalization and ways
-    around, if there are any; of no such layer, 1."""
+    """Geometric means, over the layers that have them, of what weights and activations do, and a normalization and
+    residual connections, if there are any; of no such layer, 1."""
     names = {"weights": "weight_gain", "activations": "activation_gain"}
-    more = {"normalization": "normalization_gain", "ways around": "skip_gain"}
+    more = {"normalization": "normalization_gain", "residual connections": "skip_gain"}
     names |= {what: name for what, name in more.items() if (records[name][:-1] != 1).any()}
     with np.errstate(all="ignore"):
         logarithms = {what: np.log(records[name][:-1]) for what, name in names.items()}
@@ -291,7 +291,7 @@ def blame_gains(records: np.ndarray, word: str = "vanishing") -> tuple[str, str]
         layer = int(np.flatnonzero(gains == 0)[-1]) + 1
         return ("weights" if records["weight_gain"][layer - 1] == 0 else "activations"), _blocked_text(records)
     means = mean_gains(records)
-    faults = [what for what in means if what != "ways around"]
+    faults = [what for what in means if what != "residual connections"]
     fault = min(faults, key=lambda what: means[what] if word == "vanishing" else -means[what])
     words = {what: "activation" if what == "activations" else what for what in means}
     product = " x ".join(f"{gain:.2g} ({words[what]})" for what, gain in means.items())

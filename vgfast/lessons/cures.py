@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 TITLE = "the ways out, one by one: what each does to the gain of a layer, and whether the net then learns"
 
 CLAIM = """A deep net of sigmoids cannot learn, as each layer passes back a quarter of the signal. What was found
-since 1998 changes that gain: other activations, first weights that fit them, pre-training, normalization, ways around
-the layers. Each is one argument, and each cures alone. What leaves the gain below a half does not: to give every layer
+since 1998 changes that gain: other activations, first weights that fit them, pre-training, normalization, residual
+connections. Each is one argument, and each cures alone. What leaves the gain below a half does not: to give every layer
 signals of variance 1 (layer-sequential unit variance, Mishkin and Matas, 2016) leaves the sigmoid's mean of 1/2 and
 its small slope. So does layer norm before the sigmoids; after them, it takes the mean away, and cures."""
 
@@ -73,7 +73,7 @@ WAYS = {
     "tanh, critical": Way(deep("tanh", "critical"), cures=True),
     "relu, He": Way(deep("relu", "he_normal"), cures=True),
     "selu": Way(deep("selu"), cures=True),
-    "ways around (ReZero)": Way(deep(residual=vg.residual(scale="rezero")), cures=True),
+    "residual (ReZero)": Way(deep(residual=vg.residual(scale="rezero")), cures=True),
     "pre-trained (RBMs)": Way(pretrained, cures=True, foreseen=False),
 }
 

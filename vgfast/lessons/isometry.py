@@ -15,7 +15,7 @@ from vgfast.show.numbers import count
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TITLE = "a thousand layers learn, if their first weights turn every signal, or ways around leave it as it is"
+TITLE = "a thousand layers learn, if their first weights turn every signal, or residual connections leave it as it is"
 
 CLAIM = """At the critical point of an activation the gain of a layer is 1: on average, gradients keep their length.
 With normal weights that is an average over directions, some of which are stretched and most of which are squeezed, and
@@ -23,16 +23,16 @@ in a deep net one direction is left: whatever the image, the first layers get th
 without squeezing, and a tanh near 0 does little else. With q, the variance of z, at 1 / (2 L) in L layers, the Jacobian
 of the whole net is then nearly a rotation, which is called dynamical isometry, and the net learns however deep it is
 (Pennington, Schoenholz and Ganguli, 2017; Xiao and others, 2018). ReZero gets there with any activation, ReLU too: a
-way around each layer, and what the layer adds to it times a scale that is learned, from 0 on. At first each layer is
-the identity, and its gain exactly 1 (Bachlechner and others, 2020)."""
+residual connection around each layer, and what the layer adds times a scale that is learned, from 0 on. At first each
+layer is the identity, and its gain exactly 1 (Bachlechner and others, 2020)."""
 
 PLAN = """Nets of 100 and 1,000 layers of 64 tanhs in float32 get first weights at the critical point of that q, once
-orthogonal and once normal, of the same variances: init=vg.init.critical(q=..., orthogonal=...). A third has ways around
-layers of ReLU, residual=vg.residual(scale="rezero"); its first layer is linear and orthogonal. With --deep it is alone,
-with 10,000 layers. Of each we take the singular values of the Jacobian of the last hidden layer by the image, 64 x 64,
-row by row by net.backward, for five digits; and from net.inspect how long the gradient still is at layer 1. Then all
-train on 70 % of the digits, with the same SGD, until the loss is halved, the normal one as long as the orthogonal one.
-Each image, less the mean one, has mean square 1."""
+orthogonal and once normal, of the same variances: init=vg.init.critical(q=..., orthogonal=...). A third has residual
+connections and layers of ReLU, residual=vg.residual(scale="rezero"); its first layer is linear and orthogonal. With
+--deep it is alone, with 10,000 layers. Of each we take the singular values of the Jacobian of the last hidden layer by
+the image, 64 x 64, row by row by net.backward, for five digits; and from net.inspect how long the gradient still is at
+layer 1. Then all train on 70 % of the digits, with the same SGD, until the loss is halved, the normal one as long as
+the orthogonal one. Each image, less the mean one, has mean square 1."""
 
 EXPECT = """With orthogonal weights all singular values lie within a factor of 4 of each other, the gradient at layer 1
 is half to twice as long as at the last, and the loss is halved, in less than a minute with 1,000 layers. With normal

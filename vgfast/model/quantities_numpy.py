@@ -129,7 +129,7 @@ def of_step(
 
 
 def _write_gains(net: Architecture, found: Pass, l: int, r: np.void) -> None:
-    """What weights, activation, normalization and the way around do at layer l + 1 to what comes from the next one."""
+    """What weights, activation, normalization and residual connection do at layer l + 1 to what comes from the next."""
     here, behind = found.sums.get(l + 1), found.sums.get(l + 2)
     arrives, delta_after = norm(found.raw[l]), norm(found.deltas[l + 1])
     signal_after = delta_after if behind is None else norm(behind)

@@ -1,4 +1,4 @@
-"""Residual connections: a way around every few hidden layers, on which signals stay as they are.
+"""Residual connections: around every few hidden layers, signals also go on as they are.
 
 He, Zhang, Ren, Sun, "Deep residual learning for image recognition" (2015). What such a block makes of x is
 x + scale f(x); a gradient g at its output arrives at its input as g and what f passes on of scale g. With a scale of 1
@@ -34,7 +34,7 @@ class Residual(NamedTuple):
 
 
 def residual(every: int = 1, scale: float | str = 1.0) -> Residual:
-    """A way around every so many hidden layers, the first of which leads from the inputs and has none around it.
+    """A residual connection around every so many hidden layers; the first layer, which leads from the inputs, has none.
 
     scale: of what the layers between add: a number; ``"1/sqrt(L)"``, L being the number of blocks; or ``"rezero"``, a
     parameter of each block that is learned, from 0 on. Errors: TypeError or ValueError for anything else.

@@ -7,9 +7,9 @@ import pickle
 import numpy as np
 import pytest
 from differences import slopes
+from shared_columns import train_by_columns
 
 import vgfast as vg
-from vgfast import _core
 
 ENGINES = (vg.MLP, vg.reference.MLP)
 engines = pytest.mark.parametrize("engine", ENGINES)
@@ -128,22 +128,11 @@ def test_the_same_bits_for_any_number_of_threads(forced_threads, norm, way, dtyp
         assert len(vectors) == 1
 
 
-def test_threads_that_share_columns(forced_threads):
+@pytest.mark.parametrize("norm", [vg.norm.layer(), vg.norm.rms("after")], ids=str)
+def test_threads_that_share_columns(norm, forced_threads):
     X, y = problem(40, dtype="float32")
-    for norm in (vg.norm.layer(), vg.norm.rms("after")):
-        found = set()
-        for n_threads, n_columns in ((1, 1), (4, 2), (4, 4)):
-            net = make(norm, vg.residual(2, "rezero"), dtype="float32", dropout=0.1)
-            with vg.threads(n_threads):
-                workspace = _core.Workspace(net._engine.core, 40, n_threads)
-                run = net._engine.make_run(*net._batch(X, y), 40, workspace, net._lock)
-                run.share_columns(n_columns)
-                run.set_optimizer("sgd", 0.1, 0, (), np.inf, np.inf, ())
-                run.set_results(np.empty(1), np.empty(1), 0)
-                run.begin_epoch(None)
-                run.go()
-            found.add(net.params.tobytes())
-        assert len(found) == 1
+    way = vg.residual(2, "rezero")
+    assert len(train_by_columns(lambda: make(norm, way, dtype="float32", dropout=0.1), X, y)) == 1
 
 
 # ---- inspection ---------------------------------------------------------------------------------------------
