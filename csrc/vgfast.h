@@ -393,43 +393,6 @@ uint64_t vg_random_at_most(const vg_bit_generator *bits, uint64_t most);
 void vg_forward(const vg_plan *plan, const void *params, const void *x, size_t n_rows, void *z,
                 void *scratch, int n_threads);
 
-/* ---- the limit of the machine ---------------------------------------------------------------- */
-
-/* Each is one measurement, of all threads together, and takes some milliseconds. It is negative if
- * fewer than n_threads could take part (see team.h). */
-
-/* Floating-point operations per second (an FMA is two) of a loop of FMAs on registers alone; 0 if
- * the instruction set is not available. */
-double vg_fma_peak(const char *isa, vg_dtype dtype, int n_threads);
-
-/* The same of the product of a layer, of middle size, whose operands are near: what its kernel does
- * at best. memory: as many elements as the first says, zeros. */
-size_t vg_product_peak_memory(int n_threads);
-double vg_product_peak(vg_dtype dtype, void *memory, int n_threads);
-
-/* Values per second of phi with its derivative, in and out of the L1 cache. */
-double vg_function_peak(vg_dtype dtype, vg_activation activation, int n_threads);
-
-/* Bytes per second, each thread reading or writing `bytes` of its own, at least 1, again and again
- * by the widest instructions that there are; memory: n_threads times that many. What is there is
- * lost. */
-typedef enum { VG_READ, VG_WRITE } vg_access;
-double vg_bandwidth(vg_access access, void *memory, size_t bytes, int n_threads);
-
-/* Bytes per second, each thread writing `bytes` of its own, a multiple of 1024, which another has
- * read, and reading what that one has written, line by line down the columns of a matrix; memory as
- * above. */
-double vg_exchange_bandwidth(void *memory, size_t bytes, int n_threads);
-
-/* Seconds of a load that waits for the one before, anywhere in memory; order: room for a number
- * for each 64 bytes, of which there are some. What is there is lost. */
-double vg_latency(void *memory, size_t bytes, uint32_t *order);
-
-/* Seconds of a barrier to which all threads come at the same time; and of a task without work for
- * threads that sleep. */
-double vg_barrier_seconds(int n_threads);
-double vg_waking_seconds(int n_threads);
-
 /* ---- the choice of machine ------------------------------------------------------------------- */
 
 /* The n-th instruction set that was built and that can run here, narrow to wide; or NULL. */

@@ -1,5 +1,7 @@
 /* limits.c - what the machine can do at best: operations, bytes, and barriers. */
 #define _GNU_SOURCE /* for nanosleep */
+#include "limits/limits.h"
+
 #include "kernels.h"
 #include "team/team.h"
 

@@ -150,6 +150,11 @@ cdef extern from "vgfast.h" nogil:
     uint64_t vg_random_at_most(const vg_bit_generator *bits, uint64_t most)
     void vg_forward(const vg_plan *plan, const void *params, const void *x, size_t n_rows, void *z,
                     void *scratch, int n_threads)
+    const char *vg_isa_available(int n)
+    const char *vg_isa_name()
+    int vg_isa_use(const char *name)
+
+cdef extern from "limits/limits.h" nogil:
     ctypedef enum vg_access: VG_READ, VG_WRITE
     double vg_fma_peak(const char *isa, vg_dtype dtype, int n_threads)
     size_t vg_product_peak_memory(int n_threads)
@@ -160,9 +165,6 @@ cdef extern from "vgfast.h" nogil:
     double vg_latency(void *memory, size_t bytes, uint32_t *order)
     double vg_barrier_seconds(int n_threads)
     double vg_waking_seconds(int n_threads)
-    const char *vg_isa_available(int n)
-    const char *vg_isa_name()
-    int vg_isa_use(const char *name)
 
 cdef extern from "pretrain/pretrain.h" nogil:
     ctypedef enum vg_pretrain_kind: VG_RBM, VG_AUTOENCODER

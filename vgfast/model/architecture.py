@@ -125,12 +125,15 @@ class Architecture(NamedTuple):
     @property
     def n_params(self) -> int:
         """Weights, biases, gains, shifts and scales together."""
-        weights_and_more = sum(prod(shape) for l in range(1, self.n_layers + 1) for shape in self._part_shapes(l))
-        return weights_and_more + len(self._scaled_layers())
+        return sum(map(self._count_arrays, range(1, self.n_layers + 1))) + len(self._scaled_layers())
 
     def count_params(self, l: int) -> int:
         """Those of layer l (1..L)."""
-        return sum(prod(shape) for shape in self._part_shapes(l)) + (l in self._scaled_layers())
+        return self._count_arrays(l) + (l in self._scaled_layers())
+
+    def _count_arrays(self, l: int) -> int:
+        """Those without the scale."""
+        return sum(map(prod, self._part_shapes(l)))
 
     def parts(self, flat: np.ndarray) -> Parts:
         """Of a vector W1, b1, W2, b2, ..., with gains and shifts of a layer's normalization behind its biases, and the
@@ -153,11 +156,12 @@ class Architecture(NamedTuple):
 
     def scales(self, flat: np.ndarray) -> dict[int, np.ndarray]:
         """By the last layer of each block, from 1, its scale (1,) in such a vector; empty where none is learned."""
-        scaled, found, stop = self._scaled_layers(), {}, 0
+        scaled, found, start = self._scaled_layers(), {}, 0
         for l in range(1, self.n_layers + 1):
-            stop += self.count_params(l)
+            start += self._count_arrays(l)
             if l in scaled:
-                found[l] = flat[stop - 1 : stop]
+                found[l] = flat[start : start + 1]
+                start += 1
         return found
 
     def named_views(self, flat: np.ndarray) -> dict[str, np.ndarray]:
