@@ -183,8 +183,9 @@ class State:
         return f"MLP({list(sizes)}, {shown!r}, loss={loss!r}, dtype='{dtype}'{more})"
 
     def summary(self) -> Summary:
-        """A table with a row a layer: shape of the weights, parameters, activation, and by which rule of ``vg.init``
-        they were drawn ("-" where they came from a file).
+        """A table with a row a layer: shape of the weights, parameters, activation, dropout, the layer whose outputs a
+        residual connection adds, and by which rule of ``vg.init`` the weights were drawn ("-" where they came from a
+        file). Below, how it adds them, and the loss.
 
         >>> import vgfast as vg
         >>> print(vg.MLP([784, 30, 10], "sigmoid", rng=0).summary())

@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -210,6 +211,34 @@ def test_how_it_is_shown():
     assert repr(make(residual=KINDS[6])).endswith(", residual=vg.residual(every=2, scale='rezero'))")
     assert repr(make(residual=None)) == repr(vg.MLP(SIZES, "tanh", dtype="float64"))
     assert make(residual=False).residual is None
+
+
+SHOWN = {
+    "every=1: x + f(x)": True,
+    "every=2: x + f(x)": vg.residual(every=2),
+    "every=1: x + 0.3 f(x)": vg.residual(scale=0.3),
+    "every=2: x + 0.7071 f(x), scale='1/sqrt(L)' of L=2": vg.residual(2, "1/sqrt(L)"),
+    "every=4: x + f(x), scale='1/sqrt(L)' of L=1": vg.residual(4, "1/sqrt(L)"),
+    "every=1: x + scale f(x), scale='rezero', learned": vg.residual(scale="rezero"),
+}
+
+
+@NETS
+@pytest.mark.parametrize("said", SHOWN)
+@pytest.mark.parametrize("more", [{}, {"dropout": vg.dropout.alpha(0.1), "normalization": vg.norm.layer("after")}])
+def test_the_summary_says_which_layers_have_one(kind, said, more):
+    net = make(kind, SHOWN[said], vg.activations.leaky_relu(0.2), **more)
+    lines = net.summary().splitlines()
+    added = [re.search(r"[+] layer \d|$", line).group() for line in lines if line[0].isdigit() and "(" in line[:20]]
+    every = net.residual.every
+    expected = {l: f"+ layer {l - every}" for l in range(1 + every, 6, every)}
+    assert added == [expected.get(l, "") for l in range(1, 7)]
+    assert f"residual connections, {said}" in lines
+    assert max(map(len, lines)) <= 80
+
+
+def test_the_summary_of_a_net_without_one_has_no_word_of_it():
+    assert "residual" not in make(residual=None).summary()
 
 
 @NETS

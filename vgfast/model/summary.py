@@ -6,7 +6,7 @@ from vgfast.model.architecture import Architecture
 from vgfast.model.dropout import AlphaDropout, rate_of
 from vgfast.model.losses import LOSSES
 from vgfast.show.numbers import scaled
-from vgfast.show.table import Table, lines
+from vgfast.show.table import WIDTH, Table, lines
 
 
 class Summary(str):
@@ -27,22 +27,43 @@ def _between(net: Architecture, l: int, activation: str) -> str:
     return f"{name}, {activation}" if norm.place == "before" else f"{activation}, {name}"
 
 
+def _rates(net: Architecture) -> list[str]:
+    """Of dropout behind each layer."""
+    rates = [f"alpha {rate_of(of):g}" if isinstance(of, AlphaDropout) else f"{of:g}" for of in net.dropouts]
+    return [rate if rate_of(of) else "-" for rate, of in zip(rates, net.dropouts, strict=True)] + ["-"]
+
+
+def _added(net: Architecture) -> list[str]:
+    """The layer whose outputs a residual connection adds to those of each layer."""
+    begins = {last: first for first, last in net.blocks}
+    return [f"+ layer {begins[l] - 1}" if l in begins else "-" for l in range(1, net.n_layers + 1)]
+
+
+def _residual(net: Architecture) -> str:
+    """How it adds them."""
+    assert net.residual is not None
+    every, scale = net.residual
+    factor = "scale " if net.learns_scales else "" if net.scale == 1 else f"{net.scale:.4g} "
+    why = f", scale={scale!r}" if isinstance(scale, str) else ""
+    why += ", learned" if net.learns_scales else f" of L={len(net.blocks)}" if why else ""
+    return f"residual connections, every={every}: x + {factor}f(x){why}"
+
+
 def summarize(net: Architecture, inits: tuple[str, ...]) -> Summary:
-    """A row a layer, and a line on all. inits: one a layer, or none if they are not known."""
-    drawn = inits or ("-",) * net.n_layers
-    layers = zip(net.shapes, net.kinds, drawn, strict=True)
-    names = ["layer", "weights", "parameters", "activation", "init"]
-    rows = [
-        [str(l), f"({m}, {n})", f"{net.count_params(l):,}", _between(net, l, kind), init]
-        for l, ((m, n), kind, init) in enumerate(layers, 1)
-    ]
-    if net.dropout:
-        names.insert(4, "dropout")
-        for row, of in zip(rows, (*net.dropout, 0.0), strict=True):
-            rate = f"{rate_of(of):g}" if of else "-"
-            row.insert(4, f"alpha {rate}" if isinstance(of, AlphaDropout) else rate)
-    table = lines(Table(tuple(names), [tuple(row) for row in rows]))
+    """A row a layer, and lines on all. inits: one a layer, or none if they are not known."""
+    columns = {
+        "layer": [str(l) for l in range(1, net.n_layers + 1)],
+        "weights": [f"({m}, {n})" for m, n in net.shapes],
+        "parameters": [f"{net.count_params(l):,}" for l in range(1, net.n_layers + 1)],
+        "activation": [_between(net, l, kind) for l, kind in enumerate(net.kinds, 1)],
+    }
+    columns |= {"dropout": _rates(net)} if net.dropout else {}
+    columns |= {"residual": _added(net)} if net.residual else {}
+    columns["init"] = list(inits or ("-",) * net.n_layers)
+    table = lines(Table(tuple(columns), list(zip(*columns.values(), strict=True))))
     link = LOSSES[net.loss].link
-    total = f"{net.n_params:,} parameters of {net.dtype}, {scaled(net.n_params * net.dtype.itemsize)} bytes; "
-    total += f"loss {net.loss}" + (f", which has its {link}" if link in ("softmax", "sigmoid") else "")
-    return Summary("\n".join([*table, total]))
+    total = [f"{net.n_params:,} parameters of {net.dtype}, {scaled(net.n_params * net.dtype.itemsize)} bytes"]
+    total += [f"loss {net.loss}" + (f", which has its {link}" if link in ("softmax", "sigmoid") else "")]
+    whole = "; ".join(total)
+    below = [_residual(net)] if net.residual else []
+    return Summary("\n".join([*table, *below, *([whole] if len(whole) <= WIDTH else total)]))
