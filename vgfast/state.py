@@ -193,7 +193,8 @@ class State:
         ────────────────────────────────────────────────────────
         1      (784, 30)      23,550     sigmoid  glorot_uniform
         2       (30, 10)         310    identity  glorot_uniform
-        23,860 parameters of float32, 95.4k bytes; loss cross_entropy, which has its softmax
+        23,860 parameters of float32, 95.4k bytes
+        loss cross_entropy, which has its softmax
         """
         from vgfast.model.summary import summarize  # only read when asked for
 

@@ -279,7 +279,7 @@ def test_how_it_is_shown():
     net = make(dropout=[alpha(0.25), 0.5])
     assert repr(net).endswith(", dropout=[vg.dropout.alpha(0.25), 0.5])")
     assert repr(make()).endswith(", dropout=vg.dropout.alpha(0.3))")
-    assert [" alpha 0.25 " in row for row in str(net.summary()).splitlines()] == [False, False, True, *[False] * 3]
+    assert [" alpha 0.25 " in row for row in str(net.summary()).splitlines()[:4]] == [False, False, True, False]
 
 
 def test_a_rate_of_0_is_none(rng):
