@@ -81,15 +81,35 @@ def test_a_way_that_is_said_to_cure_and_does_not(monkeypatch):
 def test_a_way_that_diverges_is_told(other):
     data = datasets.digits()
     rows = [data.X[:64], data.X[64:128], data.y[:64], data.y[64:128]]
-    way = cures.WAYS["relu, He"]
-    run = cures.trained(way.net(data.X, 0), way.optimizer(1e6), rows)
-    assert run == {"accuracy": 0.0, "step": None}
-    other["ways"]["relu, He"] |= {"accuracy": [0.0, 0.0], "step": None}
+    run = cures.trained(cures.WAYS["relu, He"].net(data.X, 0), 1e6, rows)
+    assert run == {"accuracy": None, "step": None}
+    other["ways"]["relu, He"] |= {"accuracy": [None, None], "diverged": [1, 1], "step": None}
     holds, sentences = told(other)
     assert not holds
-    assert "relu, He 0.0 %" in sentences
-    assert [row[-1] for row in cures.table(other).rows if row[0] == "relu, He"] == ["-"]
+    assert "relu, He diverged" in sentences
+    assert [row[-3:] for row in cures.table(other).rows if row[0] == "relu, He"] == [("diverged", "diverged", "-")]
     cures.draw(other, pytest.importorskip("matplotlib.figure").Figure())
+
+
+def test_a_seed_that_diverges_is_told_and_its_rate_is_not_counted(other):
+    other["ways"]["relu, He"] |= {"accuracy": [0.96, 0.98], "diverged": [0, 2]}
+    holds, sentences = told(other)
+    assert holds
+    assert "relu, He 96.0 %, " in sentences
+    assert [row[-3:-1] for row in cures.table(other).rows if row[0] == "relu, He"] == [("96.0 %", "98.0 %, 2 diverged")]
+    other["ways"]["relu, He"]["diverged"] = [1, 2]
+    holds, sentences = told(other)
+    assert not holds
+    assert "relu, He 96.0 %, 1 diverged" in sentences
+
+
+def test_what_diverges_in_a_measurement_is_none_and_counted(monkeypatch):
+    monkeypatch.setattr(cures, "EPOCHS", 1)
+    monkeypatch.setattr(cures, "RATES", (0.05, 1e6))
+    of = cures.measure(quick=True, names=("relu, He",))["ways"]["relu, He"]
+    assert of["diverged"] == [0, 1]
+    assert of["accuracy"][0] > 0
+    assert of["accuracy"][1] is None
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ __all__ = [
     "RED",
     "Seen",
     "Table",
+    "accuracies_text",
     "begin",
     "end",
     "module",
@@ -109,6 +110,13 @@ def run(name: str, quick: bool = False, deep: bool = False) -> dict[str, Any]:
         "seconds": time.perf_counter() - start,
         "table": lesson.table(found)._asdict(),
     }
+
+
+def accuracies_text(accuracy: float | None, diverged: int) -> str:
+    """Of several trainings: the mean of those that did not diverge, None of none, and how many did."""
+    if accuracy is None:
+        return "diverged"
+    return f"{100 * accuracy:.1f} %" + (f", {diverged} diverged" if diverged else "")
 
 
 def picture_of(name: str, folder: Path) -> Path:

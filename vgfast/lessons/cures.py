@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import geometric_mean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 import vgfast as vg
 from vgfast import datasets
-from vgfast.lessons import BLUE, GREEN, ORANGE, RED, Seen, Table
+from vgfast.lessons import BLUE, GREEN, ORANGE, RED, Seen, Table, accuracies_text
 from vgfast.pretrain import DeepBeliefNet
 
 if TYPE_CHECKING:
@@ -42,12 +43,11 @@ MACHINES: dict[str, Any] = {"learning_rate": 0.05, "batch_size": 20, "momentum":
 
 class Way(NamedTuple):
     """``net``: (images, seed) -> the net before training. ``cures``: whether it is claimed to learn. ``foreseen``:
-    whether theory has its gain, which is of independent weights. ``optimizer``: of a rate."""
+    whether theory has its gain, which is of independent weights."""
 
     net: Callable[[np.ndarray, int], vg.MLP]
     cures: bool
     foreseen: bool = True
-    optimizer: Callable[[float], vg.SGD] = vg.SGD
 
 
 def deep(
@@ -56,17 +56,13 @@ def deep(
     return lambda X, seed: vg.MLP(SIZES, activation, init=init, rng=seed, **options)
 
 
-def of_unit_variance(X: np.ndarray, seed: int) -> vg.MLP:
-    return vg.MLP(SIZES, "sigmoid", init=vg.init.lsuv(X[:500]), rng=seed)
-
-
 def pretrained(X: np.ndarray, seed: int) -> vg.MLP:
     return DeepBeliefNet(SIZES[:-1], n_iter=20, rng=seed, **MACHINES).fit(X).to_mlp(SIZES[-1])
 
 
 WAYS = {
     "as it is": Way(deep(), cures=False),
-    "unit variance (lsuv)": Way(of_unit_variance, cures=False),
+    "unit variance (lsuv)": Way(lambda X, seed: deep(init=vg.init.lsuv(X[:500]))(X, seed), cures=False),
     "layer norm before": Way(deep(normalization="layer"), cures=False),
     "layer norm after": Way(deep(normalization=vg.norm.layer("after")), cures=True),
     "batch norm": Way(deep(normalization="batch"), cures=True),
@@ -78,24 +74,24 @@ WAYS = {
 }
 
 
-def trained(net: vg.MLP, optimizer: vg.SGD, split: list) -> dict[str, Any]:
-    """Accuracy on what was kept back, 0 where it diverged, and the time of a step of the quickest epoch."""
+def trained(net: vg.MLP, rate: float, split: list) -> dict[str, Any]:
+    """Accuracy on what was kept back, and the time of a step of the quickest epoch; None where it diverged."""
     X, X_new, y, y_new = split
     try:
-        history = net.fit(X, y, EPOCHS, BATCH, optimizer)
+        history = net.fit(X, y, EPOCHS, BATCH, vg.SGD(rate))
     except vg.DivergenceError:
-        return {"accuracy": 0.0, "step": None}
+        return {"accuracy": None, "step": None}
     seconds = min(epoch["seconds"] for epoch in history.epochs)
     return {"accuracy": net.evaluate(X_new, y_new).accuracy, "step": seconds / -(-len(X) // BATCH)}
 
 
-def reported(net: vg.MLP, optimizer: vg.SGD, X: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+def reported(net: vg.MLP, X: np.ndarray, y: np.ndarray) -> dict[str, Any]:
     """Of the gradient report: gains are geometric means of the hidden layers."""
-    report = net.inspect(X, y, optimizer, try_remedies=False)
+    report = net.inspect(X, y, vg.SGD(RATES[0]), try_remedies=False)
     hidden = report.layers[:-1]
     return {
-        "predicted": float(np.exp(np.log(hidden["predicted_gain"]).mean())),
-        "gain": float(np.exp(np.log(hidden["gain"]).mean())),
+        "predicted": geometric_mean(hidden["predicted_gain"].tolist()),
+        "gain": geometric_mean(hidden["gain"].tolist()),
         "total": float(report.numbers["total_gain"]),
         "frozen": float(report.layers["frozen"][0]),
     }
@@ -109,16 +105,20 @@ def measure(quick: bool = False, seed: int = 0, names: tuple[str, ...] = tuple(W
     split = train_test_split(data.X, data.y, test_size=0.3, stratify=data.y, random_state=0)
     found: dict[str, dict[str, Any]] = {}
     for name in names:
-        way, runs = WAYS[name], []
-        for each in range(seed, seed + (1 if quick else SEEDS)):
-            net = way.net(split[0], each)
-            if each == seed:
-                found[name] = reported(net, way.optimizer(RATES[0]), split[0], split[2])
-            runs.append([trained(net.copy(), way.optimizer(rate), split) for rate in RATES])
+        nets = [WAYS[name].net(split[0], each) for each in range(seed, seed + (1 if quick else SEEDS))]
+        found[name] = reported(nets[0], split[0], split[2])
+        runs = [[trained(net.copy(), rate, split) for rate in RATES] for net in nets]
         steps = [run["step"] for of_seed in runs for run in of_seed if run["step"] is not None]
-        shares = np.mean([[run["accuracy"] for run in of_seed] for of_seed in runs], axis=0)
-        found[name] |= {"accuracy": shares.tolist(), "step": min(steps, default=None)}
+        shares = [[run["accuracy"] for run in runs if run["accuracy"] is not None] for runs in zip(*runs, strict=True)]
+        found[name]["accuracy"] = [float(np.mean(of_rate)) if of_rate else None for of_rate in shares]
+        found[name] |= {"diverged": [len(runs) - len(each) for each in shares], "step": min(steps, default=None)}
     return {"ways": found}
+
+
+def at_rates(of: dict[str, Any]) -> list[tuple[int, float, str]]:
+    """For each rate, minus how many seeds diverged, the mean accuracy of the others, 0 of none, and both in words."""
+    pairs = zip(of["accuracy"], of["diverged"], strict=True)
+    return [(-lost, share or 0.0, accuracies_text(share, lost)) for share, lost in pairs]
 
 
 def conclude(found: dict[str, Any]) -> Seen:
@@ -128,23 +128,21 @@ def conclude(found: dict[str, Any]) -> Seen:
 
 def outcomes(ways: dict[str, Any], cures: bool) -> tuple[bool, str]:
     """Whether those that are claimed to cure, or not to, do so."""
-    best = {name: max(of["accuracy"]) for name, of in ways.items() if WAYS[name].cures == cures}
-    listed = ", ".join(f"{name} {100 * share:.1f} %" for name, share in best.items())
+    those = {name: of for name, of in ways.items() if WAYS[name].cures == cures}
+    listed = ", ".join(f"{name} {max(at_rates(of))[2]}" for name, of in those.items())
     if cures:
-        holds = min(best.values(), default=1.0) >= GOOD
+        holds = all(max(at_rates(of)) >= (0, GOOD) for of in those.values())
         return holds, f"To {GOOD:.0%} at one of the rates {'come all of' if holds else 'come NOT all of'}: {listed}."
-    holds = max(best.values(), default=0.0) < STUCK
+    holds = all(share < STUCK for of in those.values() for _, share, _ in at_rates(of))
     return holds, f"Below {STUCK:.0%} at both rates {'stay' if holds else 'do NOT stay'}: {listed}."
 
 
 def theory(ways: dict[str, Any]) -> tuple[bool, str]:
     """Whether predicted gains are right, and those of ways that cure all larger than those of the others."""
-    foreseen = {name: of for name, of in ways.items() if WAYS[name].foreseen}
-    off = max((abs(of["gain"] / of["predicted"] - 1) for of in foreseen.values()), default=0.0)
-    groups = [
-        [of["predicted"] for name, of in foreseen.items() if WAYS[name].cures == cures] for cures in (True, False)
-    ]
-    least, most = min(groups[0], default=np.inf), max(groups[1], default=0.0)
+    foreseen = [(WAYS[name].cures, of["gain"], of["predicted"]) for name, of in ways.items() if WAYS[name].foreseen]
+    off = max((abs(gain / predicted - 1) for _, gain, predicted in foreseen), default=0.0)
+    least = min((predicted for cures, _, predicted in foreseen if cures), default=np.inf)
+    most = max((predicted for cures, _, predicted in foreseen if not cures), default=0.0)
     right, apart = off <= FORETOLD, least > most
     return right and apart, (
         f"The gains that theory predicts are {'right' if right else 'NOT right'} to {off:.0%}, and "
@@ -167,18 +165,18 @@ def table(found: dict[str, Any]) -> Table:
     for name, of in found["ways"].items():
         predicted = f"{of['predicted']:.3f}" if WAYS[name].foreseen else "-"
         gains = (predicted, f"{of['gain']:.3f}", f"{of['total']:.1e}", f"{of['frozen']:.0%}")
-        shares = [f"{100 * share:.1f} %" for share in of["accuracy"]]
-        rows.append((name, *gains, *shares, "-" if of["step"] is None else f"{1e6 * of['step']:.0f}"))
+        step = "-" if of["step"] is None else f"{1e6 * of['step']:.0f}"
+        rows.append((name, *gains, *(text for _, _, text in at_rates(of)), step))
     notes = """predicted, gain: of a hidden layer, geometric means; total: of the last layer's signal, at layer 1;
-    frozen: of layer 1's weights; all of the first seed. Then accuracy at either rate, the mean of the seeds; and the
-    time of a step, in microseconds, in the quickest epoch."""
+    frozen: of layer 1's weights; all of the first seed. Then accuracy at either rate, the mean of the seeds that did
+    not diverge; and the time of a step, in microseconds, in the quickest epoch."""
     headings = ("", "pre-\ndicted", "gain", "total", "frozen", *(f"at\n{rate:g}" for rate in RATES), "step")
     return Table(headings, rows, " ".join(notes.split()))
 
 
 def colour(name: str, of: dict[str, Any]) -> str:
     """Whether it is claimed to cure, and whether it did."""
-    good = max(of["accuracy"]) >= GOOD
+    good = max(at_rates(of)) >= (0, GOOD)
     return (GREEN if good else ORANGE) if WAYS[name].cures else (BLUE if good else RED)
 
 
@@ -193,8 +191,9 @@ def draw(found: dict[str, Any], figure: Figure) -> None:
     gains.set(xscale="log", xlabel="signal left at layer 1 (|: theory)", title="Before training")
     gains.axvline(1, color="0.3", lw=1)
     for i, of in enumerate(ways):
-        shares.barh(i, 100 * max(of["accuracy"]), color=colours[i], height=0.6)
-        shares.plot([100 * share for share in of["accuracy"]], [i] * len(RATES), "k|", markersize=10)
-    shares.set(xlim=(0, 105), xlabel=f"right, % (|: at {RATES[0]} and {RATES[1]})", title=f"After {EPOCHS} epochs")
+        shares.barh(i, 100 * max(at_rates(of))[1], color=colours[i], height=0.6)
+        for lost, share, _ in at_rates(of):
+            shares.plot(100 * share, i, "kx" if lost else "k|", markersize=6 if lost else 10, clip_on=False)
+    shares.set(xlim=(0, 105), xlabel=f"right, % (at {RATES[0]} and {RATES[1]}; x: diverged)", title=f"{EPOCHS} epochs")
     gains.set_yticks(rows, names)
     gains.invert_yaxis()

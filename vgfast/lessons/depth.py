@@ -10,7 +10,7 @@ import numpy as np
 
 import vgfast as vg
 from vgfast import datasets
-from vgfast.lessons import BLUE, GREEN, ORANGE, RED, Seen, Table
+from vgfast.lessons import BLUE, GREEN, ORANGE, RED, Seen, Table, accuracies_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -127,11 +127,8 @@ def measure(
 
 
 def accuracy_text(method: dict[str, Any]) -> str:
-    """The mean over the seeds that did not diverge, and how many did."""
-    if not method["accuracy"]:
-        return "diverged"
-    lost = f", {method['diverged']} diverged" if method["diverged"] else ""
-    return f"{100 * np.mean(method['accuracy']):.1f} %{lost}"
+    accuracies = method["accuracy"]
+    return accuracies_text(float(np.mean(accuracies)) if accuracies else None, method["diverged"])
 
 
 def outcome(method: dict[str, Any]) -> str:
