@@ -198,6 +198,21 @@ def test_lsuv_gives_each_layer_variance_1(activation, scale):
     np.testing.assert_allclose(w.T @ w, np.eye(25) * (w[:, 0] @ w[:, 0]), atol=1e-12)
 
 
+@pytest.mark.parametrize("residual", [True, 0.3, "1/sqrt(L)", "rezero"])
+@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("norm", [None, "batch", vg.norm.layer("after")])
+def test_lsuv_measures_what_enters_a_layer_of_the_net(residual, every, norm):
+    """With residual connections and normalization: what the textbook's way forward in training passes on."""
+    scale = 1.0 if residual is True else residual
+    more = {"residual": vg.residual(every, scale), "normalization": norm, "dtype": "float64", "rng": 0}
+    net = vg.reference.MLP([30, *[20] * 5, 4], "tanh", "mse", init=vg.init.lsuv(X), dropout=0.5, **more)
+    entering = net._engine.forward(X)[1]
+    for w, a in zip(net.weights, entering, strict=False):
+        assert (a @ w).var() == pytest.approx(1, rel=1e-10)
+    same = vg.MLP(net.sizes, "tanh", "mse", init=vg.init.lsuv(X), **more)
+    np.testing.assert_array_equal(net.params, same.params)
+
+
 @pytest.mark.parametrize(
     ("x", "error", "parts"),
     [

@@ -209,8 +209,9 @@ def lsuv(X: Any) -> Lsuv:
     """Layer-sequential unit variance: orthogonal weights, which are divided layer by layer by the standard deviation
     that z has on the rows of X (rows, n_in), such as some hundred of the training set; biases 0.
 
-    z then has the variance 1 in each layer, the output too, whatever the activation. Its mean is left as it is: a layer
-    of sigmoids passes on 0.15 of the squares of delta, as it does not without.
+    z then has the variance 1 in each layer, the output too, whatever the activation. What enters a layer is what the
+    new net makes of X in training, with its normalization and residual connections, but without dropout. The mean of z
+    is left as it is: a layer of sigmoids passes on 0.15 of the squares of delta, as it does not without.
 
     Source: Mishkin, Matas, "All you need is a good init" (2016).
     Errors: from the net, for an X that it does not take, and ValueError where nothing varies in a layer.

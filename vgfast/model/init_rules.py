@@ -220,7 +220,9 @@ class Lsuv(NamedTuple):
         rng: np.random.Generator,
     ) -> None:
         """All layers, the first one first. As z is linear in the weights, one division gives it the variance 1."""
-        a = self.x
+        a = around = self.x
+        firsts, lasts = {first for first, _ in architecture.blocks}, {last for _, last in architecture.blocks}
+        scale = 0.0 if architecture.learns_scales else architecture.scale  # a learned one begins with 0
         for l, (w, b, kind) in enumerate(zip(weights, biases, architecture.kinds, strict=True), 1):
             drawn = draw_orthonormal(w.shape, rng)
             with np.errstate(all="ignore"):
@@ -234,4 +236,6 @@ class Lsuv(NamedTuple):
                 )
             w[...] = drawn / std
             b[...] = 0
+            around = a if l in firsts else around
             a = _activate(CATALOG[kind].value, architecture.norm_of(l), z / std)
+            a = around + scale * a if l in lasts else a
