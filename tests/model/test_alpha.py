@@ -201,6 +201,18 @@ def test_auto_keeps_the_gradient(phi, rng):
     assert net.weights[1].var() / plain.weights[1].var() == pytest.approx(wanted, rel=0.02)
 
 
+@pytest.mark.parametrize("alpha", [0.4, 0.8])
+def test_auto_is_pytorchs_kaiming_with_this_a_and_he_normal_that_without(alpha, torch):
+    drawn = {}
+    for rule in ("auto", "he_normal", "he_uniform"):
+        weights = vg.MLP([300, 400, 10], leaky_relu(alpha), init=rule, dtype="float64", rng=0).weights[0]
+        drawn[rule] = weights.std() * 300**0.5
+    gain, plain = (torch.nn.init.calculate_gain("leaky_relu", a) for a in (alpha, 0.0))
+    near = 5 / math.sqrt(2 * 300 * 400)  # standard errors
+    assert drawn == {name: pytest.approx(plain if "he" in name else gain, rel=near) for name in drawn}
+    assert plain / gain > 1 + 2 * near
+
+
 def test_cost_counts_it_as_by_its_name():
     counted = [count_step(vg.MLP(SIZES, activation)._architecture, 8) for activation in ("elu", "elu(0.5)")]
     assert counted[0] == counted[1]

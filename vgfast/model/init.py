@@ -20,9 +20,12 @@ rule                weights                          for
 ``zeros``           0                                the one that cannot work: all units of a layer stay alike
 ==================  ===============================  ==========================================================
 
-``auto`` chooses by the activation of the layer: He for the ReLUs, with another alpha 2 / (1 + alpha²) in place of 2
-(equation 15); for selu LeCun, for which it was made; the variances
+``auto`` chooses by the activation of the layer: He for the ReLUs; for selu LeCun, for which it was made; the variances
 of ``critical`` for elu, gelu, silu and mish, with which He's lose all signals; else Glorot.
+
+``he_normal`` and ``he_uniform`` have the variance 2 / n_in whatever the activation, as Keras's rules of these names and
+PyTorch's ``kaiming_normal_(weight)`` have. For a leaky_relu(alpha) of another alpha than 0.01, ``auto`` draws what
+``kaiming_normal_(weight, a=alpha)`` draws, weights of variance 2 / (1 + alpha²) / n_in (equation 15).
 
 Sources: LeCun, Bottou, Orr, Müller, "Efficient BackProp" (1998), section 4.6; Glorot, Bengio,
 "Understanding the difficulty of training deep feedforward neural networks" (2010), equations 12 and 16; He,
@@ -101,12 +104,12 @@ def glorot_uniform(bias_std: float = 0.0) -> Independent:
 
 
 def he_normal(bias_std: float = 0.0) -> Independent:
-    """Weights N(0, 2 / n_in)."""
+    """Weights N(0, 2 / n_in), whatever the activation; with leaky_relu(alpha), ``auto`` takes 2 / (1 + alpha²)."""
     return _rule("he_normal", 2, "in", False, bias_std)
 
 
 def he_uniform(bias_std: float = 0.0) -> Independent:
-    """Uniform weights of variance 2 / n_in."""
+    """Uniform weights of variance 2 / n_in, whatever the activation."""
     return _rule("he_uniform", 2, "in", True, bias_std)
 
 
