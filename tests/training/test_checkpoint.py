@@ -124,6 +124,56 @@ def test_early_stopping_goes_on_with_its_patience_and_its_best(kind, kill, tmp_p
         assert bits_of(train(kind, tmp_path / "run", epochs=60, patience=4)) == bits_of(whole)
 
 
+def logged(path, epochs, kill=None, log=None, every=1, inspect_every=5):
+    """(step, name) of what a Log sends, a new one or this, of a training that is killed."""
+    sent = []
+    log = vg.Log(print) if log is None else log
+    log.send = lambda values, step: sent.append((step, "epoch" if "epoch/loss" in values else "step"))
+    callbacks = [log, *([] if path is None else [vg.Checkpoint(path, every)])]
+    callbacks += [] if kill is None else [killed_after(kill)]
+    net = vg.MLP([5, 9, 3], rng=1)
+    with suppress(Killed):
+        net.fit(X, Y, epochs, 8, inspect_every=inspect_every, callbacks=callbacks)
+    return sent
+
+
+def test_a_log_sends_each_line_once(tmp_path):
+    """What was kept is not sent again, and steps go on: by a new Log, as in a new process, and by the same one."""
+    whole, log = logged(None, 9), vg.Log(print)
+    assert len(whole) == 9 + -(-9 * 7 // 5)
+    parts = [logged(tmp_path / "new", epochs) for epochs in (2, 3, 3, 9)]
+    assert parts[2] == []
+    assert [line for part in parts for line in part] == whole
+    assert [line for epochs in (2, 3, 3, 9) for line in logged(tmp_path / "same", epochs, log=log)] == whole
+    again = logged(tmp_path / "after", 9, log=log)  # another training: steps are counted through
+    assert again == [(step + 9 * 7, what) for step, what in whole]
+
+
+def test_a_log_sends_again_what_is_trained_again(tmp_path):
+    """Five epochs, of which the file has three: a new Log cannot know of the others, and the same one does."""
+    whole = logged(None, 9)
+    first, second = logged(tmp_path / "new", 9, kill=5, every=3), logged(tmp_path / "new", 9, every=3)
+    assert second == whole[len([step for step, _ in whole if step <= 21]) :]
+    assert first == whole[: len(first)]
+    log = vg.Log(print)
+    assert logged(tmp_path / "same", 9, 5, log, every=3) + logged(tmp_path / "same", 9, None, log, every=3) == whole
+
+
+@NETS
+def test_what_begins_sees_what_was_kept(kind, tmp_path):
+    class Begin:
+        def on_train_begin(self, net, history):
+            self.seen = net.params.copy(), net.history is history, history.loss.copy(), len(history.epochs)
+
+    path, begin = tmp_path / "run", Begin()
+    before = kind([5, 9, 3], rng=1)
+    history = before.fit(X, Y, 2, 8, callbacks=[vg.Checkpoint(path)])
+    kind([5, 9, 3], rng=2).fit(X, Y, 3, 8, callbacks=[begin, vg.Checkpoint(path)])
+    np.testing.assert_array_equal(begin.seen[0], before.params)
+    np.testing.assert_array_equal(begin.seen[2], history.loss)
+    assert begin.seen[1:4:2] == (True, 2)
+
+
 def test_the_first_weights_are_kept_too(tmp_path):
     """Of a net without a seed."""
     path, first = tmp_path / "run", vg.MLP([5, 3])

@@ -4,7 +4,8 @@ A callback is a function of (net, history), which is called after each epoch; it
 and ends training by returning True. Or it is an object with any of these methods:
 
 ``on_train_begin(net, history)``
-    before the first epoch, when all arguments have been checked.
+    before the first epoch, when all arguments have been checked; where a ``vg.Checkpoint`` goes on with a training, net
+    and history are as they were kept.
 ``on_epoch_end(net, history)``
     after each epoch, as the function; ``history.epochs[-1]`` is that epoch's. An object may be called instead.
 ``on_train_end(net, history)``
@@ -158,11 +159,12 @@ class Callbacks:
 
     def begin(self, net: Any, loop: Loop, kept: dict[str, Any] | None) -> bool:
         """Before the first epoch, or before one of those that come after what was kept. Whether training has ended."""
-        self._call("on_train_begin", net, loop.history)
+        if self.checkpoint is not None and kept is not None:
+            self.checkpoint.resume(kept, loop)
+        self._call("on_train_begin", net, loop.current_history())
         if self.checkpoint is None or kept is None:
             return False
-        self.checkpoint.resume(kept, loop, self._others)
-        loop.current_history()
+        self.checkpoint.resume_callbacks(kept, self._others)
         return bool(kept["ended"])
 
     def end_epoch(self, net: Any, loop: Loop, epochs: int) -> bool:

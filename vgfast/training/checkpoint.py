@@ -91,8 +91,8 @@ class Checkpoint:
                 f"counts from the beginning; ask for at least {done}, or name another path"
             )
 
-    def resume(self, kept: dict[str, Any], loop: Loop, others: list[Any]) -> None:
-        """Put everything back."""
+    def resume(self, kept: dict[str, Any], loop: Loop) -> None:
+        """Put everything back but what callbacks know."""
         learner = loop.learner
         learner.engine.vector[...] = kept["params"]
         learner.rng.bit_generator.state = kept["rng"]
@@ -102,6 +102,9 @@ class Checkpoint:
         if learner.engine.draws is not None:
             learner.engine.draws[...] = kept["draws"]
         loop.resume(kept["loop"])
+
+    def resume_callbacks(self, kept: dict[str, Any], others: list[Any]) -> None:
+        """Put back what they know, when they have begun anew."""
         for callback, state in zip(_with_state(others), kept["callbacks"], strict=False):  # none before the first epoch
             callback.load_state_dict(state)
 

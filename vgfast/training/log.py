@@ -18,6 +18,9 @@ class Log:
     epoch's numbers. Steps are counted through, from one ``fit`` to the next with the same Log; an epoch that ends after
     n of them is sent as step n. What is not finite, such as the gains of the last layer, is left out.
 
+    Of a training that goes on from a ``vg.Checkpoint``, what the file holds is not sent again, and steps go on from
+    there. Epochs that were trained after the file was last written are trained again, and sent again by a new Log.
+
     send: a function of (dict of float by str, int), as ``wandb.log``, ``mlflow.log_metrics``, or for TensorBoard
         ``lambda values, step: [writer.add_scalar(name, value, step) for name, value in values.items()]``
         with ``writer = torch.utils.tensorboard.SummaryWriter()``. What it returns is not looked at.
@@ -43,15 +46,26 @@ class Log:
         self.send, self.quantities = send, checked_quantities(quantities)
         self._before = 0  # steps of the trainings before this one
         self._seen = self._records = self._epochs = 0  # of this one: steps, and what has been sent
+        self._first: dict[str, Any] | None = None  # its first epoch, whose seconds no other training has
         self._history: Callable[[], History | None] = lambda: None  # weak, as a history can be large
+
+    def on_train_begin(self, net: Any, history: History) -> None:
+        """Take for sent what a ``vg.Checkpoint`` has put back."""
+        self._history = weakref.ref(history)
+        if not history.epochs or history.epochs[0] != self._first:
+            self._begin(history, len(history.gradients), len(history.epochs))
+
+    def _begin(self, history: History, records: int, epochs: int) -> None:
+        """A training of which so much was sent."""
+        self._before, self._seen = self._before + self._seen, len(history.loss)
+        self._records, self._epochs = records, epochs
 
     def __call__(self, net: Any, history: History) -> None:
         """Send what is new in the history."""
         if self._history() is not history:
-            self._before += self._seen
-            self._records = self._epochs = 0
             self._history = weakref.ref(history)
-        self._seen = len(history.loss)
+            self._begin(history, 0, 0)
+        self._seen, self._first = len(history.loss), history.epochs[0]
         for step, values in entries(history, self._records, self.quantities):
             self._records += 1
             self._send(values, step)
