@@ -1,6 +1,7 @@
 """``vgfast bench``: that the competitors are right, and that one which is not there, wrong or broken is told of."""
 
 import importlib
+import importlib.metadata
 import io
 import json
 import os
@@ -141,6 +142,35 @@ def test_bench_for_programs(tmp_path):
     assert ours["share_of_peak"]["median"] > 0
     assert len(ours["inspection"]["rounds"]) == len(ours["one_thread"]["rounds"]) == 3
     assert tiny["ratio"] == tiny["competitors"]["numpy"]["step"]["median"] / ours["step"]["median"]
+
+
+@pytest.mark.parametrize(
+    ("workloads", "missing", "packages"),
+    [
+        (["tiny", "funnel"], (), ["vgfast", "numpy", "jax"]),
+        (["tiny", "tiny-adam"], (), ["vgfast", "numpy", "jax", "optax"]),
+        (["tiny-adam"], ("jax-epoch", "jax-step"), ["vgfast", "numpy"]),
+    ],
+)
+def test_the_versions_are_those_of_all_that_the_rows_take(workloads, missing, packages, monkeypatch):
+    """From the first row on, with which they are shown."""
+    pytest.importorskip("jax")
+    pytest.importorskip("optax")
+
+    def compare(*arguments):
+        arguments[-1].update(dict.fromkeys(missing, "no GPU"))
+        return {}
+
+    monkeypatch.setattr(comparison, "_compare", compare)
+    names = ["vgfast", "numpy", "jax-epoch", "jax-step"]
+    found = next(comparison.measure(lambda what: None, names, workloads, 1, 1, 0.01))
+    assert list(found["versions"]) == packages
+    assert all(found["versions"][name] == importlib.metadata.version(name) for name in packages[1:])
+
+
+def test_without_optax_there_is_no_version_of_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optax", None)
+    assert COMPETITORS["jax-step"].packages(problems.WORKLOADS["tiny-adam"]) == ["jax"]
 
 
 def test_a_library_that_is_not_installed(tmp_path):

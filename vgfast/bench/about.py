@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from vgfast import _core
-from vgfast.bench.competitors import COMPETITORS
 
 
 def describe_machine(threads: int) -> dict[str, Any]:
@@ -28,10 +27,10 @@ def describe_machine(threads: int) -> dict[str, Any]:
     }
 
 
-def versions(names: Iterable[str]) -> dict[str, str]:
-    """Of the libraries of these competitors."""
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Of libraries, by the names of what is installed."""
     found = {}
-    for package in dict.fromkeys(COMPETITORS[name].package for name in names):
+    for package in dict.fromkeys(packages):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:  # on the path, but not installed there

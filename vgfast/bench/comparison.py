@@ -169,7 +169,9 @@ def measure(
             there = [name for name in entrants_of(workload, competitors) if name not in found["missing"]]
             of = _compare(workers, workload, there, rounds, seconds, begin, found["missing"])
             found["workloads"][workload] = of
-            found["versions"] = versions(name for name in competitors if name not in found["missing"])
+            kinds = [COMPETITORS[name] for name in competitors if name not in found["missing"]]
+            packages = [kind.packages(WORKLOADS[each]) for kind in kinds for each in workloads]
+            found["versions"] = versions(package for of_one in packages for package in of_one)
             left.remove(workload)
             found["partial"] = bool(left)
             yield found

@@ -74,7 +74,8 @@ def measure(begin: Begin, threads: int, rounds: int, seconds: float, seeds: int)
         for problem in PRETRAINING:
             entrants = {name: _Entrant(workers, name, problem, seconds) for name in MACHINES}
             found["machines"][_name(problem)] = _compare(entrants, rounds, seeds, begin, found["missing"])
-            found["versions"] = versions(["numpy", *(name for name in MACHINES if name not in found["missing"])])
+            there = [kind.package for name, kind in MACHINES.items() if name not in found["missing"]]
+            found["versions"] = versions(["numpy", *there])
             left.pop(0)
             found["partial"] = bool(left)
             yield found

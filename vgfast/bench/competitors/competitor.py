@@ -45,6 +45,11 @@ class Competitor:
         """Whether the library has what this problem asks for."""
         return True
 
+    @classmethod
+    def packages(cls, problem: Problem) -> list[str]:
+        """The libraries that it takes for this problem, of those that there are."""
+        return [cls.package]
+
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.X, self.y = problem.data()

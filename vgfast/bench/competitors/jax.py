@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from vgfast.bench.competitors.competitor import Competitor, NotHere
+from vgfast.bench.problems import Problem
 
 
 def _renewed(running: Any, batch: Any, factors: Any) -> Any:
@@ -19,6 +21,11 @@ class Jax(Competitor):
     """A call of compiled code a step. Adam is that of optax."""
 
     package = module = "jax"
+
+    @classmethod
+    def packages(cls, problem: Problem) -> list[str]:
+        optax = problem.optimizer == "adam" and importlib.util.find_spec("optax")
+        return ["jax", "optax"] if optax else ["jax"]
 
     def prepare(self) -> None:
         import jax
