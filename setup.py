@@ -10,6 +10,7 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_clib import build_clib
+from setuptools.command.build_ext import build_ext
 from setuptools.command.sdist import sdist
 
 HEADERS = sorted(str(p) for kind in ("*.h", "*.def") for p in Path("csrc").rglob(kind))
@@ -87,6 +88,16 @@ class BuildCLib(build_clib):
             list(pool.map(lambda one: super(BuildCLib, self).build_libraries([one]), reversed(kept)))
 
 
+class BuildExt(build_ext):
+    """Link again, too, where nothing is new but a static library, such as one that was built with other flags."""
+
+    def build_extension(self, ext):
+        built = self.get_finalized_command("build_clib")
+        paths = [Path(built.build_clib, self.compiler.library_filename(name)) for name in built.get_library_names()]
+        ext.depends = [*ext.depends, *(str(path) for path in paths if path.exists())]
+        super().build_extension(ext)
+
+
 class Sdist(sdist):
     """Everything that building and testing needs, without a manifest file to keep in step."""
 
@@ -143,5 +154,5 @@ core = Extension(
 setup(
     libraries=libraries,
     ext_modules=cythonize([core], build_dir="build"),
-    cmdclass={"build_clib": BuildCLib, "sdist": Sdist},
+    cmdclass={"build_clib": BuildCLib, "build_ext": BuildExt, "sdist": Sdist},
 )

@@ -219,12 +219,20 @@ def test_a_checkout_is_installed_as_the_error_says(tmp_path):
         run(interpreter, "-c", "import vgfast; vgfast.MLP([3, 2]).fit([[1, 2, 3]], [0])", cwd=folder)
 
 
+SETUP = """
+from unittest.mock import Mock
+import runpy, sys
+import Cython.Build, setuptools
+from setuptools.command.build_ext import build_ext
+setuptools.setup = Cython.Build.cythonize = Mock()
+made = runpy.run_path("setup.py")
+"""
+
+
 def set_up(**flags):
     """setup.py, which looks at the flags first, without what Cython and setuptools do."""
-    stubs = "from unittest.mock import Mock; import setuptools, Cython.Build, runpy"
-    stubs += "; setuptools.setup = Cython.Build.cythonize = Mock(); runpy.run_path('setup.py')"
     rest = {name: value for name, value in os.environ.items() if name not in ("CFLAGS", "CPPFLAGS", "LDFLAGS")}
-    command = [sys.executable, "-c", stubs]
+    command = [sys.executable, "-c", SETUP]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env={**rest, **flags})
 
 
@@ -240,6 +248,25 @@ def test_flags_that_would_flush_subnormals_are_refused(name):
     left_out = re.fullmatch(words, refused.stderr)[1].split()
     for flags in ({name: " ".join(flag for flag in given.split() if flag not in left_out)}, {}):
         assert set_up(**flags).returncode == 0
+
+
+DEPENDS = """
+build_ext.build_extension = lambda self, ext: print(*ext.depends, sep="\\n")
+libraries = [("vg_a", {"sources": ["a.c"]}), ("vg_b", {"sources": ["b.c"]})]
+command = made["BuildExt"](setuptools.Distribution({"libraries": libraries}))
+command.compiler = Mock(library_filename="lib{}.a".format)
+command.get_finalized_command("build_clib").build_clib = sys.argv[1]
+command.build_extension(setuptools.Extension("core", [], depends=["header.h"]))
+"""
+
+
+@pytest.mark.skipif(not has_sources(), reason="needs the sources")
+def test_the_extension_is_linked_again_when_a_static_library_is_new(tmp_path):
+    """And one that has not been built is no reason to."""
+    pytest.importorskip("Cython")
+    (tmp_path / "libvg_a.a").touch()
+    done = run(sys.executable, "-c", SETUP + DEPENDS, str(tmp_path), cwd=ROOT)
+    assert done.stdout.splitlines() == ["header.h", str(tmp_path / "libvg_a.a")]
 
 
 @pytest.mark.slow
