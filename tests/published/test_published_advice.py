@@ -16,16 +16,20 @@ NEEDS_FILES = [
     "deep-belief-net",
     "deep-autoencoder",
 ]
-TAKES_FILES = ["nielsen-speed", "nielsen-depth", *NEEDS_FILES]
+EITHER = ["batch-norm"]  # MNIST's or Fashion-MNIST's
+TAKES = {
+    "MNIST": sorted(["nielsen-speed", "nielsen-depth", *EITHER, *NEEDS_FILES], key=published.NAMES.index),
+    "Fashion-MNIST": EITHER,
+}
 RESUMES = NEEDS_FILES[2:]
 # Under which a deep belief net takes no second.
 TUNING = patience.Settings(batch_size=10, lr=0.1, patience=60, max_epochs=1, valid=50, dtype="float32")
 SHORT = pretrained_classifier.Settings((12, 9), 1, 1, TUNING)
 
 
-def refused(name, folder=None, state=None, minutes=None):
+def refused(name, folder=None, state=None, minutes=None, fashion=None):
     with pytest.raises(ValueError, match=f"^{name} ") as caught:
-        published.run(name, True, folder, state=state, minutes=minutes)
+        published.run(name, True, folder, state=state, minutes=minutes, fashion=fashion)
     return str(caught.value)
 
 
@@ -45,21 +49,37 @@ def test_a_name_that_there_is_not():
 @pytest.mark.parametrize("name", published.NAMES)
 def test_a_folder_of_files(name, tmp_path):
     """It is left out where it has no use; those whom the error names take it."""
-    assert bool(published.module(name).FILES) == (name in NEEDS_FILES)
-    if name in TAKES_FILES:
-        published.check(name, tmp_path)
-        return
-    text = refused(name, tmp_path)
-    assert text.startswith(f"{name} has no use for MNIST, got {tmp_path}; leave out --mnist, which is for ")
-    published.check(name, None)
-    assert takers(text) == TAKES_FILES
+    assert bool(published.module(name).FILES) == (name in NEEDS_FILES + EITHER)
+    for data, option, given in (("MNIST", "mnist", "folder"), ("Fashion-MNIST", "fashion", "fashion")):
+        if name in TAKES[data]:
+            published.check(**{"name": name, "folder": None, given: tmp_path})
+            continue
+        text = refused(name, **{given: tmp_path})
+        assert text.startswith(f"{name} has no use for {data}, got {tmp_path}; leave out --{option}, which is for ")
+        assert takers(text) == TAKES[data]
+    if name not in NEEDS_FILES + EITHER:
+        published.check(name, None)
+
+
+@pytest.mark.parametrize("name", EITHER)
+def test_one_of_two_data_sets(name, tmp_path):
+    """With each option that the error names, one can go on, and not with both."""
+    text = refused(name)
+    assert text.startswith(f"{name} needs the whole of MNIST or of Fashion-MNIST. The four files of MNIST, ")
+    options = re.findall(r"name it with (--\w+)", text)
+    assert options == ["--mnist", "--fashion"]
+    for option in options:
+        arguments = cli._parser().parse_args(["reproduce", name, option, str(tmp_path)])
+        published.check(name, arguments.mnist, fashion=arguments.fashion)
+    text = refused(name, tmp_path / ".", fashion=tmp_path)
+    assert text.startswith(f"{name} takes one data set, got --mnist {tmp_path} and --fashion {tmp_path}; leave one out")
 
 
 @pytest.mark.parametrize("given", [{"state": "kept"}, {"minutes": 3.5}, {"state": "kept", "minutes": 3.0}], ids=str)
 @pytest.mark.parametrize("name", [name for name in published.NAMES if name not in RESUMES])
 def test_what_ends_soon_keeps_nothing(name, given, tmp_path):
     """All that is to be left out is named at once."""
-    folder = tmp_path if name in NEEDS_FILES else None
+    folder = tmp_path if name in NEEDS_FILES + EITHER else None
     text = refused(name, folder, **given)
     options = "".join(f" --{option} {value}" for option, value in given.items())
     assert text.startswith(f"{name} ends soon, got{options}; leave that out, which is for ")
@@ -84,6 +104,11 @@ def test_a_folder_that_is_none(name, tmp_path):
     with pytest.raises(FileNotFoundError, match=f"{tmp_path}/nowhere does not exist; name another"):
         published.check(name, tmp_path / "nowhere")
     published.check(name, tmp_path)
+
+
+def test_a_folder_of_fashion_that_is_none(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"Fashion-MNIST's files, and {tmp_path}/nowhere does not exist; name"):
+        published.check("batch-norm", None, fashion=tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("name", NEEDS_FILES)

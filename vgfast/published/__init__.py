@@ -7,10 +7,12 @@ One file a source. Each has
     ABOUT    the settings, and what we do
     FILES    of MNIST's files, which vgfast does not bring: True if it needs them, at ``folder``, None if it takes them
              where they are, and False if it has no use for them
+    FASHION  the same of Fashion-MNIST's, at ``fashion``; False where it is not there. Where both are True, it needs
+             one of the two
     RESUMES  True, where it is there, for what takes long and goes on where it was
-    measure  (quick=False, folder=None) -> what was found, as plain data; where it needs files also progress=, which is
-             called with each validation or epoch; and where it resumes, state=, the folder for what it has reached,
-             and minutes=, after which it ends
+    measure  (quick=False, folder=None) -> what was found, as plain data; where it takes Fashion-MNIST's files also
+             fashion=; where it does, or needs MNIST's, progress=, which is called with each validation or epoch; and
+             where it resumes, state=, the folder for what it has reached, and minutes=, after which it ends
     rows     (found) -> a ``Row`` for each published number
 
 >>> from vgfast.published import selu
@@ -27,8 +29,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from vgfast import _check, datasets
+from vgfast import _check
 from vgfast.datasets import idx
+from vgfast.published.files import training_images
 from vgfast.published.rows import Row, around, enclosed, near
 from vgfast.show.console import print_paragraph, print_table
 from vgfast.show.data import plain
@@ -64,6 +67,7 @@ NAMES = (
     "rbm-features",
     "few-labels",
     "five-layers",
+    "batch-norm",
     "pcd-rbm",
     "stacked-autoencoder",
     "deep-belief-net",
@@ -76,18 +80,11 @@ WHERE = (
     "t10k-labels-idx1-ubyte.gz, 11 MB, are at https://ossci-datasets.s3.amazonaws.com/mnist/ and "
     "https://storage.googleapis.com/cvdf-datasets/mnist/; put them in a folder and name it with --mnist"
 )
-
-
-def training_images(folder: Path) -> datasets.Dataset:
-    """MNIST's, in their order; ValueError, where files are good but of other images than those of the published run."""
-    data = datasets.mnist(folder)
-    if data.shape != (28, 28) or len(data.X) != 60_000:
-        height, width = data.shape
-        raise ValueError(
-            f"the training images in {folder} must be MNIST's 60,000 of 28 x 28, got {len(data.X):,} of {height} x "
-            f"{width}, for which nothing was published; put MNIST's own files there"
-        )
-    return data
+WHERE_FASHION = (
+    "The four files of Fashion-MNIST, which have the names of MNIST's, 31 MB, are at "
+    "https://github.com/zalandoresearch/fashion-mnist in data/fashion, and in Debian's package dataset-fashion-mnist; "
+    "put them in a folder and name it with --fashion"
+)
 
 
 def module(name: str) -> ModuleType:
@@ -97,24 +94,51 @@ def module(name: str) -> ModuleType:
     return importlib.import_module(f"vgfast.published.{name.replace('-', '_')}")
 
 
-def check(name: str, folder: Path | None, state: Path | None = None, minutes: float | None = None) -> None:
+def check(
+    name: str,
+    folder: Path | None,
+    state: Path | None = None,
+    minutes: float | None = None,
+    fashion: Path | None = None,
+) -> None:
     """ValueError for a name that there is not, if it needs files and no folder was named, or if one was and it has no
     use for it, or none for state or minutes; the errors of ``idx.check_folder``."""
-    files = module(name).FILES
     given = [f"{option} {value}" for option, value in (("--state", state), ("--minutes", minutes)) if value is not None]
     if given and not resumes(name):
         takers = ", ".join(taker for taker in NAMES if resumes(taker))
         raise ValueError(f"{name} ends soon, got {' '.join(given)}; leave that out, which is for {takers}")
     if minutes is not None:
         _check.real("--minutes", minutes, 0, above=True)
-    if files and folder is None:
-        raise ValueError(f"{name} needs the whole of MNIST. {WHERE}")
+    _check_use(name, "MNIST", "--mnist", folder, mnist_use)
+    _check_use(name, "Fashion-MNIST", "--fashion", fashion, fashion_use)
+    wanted = [("MNIST", WHERE, folder)] if mnist_use(name) else []
+    wanted += [("Fashion-MNIST", WHERE_FASHION, fashion)] if fashion_use(name) else []
+    if wanted and all(named is None for *_, named in wanted):
+        whole, where = " or of ".join(data for data, *_ in wanted), ". ".join(where for _, where, _ in wanted)
+        raise ValueError(f"{name} needs the whole of {whole}. {where}")
+    if folder is not None and fashion is not None:
+        raise ValueError(f"{name} takes one data set, got --mnist {folder} and --fashion {fashion}; leave one out")
+
+
+def _check_use(name: str, data: str, option: str, folder: Path | None, use: Callable[[str], bool | None]) -> None:
+    """Of a folder that was named for this data set."""
     if folder is None:
         return
-    if files is False:
-        takers = ", ".join(taker for taker in NAMES if module(taker).FILES is not False)
-        raise ValueError(f"{name} has no use for MNIST, got {folder}; leave out --mnist, which is for {takers}")
-    idx.check_folder(folder)
+    if use(name) is False:
+        takers = ", ".join(taker for taker in NAMES if use(taker) is not False)
+        raise ValueError(f"{name} has no use for {data}, got {folder}; leave out {option}, which is for {takers}")
+    idx.check_folder(folder, data)
+
+
+def mnist_use(name: str) -> bool | None:
+    """Whether it needs the files of MNIST; None if it takes them where they are."""
+    use: bool | None = module(name).FILES
+    return use
+
+
+def fashion_use(name: str) -> bool | None:
+    """The same of Fashion-MNIST's."""
+    return getattr(module(name), "FASHION", False)
 
 
 def resumes(name: str) -> bool:
@@ -129,14 +153,16 @@ def run(
     progress: Callable[[Any], Any] | None = None,
     state: Path | None = None,
     minutes: float | None = None,
+    fashion: Path | None = None,
 ) -> dict[str, Any]:
     """Plain data; errors as of ``check``. ``progress`` is called with what takes long, as it goes."""
-    check(name, folder, state, minutes)
+    check(name, folder, state, minutes, fashion)
     source = module(name)
     start = time.perf_counter()
-    told = {"progress": progress} if source.FILES else {}
+    of_fashion = {"fashion": fashion} if fashion_use(name) is not False else {}
+    told = {"progress": progress} if source.FILES or of_fashion else {}
     kept = {"state": state, "minutes": minutes} if resumes(name) else {}
-    found = source.measure(quick=quick, folder=folder, **told, **kept)
+    found = source.measure(quick=quick, folder=folder, **of_fashion, **told, **kept)
     rows = source.rows(found)
     return {
         "name": name,

@@ -1,0 +1,117 @@
+"""What is reproduced with the files of Fashion-MNIST, here on files that the test draws: it holds, and not with other
+input; other files are refused."""
+
+import io
+
+import numpy as np
+import pytest
+from idx_files import idx_file, images_of_ten_kinds
+
+from vgfast import published
+from vgfast.published import batch_norm, files
+
+EACH = {"train": 60, "test": 20}
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    """Files of 600 and 200 images are whole here."""
+    monkeypatch.setattr(files, "EACH", EACH)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return images_of_ten_kinds(tmp_path_factory.mktemp("fashion"), np.random.default_rng(5), EACH, flipped=0.35)
+
+
+def fits(rows):
+    """Whether a table of these, none of which holds, has no broken lines."""
+    console = pytest.importorskip("rich.console").Console(width=80, file=io.StringIO())
+    rows = [row._asdict() | {"holds": False} for row in rows]
+    published.end({"rows": rows, "seconds": 1.0}, console)
+    return sum("DOES NOT HOLD" in line for line in console.file.getvalue().splitlines()) == len(rows)
+
+
+# ---- files ------------------------------------------------------------------------------------------------
+
+
+def test_whole_files(folder):
+    for read, name in ((files.fashion_mnist, "Fashion-MNIST"), (files.mnist, "MNIST")):
+        train, test = read(folder)
+        assert (train.X.shape, test.X.shape) == ((600, 784), (200, 784))
+        assert (train.name, test.name) == (f"{name}, train", f"{name}, test")
+
+
+@pytest.mark.parametrize("read", [files.fashion_mnist, files.mnist])
+def test_files_of_other_sizes(read, tmp_path):
+    folder = images_of_ten_kinds(tmp_path, np.random.default_rng(0), EACH | {"test": 21})
+    with pytest.raises(
+        ValueError, match=r"the test images in .* must be .*MNIST's 200 of 28 x 28, got 210 of 28 x 28, "
+    ):
+        read(folder)
+    images_of_ten_kinds(folder, np.random.default_rng(0), EACH, side=8)
+    with pytest.raises(
+        ValueError, match=r"the training images .* must be .*MNIST's 600 of 28 x 28, got 600 of 8 x 8, "
+    ):
+        read(folder)
+
+
+def test_mnists_files_are_not_fashion_mnists(tmp_path):
+    """They have the same names and sizes, but not as many images of each class."""
+    folder = images_of_ten_kinds(tmp_path, np.random.default_rng(0), EACH)
+    labels = np.repeat(np.arange(10), 60)
+    labels[0] = 1
+    idx_file(folder / "train-labels-idx1-ubyte", labels)
+    with pytest.raises(ValueError, match=r"the training labels in .*, 60 of each class, got 59 to 61; put Fashion-"):
+        files.fashion_mnist(folder)
+    assert len(files.mnist(folder).train.X) == 600
+
+
+# ---- batch normalization ------------------------------------------------------------------------------------
+
+SHORT = batch_norm.Settings(lr=0.3, epochs=30, std=0.3, hidden=(30, 30, 30))
+
+
+@pytest.mark.parametrize(("normalization", "holds"), [("batch", True), ("layer", False)])
+def test_batch_normalization_learns_faster(normalization, holds, folder):
+    """And layer normalization before the sigmoid does not."""
+    told = []
+    found = batch_norm.measure(False, None, folder, told.append, SHORT, normalization)
+    assert [row.holds for row in batch_norm.rows(found)] == [None, None, holds, True]
+    assert len(told) == 60
+
+
+def test_of_batch_norm_quick_is_another_experiment(folder, monkeypatch):
+    seen = []
+    monkeypatch.setattr(batch_norm, "accuracies", lambda *given: seen.append(given) or [50.0])
+    for quick in (False, True):
+        published.run("batch-norm", quick, fashion=folder)
+    plain, normalized, *_ = seen
+    assert (plain[1], normalized[1]) == (None, "batch")
+    assert set(np.unique(plain[2].train.X)) == {0, 1}
+    assert [given[3].epochs * given[3].lr for given in seen] == [0.5] * 4
+    assert [given[3].epochs for given in seen] == [50, 50, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("normalized", "holds", "ours"),
+    [
+        ([50, 70, 72, 71, 74], [False, True], "2,000 of 5,000"),
+        ([70, 70, 72, 71, 69], [True, False], "1,000 of 5,000"),
+        ([50, 60, 62, 61, 63], [False, False], "never"),
+    ],
+)
+def test_the_first_time_that_the_plain_nets_last_is_reached(normalized, holds, ours):
+    found = {"data": "MNIST", "steps": 1000, "lr": 0.01, "plain": [10, 20, 40, 80, 70], "batch norm": normalized}
+    rows = batch_norm.rows(found)
+    assert [row.holds for row in rows] == [None, None, *holds]
+    assert rows[2].ours == ours
+    assert not any("MNIST" in row.published for row in rows)
+    rows = batch_norm.rows(found | {"data": "Fashion-MNIST"})
+    assert all(row.published.endswith("on MNIST") for row in rows)
+    assert fits(rows)
+
+
+def test_pixels_become_binary():
+    X = np.array([[0, 127, 128, 255]], np.float32) / np.float32(255)
+    np.testing.assert_array_equal(batch_norm.binary(X), [[0, 0, 1, 1]])
