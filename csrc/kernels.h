@@ -34,14 +34,14 @@ static inline double vg_steepest(vg_activation activation) {
     return facts->alpha == 0 ? facts->largest : fmax(1, activation.alpha);
 }
 
-/* What a step does to outputs: with the probability `keep`, a becomes scale a + shift and phi' scale phi',
- * else a becomes `dropped` and phi' 0. whole: 1 / scale. */
+/* What a step does to outputs: with the probability `keep`, a becomes scale a + shift and phi'
+ * scale phi', else a becomes `dropped` and phi' 0. whole: 1 / scale. */
 typedef struct {
     double keep, scale, whole, shift, dropped;
 } vg_dropout;
-/* Dropout: a / keep, or 0. Alpha dropout: what is dropped goes to where selu ends on the left, and all is
- * scaled and shifted so that outputs of mean 0 and variance 1 keep both (Klambauer, Unterthiner, Mayr,
- * Hochreiter, "Self-normalizing neural networks", 2017). */
+/* Dropout: a / keep, or 0. Alpha dropout: what is dropped goes to where selu ends on the left, and
+ * all is scaled and shifted so that outputs of mean 0 and variance 1 keep both (Klambauer,
+ * Unterthiner, Mayr, Hochreiter, "Self-normalizing neural networks", 2017). */
 static inline vg_dropout vg_dropout_of(double keep, int alpha) {
     const double end = -1.7580993408473766, left = 1 - keep;
     const double scale = 1 / sqrt(keep + end * end * keep * left), shift = -scale * end * left;
@@ -120,9 +120,9 @@ typedef enum {
     VG_TRY     /* whether all would be finite, value by value: store nothing */
 } vg_pass;
 
-/* One update: g' = clip(g * scale) + decay * W; a step s of g' and the states, by the rule, of which
- * the decay is a part if it is decoupled; W -= lr * s. Of the biases, decay is 0. lr, decay and hyper
- * are those of one step (run/rules.c). */
+/* One update: g' = clip(g * scale) + decay * W; a step s of g' and the states, by the rule, of
+ * which the decay is a part if it is decoupled; W -= lr * s. Of the biases, decay is 0. lr, decay
+ * and hyper are those of one step (run/rules.c). */
 typedef struct {
     vg_rule rule;
     double lr, hyper[VG_HYPER_MOST], decay, clip_value, scale;
@@ -136,22 +136,22 @@ typedef struct {
     size_t rows, cols, ld;
 } vg_matrix;
 
-/* How rows are normalized: their mean, if they are centred, becomes 0, and their deviation 1; then come
- * gains and shifts (n), each of which may be NULL (normalization.tmpl.h). */
+/* How rows are normalized: their mean, if they are centred, becomes 0, and their deviation 1; then
+ * come gains and shifts (n), each of which may be NULL (normalization.tmpl.h). */
 typedef struct {
     int centred;
     double eps;
     const void *gains, *shifts;
 } vg_row_norm;
 
-/* How columns are normalized: h = (x - high - low) rate, low being what the mean is off the nearest number, or
- * NULL; then gains and shifts. Each (n). */
+/* How columns are normalized: h = (x - high - low) rate, low being what the mean is off the nearest
+ * number, or NULL; then gains and shifts. Each (n). */
 typedef struct {
     const void *high, *low, *rate, *gains, *shifts;
 } vg_column_norm;
 
-/* Vectors that are kept of the columns of a chunk, and of a batch: high, low, rate, variance, and sums of
- * dy and dy h (batch_norm.tmpl.h). */
+/* Vectors that are kept of the columns of a chunk, and of a batch: high, low, rate, variance, and
+ * sums of dy and dy h (batch_norm.tmpl.h). */
 enum { VG_MOMENTS = 3, VG_SUMS = 2, VG_OF_BATCH = 4, VG_FOLDED = VG_OF_BATCH + VG_SUMS };
 
 /* Of a row: h = (x - mean) rate */
@@ -215,8 +215,8 @@ typedef struct {
     void (*gather)(size_t rows, size_t n, const void *from, const int64_t *order, void *to,
                    size_t ld, double *check);
 
-    /* y (rows, n_out) = phi(x W + b), x (rows, n_in), W (n_in, n_out), b NULL for none; derivatives (rows, n_out; ld
-     * of y), unless NULL: phi', if it is stored */
+    /* y (rows, n_out) = phi(x W + b), x (rows, n_in), W (n_in, n_out), b NULL for none; derivatives
+     * (rows, n_out; ld of y), unless NULL: phi', if it is stored */
     void (*dense_forward)(vg_matrix x, vg_matrix weights, const void *biases,
                           vg_activation activation, vg_matrix y, void *derivatives,
                           vg_tools *tools);
@@ -245,24 +245,25 @@ typedef struct {
     /* sums (n) = the sum of so many vectors, `stride` elements apart, in their order */
     void (*fold)(size_t n, size_t count, const void *vectors, size_t stride, void *sums);
 
-    /* y = phi(the rows of x, normalized); derivatives as for dense_forward; moments (rows), unless NULL:
-     * those of the rows. And dx of dy, which is d(loss)/d(what phi is of), not yet times the phi' of what
-     * made x; and sums (n), of gains, over the rows, or begun, they go on from what they are. */
+    /* y = phi(the rows of x, normalized); derivatives as for dense_forward; moments (rows),
+     * unless NULL: those of the rows. And dx of dy, which is d(loss)/d(what phi is of), not
+     * yet times the phi' of what made x; and sums (n), of gains, over the rows, or begun, they
+     * go on from what they are. */
     void (*normalize_rows)(vg_matrix x, const vg_row_norm *norm, vg_activation activation,
                            vg_matrix y, void *derivatives, vg_moments *moments, double *check);
     void (*normalize_rows_back)(vg_matrix dy, vg_matrix x, const vg_row_norm *norm,
                                 const vg_moments *moments, vg_matrix dx, double *check);
     void (*gain_sums)(vg_matrix dy, vg_matrix x, const vg_moments *moments, int begun, void *sums);
 
-    /* The moments of the columns of a chunk of rows; those of a batch of so many rows from those of its
-     * chunks, which lie `stride` apart, in folded (VG_OF_BATCH, ld); rates (n) of variances. */
+    /* The moments of the columns of a chunk of rows; those of a batch of so many rows from those of
+     * its chunks, which lie `stride` apart, in folded (VG_OF_BATCH, ld); rates (n) of variances. */
     void (*column_moments)(vg_matrix x, void *moments, size_t ld);
     void (*fold_moments)(size_t cols, size_t rows, size_t chunk, const void *moments, size_t ld,
                          size_t stride, double eps, void *folded);
     void (*rates_of)(size_t n, const void *variances, double eps, void *rates);
 
-    /* y = phi(the columns of x, normalized). Back: sums (VG_SUMS, ld) of dy and dy h over a chunk; and dx, as
-     * for rows, by the sums over the batch. */
+    /* y = phi(the columns of x, normalized). Back: sums (VG_SUMS, ld) of dy and dy h over a chunk;
+     * and dx, as for rows, by the sums over the batch. */
     void (*normalize_columns)(vg_matrix x, const vg_column_norm *norm, vg_activation activation,
                               vg_matrix y, void *derivatives, double *check);
     void (*column_products)(vg_matrix dy, vg_matrix x, const vg_column_norm *norm, void *sums,
@@ -271,8 +272,8 @@ typedef struct {
                                    const void *sums, size_t ld, size_t rows, vg_matrix dx,
                                    double *check);
 
-    /* means and variances (n) = their moving averages, of which those of this batch, folded, get so much
-     * weight */
+    /* means and variances (n) = their moving averages, of which those of this batch,
+     * folded, get so much weight */
     void (*renew_running)(size_t n, const void *folded, size_t ld, double weight, size_t rows,
                           void *means, void *variances);
 
@@ -287,8 +288,8 @@ typedef struct {
     void (*sample)(vg_matrix p, vg_key key, vg_matrix to);
     void (*drop)(vg_matrix x, double keep, vg_key key, vg_matrix to);
 
-    /* y (rows, n) of phi becomes what dropout makes of it; derivatives (rows, n; ld of y), which hold phi'
-     * if they are stored, become scale phi' or -0, which no other is. */
+    /* y (rows, n) of phi becomes what dropout makes of it; derivatives (rows, n; ld of y), which
+     * hold phi' if they are stored, become scale phi' or -0, which no other is. */
     void (*dropout)(vg_activation activation, vg_matrix y, void *derivatives,
                     const vg_dropout *dropout, vg_key key, double *check);
 
@@ -300,13 +301,13 @@ typedef struct {
     /* *sum = the sum of all of g * f; or begun, it goes on */
     void (*inner_product)(vg_matrix g, vg_matrix f, int begun, void *sum);
 
-    /* activity (n) = its moving mean; penalty (n) = cost (activity - target). sums (n): of penalty - h
-     * over so many rows, with the penalty of before. */
+    /* activity (n) = its moving mean; penalty (n) = cost (activity - target). sums (n): of
+     * penalty - h over so many rows, with the penalty of before. */
     void (*renew_penalty)(size_t n, const void *sums, double rows, vg_sparsity sparsity,
                           void *activity, void *penalty);
 
-    /* Apply gradient (n,) to params and states (n,), pointers as in vg_parameters. summary: NULL, or
-     * what to fill. */
+    /* Apply gradient (n,) to params and states (n,), pointers as in vg_parameters.
+     * summary: NULL, or what to fill. */
     void (*update)(size_t n, const void *gradient, void *params, void *const *states,
                    const vg_update *update, double *check, vg_summary *summary);
 
@@ -332,8 +333,8 @@ typedef struct {
     void (*write_loop)(size_t n, void *x);
 
     vg_norm (*square_norm)(size_t n, const void *x);
-    /* source and delta (rows, n), as for dense_backward, and of a `keep` below 1 as dropout leaves them;
-     * inputs (rows, n_in) */
+    /* source and delta (rows, n), as for dense_backward, and of a `keep` below 1 as dropout leaves
+     * them; inputs (rows, n_in) */
     void (*statistics)(vg_activation activation, const vg_dropout *dropout, vg_matrix source,
                        vg_matrix delta, vg_matrix inputs, vg_statistics *statistics);
 } vg_kernels;

@@ -81,8 +81,8 @@ typedef struct {
  * normalization, the column sums of dz h, h being x normalized, or again of dz. */
 typedef enum { VG_WEIGHTS, VG_BIASES, VG_SCALES, VG_GAINS, VG_SHIFTS, VG_ROLES } vg_role;
 
-/* A matrix (rows, cols) in the parameter vector, which is W1 b1 W2 b2 ..., gains and shifts of a layer
- * behind its biases. */
+/* A matrix (rows, cols) in the parameter vector, which is W1 b1 W2 b2 ..., gains and shifts of a
+ * layer behind its biases. */
 typedef struct {
     vg_role role;
     size_t rows, cols, offset;
@@ -97,12 +97,12 @@ typedef enum {
     VG_OP_LAYER_NORM, /* out = phi(gain (in - mean) / deviation + shift), of each row */
     VG_OP_RMS_NORM,   /* out = phi(gain in / root mean square), of each row */
     VG_OP_MOMENTS,    /* of the columns of in, over all rows. Crosses rows: ends its stage */
-    VG_OP_BATCH_NORM, /* behind that: out = phi(gain (in - mean) / deviation + shift), of each column */
-    VG_OP_DROPOUT, /* out, which is in, = in with what is dropped of it, see vg_dropout; phi' of what made
-                    * it likewise, so that there is nothing to do on the way back */
-    VG_OP_ADD,  /* out = skip + scale in, of a residual connection; without skip, scale in */
-    VG_OP_FORK, /* out, which is in, goes on, and around to the addition numbered `adds` */
-    VG_OP_LOSS  /* of in, which is z; gives the gradient of it. Crosses rows: ends its stage */
+    VG_OP_BATCH_NORM, /* behind that: out = phi(gain (in - mean) / deviation + shift), by columns */
+    VG_OP_DROPOUT,    /* out, which is in, = in with what is dropped of it, see vg_dropout; phi' of
+                    * what made it likewise, so that there is nothing to do on the way back */
+    VG_OP_ADD,        /* out = skip + scale in, of a residual connection; without skip, scale in */
+    VG_OP_FORK,       /* out, which is in, goes on, and around to the addition numbered `adds` */
+    VG_OP_LOSS /* of in, which is z; gives the gradient of it. Crosses rows: ends its stage */
 } vg_op_kind;
 
 /* In place of a tensor or parameter that an op has not. */
@@ -137,9 +137,9 @@ typedef struct {
     size_t first, last;
 } vg_stage;
 
-/* The arrays belong to the caller. Room is needed for an op and a tensor for the input, for each dense
- * layer and for each normalization (two ops for a batch norm), two params for each of the latter, an op
- * for each dropout and for the loss, and as many stages as ops. */
+/* The arrays belong to the caller. Room is needed for an op and a tensor for the input, for each
+ * dense layer and for each normalization (two ops for a batch norm), two params for each of the
+ * latter, an op for each dropout and for the loss, and as many stages as ops. */
 typedef struct {
     vg_dtype dtype;
     vg_loss loss;
@@ -165,9 +165,10 @@ typedef struct {
 enum { VG_UNIT_ROWS = 48 };
 
 /* Append to a plan, which is all 0 but for its arrays and dtype: an input, then dense layers, with
- * biases or without, each of which can be activated and then normalized, or the other way round, and
- * its outputs be dropped with the probability 1 - keep; then a loss. affine: whether a normalization
- * has gains, and, but for RMS norm, shifts. weight: of a batch in running statistics. */
+ * biases or without, each of which can be activated and then normalized, or the other
+ * way round, and its outputs be dropped with the probability 1 - keep; then a loss.
+ * affine: whether a normalization has gains, and, but for RMS norm, shifts. weight: of a
+ * batch in running statistics. */
 void vg_plan_input(vg_plan *plan, size_t cols);
 void vg_plan_dense(vg_plan *plan, size_t cols, int biased);
 void vg_plan_normalize(vg_plan *plan, vg_op_kind kind, double eps, int affine);
@@ -222,15 +223,16 @@ typedef struct {
 int vg_workspace_lay_out(const vg_plan *plan, size_t batch, size_t rows, int n_threads,
                          vg_workspace *workspace);
 
-/* Rows of a chunk of the batch, or 0. Where the batch is large and the parameters are few, each thread
- * can take a chunk through all of the step. The gradient is the sum, in order, of those of groups of
- * chunks, each of which is the sum, in order, of its chunks': between two processors it is slow to
- * fetch what the other has just written, and a group often is of one thread. All this depends on
- * sizes, batch and type alone, and so do the bits. */
+/* Rows of a chunk of the batch, or 0. Where the batch is large and the parameters are few, each
+ * thread can take a chunk through all of the step. The gradient is the sum, in order, of those of
+ * groups of chunks, each of which is the sum, in order, of its chunks': between two processors it
+ * is slow to fetch what the other has just written, and a group often is of one thread. All this
+ * depends on sizes, batch and type alone, and so do the bits. */
 enum { VG_CHUNKS_MOST = 64, VG_GROUP_CHUNKS = 8 };
 size_t vg_chunk_rows(const vg_plan *plan, size_t batch);
 
-/* Rows of a chunk of a batch whose moments are taken for batch norm, and how many chunks there are at most. */
+/* Rows of a chunk of a batch whose moments are taken for batch norm, and how many
+ * chunks there are at most. */
 enum { VG_MOMENT_ROWS = 16, VG_MOMENT_CHUNKS = 64 };
 size_t vg_moment_rows(size_t batch);
 
@@ -248,7 +250,7 @@ size_t vg_forward_scratch(const vg_plan *plan, int n_threads);
 int vg_threads_for(const vg_plan *plan, size_t rows, int limit);
 int vg_threads_to_try(const vg_plan *plan, size_t rows, int limit);
 
-/* ---- inspection: what one step knows about one layer (see vgfast/inspection) ------------------ */
+/* ---- inspection: what one step knows about one layer (see vgfast/inspection) ----------------- */
 
 typedef struct {
     double grad_norm, bias_grad_norm, weight_norm, delta_norm, speed;
@@ -291,8 +293,8 @@ typedef enum {
 } vg_mode;
 
 /* What a thread spends its time on, by layers; gathering and barriers belong to layer 0. The
- * epilogues of products are the activation: of forward phi, of backward phi'. Of a normalization both
- * ways are one phase, the activation that is fused into it included. */
+ * epilogues of products are the activation: of forward phi, of backward phi'. Of a normalization
+ * both ways are one phase, the activation that is fused into it included. */
 typedef enum {
     VG_FORWARD,
     VG_ACTIVATION,
@@ -323,11 +325,11 @@ typedef struct {
     const void *x;         /* (n_samples, n_0), contiguous */
     const int32_t *labels; /* (n_samples,), or NULL where there are targets */
     const void *targets;   /* (n_samples, n_L), or NULL where there are labels */
-    /* (n_samples,) of the samples in the mean loss, from 0 on, of which no sum is infinite; or NULL:
-     * each counts 1 */
+    /* (n_samples,) of the samples in the mean loss, from 0 on, of which no sum is
+     * infinite; or NULL: each counts 1 */
     const double *weights;
-    /* Of dropout: the seed, and the number of the next step, on which the masks depend, and which is
-     * counted on by steps that change the parameters; or NULL in a plan without any */
+    /* Of dropout: the seed, and the number of the next step, on which the masks depend, and which
+     * is counted on by steps that change the parameters; or NULL in a plan without any */
     uint64_t *draws;
     const void *dz;       /* (n_samples, n_L): delta_L from outside, instead of a loss; or NULL */
     const int64_t *order; /* (n_rows,) samples of this epoch, or NULL for 0, 1, 2, ... */
@@ -388,8 +390,8 @@ uint64_t vg_random_at_most(const vg_bit_generator *bits, uint64_t most);
 
 /* ---- predictions ----------------------------------------------------------------------------- */
 
-/* z (n_rows, n_L) = the plan's ops up to the loss applied to x (n_rows, n_0), batch norms by their running
- * statistics; params as in vg_run, scratch as vg_forward_scratch says. */
+/* z (n_rows, n_L) = the plan's ops up to the loss applied to x (n_rows, n_0), batch norms by their
+ * running statistics; params as in vg_run, scratch as vg_forward_scratch says. */
 void vg_forward(const vg_plan *plan, const void *params, const void *x, size_t n_rows, void *z,
                 void *scratch, int n_threads);
 

@@ -50,7 +50,8 @@ PHI(hardsigmoid) {
     EACH derivative[k] =
         v_if_positive(v_sub(v_set(3), v_abs(z[k])), v_div(v_set(1), v_set(6)), v_zero());
 }
-PHI(hardswish) { /* z (z + 3) / 6 between -3 and 3, with the derivative (2 z + 3) / 6; beyond 0, or z */
+/* z (z + 3) / 6 between -3 and 3, with the derivative (2 z + 3) / 6; beyond 0, or z. */
+PHI(hardswish) {
     vec ramp[GROUP], inner[GROUP], outer[GROUP];
     NAME(ramp)(count, z, ramp);
     EACH y[k] = v_mul(v_max(v_set(-3), z[k]), ramp[k]);

@@ -1,11 +1,12 @@
-/* batch_norm.tmpl.h - columns brought to mean 0 and deviation 1 over the rows of a batch, and the way
- * back (Ioffe, Szegedy, "Batch normalization", 2015), by the formulas of normalization.tmpl.h with
- * columns for rows.
+/* batch_norm.tmpl.h - columns brought to mean 0 and deviation 1 over the rows of a batch, and
+ * the way back (Ioffe, Szegedy, "Batch normalization", 2015), by the formulas of
+ * normalization.tmpl.h with columns for rows.
  *
  * The rows are cut into chunks, whoever takes them. Of a chunk: its first row, the mean of the
- * differences from that, and the squares about the mean; and these are put together, in order, by what
- * each chunk's mean is off the whole one's (Chan, Golub, LeVeque, "Algorithms for computing the sample
- * variance", 1983). No large number is ever squared: a mean of 1e4 deviations costs float32 nothing. */
+ * differences from that, and the squares about the mean; and these are put together, in order,
+ * by what each chunk's mean is off the whole one's (Chan, Golub, LeVeque, "Algorithms for
+ * computing the sample variance", 1983). No large number is ever squared: a mean of 1e4
+ * deviations costs float32 nothing. */
 
 /* A vector of columns from j on, of which n exist. */
 static inline NAME(centre) NAME(centre_at)(const vg_column_norm *norm, size_t j, size_t n) {
@@ -16,7 +17,8 @@ static inline NAME(centre) NAME(centre_at)(const vg_column_norm *norm, size_t j,
     };
 }
 
-/* moments (VG_MOMENTS, ld): of a chunk, its first row, what the mean is off that, the sum of squares. */
+/* moments (VG_MOMENTS, ld): of a chunk, its first row, what the mean is off that, the sum of
+ * squares. */
 static void NAME(column_moments)(vg_matrix x, void *moments, size_t ld) {
     const vec each = v_set((real)(1 / (double)x.rows));
     for (size_t j = 0; j < x.cols; j += LANES) {
@@ -154,8 +156,8 @@ static void NAME(normalize_columns_back)(vg_matrix dy, vg_matrix x, const vg_col
     *check += v_sum(in_lanes);
 }
 
-/* means and variances (n) = their moving averages, of which the new ones, folded (VG_FOLDED, ld), have so
- * much weight; the variance is that of a sample of so many rows, without bias. */
+/* means and variances (n) = their moving averages, of which the new ones, folded (VG_FOLDED, ld),
+ * have so much weight; the variance is that of a sample of so many rows, without bias. */
 static void NAME(renew_running)(size_t n, const void *folded, size_t ld, double weight, size_t rows,
                                 void *means, void *variances) {
     const double unbiased = rows > 1 ? (double)rows / ((double)rows - 1) : 1;

@@ -3,7 +3,8 @@
  * the L1 cache. */
 
 /* Rows of a shuffled batch lie anywhere in memory: while one is copied, the row is fetched whose
- * turn comes a page later, or some rows later if they are so short. (10 rows of 784: 3.2 and 1.9 us.) */
+ * turn comes a page later, or some rows later if they are so short. (10 rows of 784: 3.2 and 1.9
+ * us.) */
 static void NAME(gather)(size_t rows, size_t n, const void *from, const int64_t *order, void *to,
                          size_t ld, double *check) {
     enum { LINE = 64 / sizeof(real), MOST_AHEAD = 16 };

@@ -1,7 +1,7 @@
-/* dropout.tmpl.h - outputs that a step does without: a / keep with the probability keep, else 0, and
- * phi' likewise (Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout", 2014; that it
- * is training which divides by keep, section 10); or alpha dropout (vg_dropout_of). The draws are those
- * of random.tmpl.h, 24 bits of each. */
+/* dropout.tmpl.h - outputs that a step does without: a / keep with the probability keep, else 0,
+ * and phi' likewise (Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout", 2014;
+ * that it is training which divides by keep, section 10); or alpha dropout (vg_dropout_of). The
+ * draws are those of random.tmpl.h, 24 bits of each. */
 
 /* factors (32) = scale where a draw keeps, else -0 */
 static inline void NAME(factors)(const uint32_t words[NAME(DRAWN)], int32_t below, real scale,
@@ -14,9 +14,9 @@ typedef struct {
     vec alpha, shift, dropped, check_scale;
 } NAME(drop_vecs);
 
-/* n columns of one row. moved: by alpha dropout. Else what is dropped, 0 times as much, is NaN where it is
- * not finite: the check has seen that before. + 0 makes 0 of a derivative of -0, so that only what is
- * dropped has that one. */
+/* n columns of one row. moved: by alpha dropout. Else what is dropped, 0 times as much, is NaN
+ * where it is not finite: the check has seen that before. + 0 makes 0 of a derivative of -0, so
+ * that only what is dropped has that one. */
 static inline __attribute__((always_inline)) void NAME(drop_columns)(
     const vg_derivative form, const int moved, const NAME(drop_vecs) *of, const size_t n,
     const real *factors, real *y, real *d, vec *check) {

@@ -1,6 +1,6 @@
-/* gemm.tmpl.h - C = A B, tile by tile (tile.tmpl.h); what is finished goes to an epilogue, or ends in
- * registers. B is read in place where its rows are near each other, else copied into a panel (k, NR);
- * a transposed B always is. */
+/* gemm.tmpl.h - C = A B, tile by tile (tile.tmpl.h); what is finished goes to an epilogue, or ends
+ * in registers. B is read in place where its rows are near each other, else copied into a panel (k,
+ * NR); a transposed B always is. */
 #include <string.h>
 
 /* panel (k, NR) = the transpose of w (cols, k; ldw), zero beyond cols */
@@ -172,8 +172,8 @@ static inline
     }
 }
 
-/* sums (LANES) of row a (k) and as many rows of W (cols, k; ldw): each block of W is used as it comes
- * transposed, in registers. */
+/* sums (LANES) of row a (k) and as many rows of W (cols, k; ldw): each block of W is used as it
+ * comes transposed, in registers. */
 static inline __attribute__((always_inline)) vec NAME(row_by_block)(vec sum, size_t cols, size_t k,
                                                                     const real *a, const real *w,
                                                                     size_t ldw) {

@@ -1,5 +1,6 @@
 /* loss.tmpl.h - each row's loss and dloss/dz in one pass over it. The loss of the batch is the mean
- * of its rows', so a row's share in it is 1 / rows or, with weights, w / sum(w): dz is scaled by it.
+ * of its rows', so a row's share in it is 1 / rows or, with weights, w / sum(w): dz is scaled by
+ * it.
  *
  * cross_entropy         sum_j t_j (log sum_k e^z_k - z_j)           dz = softmax(z) sum(t) - t
  * binary_cross_entropy  mean_j (max(z, 0) - z t + log(1 + e^-|z|))  dz = (sigmoid(z) - t) / n

@@ -13,8 +13,8 @@
 #define EACH for (int k = 0; k < count; k++)
 #define SIDE_BY_SIDE static inline __attribute__((always_inline)) void
 
-/* The high part of ln2 has so few bits that n times it is exact (Cody & Waite). ROUND, added, leaves
- * no place for less than 1 / TABLE; for BIAS see v_ldexp in simd/words.h. */
+/* The high part of ln2 has so few bits that n times it is exact (Cody & Waite). ROUND, added,
+ * leaves no place for less than 1 / TABLE; for BIAS see v_ldexp in simd/words.h. */
 #if REAL_BITS == 32
 #define LN2_HIGH 0x1.62ep-1f
 #define LN2_LOW 0x1.0bfbe8p-15f

@@ -1,14 +1,14 @@
-/* normalization.tmpl.h - rows of a matrix brought to mean 0 and deviation 1 (layer norm), or only divided
- * by their root mean square (RMS norm); or its columns (batch norm, in batch_norm.tmpl.h); and the way
- * back:
+/* normalization.tmpl.h - rows of a matrix brought to mean 0 and deviation 1 (layer norm), or only
+ * divided by their root mean square (RMS norm); or its columns (batch norm, in
+ * batch_norm.tmpl.h); and the way back:
  *
  *   h = (x - mean) rate, rate = 1 / sqrt(variance + eps);   y = phi(gain h + shift)
  *   dx = rate (d - mean(d) - h mean(d h)), d = gain dy;     dgain = sum of dy h over the rows
  *
  * (Ba, Kiros, Hinton, "Layer normalization", 2016; Zhang, Sennrich, "Root mean square layer
- * normalization", 2019: mean = 0, and so is mean(d).) The variance takes a second pass, and the first
- * sums up differences from the row's first number: with a mean of 1e4 deviations float32 keeps all
- * digits of h but for those that x has lost. */
+ * normalization", 2019: mean = 0, and so is mean(d).) The variance takes a second pass, and the
+ * first sums up differences from the row's first number: with a mean of 1e4 deviations float32
+ * keeps all digits of h but for those that x has lost. */
 
 /* A mean as the nearest number and the rest: x - high is exact where x is near, so that
  * (x - high) - low is rounded once, relative to itself. */
@@ -22,8 +22,8 @@ static inline NAME(centre) NAME(centre_of)(vg_moments m) {
 }
 static inline vec NAME(centred)(NAME(centre) c, vec x) { return v_sub(v_sub(x, c.high), c.low); }
 
-/* Sums of a row's differences from the centre, or of their squares, in four chains of additions that do
- * not wait for each other. */
+/* Sums of a row's differences from the centre, or of their squares, in four chains of additions
+ * that do not wait for each other. */
 static inline
     __attribute__((always_inline)) double NAME(sum_of_row)(const int squares, size_t n,
                                                            const real *x, NAME(centre) c) {
@@ -128,8 +128,8 @@ static void NAME(normalize_rows_back)(vg_matrix dy, vg_matrix x, const vg_row_no
     *check += v_sum(in_lanes);
 }
 
-/* sums (n) = those of dy h down the columns; or begun, they go on from what they are. Eight vectors of
- * columns at a time, as in sums.tmpl.h. */
+/* sums (n) = those of dy h down the columns; or begun, they go on from what they are. Eight vectors
+ * of columns at a time, as in sums.tmpl.h. */
 static void NAME(gain_sums)(vg_matrix dy, vg_matrix x, const vg_moments *moments, int begun,
                             void *sums) {
     enum { MOST = 8 };

@@ -37,8 +37,8 @@ static inline vec NAME(add_square)(vec share, vec old, vec part, vec g) {
     return v_min(v_set(LARGEST), v_fma(share, old, v_mul(v_mul(part, g), g)));
 }
 
-/* RULE(name) { ... } returns the step s of W -= lr s, and renews the states. What hyper holds is said
- * in run/rules.c. */
+/* RULE(name) { ... } returns the step s of W -= lr s, and renews the states. What hyper holds
+ * is said in run/rules.c. */
 #define RULE(name)                                                                                 \
     static inline __attribute__((always_inline)) vec NAME(rule_##name)(                            \
         vec g, vec * state __attribute__((unused)), const vec *hyper __attribute__((unused)))
@@ -153,9 +153,9 @@ static inline
 }
 
 /* The update of `rows` rows and, from column j on, `vecs` vectors, of the last of which n lanes
- * exist. All but the rows and j are constants where this is called. recorded: 0, 1, or 2 for squares
- * that need no scale. A weight without a gradient stays as it is under a plain update, so that those
- * need no tally of their own. */
+ * exist. All but the rows and j are constants where this is called. recorded: 0, 1, or 2 for
+ * squares that need no scale. A weight without a gradient stays as it is under a plain update, so
+ * that those need no tally of their own. */
 static inline __attribute__((always_inline)) void NAME(update_columns)(
     const int plain, const vg_rule rule, const int states, const int recorded, const NAME(patch) *p,
     const NAME(update_vecs) *u, size_t rows, size_t j, const size_t vecs, const size_t n,

@@ -24,8 +24,8 @@ static inline void NAME(store_words)(ints low, ints high, uint32_t *to) {
     memcpy(to, &both, sizeof both);
 }
 
-/* The words of 32 columns, of which `block` is the first one's number divided by 4, of the rows from
- * `row` on. */
+/* The words of 32 columns, of which `block` is the first one's number divided by 4, of
+ * the rows from `row` on. */
 static inline void NAME(philox)(uint64_t seed, uint64_t block, uint64_t row, uint64_t draw,
                                 uint64_t step, uint32_t words[NAME(ROWS_DRAWN)][NAME(DRAWN)]) {
     ints a[NAME(CHAINS)], b[NAME(CHAINS)], c[NAME(CHAINS)], d[NAME(CHAINS)];
@@ -79,7 +79,8 @@ static inline void NAME(draw)(const vg_key *key, size_t r, size_t j,
         for (int c = 0; c < NAME(DRAWN); c++) u[i][c] = NAME(uniform)(words[i][c]);
 }
 
-/* to = x where u < keep, else 0; without `drops`, 1 where u < x, else 0. n columns, n <= NAME(DRAWN). */
+/* to = x where u < keep, else 0; without `drops`, 1 where u < x, else 0. n columns, n <=
+ * NAME(DRAWN). */
 static inline
     __attribute__((always_inline)) void NAME(decide)(const int drops, const size_t n, const real *u,
                                                      const real *x, real keep, real *to) {

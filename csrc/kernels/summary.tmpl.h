@@ -50,8 +50,8 @@ static void NAME(choose_scale)(NAME(squares) *s, vec sizes) {
     s->enough = v_set((real)ldexp(1, s->exponent + NAME(exponent_high)));
 }
 
-/* Whether the scale does for values of these sizes, which are remembered. Those so far below what it
- * was chosen by that their squares vanish do not count. */
+/* Whether the scale does for values of these sizes, which are remembered. Those so far below what
+ * it was chosen by that their squares vanish do not count. */
 static inline int NAME(fits)(NAME(squares) *s, vec sizes) {
     s->most = v_max(sizes, s->most);
     return v_bits(v_less(s->enough, sizes)) == 0;
@@ -212,8 +212,8 @@ static void NAME(flush_counts)(NAME(summary_vecs) *s, vg_summary *any) {
     if (largest > any->max_abs) any->max_abs = largest;
 }
 
-/* Of `vecs` vectors of columns of derivatives, from source; of the last, n lanes exist. dropped: those
- * that are -0 are none. */
+/* Of `vecs` vectors of columns of derivatives, from source; of the last, n lanes exist. dropped:
+ * those that are -0 are none. */
 static inline __attribute__((always_inline)) void NAME(derivatives)(
     const vg_derivative form, const int dropped, vec alpha, vec least, size_t rows,
     const size_t vecs, const size_t n, const real *source, size_t ld, vg_statistics *statistics) {

@@ -1,5 +1,5 @@
-/* sums.tmpl.h - sums of rows: the gradient of biases, that of chunks of a batch; and what else is done
- * with vectors of a number for each unit. */
+/* sums.tmpl.h - sums of rows: the gradient of biases, that of chunks of a batch; and what else is
+ * done with vectors of a number for each unit. */
 
 /* Of `vecs` vectors of columns, of whose last n exist. */
 static inline

@@ -13,8 +13,8 @@
  * (x - MILLS) / (x + MILLS), (1 + x) (1 - Phi(x)) e^(x^2 / 2) for 0 <= x <= FAR_OUT, with Phi the
  * normal distribution (Shepherd & Laframboise, "Chebyshev approximation of (1 + 2x) exp(x^2) erfc x
  * in 0 <= x < infinity", 1981). All by interpolation in Chebyshev's points; of relative error below
- * 2^-28 in float, 2^-58 in double. FAR_OUT and CUBE_FAR_OUT: beyond, gelu is 0 or z. A and B: z (B +
- * A z^2) = 2 sqrt(2 / pi) (z + 0.044715 z^3). */
+ * 2^-28 in float, 2^-58 in double. FAR_OUT and CUBE_FAR_OUT: beyond, gelu is 0 or z. A and B: z
+ * (B + A z^2) = 2 sqrt(2 / pi) (z + 0.044715 z^3). */
 #if REAL_BITS == 32
 #define MILLS 3
 #define FAR_OUT 16
@@ -183,7 +183,8 @@ SIDE_BY_SIDE NAME(two_sum)(const int count, const vec *a, const vec *b, vec *sum
     EACH low[k] = v_add(low[k], v_add(of_a[k], v_sub(b[k], back[k])));
 }
 
-/* z s(w), w = z (B + A z^2), which differs from gelu by 0.00047 at most. |z| w' = w + |z| 2 A z^2. */
+/* z s(w), w = z (B + A z^2), which differs from gelu by 0.00047 at most. |z| w' = w + |z| 2 A
+ * z^2. */
 SIDE_BY_SIDE NAME(gelu_tanh)(const int count, const vec *z, vec *y, vec *derivative) {
     const vec a = v_set(A_HIGH);
     vec size[GROUP], square[GROUP], cube[GROUP], of_cube[GROUP], b[GROUP], sum[GROUP], low[GROUP];

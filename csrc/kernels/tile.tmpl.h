@@ -50,8 +50,8 @@ static inline __attribute__((always_inline)) void NAME(outer)(const size_t rows,
     }
 }
 
-/* sum (rows, vecs) = A (rows, k) B (k, vecs * LANES). B is read by whole vectors, whatever the lanes
- * beyond hold, up to its last rows: a masked load takes two of the slots that FMAs need. */
+/* sum (rows, vecs) = A (rows, k) B (k, vecs * LANES). B is read by whole vectors, whatever the
+ * lanes beyond hold, up to its last rows: a masked load takes two of the slots that FMAs need. */
 static inline
     __attribute__((always_inline)) void NAME(sum_up)(const size_t rows, const size_t vecs,
                                                      const NAME(panel) *panel, const real *a,

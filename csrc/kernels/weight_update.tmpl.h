@@ -116,8 +116,8 @@ static void NAME(narrow_epilogue)(void *context, size_t i, size_t j, size_t rows
     }
 }
 
-/* The gradient lies where a product of more columns has its panel, and is not larger; the columns of dy
- * may be copied before it, MR of each row. */
+/* The gradient lies where a product of more columns has its panel, and is not larger; the columns
+ * of dy may be copied before it, MR of each row. */
 static void NAME(narrow_update)(vg_matrix x, vg_matrix dy, real *weights, void *const *states,
                                 const vg_update *update, vg_tools *tools) {
     real *const gradient = (real *)tools->scratch + VG_TILE_SIZE + MR * dy.rows;

@@ -25,9 +25,9 @@ size_t vg_round_up(size_t n, int *fits) {
     return vg_add_product(0, n / LINE + (n % LINE != 0), LINE, fits);
 }
 
-/* The distance of rows of so many columns. Where it is a multiple of 1 KiB, the rows of a tile crowd
- * into a few sets of the L1 cache; a line more parts them. (A step of 784-512-512-10 on 128 rows
- * takes 2.5 % less, of three layers of 1024 4 %, of 784-2048-2048-10 on 512 rows 1 %.) */
+/* The distance of rows of so many columns. Where it is a multiple of 1 KiB, the rows of a tile
+ * crowd into a few sets of the L1 cache; a line more parts them. (A step of 784-512-512-10 on 128
+ * rows takes 2.5 % less, of three layers of 1024 4 %, of 784-2048-2048-10 on 512 rows 1 %.) */
 enum { CROWDED = 1024 };
 static size_t row_distance(const vg_plan *plan, size_t cols, int *fits) {
     const size_t ld = vg_round_up(cols, fits);
@@ -134,9 +134,9 @@ size_t vg_moment_rows(size_t batch) {
 /* Rows that a thread takes forward and back at a time: as many as stay in an L2 cache of 1 MB, but
  * enough for the products to be worth the weights that they read. */
 enum { PART_BYTES = 768 * 1024, PART_LEAST = 128 };
-/* Rows left empty behind those of a thread: of the narrowest array, whose rows are numbers, a page. A
- * processor that reads on beyond the end of a thread's rows takes the next thread's from its cache.
- * (4-32-16-4 on 10,000 rows by two threads: 572 us without, 507 with these.) */
+/* Rows left empty behind those of a thread: of the narrowest array, whose rows are numbers, a page.
+ * A processor that reads on beyond the end of a thread's rows takes the next thread's from its
+ * cache. (4-32-16-4 on 10,000 rows by two threads: 572 us without, 507 with these.) */
 enum { APART = 512 };
 size_t vg_part_of_batch(const vg_plan *plan, size_t batch, int n_threads) {
     const size_t row = (2 * plan->n_columns + plan->n_derivatives) * vg_item_size(plan->dtype);

@@ -1,5 +1,5 @@
-/* plan.c - a plan is built op by op; what can be done in the epilogue of an op is fused into it; and
- * stages are cut where an op crosses rows. */
+/* plan.c - a plan is built op by op; what can be done in the epilogue of an op is fused into it;
+ * and stages are cut where an op crosses rows. */
 #include "vgfast.h"
 
 static size_t add_tensor(vg_plan *plan, size_t cols) {

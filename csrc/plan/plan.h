@@ -7,8 +7,8 @@
 /* plan.c. Stages end where an op says so, and at the last. */
 void vg_plan_cut_stages(vg_plan *plan);
 
-/* layout.c. total + a * b, and n rounded up to a cache line; *fits becomes 0 if that leaves the range.
- * And the elements that a thread's products need, of so many rows and columns at most. */
+/* layout.c. total + a * b, and n rounded up to a cache line; *fits becomes 0 if that leaves the
+ * range. And the elements that a thread's products need, of so many rows and columns at most. */
 size_t vg_add_product(size_t total, size_t a, size_t b, int *fits);
 size_t vg_round_up(size_t n, int *fits);
 size_t vg_product_scratch(vg_dtype dtype, size_t widest, size_t rows, int *fits);
@@ -24,8 +24,8 @@ void vg_share_param(const vg_plan *plan, const vg_param *p, size_t unit, int thr
                     size_t *first, size_t *last);
 void vg_share_rows(size_t rows, int thread, int n_threads, size_t *first, size_t *last);
 
-/* units.c. The columns [*first, *last) that one of n threads makes of a matrix, by whole cache lines.
- * And how many threads should share the same rows of a batch: a divisor of n_threads. */
+/* units.c. The columns [*first, *last) that one of n threads makes of a matrix, by whole cache
+ * lines. And how many threads should share the same rows of a batch: a divisor of n_threads. */
 void vg_share_columns(size_t cols, int column, int n_columns, size_t *first, size_t *last);
 int vg_choose_columns(const vg_plan *plan, size_t rows, int n_threads);
 
@@ -59,8 +59,8 @@ static inline const vg_op *vg_norm_of(const vg_op *dense) {
     return NULL;
 }
 
-/* Elements that are kept of each column that is batch normalized: of each chunk, and for each thread of the
- * batch. */
+/* Elements that are kept of each column that is batch normalized: of each chunk, and for
+ * each thread of the batch. */
 static inline size_t vg_kept_of_column(size_t chunks, size_t n_threads) {
     return chunks * (VG_MOMENTS + VG_SUMS) + n_threads * VG_FOLDED;
 }

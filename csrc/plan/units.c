@@ -39,10 +39,11 @@ void vg_share_columns(size_t cols, int column, int n_columns, size_t *first, siz
     *last = *last * LINE < cols ? *last * LINE : cols;
 }
 
-/* Reading and packing a column of W takes about as long as multiplying so many rows by it, and reading
- * a row, as multiplying it by so many columns: less where W stays in an L2 cache. (Ten layers of 256,
- * 128 rows, 16 simulated threads: 470 to 540 us by rows, 520 to 560 by 4 columns; two layers of 1024:
- * 1,680 and 1,190.) A barrier takes as long as so many multiply-adds for each thread that comes to it. */
+/* Reading and packing a column of W takes about as long as multiplying so many rows by it, and
+ * reading a row, as multiplying it by so many columns: less where W stays in an L2 cache. (Ten
+ * layers of 256, 128 rows, 16 simulated threads: 470 to 540 us by rows, 520 to 560 by 4 columns;
+ * two layers of 1024: 1,680 and 1,190.) A barrier takes as long as so many multiply-adds for each
+ * thread that comes to it. */
 static const double READING_NEAR = 4, READING_FAR = 16, NEAR_BYTES = 1024 * 1024, BARRIER = 10e3;
 /* Where threads are late now and then, each barrier waits for the last: so much of the work must be
  * left for that to pay. */

@@ -6,8 +6,8 @@
  *      last b
  *      -- barrier --
  *
- * No sum over the batch is ever split, and random numbers belong to rows and units, so that the bits
- * do not depend on the number of threads. */
+ * No sum over the batch is ever split, and random numbers belong to rows and units, so that the
+ * bits do not depend on the number of threads. */
 #include "pretrain/pretrain.h"
 
 #include "plan/plan.h"

@@ -9,8 +9,8 @@
  *   machine      v_0; v_k        -P(h | v_0); P(h | v_k)    sums of v_k - v_0    of D
  *   autoencoder  masked x; dz    dh; h                      of dz                of dh
  * with P(h | v) = s(v W + c), P(v | h) = s(h W^T + b), or v = h W^T + b of Gaussian units; the
- * chain from v_0, or from what the chain before has left (persistent); h = s(x W + c), z = h W^T + b,
- * dz = dloss/dz, dh = dz W * h (1 - h). */
+ * chain from v_0, or from what the chain before has left (persistent); h = s(x W + c), z = h W^T +
+ * b, dz = dloss/dz, dh = dz W * h (1 - h). */
 #ifndef VG_PRETRAIN_H
 #define VG_PRETRAIN_H
 
@@ -39,8 +39,8 @@ typedef struct {
 int vg_pretrain_lay_out(vg_dtype dtype, size_t m, size_t n, size_t rows, size_t k, int n_threads,
                         vg_pretrain_workspace *workspace);
 
-/* What the last step of an epoch shows of the weights: Euclidean norms, and the number that the step
- * did not change. */
+/* What the last step of an epoch shows of the weights: Euclidean norms, and the number that
+ * the step did not change. */
 typedef struct {
     double gradient, weight, step, frozen;
 } vg_pretrain_record;

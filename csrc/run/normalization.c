@@ -48,7 +48,7 @@ void vg_normalize_rows_back(thread_context *c, const vg_op *op, size_t from, siz
     lap(c, op->layer, VG_NORMALIZATION);
 }
 
-/* ---- batch norm: two ops, between which, forward and back, all threads meet ---------------------- */
+/* ---- batch norm: two ops, between which, forward and back, all threads meet ------------------ */
 
 vg_column_norm vg_column_norm_of(const vg_plan *plan, const vg_op *op, const void *params,
                                  const void *high, const void *low, const void *rate) {
@@ -147,7 +147,7 @@ void vg_renew_running(thread_context *c) {
     }
 }
 
-/* ---- parameters ------------------------------------------------------------------------------------ */
+/* ---- parameters ------------------------------------------------------------------------------ */
 
 void vg_sum_gains_or_shifts(thread_context *c, const vg_op *op, vg_role role, void *sums) {
     const vg_tensor *const in = tensor_of(c, op->in);

@@ -15,7 +15,8 @@ void vg_normalize_rows_back(thread_context *c, const vg_op *op, size_t from, siz
 vg_column_norm vg_column_norm_of(const vg_plan *plan, const vg_op *op, const void *params,
                                  const void *high, const void *low, const void *rate);
 
-/* Batch norm: the op VG_OP_MOMENTS forward, VG_OP_BATCH_NORM forward and back, and the former back. */
+/* Batch norm: the op VG_OP_MOMENTS forward, VG_OP_BATCH_NORM forward and back, and the former
+ * back. */
 void vg_take_moments(thread_context *c, const vg_op *op, size_t from, size_t rows);
 void vg_normalize_columns(thread_context *c, const vg_op *op, size_t from, size_t rows);
 void vg_take_products(thread_context *c, const vg_op *op, size_t from, size_t rows);
@@ -24,8 +25,8 @@ void vg_normalize_columns_back(thread_context *c, const vg_op *moments, size_t f
 /* The running statistics of this thread's ops, after a step. */
 void vg_renew_running(thread_context *c);
 
-/* sums (cols): the gradient of its gains or shifts over all rows of the part in work, or c->begun, what is
- * added to them. */
+/* sums (cols): the gradient of its gains or shifts over all rows of the part in work, or
+ * c->begun, what is added to them. */
 void vg_sum_gains_or_shifts(thread_context *c, const vg_op *op, vg_role role, void *sums);
 
 #endif

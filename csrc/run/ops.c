@@ -116,7 +116,8 @@ static void take_given_gradient(thread_context *c, const vg_op *op, size_t from,
     memset(row_correct(c) + from, 0, rows * sizeof(double));
 }
 
-/* With weights, the sums over the rows are of weight x loss, and of the weight predicted rightly. */
+/* With weights, the sums over the rows are of weight x loss, and of the weight predicted
+ * rightly. */
 static void weigh_rows(thread_context *c, vg_targets targets, size_t from, size_t rows) {
     if (!targets.weights) return;
     for (size_t r = 0; r < rows; r++) {

@@ -10,8 +10,8 @@ typedef struct {
     void *z, *scratch;
 } forward_call;
 
-/* What one thread goes through the layers with: rows of their outputs in turn in two buffers, and what
- * goes around layers in a third. */
+/* What one thread goes through the layers with: rows of their outputs in turn in two buffers, and
+ * what goes around layers in a third. */
 typedef struct {
     const forward_call *call;
     const vg_kernels *kernels;

@@ -1,4 +1,5 @@
-/* records.c - a step's record: the quantities of vgfast/inspection, from what the passes have summed. */
+/* records.c - a step's record: the quantities of vgfast/inspection, from what the passes have
+ * summed. */
 #include <stdatomic.h>
 
 #include "run/thread_context.h"
@@ -44,8 +45,8 @@ static double effective_rows(const thread_context *c) {
 }
 
 /* tr(Sigma) / |G|^2, both without bias, from the norm of the batch's gradient and the root mean
- * square of its samples' (McCandlish and others, "An empirical model of large-batch training", 2018,
- * appendix A). Where the batch cannot separate the gradient from noise, it is infinite. */
+ * square of its samples' (McCandlish and others, "An empirical model of large-batch training",
+ * 2018, appendix A). Where the batch cannot separate the gradient from noise, it is infinite. */
 static double noise_scale(double batch_norm, double sample_norm, double rows) {
     const double ratio = batch_norm / sample_norm, square = ratio * ratio;
     const double noise = square < 1 ? 1 - square : 0, signal = rows * square - 1;
@@ -80,16 +81,16 @@ static double delta_norm(const thread_context *c, const vg_op *dense) {
     return vg_norm_root(statistics(c, dense->layer)->delta);
 }
 
-/* The norm of the signal at a layer: of delta, or, where layers are gone around, of the gradient of the
- * sum that leaves it. */
+/* The norm of the signal at a layer: of delta, or, where layers are gone around, of the gradient of
+ * the sum that leaves it. */
 static double signal_norm(const thread_context *c, const vg_op *dense) {
     const vg_op *const addition = addition_of(dense);
     return addition ? gradient_size(c, addition->out) : delta_norm(c, dense);
 }
 
-/* What a layer's activation and normalization do to a signal of norm `from` at the end of it, on its way
- * to delta. The scale of an addition, at which it comes in, counts as the activation's, and so does
- * dropout there. */
+/* What a layer's activation and normalization do to a signal of norm `from` at the end of it, on
+ * its way to delta. The scale of an addition, at which it comes in, counts as the activation's,
+ * and so does dropout there. */
 typedef struct {
     double activation, normalization;
 } inner_gains;
@@ -105,8 +106,8 @@ static inner_gains gains_inside(const thread_context *c, const vg_op *dense, dou
     return (inner_gains){enters / from * (delta / between), between / enters};
 }
 
-/* What weights, activation, normalization and the way around do to what comes from the next layer; their
- * product is the gain. */
+/* What weights, activation, normalization and the way around do to what comes from the next layer;
+ * their product is the gain. */
 static void write_gains(const thread_context *c, const vg_op *op, const vg_op *next,
                         vg_record *record) {
     const double arrives = norm_of_rows(c, row_norms(c, op->layer)), from = signal_norm(c, next);

@@ -4,15 +4,16 @@
 
 #include "run/rules.h"
 
-/* Where the kernels have their numbers of each rule (kernels/optimizer.tmpl.h). In double, and rounded once. */
+/* Where the kernels have their numbers of each rule (kernels/optimizer.tmpl.h). In
+ * double, and rounded once. */
 
 static void averages(double beta, double *hyper) {
     hyper[0] = beta;
     hyper[1] = 1 - beta;
 }
 
-/* m' = m / (1 - beta1^t) goes to the rates, so that a step is m / (sqrt(v) c + eps), and W -= lr' of
- * it. */
+/* m' = m / (1 - beta1^t) goes to the rates, so that a step is m / (sqrt(v) c + eps), and W -= lr'
+ * of it. */
 static void of_adam(const vg_optimizer *o, double t, vg_update *u) {
     const double first = 1 - pow(o->hyper[0], t), c = 1 / sqrt(1 - pow(o->hyper[1], t));
     averages(o->hyper[0], u->hyper);

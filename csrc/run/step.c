@@ -6,11 +6,11 @@
  *   B  each thread takes units of the parameters: gradient and update, in registers (update.c)
  *      -- barrier --
  *
- * Where there are many threads for the rows, some take the same ones and each makes columns of their
- * values; then a barrier parts all ops. Where the batch is large and the parameters are few, threads
- * take chunks of the batch through A and B, each chunk with a gradient of its own, which who is
- * last in a group of chunks adds up; what is left for B is the sum of the groups, in order, and the
- * update.
+ * Where there are many threads for the rows, some take the same ones and each makes columns of
+ * their values; then a barrier parts all ops. Where the batch is large and the parameters are
+ * few, threads take chunks of the batch through A and B, each chunk with a gradient of its
+ * own, which who is last in a group of chunks adds up; what is left for B is the sum of the
+ * groups, in order, and the update.
  *
  * A batch for which there is not memory at once is taken in parts: A, and B that only adds to the
  * gradient in memory, until with the last part B is as above.
@@ -18,7 +18,8 @@
  * If the update needs to know the whole gradient first (clip_norm), or if a finite check has
  * failed, B writes the gradient to memory and
  *      -- barrier --
- *   C  each thread applies it to its units. (After a failed check: twice, the first time without storing.)
+ *   C  each thread applies it to its units. (After a failed check: twice, the first time without
+ *      storing.)
  *
  * How a sum over the batch is split depends on sizes alone, and sums over threads are taken in a
  * fixed order. */
@@ -82,8 +83,8 @@ static void by_rows(thread_context *c) {
     }
 }
 
-/* Some threads take the same rows, and each makes columns of what an op makes of them; what cannot be
- * made by columns, they share by rows. */
+/* Some threads take the same rows, and each makes columns of what an op makes of them; what cannot
+ * be made by columns, they share by rows. */
 static void by_rows_and_columns(thread_context *c) {
     const vg_plan *const plan = c->run->plan;
     size_t from, to, first, last;
@@ -121,8 +122,8 @@ static void rows_forward_and_back(thread_context *c) {
     c->column = 0;
 }
 
-/* sums (2) += those of the rows in work: their losses, and which are predicted rightly. Both at once, as
- * an addition waits for the one before. */
+/* sums (2) += those of the rows in work: their losses, and which are predicted rightly. Both at
+ * once, as an addition waits for the one before. */
 static void add_rows_in_order(const thread_context *c, double *sums) {
     const double *const losses = row_losses(c), *const correct = row_correct(c);
     double loss = sums[0], right = sums[1];
@@ -174,8 +175,8 @@ static int moderate_rates(const thread_context *c) {
     return vg_moderate_rates(&c->run->optimizer, c->moment);
 }
 
-/* What the optimizer goes by in this step of the epoch. How many it has taken is read before the first
- * barrier of a step and written after it. */
+/* What the optimizer goes by in this step of the epoch. How many it has taken is read before the
+ * first barrier of a step and written after it. */
 static void read_moment(thread_context *c, size_t step) {
     const vg_optimizer *const o = &c->run->optimizer;
     c->moment = (vg_moment){o->rates ? o->rates[step] : o->lr, o->n_taken ? *o->n_taken : 0};
@@ -245,7 +246,8 @@ static vg_status apply_given(thread_context *c) {
     return status;
 }
 
-/* What the rows of a batch add up to, losses and right predictions, and whether all checks are finite. */
+/* What the rows of a batch add up to, losses and right predictions, and whether all checks are
+ * finite. */
 typedef struct {
     double of_rows[2];
     int finite;
@@ -273,9 +275,9 @@ static batch_sums parts_forward_and_back(thread_context *c, size_t first) {
     }
 }
 
-/* A for a chunk of the batch, which begins with a row of the epoch, and its gradient. A thread takes
- * all its chunks through the same memory, unless somebody will look at all rows of the batch; by parts,
- * if there is not memory for a chunk. */
+/* A for a chunk of the batch, which begins with a row of the epoch, and its gradient. A thread
+ * takes all its chunks through the same memory, unless somebody will look at all rows of the batch;
+ * by parts, if there is not memory for a chunk. */
 static void chunk_forward_and_back(thread_context *c, size_t first, size_t chunk) {
     const vg_run *const run = c->run;
     const vg_workspace *const w = run->workspace;

@@ -45,8 +45,9 @@ static inline const vg_tensor *tensor_of(const thread_context *c, size_t t) {
 /* Where in the workspace a row of the part in work is. */
 static inline size_t place(const thread_context *c, size_t row) { return c->place + row; }
 
-/* Of tensor t, from a row of the part in work on: the value, dloss/dz, the op that makes it, and phi',
- * which is NULL if it is recomputed from the value; the source of phi' is where it is stored, or the value. */
+/* Of tensor t, from a row of the part in work on: the value, dloss/dz, the op that makes it,
+ * and phi', which is NULL if it is recomputed from the value; the source of phi' is where it
+ * is stored, or the value. */
 static inline void *value(const thread_context *c, size_t t, size_t row) {
     const vg_tensor *const tensor = tensor_of(c, t);
     return at(c, c->run->memory,
@@ -116,7 +117,8 @@ static inline void *part_of(const thread_context *c, void *vector, const vg_para
     return at(c, vector, p->offset + row * p->cols);
 }
 
-/* Of a parameter, the same of the optimizer's states (VG_STATES_MOST), each NULL if the rule has none. */
+/* Of a parameter, the same of the optimizer's states (VG_STATES_MOST), each NULL if the rule has
+ * none. */
 static inline void states_of(const thread_context *c, const vg_param *p, size_t row,
                              void **states) {
     for (size_t k = 0; k < VG_STATES_MOST; k++)
@@ -130,7 +132,8 @@ static inline vg_moments *row_moments(const thread_context *c, const vg_op *op) 
            c->place;
 }
 
-/* What is kept for a batch norm: of a chunk of the batch, and of all of it, by each thread for itself. */
+/* What is kept for a batch norm: of a chunk of the batch, and of all of it, by each thread for
+ * itself. */
 static inline void *kept_of_chunk(const thread_context *c, const vg_op *op, size_t chunk) {
     const vg_workspace *const w = c->run->workspace;
     const size_t each = vg_kept_of_column(w->n_moment_chunks, (size_t)w->n_threads);
@@ -171,10 +174,10 @@ static inline uint32_t *wanted_exponents(const thread_context *c) {
     return c->inspected && c->run->exponents ? exponent_tables(c, &n) : NULL;
 }
 
-/* ---- times: what a thread does between two laps is time of the latter's phase -------------------- */
+/* ---- times: what a thread does between two laps is time of the latter's phase ---------------- */
 
-/* step.c. Book the ticks since the last lap; those of products' epilogues are time of the activation
- * of layer l_phi. */
+/* step.c. Book the ticks since the last lap; those of products' epilogues are time of the
+ * activation of layer l_phi. */
 void vg_book_lap(thread_context *c, size_t l, vg_phase phase, size_t l_phi);
 
 static inline void lap(thread_context *c, size_t l, vg_phase phase) {
@@ -184,7 +187,7 @@ static inline void lap_of_product(thread_context *c, size_t l, vg_phase phase, s
     if (c->times) vg_book_lap(c, l, phase, l_phi);
 }
 
-/* ---- what the files of run/ give each other --------------------------------------------------- */
+/* ---- what the files of run/ give each other -------------------------------------------------- */
 
 /* step.c. Take this thread's part in step number `step` of the epoch. */
 vg_status vg_take_step(thread_context *c, size_t step);
@@ -199,8 +202,8 @@ void vg_op_backward(thread_context *c, const vg_op *op, size_t from, size_t rows
 void vg_stage_forward(thread_context *c, const vg_stage *stage, size_t from, size_t rows);
 void vg_stage_backward(thread_context *c, const vg_stage *stage, size_t from, size_t rows);
 
-/* update.c. The gradient of the part in work, of all parameters, into c->sums; and that of the group
- * of chunks to which one belongs, when all of them are done. */
+/* update.c. The gradient of the part in work, of all parameters, into c->sums; and that of the
+ * group of chunks to which one belongs, when all of them are done. */
 void vg_sum_gradient_alone(thread_context *c);
 void vg_fold_group(thread_context *c, size_t chunk);
 

@@ -33,8 +33,8 @@ static vg_update update_of_param(const vg_update *update, const vg_param *p) {
     return u;
 }
 
-/* The summary to fill; NULL if this pass is not inspected. Of others than weights only the gradient's
- * norm is recorded. */
+/* The summary to fill; NULL if this pass is not inspected. Of others than weights only the
+ * gradient's norm is recorded. */
 static vg_summary *wanted_summary(const thread_context *c, const vg_param *p, size_t unit,
                                   const vg_update *update) {
     return c->inspected && update->pass != VG_TRY && p->role == VG_WEIGHTS ? summary(c, unit)
@@ -53,19 +53,22 @@ static void sum_up(thread_context *c, const vg_param *p, void *sums) {
         c->kernels->column_sums(dz.rows, dz.cols, dz.p, dz.ld, c->begun, sums);
 }
 
-/* The sums of a parameter's gradient over the parts of the batch before; NULL if this is the first. */
+/* The sums of a parameter's gradient over the parts of the batch before; NULL if this is the
+ * first. */
 static void *begun_sums(const thread_context *c, const vg_param *p) {
     return c->begun ? part_of(c, c->sums, p, 0) : NULL;
 }
 
-/* Once for each layer, what its values and gradients show: with its biases, or else with its first weights. */
+/* Once for each layer, what its values and gradients show: with its biases, or else
+ * with its first weights. */
 static void record_values(const thread_context *c, const vg_param *p, size_t first) {
     const vg_op *const op = op_of(c, p);
     const int first_weights = p->role == VG_WEIGHTS && first == 0 && op->biases == VG_NONE;
     if (c->inspected && (p->role == VG_BIASES || first_weights)) vg_record_values(c, op);
 }
 
-/* What is recorded when a gradient is known, which begins with row `first`: its norm, and the values. */
+/* What is recorded when a gradient is known, which begins with row `first`: its norm, and the
+ * values. */
 static void record_gradient(const thread_context *c, const vg_param *p, size_t first, size_t unit,
                             size_t n, const void *gradient) {
     summary(c, unit)->gradient = c->kernels->square_norm(n, gradient);
@@ -115,7 +118,8 @@ static void gradient_visit(thread_context *c, const vg_param *p, size_t first, s
                     part_of(c, c->run->gradient, p, first));
 }
 
-/* The gradient as the sum of those of the groups, each of which lies where its first chunk's did. */
+/* The gradient as the sum of those of the groups, each of which lies where its first chunk's
+ * did. */
 static void *fold(const thread_context *c, const vg_param *p, size_t first, size_t n) {
     void *const gradient = part_of(c, c->run->gradient, p, first);
     const size_t groups = (n_chunks(c) + VG_GROUP_CHUNKS - 1) / VG_GROUP_CHUNKS;

@@ -51,7 +51,8 @@ static inline void v_transpose(vec *r) {
         r[12 + i] = _mm512_shuffle_f32x4(a[4 + i], a[12 + i], 0xDD);
     }
 }
-/* Of 8 rows beside the 8 rows after them, the 8 columns: first within 128 bits, of four rows each. */
+/* Of 8 rows beside the 8 rows after them, the 8 columns: first within 128 bits, of four rows
+ * each. */
 static inline void NAME(columns_of)(const vec *r, vec *columns) {
     const __m512i low = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27);
     const __m512i high = _mm512_or_si512(low, _mm512_set1_epi32(4));

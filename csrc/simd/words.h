@@ -14,10 +14,12 @@
  *   v_missed(a, b, p)          a b - p of the product p = a b: what rounding took from it
  *   v_max(a, b) v_min(a, b)    b where either is NaN
  *   v_power(n)                 2^n for integral n, where that is a normal number
- *   TABLE                      2^TABLE_BITS elements, which one instruction looks up in; 1 without one
+ *   TABLE                      2^TABLE_BITS elements, which one instruction looks up in; 1 without
+ *                              one
  *   v_lookup(t, s)             t[s's last TABLE_BITS bits]
- *   v_ldexp(x, n, s)           x 2^floor(n), rounded once, 1 <= x < 2, -174 < n < 79 (float64: -1406,
- *                              639); the last bits of s are those of the integer TABLE (n + BIAS)
+ *   v_ldexp(x, n, s)           x 2^floor(n), rounded once, 1 <= x < 2, -174 < n < 79 (float64:
+ *                              -1406, 639); the last bits of s are those of the integer
+ *                              TABLE (n + BIAS)
  *   v_copysign(x, s)           abs(x) with the sign of s;  v_minus_abs(x): -abs(x)
  *   v_by_sign(s, a, b)         b where the sign bit of s is set, else a
  *   v_if_positive(x, a, b)     a where x > 0, else b
@@ -25,16 +27,16 @@
  *   v_equal(a, b) v_less(a, b)
  *   v_both(f, g) v_first(f, n) and of flags;  the first n of them
  *   v_count(x, f)              x + 1 where f, else x
- *   v_tally(t, f)              the same of a tally, of which v_zero() is empty and a lane may come to
- *                              2^24; v_tallied(t): across the lanes
+ *   v_tally(t, f)              the same of a tally, of which v_zero() is empty and a lane may come
+ *                              to 2^24; v_tallied(t): across the lanes
  *   v_bits(f)                  one bit a lane
  *   v_sum(x) v_largest(x)      across the lanes; v_sum in double
  *   v_transpose(rows)          a LANES x LANES block, in place
  *   v_load_columns(p, ld, rows, cols, columns)
- *                              columns (LANES) of a matrix of at least one row and column: lane r of
- *                              the c-th is p[r ld + c]; zero beyond the rows and the columns
- *   ints                       integers of 64 bits, with C's operators; v_mul_low(a, b): the products of
- *                              their lower halves
+ *                              columns (LANES) of a matrix of at least one row and column: lane r
+ *                              of the c-th is p[r ld + c]; zero beyond the rows and the columns
+ *   ints                       integers of 64 bits, with C's operators; v_mul_low(a, b): the
+ *                              products of their lower halves
  * and the tile of the matrix product: MR rows of NV vectors, with EACH_ROW(f, v), EACH_VEC(f),
  * which list f(1, v) .. f(MR, v), f(1) .. f(NV). With less than NV vectors a tile may have up to
  * TALL rows; EACH_TALL(f) lists f(r, v) for those of more than MR. */

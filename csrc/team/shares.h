@@ -21,8 +21,8 @@ vg_units vg_share_units(size_t n, int thread, int n_threads);
 int vg_take_unit(vg_units *units, size_t *unit);
 
 /* Of units in groups of so many, the last of which may be smaller, and there are no more than
- * VG_GROUPS_MOST: a thread has done a unit that it took. Returns 1 if with it the group is done, and
- * what others have written for it can be read. */
+ * VG_GROUPS_MOST: a thread has done a unit that it took. Returns 1 if with it the group is done,
+ * and what others have written for it can be read. */
 enum { VG_GROUPS_MOST = 8 };
 int vg_group_done(const vg_units *units, size_t unit, size_t group_size);
 

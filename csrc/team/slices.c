@@ -1,5 +1,5 @@
-/* slices.c - a run in slices of time: where the number of threads is found by trying, each on as many
- * as the tuner says. */
+/* slices.c - a run in slices of time: where the number of threads is found by trying, each on as
+ * many as the tuner says. */
 #include "team/slices.h"
 
 #include <math.h>

@@ -7,8 +7,8 @@
 
 typedef struct vg_slices vg_slices;
 
-/* One thread's part in the steps from *step on, as many as there are until `until` is over: it renews
- * *step and *status. */
+/* One thread's part in the steps from *step on, as many as there are until `until` is over: it
+ * renews *step and *status. */
 typedef void vg_slice(vg_slices *slices, int thread, int n_threads);
 
 struct vg_slices {

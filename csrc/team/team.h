@@ -13,11 +13,11 @@ typedef void vg_task(void *context, int thread, int n_threads);
  * measuring takes as many as wanted. */
 typedef enum { VG_TRAINING, VG_PREDICTING, VG_MEASURING } vg_kind;
 
-/* Call task(context, t, n) for t = 0..n-1 at the same time, the caller being thread 0; return n when
- * all have. n <= wanted: it is 1 if the team is busy with another caller's task, after fork(), or
- * if the core was built without threads, and less than wanted if the system refuses more or if the
- * tuner allows fewer. All compute in one mode (float_mode.h), and the
- * caller's is as it was afterwards. */
+/* Call task(context, t, n) for t = 0..n-1 at the same time, the caller being thread 0; return n
+ * when all have. n <= wanted: it is 1 if the team is busy with another caller's task, after
+ * fork(), or if the core was built without threads, and less than wanted if the system refuses
+ * more or if the tuner allows fewer. All compute in one mode (float_mode.h), and the caller's
+ * is as it was afterwards. */
 int vg_team_run(vg_task *task, void *context, int wanted, vg_kind kind);
 
 /* Within a task: wait until all n_threads of it are here. */

@@ -1,12 +1,12 @@
-/* tuner.c - how many threads a task takes: what is worth sharing anywhere, what a run of small steps
- * has found by trying, and what teams of late have shown.
+/* tuner.c - how many threads a task takes: what is worth sharing anywhere, what a run of small
+ * steps has found by trying, and what teams of late have shown.
  *
  * Trying. Whether more threads pay depends on the net and on the machine: where threads share a
  * cache, a step of 784-30-10 took two of them 16 us and one 21; where they do not, they lose. So a
  * run begins with the number that pays anywhere, tries 1, 2, 4, ... threads for two short turns
  * each, of which the quicker counts, as others may disturb one; goes on with what was quickest, and
- * tries again after a rest that grows fourfold as long as the answer stays the same. (Twofold, three
- * trials in 0.2 s made 4-16-16-3 on 32 rows 7 % slower than one thread.)
+ * tries again after a rest that grows fourfold as long as the answer stays the same. (Twofold,
+ * three trials in 0.2 s made 4-16-16-3 on 32 rows 7 % slower than one thread.)
  *
  * Backing off. Where another process keeps a processor busy, threads take turns on the others, and
  * each barrier waits for the last: two threads on one free processor took 1.3 times as long as one.
@@ -110,7 +110,7 @@ void vg_tuner_record(vg_tuner *tuner, int most, double seconds, size_t steps) {
     tuner->steps[i] = n;
 }
 
-/* ---- backing off ------------------------------------------------------------------------------ */
+/* ---- backing off ----------------------------------------------------------------------------- */
 
 /* What teams of a kind have shown of late. */
 typedef struct {

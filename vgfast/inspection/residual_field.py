@@ -106,8 +106,8 @@ def predict(
 ) -> np.ndarray:
     """(L,) what ``gain`` should be at each layer of a net with residual connections, NaN of the last; from the mean
     squares of each layer's weights and biases, (L,) each, and of the inputs in groups of rows, and the scales of blocks
-    by their last layers. With dropout, M and D are divided by the share that is kept, or changed
-    as alpha dropout changes them.
+    by their last layers. With dropout, M and D are divided by the share that is kept, or changed as alpha dropout
+    changes them.
 
     As of ``vgfast.inspection``, it is of u, the gradient of the activity, where blocks begin and end, and of delta
     within them: |delta_l|² = s² |u_l|² D behind a block's last layer, and n_l w_{l+1} |delta_{l+1}|² D in the others.

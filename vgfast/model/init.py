@@ -27,9 +27,9 @@ of ``critical`` for elu, gelu, silu and mish, with which He's lose all signals; 
 PyTorch's ``kaiming_normal_(weight)`` have. For a leaky_relu(alpha) of another alpha than 0.01, ``auto`` draws what
 ``kaiming_normal_(weight, a=alpha)`` draws, weights of variance 2 / (1 + alpha²) / n_in (equation 15).
 
-Sources: LeCun, Bottou, Orr, Müller, "Efficient BackProp" (1998), section 4.6; Glorot, Bengio,
-"Understanding the difficulty of training deep feedforward neural networks" (2010), equations 12 and 16; He,
-Zhang, Ren, Sun, "Delving deep into rectifiers" (2015), equation 10; and those that the rules name.
+Sources: LeCun, Bottou, Orr, Müller, "Efficient BackProp" (1998), section 4.6; Glorot, Bengio, "Understanding the
+difficulty of training deep feedforward neural networks" (2010), equations 12 and 16; He, Zhang, Ren, Sun, "Delving deep
+into rectifiers" (2015), equation 10; and those that the rules name.
 
 >>> import vgfast as vg
 >>> net = vg.MLP([64, 30, 10], "sigmoid", init=vg.init.lecun_normal(bias_std=1.0), rng=0)
