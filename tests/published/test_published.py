@@ -22,6 +22,7 @@ from vgfast.published import (
     d2l,
     glorot,
     he_depth,
+    isometry,
     nielsen_depth,
     nielsen_speed,
     patience,
@@ -33,7 +34,17 @@ from vgfast.published import (
 
 pytestmark = pytest.mark.slow  # trains nets, for some seconds in all
 
-NAMES = ("selu", "tanh-critical", "relu-width", "he-depth", "d2l", "glorot", "nielsen-speed", "nielsen-depth")
+NAMES = (
+    "selu",
+    "tanh-critical",
+    "isometry",
+    "relu-width",
+    "he-depth",
+    "d2l",
+    "glorot",
+    "nielsen-speed",
+    "nielsen-depth",
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -92,8 +103,9 @@ def test_it_is_told(name, monkeypatch, capsys):
 
 
 def test_from_memory_is_said():
-    memory = {name: sum(row["memory"] for row in result(name)["rows"]) for name in NAMES[:6]}
-    assert memory == {"selu": 0, "tanh-critical": 1, "relu-width": 0, "he-depth": 9, "d2l": 0, "glorot": 0}
+    memory = {name: sum(row["memory"] for row in result(name)["rows"]) for name in NAMES[:7]}
+    expected = {"selu": 0, "tanh-critical": 1, "isometry": 10, "relu-width": 0, "he-depth": 9, "d2l": 0, "glorot": 0}
+    assert memory == expected
     from_memory = [row["what"] for row in result("nielsen-depth")["rows"] if row["memory"]]
     assert from_memory == ["1 hidden, %", "2 ≥ 1, ± 1.2"]
 
@@ -119,6 +131,24 @@ def test_another_critical_line_than_of_tanh():
     what = failing(tanh_critical, activation="relu")
     assert "sb2 = 0.05: the paper" in what
     assert {f"sb2 = {sb2}: otherwise" for sb2 in tanh_critical.BIASES} < set(what)
+
+
+def test_isometry_with_a_fifth_more_variance(monkeypatch):
+    """The means are off; of ReLU nets nothing else is, as nothing there goes by lengths. A shape of each kind."""
+    monkeypatch.setattr(isometry, "SHAPES", isometry.SHAPES[1:4])
+    what = failing(isometry, factor=1.2)
+    assert [text for text in what if text.endswith("mean")] == [
+        "tanh, orthogonal, L 16, q 0.1: mean",
+        "tanh, normal, L 16, q 0.1: mean",
+        "relu, orthogonal, L 8, q 1: mean",
+    ]
+    assert what[-1] == "relu, orthogonal, L 8, q 1: mean"
+
+
+def test_isometry_is_that_of_orthogonal_weights(monkeypatch):
+    """With normal ones in their place, the variance is more by 1 a layer."""
+    monkeypatch.setattr(isometry, "SHAPES", (isometry.SHAPES[1], isometry.SHAPES[3]))
+    assert failing(isometry, orthogonal=False) == ["  variance / mean²"] * 2
 
 
 def test_linear_nets_are_less_unequal():
@@ -184,6 +214,33 @@ def test_selus_constants_are_a_fixed_point():
     density = np.exp(-x * x / 2) / math.sqrt(2 * math.pi) / 10_000
     a = scale * np.where(x > 0, x, alpha * np.expm1(x))
     np.testing.assert_allclose([density @ a, density @ a**2], [0, 1], atol=1e-8)
+
+
+@pytest.mark.parametrize("orthogonal", [True, False])
+def test_moments_of_products_of_random_matrices(orthogonal, rng):
+    """Of 5 x 5, with slopes that are drawn by themselves, 0 or 1 as of ReLU: by sampling."""
+    shape, draws = isometry.Shape("relu", orthogonal, 3, 1.0, 5, 0), 100_000
+    a = np.broadcast_to(np.eye(5), (draws, 5, 5))
+    for _ in range(shape.layers):
+        w = rng.standard_normal((draws, 5, 5)) / math.sqrt(5)
+        w = np.linalg.qr(w)[0] * rng.choice([-1.0, 1.0], (draws, 1, 5)) if orthogonal else w
+        a = math.sqrt(2) * rng.integers(0, 2, (draws, 5, 1)) * w @ a
+    means = np.square(a).sum(axis=(1, 2)) / 5
+    squares = np.square(a.transpose(0, 2, 1) @ a).sum(axis=(1, 2)) / 5
+    ratio = squares.mean() / (means**2).mean()
+    error = ratio * np.std(squares / squares.mean() - means**2 / (means**2).mean()) / math.sqrt(draws)
+    assert error < 0.02 * ratio
+    assert abs(ratio - 1 - isometry.of_width(shape)) <= 5 * error
+    wide = isometry.of_width(shape._replace(width=10**7))
+    assert wide == pytest.approx(isometry.formula(shape), abs=1e-5)
+
+
+def test_moments_of_slopes():
+    """Of tanh, by a Riemann sum."""
+    x = (np.arange(-120_000, 120_000) + 0.5) / 10_000
+    density = np.exp(-x * x / 2) / math.sqrt(2 * math.pi) / 10_000
+    square = (1 - np.tanh(math.sqrt(0.3) * x) ** 2) ** 2
+    assert isometry.slopes("tanh", 0.3) == pytest.approx((density @ square, density @ square**2), rel=1e-10)
 
 
 def test_moments_of_a_relu_layer_against_dice(rng):

@@ -59,6 +59,7 @@ NAMES = (
     "tanh-mlp",
     "selu",
     "tanh-critical",
+    "isometry",
     "relu-width",
     "he-depth",
     "d2l",
