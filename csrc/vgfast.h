@@ -289,7 +289,9 @@ typedef enum {
     VG_TRAIN,    /* steps that change the parameters */
     VG_GRADIENT, /* one batch: loss, deltas and the whole gradient; no update */
     VG_APPLY,    /* one update by the gradient that is there; of the data, nothing is read */
-    VG_INSPECT   /* one batch: the records of the step that would be taken; no update */
+    VG_INSPECT,  /* one batch: the records of the step that would be taken; no update */
+    VG_OUTPUTS   /* one batch, in memory at once: the way forward of that step, up to z, and batch
+                  * norms' running statistics are renewed; no labels, targets or dz are read */
 } vg_mode;
 
 /* What a thread spends its time on, by layers; gathering and barriers belong to layer 0. The

@@ -33,7 +33,7 @@ class MLP(Network):
     dropout: the rate, 0 <= p < 1, of hidden outputs that each training step goes without, or one rate a hidden layer:
         an output is 0 with the probability p, else divided by 1 - p, anew for each row and step; predictions use all.
         ``vg.dropout.alpha(p)`` instead of p is for selu: it keeps the mean 0 and the variance 1.
-        ``gradients``, ``inspect`` and ``backward`` are of the masks of the next step.
+        ``gradients``, ``inspect``, ``forward(X, training=True)`` and ``backward`` are of the masks of the next step.
 
     While one thread trains a net, in ``fit`` or ``step``, others may use it: all methods that read it wait for the
     steps in work, some 30 ms of them, if they have to, and do their work with the parameters after those. What changes

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from vgfast import _check, _core
-from vgfast.inspection.gradients import Gradients, take_gradients, take_gradients_from, take_sample_norms
+from vgfast.inspection.gradients import Gradients, TrainingPass, take_gradients, take_gradients_from, take_sample_norms
 from vgfast.inspection.report import GradientReport
 from vgfast.model.errors import DivergenceError, update_error
 from vgfast.model.losses import LOSSES
@@ -23,24 +23,10 @@ if TYPE_CHECKING:
     from vgfast.inspection.finite_differences import GradientCheck
     from vgfast.inspection.paths import Trace
     from vgfast.training.callbacks import Callback, Callbacks
-    from vgfast.training.progress import Display
 
 
-# What errors call the data, and the parts of validation_data.
-_NAMES = "X", "y", "sample_weight"
+# What errors call the parts of validation_data.
 _VALIDATION = "validation_data[0]", "validation_data[1]", "validation_data[2]"
-
-
-def _read_callbacks(callbacks: Sequence[Callback]) -> Callbacks:
-    from vgfast.training.callbacks import Callbacks  # here and below: only read when asked for
-
-    return Callbacks(callbacks)
-
-
-def _make_display(epochs: int, steps: int) -> Display:
-    from vgfast.training.progress import Display
-
-    return Display(epochs, steps)
 
 
 class Evaluation(NamedTuple):
@@ -89,11 +75,13 @@ class Network(State):
         the net as it is then, and what was recorded in ``net.history``. Errors: ``DivergenceError``, likewise; before
         any change TypeError, ValueError for bad input, MemoryError for huge batches, RuntimeError while it is trained.
         """
+        from vgfast.training.callbacks import Callbacks  # here and below: only read when asked for
+
         epochs = _check.integer("epochs", epochs, 1)
         inspect_every = _check.integer("inspect_every", inspect_every, 0, _check.MOST_ELEMENTS)
         if _check.choice("inspect", inspect, INSPECTIONS) == "histograms" and inspect_every == 0:
             raise ValueError("inspect='histograms' needs inspect_every above 0, got 0; for example inspect_every=10")
-        listeners = _read_callbacks(callbacks)
+        listeners = Callbacks(callbacks)
         if not isinstance(progress, bool) and not callable(progress):
             raise TypeError(f"progress must be True, False, or a function of (done, total, history), got {progress!r}")
         optimizer = check_optimizer(optimizer, self.dtype)
@@ -126,7 +114,11 @@ class Network(State):
         kept = callbacks.read_checkpoint(loop, epochs)
         self._history = loop.history
         at_once = epochs if validation is None and not callbacks.items else 1
-        display = _make_display(epochs, loop.total) if progress is True else None
+        display = None
+        if progress is True:
+            from vgfast.training.progress import Display
+
+            display = Display(epochs, loop.total)
         told = display or progress or None
         try:
             ended = callbacks.begin(self, loop, kept)
@@ -190,23 +182,26 @@ class Network(State):
 
     def backward(self, X: Any, dz: Any) -> Gradients:
         """The gradient where the loss is not one of vgfast's: dz (rows, n_out) is its derivative by the outputs that
-        ``forward`` gives for X (rows, n_in), as ``outputs.backward(dz)`` takes it in PyTorch. Nothing is averaged over
-        the rows. Changes nothing in the net; ``loss`` of the result is NaN.
+        ``forward(X, training=True)`` gives for X (rows, n_in), as ``outputs.backward(dz)`` takes it in PyTorch. Nothing
+        is averaged over the rows. Changes nothing in the net; ``loss`` of the result is NaN.
 
-        Errors: TypeError or ValueError for a dz of another shape, or not finite, and for a net with batch norm, whose
-        outputs of ``forward`` are not those of training; ``DivergenceError``.
+        It takes X forward again, as the next step would, with the masks of dropout and the moments of the batch that
+        ``forward`` took. Of a net without dropout and batch norm, dz may be by the outputs of ``forward(X)`` as well.
+        Errors: TypeError or ValueError for a dz of another shape, or not finite; ValueError, with dropout or batch
+        norm, unless ``forward(X, training=True)`` was called since the net changed last; ``DivergenceError``.
 
         >>> import numpy as np, vgfast as vg
         >>> X, y = np.eye(3), np.array([[1.0], [0.0], [2.0]])
-        >>> net = vg.MLP([3, 4, 1], loss="mse", rng=0)
-        >>> off = net.forward(X) - y
+        >>> net = vg.MLP([3, 4, 1], loss="mse", dropout=0.2, rng=0)
+        >>> off = net.forward(X, training=True) - y
         >>> by_huber = net.backward(X, np.clip(off, -1, 1) / len(X))
         >>> net.apply(by_huber, vg.SGD(lr=0.1))
         """
-        self._architecture.refuse_batch_norm("backward", "outputs of forward are not those of training")
         with _core.standard_arithmetic():
             x = self._architecture.check_inputs(X)
             d = self._architecture.check_output_gradient(dz, len(x))
+        if self._architecture.trains_otherwise:
+            TrainingPass.check(self._last_pass, x, self._lock.version)
         x, d = (a.copy() if np.may_share_memory(a, self._vector) else a for a in (x, d))
         return self._read(lambda net: take_gradients_from(net._engine, x, d))
 
@@ -307,23 +302,6 @@ class Network(State):
 
         return self._read(lambda net: finite_differences.check(net._engine.without_dropout(), layer, i, j, X, y))
 
-    def _batch(self, X: Any, y: Any, names: Sequence[str] = _NAMES) -> tuple[np.ndarray, np.ndarray]:
-        """X and y as C takes them, sharing no memory with the parameters, which change meanwhile."""
-        with _core.standard_arithmetic():
-            x, t = self._architecture.check_batch(X, y, (names[0], names[1]))
-        x, t = (a.copy() if np.may_share_memory(a, self._vector) else a for a in (x, t))
-        return x, t
-
-    def _weighted(
-        self, X: Any, y: Any, sample_weight: Any, names: Sequence[str] = _NAMES
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """The same, and the rows' weights, if there are any."""
-        x, t = self._batch(X, y, names)
-        if sample_weight is None:
-            return x, t, None
-        with _core.standard_arithmetic():
-            return x, t, _check.sample_weight(names[2], sample_weight, len(x))
-
     def _case(
         self,
         x: np.ndarray,
@@ -358,8 +336,17 @@ class Network(State):
 
     # ---- predictions -----------------------------------------------------------------------------
 
-    def forward(self, X: Any) -> np.ndarray:
-        """z_L (rows, n_out): the outputs before softmax or sigmoid."""
+    def forward(self, X: Any, training: bool = False) -> np.ndarray:
+        """z_L (rows, n_out): the outputs before softmax or sigmoid.
+
+        training: those of the next training step on X as its batch, for a loss of one's own (see ``backward``): with
+        the masks of its dropout, which are others after the next step or ``apply``, and with batch norm by the batch's
+        own mean and variance, of which the running ones take in their share, once a call, as in PyTorch.
+        Errors: ``DivergenceError`` for outputs that are not finite; with training, ValueError for a single row with
+        batch norm, RuntimeError while another thread trains this net. The net is then as it was.
+        """
+        if training is not False and _check.flag("training", training):
+            return self._forward_in_training(X)
         z = self._forward_few(self._vector, X, self._lock)
         return self._forward_any(X) if z is None else z
 
@@ -368,6 +355,19 @@ class Network(State):
         with _core.standard_arithmetic():
             x = self._architecture.check_inputs(X)
         return self._read(lambda net: net._engine.predict(x))
+
+    def _forward_in_training(self, X: Any) -> np.ndarray:
+        with _core.standard_arithmetic():
+            x = self._architecture.check_inputs(X).copy()  # kept, to be known again
+        self._architecture.check_batch_size(len(x))
+        try:
+            self._lock.own("trained")
+            with _core.standard_arithmetic():
+                z = self._engine.forward_in_training(x, self._lock)
+            self._last_pass = TrainingPass(x, self._lock.version)
+        finally:
+            self._lock.disown()
+        return z
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """(rows, n_out): softmax or sigmoid of ``forward``. ValueError for mse, which has no probabilities."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self, TypeVar
 import numpy as np
 
 from vgfast import _check, _core
+from vgfast.inspection.gradients import TrainingPass
 from vgfast.model import init as init_module
 from vgfast.model.activations import Given
 from vgfast.model.architecture import Architecture
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from vgfast.model.summary import Summary
 
 _Result = TypeVar("_Result")
+_NAMES = "X", "y", "sample_weight"  # what errors call the data
 
 
 class State:
@@ -75,6 +77,7 @@ class State:
         self._history: History | None = None
         self._stepper: Stepper | None = None
         self._last_rows = 0  # of the last call of step
+        self._last_pass: TrainingPass | None = None  # of forward(X, training=True)
 
     def _seed_draws(self, draws: np.ndarray | None) -> None:
         """Dropout goes on from there, or from a seed of the net's own random numbers."""
@@ -224,6 +227,23 @@ class State:
         still = self._vector.copy(), self._rng, self._added(), states, self._draws()
         return self._restore(self._architecture, *still)
 
+    def _batch(self, X: Any, y: Any, names: Sequence[str] = _NAMES) -> tuple[np.ndarray, np.ndarray]:
+        """X and y as C takes them, sharing no memory with the parameters, which change meanwhile."""
+        with _core.standard_arithmetic():
+            x, t = self._architecture.check_batch(X, y, (names[0], names[1]))
+        x, t = (a.copy() if np.may_share_memory(a, self._vector) else a for a in (x, t))
+        return x, t
+
+    def _weighted(
+        self, X: Any, y: Any, sample_weight: Any, names: Sequence[str] = _NAMES
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """The same, and the rows' weights, if there are any."""
+        x, t = self._batch(X, y, names)
+        if sample_weight is None:
+            return x, t, None
+        with _core.standard_arithmetic():
+            return x, t, _check.sample_weight(names[2], sample_weight, len(x))
+
     # ---- parameters by name -----------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -349,4 +369,4 @@ class State:
 
 # What a net is made of; all else in a subclass's __dict__ is copied as it is.
 _OWN = {"_engine", "_params", "_vector", "_forward_few", "_probabilities", "_loss", "_rng", "_weights", "_biases"}
-_OWN |= {"_lock", "_states", "_history", "_stepper", "_last_rows"}
+_OWN |= {"_lock", "_states", "_history", "_stepper", "_last_rows", "_last_pass"}

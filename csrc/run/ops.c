@@ -106,14 +106,18 @@ static void fork_backward(thread_context *c, const vg_op *op, size_t from, size_
     lap(c, op->layer, VG_ACTIVATION);
 }
 
+static void clear_losses(thread_context *c, size_t from, size_t rows) {
+    memset(row_losses(c) + from, 0, rows * sizeof(double));
+    memset(row_correct(c) + from, 0, rows * sizeof(double));
+}
+
 /* The gradient of the outputs from outside, where there is no loss. */
 static void take_given_gradient(thread_context *c, const vg_op *op, size_t from, size_t rows) {
     const vg_run *const run = c->run;
     const vg_tensor *const out = tensor_of(c, op->in);
     c->kernels->gather(rows, out->cols, at(c, run->dz, first_sample(c, from) * out->cols),
                        order_of(c, from), gradient(c, op->in, from), out->ld, &c->tools.check);
-    memset(row_losses(c) + from, 0, rows * sizeof(double));
-    memset(row_correct(c) + from, 0, rows * sizeof(double));
+    clear_losses(c, from, rows);
 }
 
 /* With weights, the sums over the rows are of weight x loss, and of the weight predicted
@@ -131,7 +135,9 @@ static void weigh_rows(thread_context *c, vg_targets targets, size_t from, size_
 static void loss_forward(thread_context *c, const vg_op *op, size_t from, size_t rows) {
     const vg_run *const run = c->run;
     const size_t skip = first_sample(c, from);
-    if (run->dz) {
+    if (run->mode == VG_OUTPUTS) {
+        clear_losses(c, from, rows);
+    } else if (run->dz) {
         take_given_gradient(c, op, from, rows);
     } else {
         const vg_targets targets = {

@@ -77,6 +77,7 @@ static void by_rows(thread_context *c) {
         if (s > 0) barrier(c);
         if (from < to) vg_stage_forward(c, &plan->stages[s], from, to - from);
     }
+    if (c->run->mode == VG_OUTPUTS) return;
     for (size_t s = plan->n_stages; s > 0; s--) {
         if (from < to) vg_stage_backward(c, &plan->stages[s - 1], from, to - from);
         if (s > 1) barrier(c);
@@ -99,6 +100,7 @@ static void by_rows_and_columns(thread_context *c) {
         if (i > 0) barrier(c);
         if (rows > 0) vg_op_forward(c, op, start, rows);
     }
+    if (c->run->mode == VG_OUTPUTS) return;
     for (size_t i = plan->n_ops; i > 0; i--) {
         const vg_op *const op = &plan->ops[i - 1];
         const int columns = op->kind == VG_OP_DENSE;
@@ -343,7 +345,7 @@ vg_status vg_take_step(thread_context *c, size_t step) {
     c->start = first;
     c->draw = run->draws ? run->draws[1] : 0;
     c->total = weight_of_batch(c, first);
-    c->chunk_rows = vg_chunk_rows(run->plan, c->batch);
+    c->chunk_rows = run->mode == VG_OUTPUTS ? 0 : vg_chunk_rows(run->plan, c->batch);
     if ((c->batch > run->workspace->rows || c->chunk_rows > 0) && !run->gradient)
         return VG_NEEDS_GRADIENT;
     c->inspected = run->mode == VG_INSPECT ||
@@ -353,6 +355,11 @@ vg_status vg_take_step(thread_context *c, size_t step) {
     if (!c->checked) check_parameters(c);
     const batch_sums sums =
         c->chunk_rows > 0 ? chunks_forward_and_back(c, first) : parts_forward_and_back(c, first);
+    if (run->mode == VG_OUTPUTS) {
+        vg_renew_running(c);
+        barrier(c);
+        return VG_DONE;
+    }
     const int well = sums.finite && moderate_rates(c);
     const double loss = sums.of_rows[0] / c->total;
     if (!isfinite(loss)) return VG_NON_FINITE;

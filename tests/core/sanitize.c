@@ -199,6 +199,12 @@ static uint64_t training(const setup *s) {
         vg_train(&run);
     }
     free(dz);
+    run.dz = NULL;
+    if (workspace.rows >= s->batch) { /* and the outputs of a step alone */
+        run.mode = VG_OUTPUTS;
+        run.step = 0;
+        vg_train(&run);
+    }
     uint64_t found = digest(0, run.params, (plan.n_params + plan.n_running) * item);
     found = digest(found, run.exponents,
                    run.n_records * s->n_layers * vg_exponent_bins(dtype) * sizeof(uint32_t));

@@ -144,6 +144,7 @@ CHANGES = {
     "fit": (lambda net: net.fit(X, Y), "trained"),
     "step": (lambda net: net.step(X, Y), "trained"),
     "apply": (lambda net: net.apply(net.params), "trained"),
+    "forward in training": (lambda net: net.forward(X, training=True), "trained"),
     "params": (lambda net: setattr(net, "params", net.params * 2), "changed"),
     "weights": (lambda net: net.weights.__setitem__(0, net.weights[0] * 2), "changed"),
     "biases": (lambda net: net.biases.__setitem__(0, net.biases[0] + 1), "changed"),

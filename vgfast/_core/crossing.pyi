@@ -21,6 +21,7 @@ NON_FINITE: int
 TRAIN: int
 GRADIENT: int
 INSPECT: int
+OUTPUTS: int
 THREADS_MOST: int
 FORWARD_ROWS: int
 HAS_THREADS: bool
@@ -191,7 +192,7 @@ class Run:
     def set_data(
         self,
         x: NDArray[Any],
-        y: NDArray[Any],
+        y: NDArray[Any] | None,
         batch_size: int,
         given_deltas: bool = False,
         sample_weight: NDArray[np.float64] | None = None,

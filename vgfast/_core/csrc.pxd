@@ -32,7 +32,7 @@ cdef extern from "vgfast.h" nogil:
 
     const vg_loss_facts vg_losses[1]
     const vg_rule_facts vg_rules[1]
-    ctypedef enum vg_mode: VG_TRAIN, VG_GRADIENT, VG_APPLY, VG_INSPECT
+    ctypedef enum vg_mode: VG_TRAIN, VG_GRADIENT, VG_APPLY, VG_INSPECT, VG_OUTPUTS
     ctypedef enum vg_phase:
         VG_FORWARD, VG_ACTIVATION, VG_LOSS, VG_BACKWARD, VG_UPDATE, VG_NORMALIZATION, VG_GATHER, VG_BARRIER, VG_PHASES
     ctypedef enum vg_op_kind: VG_OP_DENSE, VG_OP_LAYER_NORM, VG_OP_RMS_NORM, VG_OP_BATCH_NORM  # and others

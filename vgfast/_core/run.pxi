@@ -144,7 +144,7 @@ cdef class Run:
 
     def set_data(self, x, y, size_t batch_size, bint given_deltas=False, sample_weight=None):
         """x (rows, n_0) of the net's dtype; y int32 labels (rows,), or targets (rows, n_L) like x, or, so given,
-        delta_L instead of a loss; sample_weight float64 (rows,), or None."""
+        delta_L instead of a loss, or None in the mode OUTPUTS; sample_weight float64 (rows,), or None."""
         cdef size_t item = c.vg_item_size(self.run.plan.dtype), rows = x.shape[0]
         cdef size_t n_0 = self.run.plan.tensors[0].cols
         cdef size_t n_l = self.run.plan.tensors[self.run.plan.n_tensors - 1].cols
@@ -154,7 +154,10 @@ cdef class Run:
         self.run.labels = NULL
         self.run.targets = NULL
         self.run.dz = NULL
-        if given_deltas:
+        if y is None:
+            if self.run.mode != c.VG_OUTPUTS:
+                raise ValueError("only a run of outputs needs no y")
+        elif given_deltas:
             self.run.dz = self.hold("y", y, rows * n_l * item, 0)
         elif y.ndim == 1:
             self.run.labels = <const int32_t *>self.hold("y", y, rows * 4, 0)

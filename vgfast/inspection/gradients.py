@@ -24,6 +24,29 @@ class Gradients(NamedTuple):
     flat: np.ndarray
 
 
+class TrainingPass(NamedTuple):
+    """What ``net.forward(X, training=True)`` was asked for: X, and the version of the net's parameters then."""
+
+    x: np.ndarray
+    version: int
+
+    @staticmethod
+    def check(last: TrainingPass | None, x: np.ndarray, version: int) -> None:
+        """ValueError if that was another pass than the one of these rows and parameters."""
+        if last is None:
+            got = "no such call"
+        elif last.x.shape != x.shape or not np.array_equal(last.x, x):
+            got = "one of another X"
+        elif last.version != version:
+            got = "one before the net was changed"
+        else:
+            return
+        raise ValueError(
+            f"backward must follow forward(X, training=True) of the same X, as a net with dropout or batch norm has "
+            f"other outputs in training, got {got}; call it, and take dz by what it returns"
+        )
+
+
 def take_gradients(engine: Engine, x: np.ndarray, t: np.ndarray, sample_weight: np.ndarray | None = None) -> Gradients:
     """``net.gradients``: see there."""
     return _of_layers(engine, _backward(engine, x, t, sample_weight))

@@ -187,6 +187,11 @@ class Architecture(NamedTuple):
         """Whether a row's outputs depend, in training, on the others of its batch."""
         return self.normalization is not None and self.normalization.kind == "batch"
 
+    @property
+    def trains_otherwise(self) -> bool:
+        """Whether the outputs of a training step are not those of predictions."""
+        return bool(self.dropout) or self.has_batch_norm
+
     def running(self, vector: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """(means, variances), each (n_l,), of the hidden layers with batch norm, which lie behind the parameters in the
         vector (n_params + n_running,)."""

@@ -115,6 +115,10 @@ class Engine(ABC):
         """z_L (rows, n_out), finite or not."""
 
     @abstractmethod
+    def compute_outputs_in_training(self, x: np.ndarray, lock: _core.TrainingLock) -> np.ndarray:
+        """The same as the next step makes it of this batch; what runs of batch norm is renewed."""
+
+    @abstractmethod
     def compute_losses(
         self, z: np.ndarray, t: np.ndarray, sample_weight: np.ndarray | None = None
     ) -> tuple[float, np.ndarray]:
@@ -122,7 +126,20 @@ class Engine(ABC):
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """z_L (rows, n_out); ``DivergenceError`` if they are not finite: no answer is made of NaN."""
-        z = self.compute_outputs(x)
+        return self._only_finite(self.compute_outputs(x), x)
+
+    def forward_in_training(self, x: np.ndarray, lock: _core.TrainingLock) -> np.ndarray:
+        """The same as the next step makes it of this batch; batch norm's running statistics are renewed, unless it is
+        an error."""
+        running = self.vector[self.params.size :].copy()
+        try:
+            return self._only_finite(self.compute_outputs_in_training(x, lock), x)
+        except DivergenceError:
+            lock.change(lambda: np.copyto(self.vector[self.params.size :], running))
+            raise
+
+    def _only_finite(self, z: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """These outputs of x."""
         if np.isfinite(z).all():
             return z
         if not np.isfinite(self.params).all():

@@ -64,6 +64,14 @@ class CEngine(Engine):
             self.core.forward(self.vector, x[rows], z[rows], self.threads(rows.stop - rows.start))
         return z
 
+    def compute_outputs_in_training(self, x: np.ndarray, lock: _core.TrainingLock) -> np.ndarray:
+        workspace = self._memory(len(x))
+        run = _core.Run(workspace, _core.OUTPUTS, self.vector, None, lock, self.draws)
+        run.set_optimizer(*_NO_STEP)
+        run.set_data(x, None, len(x))
+        self._one_batch(run, None)
+        return workspace.output(self.architecture.n_layers).copy()
+
     def compute_losses(
         self, z: np.ndarray, t: np.ndarray, sample_weight: np.ndarray | None = None
     ) -> tuple[float, np.ndarray]:

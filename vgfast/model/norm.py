@@ -59,9 +59,10 @@ def batch(place: str = "before", eps: float = 1e-5, affine: bool = True, momentu
 
     place: before the activation, where it stands in the place of biases (``net.biases[l-1]`` is empty then), or after
     it. momentum: the weight of each batch in the running ones, above 0 and at most 1, which begin at 0 and 1; as in
-    PyTorch, the running variance is the one without bias. They change in ``fit`` and ``step`` alone, are no parameters,
-    and are saved and copied with the net; ``net.state_dict()`` has them. ``gradients`` and ``inspect`` are of the loss
-    with the statistics of the batch they are given. In these each row counts once, whatever its ``sample_weight``.
+    PyTorch, the running variance is the one without bias. They change in ``fit``, ``step`` and
+    ``forward(X, training=True)`` alone, are no parameters, and are saved and copied with the net; ``net.state_dict()``
+    has them. ``gradients`` and ``inspect`` are of the loss with the statistics of the batch they are given. In these
+    each row counts once, whatever its ``sample_weight``.
 
     Errors: TypeError or ValueError for an unknown place, an eps that is not above 0, a momentum out of range; of the
     net, ValueError for a batch of one row.
