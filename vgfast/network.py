@@ -209,7 +209,7 @@ class Network(State):
         """One step of the optimizer with these gradients, whoever computed them: those of ``gradients`` or
         ``backward``, or a vector (n_params,) that is ordered like ``params``, of the net's dtype.
 
-        ``net.apply(net.gradients(X, y), optimizer)`` does what ``net.step(X, y, optimizer)`` does, bit by bit.
+        ``net.apply(net.gradients(X, y), optimizer)`` changes parameters as ``net.step(X, y, optimizer)``, bit by bit.
         Errors: TypeError or ValueError for gradients of another dtype or shape, or not finite; ``DivergenceError`` if
         the update would not be finite; RuntimeError while another thread trains this net. The net is then as it was.
         """
@@ -230,7 +230,7 @@ class Network(State):
         ‖delta_i‖ sqrt(‖a_i‖² + 1), without that gradient being formed (Goodfellow, "Efficient per-example gradient
         computations", 2015). ValueError with batch norm, by which a row's loss has no gradient of its own.
         """
-        self._architecture.refuse_batch_norm("sample_norms", "a row's loss has no gradient of its own")
+        self._architecture.refuse_batch_norm()
         x, t = self._batch(X, y)
         return self._read(lambda net: take_sample_norms(net._engine, x, t))
 

@@ -194,6 +194,7 @@ def draw(found: dict[str, Any], figure: Figure) -> None:
         shares.barh(i, 100 * max(at_rates(of))[1], color=colours[i], height=0.6)
         for lost, share, _ in at_rates(of):
             shares.plot(100 * share, i, "kx" if lost else "k|", markersize=6 if lost else 10, clip_on=False)
-    shares.set(xlim=(0, 105), xlabel=f"right, % (at {RATES[0]} and {RATES[1]}; x: diverged)", title=f"{EPOCHS} epochs")
+    shares.set(xlim=(0, 105), xlabel=f"right, % (at {RATES[0]} and {RATES[1]}; x: diverged)")
+    shares.set_title(f"After {EPOCHS} epochs")
     gains.set_yticks(rows, names)
     gains.invert_yaxis()

@@ -219,12 +219,12 @@ class Architecture(NamedTuple):
         x = self.check_inputs(X, names[0])
         return x, _check.targets(names[1], y, len(x), self.sizes[-1], self.loss, self.dtype)
 
-    def refuse_batch_norm(self, method: str, why: str) -> None:
-        """ValueError for a net with it."""
+    def refuse_batch_norm(self) -> None:
+        """ValueError for a net with it, from ``sample_norms``."""
         if self.has_batch_norm:
             raise ValueError(
-                f"{method} needs rows that do not depend on each other, and with batch norm {why}; use "
-                f"normalization='layer', or gradients of a loss for the whole batch"
+                "sample_norms needs rows that do not depend on each other, and with batch norm a row's loss has no "
+                "gradient of its own; use normalization='layer', or gradients of a loss for the whole batch"
             )
 
     def check_batch_size(self, n_rows: int, batch_size: int | None = None) -> None:
