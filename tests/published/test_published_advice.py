@@ -19,7 +19,7 @@ NEEDS_FILES = [
 EITHER = ["batch-norm"]  # MNIST's or Fashion-MNIST's
 TAKES = {
     "MNIST": sorted(["nielsen-speed", "nielsen-depth", *EITHER, *NEEDS_FILES], key=published.NAMES.index),
-    "Fashion-MNIST": EITHER,
+    "Fashion-MNIST": ["rezero", *EITHER],
 }
 RESUMES = NEEDS_FILES[2:]
 # Under which a deep belief net takes no second.

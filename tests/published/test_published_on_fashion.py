@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from idx_files import idx_file, images_of_ten_kinds
 
-from vgfast import published
-from vgfast.published import batch_norm, files
+import vgfast as vg
+from vgfast import datasets, published
+from vgfast.published import batch_norm, files, rezero
 
 EACH = {"train": 60, "test": 20}
 
@@ -115,3 +116,71 @@ def test_the_first_time_that_the_plain_nets_last_is_reached(normalized, holds, o
 def test_pixels_become_binary():
     X = np.array([[0, 127, 128, 255]], np.float32) / np.float32(255)
     np.testing.assert_array_equal(batch_norm.binary(X), [[0, 0, 1, 1]])
+
+
+# ---- ReZero -------------------------------------------------------------------------------------------------
+
+
+def test_rezero_learns_at_once():
+    """Of the digits, and not with a scale that is 1 from the start."""
+    pytest.importorskip("sklearn")
+    found = rezero.measure(quick=True)
+    assert [row.holds for row in rezero.rows(found)] == [None] * 4 + [True]
+    assert found["width"] == 64
+    other = found | {"losses": found["losses"] | {"ReZero": rezero_of_scale(1.0)}}
+    assert rezero.rows(other)[-1].holds is False
+
+
+def rezero_of_scale(scale):
+    data = datasets.digits()
+    net = rezero.network("ReZero", 64, 64, scale, 0)
+    return rezero.losses(net, 2 * data.X - 1, data.y, rezero.QUICK, lambda epoch, loss: None)
+
+
+def test_rezeros_files(folder, monkeypatch):
+    """Pixels are from -1 to 1, and with quick there are no more rows than were said."""
+    seen, told = [], []
+    monkeypatch.setattr(rezero, "QUICK", rezero.QUICK._replace(rows=300))
+    monkeypatch.setattr(rezero, "DEPTH", 2)
+    monkeypatch.setattr(
+        rezero, "losses", lambda net, X, y, settings, tell: seen.append((X, y)) or tell(1, 2.0) or [2.0]
+    )
+    found = published.run("rezero", True, None, told.append, fashion=folder)["found"]
+    assert {(X.shape, len(y), X.min(), X.max()) for X, y in seen} == {((300, 784), 300, -1, 1)}
+    assert told == [f"{kind}, epoch 1: loss 2" for kind in rezero.LOSSES]
+    assert found["data"] == "Fashion-MNIST, train"
+
+
+def test_rezeros_four_nets():
+    """Weights of the variances that were published, and each net what its name says."""
+    nets = {kind: rezero.network(kind, 50, 200, "rezero", 3) for kind in rezero.LOSSES}
+    for kind, net in nets.items():
+        assert net.sizes == (50, *[200] * 65, 10)
+        variances = [weights.var() * len(weights) for weights in net.weights]
+        of_hidden = 0.25 if kind == "residual" else 2
+        np.testing.assert_allclose(variances[1:-1], of_hidden, rtol=5 * np.sqrt(2 / 40_000))
+        assert np.abs(net.weights[-1]).max() <= 1 / np.sqrt(200) < 1.01 * np.abs(net.weights[-1]).max()
+        assert 0.9 / np.sqrt(50) < np.abs(net.biases[0]).max() <= 1 / np.sqrt(50)
+    assert [str(net.residual.scale) if net.residual else "" for net in nets.values()] == ["", "1.0", "", "rezero"]
+    assert [kind for kind, net in nets.items() if net.normalization] == ["layer norm"]
+
+
+def test_rezeros_rows():
+    """A net that diverged is none of the least; an epoch that was not reached is not tried."""
+    short = {"plain": [5.0], "residual": [float("inf")], "layer norm": [2.1], "ReZero": [1.5]}
+    rows = rezero.rows({"losses": short})
+    assert [row.holds for row in rows] == [None] * 4 + [True]
+    assert rows[-1][1:3] == ("1.33", "1.40")
+    assert rezero.rows({"losses": short | {"ReZero": [1.6]}})[-1].holds is False
+    long = {kind: each * 10 for kind, each in short.items()}
+    rows = rezero.rows({"losses": long})
+    assert [row.holds for row in rows] == [None] * 4 + [True] + [None] * 4 + [False]
+    assert rows[-1].published == "3.60"
+    assert fits(rows)
+
+
+def test_a_net_that_diverges_has_infinite_losses():
+    X, y = np.full((300, 4), 3e38, np.float32), np.arange(300) % 3
+    net = vg.MLP([4, 8, 3], "relu", init="he_normal", rng=0)
+    settings = rezero.Settings(8, 3)
+    assert rezero.losses(net, X, y, settings, lambda *_: None) == [np.inf] * 3

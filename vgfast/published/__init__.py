@@ -68,6 +68,7 @@ NAMES = (
     "rbm-features",
     "few-labels",
     "five-layers",
+    "rezero",
     "batch-norm",
     "pcd-rbm",
     "stacked-autoencoder",
