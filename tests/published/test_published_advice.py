@@ -17,9 +17,10 @@ NEEDS_FILES = [
     "deep-autoencoder",
 ]
 EITHER = ["batch-norm"]  # MNIST's or Fashion-MNIST's
+NEEDS_FASHION = ["fashion-mlp"]
 TAKES = {
     "MNIST": sorted(["nielsen-speed", "nielsen-depth", *EITHER, *NEEDS_FILES], key=published.NAMES.index),
-    "Fashion-MNIST": ["rezero", *EITHER],
+    "Fashion-MNIST": ["rezero", *EITHER, *NEEDS_FASHION],
 }
 RESUMES = NEEDS_FILES[2:]
 # Under which a deep belief net takes no second.
@@ -57,7 +58,7 @@ def test_a_folder_of_files(name, tmp_path):
         text = refused(name, **{given: tmp_path})
         assert text.startswith(f"{name} has no use for {data}, got {tmp_path}; leave out --{option}, which is for ")
         assert takers(text) == TAKES[data]
-    if name not in NEEDS_FILES + EITHER:
+    if name not in NEEDS_FILES + EITHER + NEEDS_FASHION:
         published.check(name, None)
 
 
@@ -79,11 +80,11 @@ def test_one_of_two_data_sets(name, tmp_path):
 @pytest.mark.parametrize("name", [name for name in published.NAMES if name not in RESUMES])
 def test_what_ends_soon_keeps_nothing(name, given, tmp_path):
     """All that is to be left out is named at once."""
-    folder = tmp_path if name in NEEDS_FILES + EITHER else None
-    text = refused(name, folder, **given)
+    folder, fashion = (tmp_path if name in names else None for names in (NEEDS_FILES + EITHER, NEEDS_FASHION))
+    text = refused(name, folder, fashion=fashion, **given)
     options = "".join(f" --{option} {value}" for option, value in given.items())
     assert text.startswith(f"{name} ends soon, got{options}; leave that out, which is for ")
-    published.check(name, folder)
+    published.check(name, folder, fashion=fashion)
     assert takers(text) == RESUMES
     for taker in takers(text):
         published.check(taker, tmp_path, **given)
@@ -111,12 +112,13 @@ def test_a_folder_of_fashion_that_is_none(tmp_path):
         published.check("batch-norm", None, fashion=tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("name", NEEDS_FILES)
+@pytest.mark.parametrize("name", NEEDS_FILES + NEEDS_FASHION)
 def test_where_no_folder_is_named(name, tmp_path):
     """With the option that the error names, one can go on."""
     option = re.search(r"name it with (--\w+)$", refused(name))[1]
+    assert option == ("--fashion" if name in NEEDS_FASHION else "--mnist")
     arguments = cli._parser().parse_args(["reproduce", name, option, str(tmp_path)])
-    published.check(name, arguments.mnist)
+    published.check(name, arguments.mnist, fashion=arguments.fashion)
 
 
 def test_files_are_found_under_the_names_that_are_told(tmp_path, monkeypatch, capsys):

@@ -9,7 +9,7 @@ from idx_files import idx_file, images_of_ten_kinds
 
 import vgfast as vg
 from vgfast import datasets, published
-from vgfast.published import batch_norm, files, rezero
+from vgfast.published import batch_norm, fashion_mlp, files, rezero
 
 EACH = {"train": 60, "test": 20}
 
@@ -184,3 +184,103 @@ def test_a_net_that_diverges_has_infinite_losses():
     net = vg.MLP([4, 8, 3], "relu", init="he_normal", rng=0)
     settings = rezero.Settings(8, 3)
     assert rezero.losses(net, X, y, settings, lambda *_: None) == [np.inf] * 3
+
+
+# ---- Fashion-MNIST's own benchmark --------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_a_step_is_scikit_learns():
+    """Its gradient, penalty and Adam: three epochs of one batch each, in float64, from its own first weights."""
+    sklearn = pytest.importorskip("sklearn.neural_network")
+    X, y = np.random.default_rng(0).normal(size=(60, 12)), np.tile(np.arange(10), 6)
+    common = {"hidden_layer_sizes": (20,), "alpha": 5.0, "batch_size": 60, "random_state": 0, "shuffle": False}
+    first = sklearn.MLPClassifier(**common, max_iter=1, learning_rate_init=1e-30).fit(X, y)
+    theirs = sklearn.MLPClassifier(**common, max_iter=3).fit(X, y)
+    net = vg.MLP([12, 20, 10], "relu", dtype="float64", rng=0)
+    for l in range(2):
+        net.weights[l], net.biases[l] = first.coefs_[l], first.intercepts_[l]
+    settings = fashion_mlp.SETTINGS._replace(alpha=5.0, batch_size=60)
+    net.fit(X, y, 3, 60, fashion_mlp.optimizer(settings), shuffle=False)
+    for l in range(2):
+        np.testing.assert_allclose(net.weights[l], theirs.coefs_[l], atol=1e-9)
+        np.testing.assert_allclose(net.biases[l], theirs.intercepts_[l], atol=1e-9)
+
+
+class Told:
+    """A history and a net that have this loss and these weights."""
+
+    def __init__(self, loss, weights):
+        self.epochs, self.weights = [{"loss": loss}], weights
+
+
+@pytest.mark.parametrize(
+    ("losses", "ends"),
+    [
+        ([3.0, 2.0, 1.99, 1.98, 1.97, 1.96], None),
+        ([3.0, 2.0, 1.95, 1.95, 1.95, 1.85], None),  # three in a row would have been too many
+        ([3.0, 2.0, 2.5, 2.0, 1.9999, 1.0], 5),
+        ([3.0, 2.0, 1.995, 1.99, 1.985, 1.98], 5),
+    ],
+)
+def test_when_scikit_learn_ends(losses, ends):
+    """After more than patience epochs in a row of which none has a loss less by tol than the least one before."""
+    settings = fashion_mlp.SETTINGS._replace(patience=2, tol=0.0099, alpha=0.0)
+    stop = fashion_mlp.Stop(settings)
+    ended = [epoch for epoch, loss in enumerate(losses, 1) if stop(Told(0, []), Told(loss, []))]
+    assert ended[:1] == ([] if ends is None else [ends])
+
+
+def test_the_loss_has_the_penalty():
+    """So a net whose weights grow may be ended before its loss itself would do so."""
+    settings = fashion_mlp.SETTINGS._replace(patience=0, tol=0.0, alpha=0.5, batch_size=10)
+    stop = fashion_mlp.Stop(settings)
+    stop(Told(0, [np.ones((3, 4))]), Told(2.0, []))
+    assert stop.best == 2.0 + 0.5 / 2 * 12 / 10
+
+
+def test_first_weights_are_scikit_learns():
+    net = fashion_mlp.network(784, (100, 10), 0)
+    assert net.sizes == (784, 100, 10, 10)
+    for weights, bias in zip(net.weights, net.biases, strict=True):
+        most = np.sqrt(6 / sum(weights.shape))
+        assert 0.9 * most < np.abs(weights).max() <= most * (1 + 1e-6)
+        assert 0.6 * most < np.abs(bias).max() <= most * (1 + 1e-6)
+
+
+def test_pixels_are_standardized(folder):
+    data = files.fashion_mnist(folder)
+    train, test = fashion_mlp.standardized(data._replace(test=data.train))
+    np.testing.assert_allclose(train.X.mean(axis=0, dtype=np.float64), 0, atol=1e-6)
+    np.testing.assert_allclose(train.X.std(axis=0, dtype=np.float64), 1, atol=1e-5)
+    np.testing.assert_array_equal(train.X, test.X)
+    data.train.X[:, 3] = 0.5
+    assert not fashion_mlp.standardized(data).train.X[:, 3].any()
+
+
+def test_the_benchmark_runs(folder):
+    told = []
+    found = published.run("fashion-mlp", True, None, told.append, fashion=folder)["found"]
+    assert len(told) == 2 * fashion_mlp.QUICK_EPOCHS
+    assert [(net["hidden"], net["epochs"]) for net in found["nets"]] == [([100], [3]), ([100, 10], [3])]
+    assert [row.holds for row in fashion_mlp.rows(found)] == [None] * 4
+    settings = fashion_mlp.SETTINGS._replace(seeds=2, max_epochs=1)
+    found = fashion_mlp.measure(False, None, folder, None, settings)
+    assert [len(set(net["accuracies"])) for net in found["nets"]] == [2, 2]  # as many nets, and each another
+    with pytest.raises(
+        ValueError, match="fashion must be the folder that has Fashion-MNIST's files, got None; name it"
+    ):
+        fashion_mlp.measure()
+
+
+@pytest.mark.parametrize(("accuracy", "holds"), [(0.8749, [True, False]), (0.8751, [True, True])])
+def test_within_half_a_percent(accuracy, holds):
+    nets = [
+        {"hidden": list(hidden), "epochs": [90, 110], "accuracies": [accuracy - 0.01, accuracy + 0.01]}
+        for hidden in fashion_mlp.HIDDEN
+    ]
+    rows = fashion_mlp.rows({"short": False, "nets": nets})
+    assert fits(rows)
+    assert [row.memory for row in rows] == [True, False, False, False]
+    assert [row.holds for row in rows[:2]] == holds
+    assert rows[0].ours == f"{accuracy:.4f}, 100 epochs"

@@ -70,6 +70,7 @@ NAMES = (
     "five-layers",
     "rezero",
     "batch-norm",
+    "fashion-mlp",
     "pcd-rbm",
     "stacked-autoencoder",
     "deep-belief-net",
