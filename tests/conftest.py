@@ -5,6 +5,10 @@ import signal
 import warnings
 from contextlib import suppress
 
+# Before NumPy is loaded: its matrix products here are small, and where tests run side by side its threads would mostly
+# wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 
@@ -18,6 +22,12 @@ with suppress(ImportError):  # not where the wheel alone is tested
     slow = [HealthCheck.too_slow]
     settings.register_profile("same", derandomize=True, deadline=None, database=None, suppress_health_check=slow)
     settings.load_profile("same")
+
+
+def pytest_configure():
+    """Processes that test side by side share the processors, so that no team of threads waits for one that is out."""
+    together = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    vg.set_num_threads(max(1, vg.get_num_threads() // together))
 
 
 def pytest_collection_modifyitems(items):

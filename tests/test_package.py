@@ -206,17 +206,15 @@ def checkout(folder):
     return Path(shutil.copytree(ROOT, folder, ignore=built))
 
 
-@pytest.mark.slow
-@pytest.mark.once
 @pytest.mark.skipif(not has_sources(), reason="needs the sources")
 def test_a_checkout_is_installed_as_the_error_says(tmp_path):
+    """By the command of README's lines: .ci/run follows the one of the tests, in a new environment."""
     source, interpreter = checkout(tmp_path / "source"), environment(tmp_path / "empty")
     with pytest.raises(subprocess.CalledProcessError) as caught:
         run(interpreter, "-c", "import vgfast", cwd=source)
-    _, *command = re.search("; run (.*) there, or start", caught.value.stderr)[1].split()
-    run(sys.executable, "-m", "pip", "--python", interpreter, *command, cwd=source)
-    for folder in (source, tmp_path):
-        run(interpreter, "-c", "import vgfast; vgfast.MLP([3, 2]).fit([[1, 2, 3]], [0])", cwd=folder)
+    command = re.search("; run (.*) there, or start", caught.value.stderr)[1]
+    with_tests = command.replace(" .", " '.[test]'")
+    assert f"&& {with_tests} && pytest" in (ROOT / "README.md").read_text()
 
 
 SETUP = """

@@ -4,6 +4,7 @@ Whether the figures are right, benchmarks/bench_machine.py shows."""
 
 import json
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -142,8 +143,8 @@ def test_a_team_that_another_call_has_is_told_of(forced_threads):
         training = {"epochs": 10**6, "batch_size": 1024, "callbacks": [lambda *_: stop.is_set()]}
         thread = threading.Thread(target=lambda: net.fit(X, y, **training))
         thread.start()
-        while _core.fma_peak(2) > 0:  # sooner or later in the midst of a step
-            pass
+        while _core.fma_peak(2) > 0:  # until it comes in the midst of a step, which needs a team that is free to begin
+            time.sleep(0.02)
         stop.set()
         thread.join()
         assert _core.fma_peak(2) > 0

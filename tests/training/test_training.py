@@ -61,7 +61,7 @@ def test_other_losses_like_the_textbook(loss, digits):
 
 @pytest.mark.parametrize("optimizer", [{"lr": 0.1}, EVERYTHING], ids=["plain", "everything"])
 def test_same_bits_whatever_the_threads_and_the_inspection(isa, dtype, optimizer, rng, forced_threads):
-    """A net that is large enough for seven threads to be used, 100 steps."""
+    """A net that is large enough for seven threads to be used, 20 steps."""
     X, y = rng.normal(size=(640, 150)), rng.integers(0, 10, 640)
     sizes, batch = [150, 170, 99, 10], 64
     assert vg.MLP(sizes, rng=0)._engine.core.threads_for(batch, 7) == 7
@@ -70,9 +70,9 @@ def test_same_bits_whatever_the_threads_and_the_inspection(isa, dtype, optimizer
         net = vg.MLP(sizes, "tanh", dtype=dtype, rng=0)
         with vg.threads(threads):
             history = net.fit(
-                X, y, epochs=10, batch_size=batch, optimizer=vg.SGD(**optimizer), inspect_every=inspect_every
+                X, y, epochs=2, batch_size=batch, optimizer=vg.SGD(**optimizer), inspect_every=inspect_every
             )
-        assert len(history.loss) == 100
+        assert len(history.loss) == 20
         digests.add((digest(net), history.loss.tobytes()))
     assert len(digests) == 1
 
@@ -272,10 +272,10 @@ def test_divergence_leaves_the_last_good_step(threads, settings, dtype, rng, for
 )
 @pytest.mark.parametrize("size", [1.0, 1e4, 1e8])
 def test_no_rate_and_no_input_leaves_anything_that_is_not_finite(isa, dtype, more, size, rng):
-    """Every power of ten of lr: a step either leaves finite parameters or raises and changes nothing."""
+    """Powers of ten of lr: a step either leaves finite parameters or raises and changes nothing."""
     X, y = rng.normal(size=(8, 3)) * size, rng.normal(size=(8, 2)) * size
     refused = 0
-    for power in range(0, 39 if dtype == "float32" else 309, 3):
+    for power in range(0, 39, 3) if dtype == "float32" else range(0, 309, 18):
         net, optimizer = vg.MLP([3, 4, 2], "relu", "mse", dtype=dtype, rng=0), vg.SGD(10.0**power, **more)
         for _ in range(3):
             before = net.params.copy()
