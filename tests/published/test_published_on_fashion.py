@@ -82,6 +82,21 @@ def test_batch_normalization_learns_faster(normalization, holds, folder):
     assert len(told) == 60
 
 
+def test_when_one_net_fails_the_others_end(folder):
+    """Soon, as at Ctrl-C too, and not after the thousands of epochs that they were to have."""
+    long = SHORT._replace(epochs=20_000)
+    told = []
+
+    def fail(text):
+        told.append(text)
+        if text.startswith("plain, epoch 3"):
+            raise KeyboardInterrupt
+
+    with vg.threads(2), pytest.raises(KeyboardInterrupt):
+        batch_norm.measure(False, None, folder, fail, long)
+    assert len(told) < 5000
+
+
 def test_of_batch_norm_quick_is_another_experiment(folder, monkeypatch):
     seen = []
     monkeypatch.setattr(batch_norm, "accuracies", lambda *given: seen.append(given) or [50.0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import numpy as np
 import vgfast as vg
 from vgfast.published import files, patience
 from vgfast.published.rows import Row
+from vgfast.published.side_by_side import train_each
 
 TITLE = "batch normalization: the accuracy of the net without it, in a fifth of the steps"
 
@@ -59,24 +59,25 @@ def accuracies(
     settings: Settings,
     seed: int,
     progress: Callable[[str], Any] | None,
+    over: Callable[[], bool],
 ) -> list[float]:
-    """In percent, of the test images, after each epoch."""
+    """In percent, of the test images, after each epoch, until it is over."""
     sizes, rule = [data.train.X.shape[1], *settings.hidden, 10], vg.init.normal(settings.std)
     net = vg.MLP(sizes, "sigmoid", init=rule, normalization=normalization, rng=seed)
 
-    def tell(net: vg.MLP, history: vg.History) -> None:
+    def tell(net: vg.MLP, history: vg.History) -> bool:
         if progress is not None:
             progress(f"{kind}, epoch {len(history.epochs)}: {history.epochs[-1]['val_accuracy']:.2%}")
+        return over()
 
-    with vg.threads(1):
-        history = net.fit(
-            *data.train[:2],
-            settings.epochs,
-            settings.batch_size,
-            vg.SGD(lr=settings.lr),
-            validation_data=data.test[:2],
-            callbacks=[tell],
-        )
+    history = net.fit(
+        *data.train[:2],
+        settings.epochs,
+        settings.batch_size,
+        vg.SGD(lr=settings.lr),
+        validation_data=data.test[:2],
+        callbacks=[tell],
+    )
     return [100 * epoch["val_accuracy"] for epoch in history.epochs]
 
 
@@ -94,11 +95,8 @@ def measure(
         settings = settings._replace(lr=10 * settings.lr, epochs=settings.epochs // 10)
     data = files.Whole(*(part._replace(X=binary(part.X)) for part in images(folder, fashion)))
     kinds = {"plain": None, "batch norm": normalization}
-    with ThreadPoolExecutor(len(kinds)) as pool:
-        jobs = {
-            kind: pool.submit(accuracies, kind, norm, data, settings, seed, progress) for kind, norm in kinds.items()
-        }
-        found = {kind: job.result() for kind, job in jobs.items()}
+    jobs = [(kind, norm, data, settings, seed, progress) for kind, norm in kinds.items()]
+    found = dict(zip(kinds, train_each(accuracies, jobs), strict=True))
     steps = -(-len(data.train.X) // settings.batch_size)
     return {"data": "MNIST" if fashion is None else "Fashion-MNIST", "steps": steps, "lr": settings.lr, **found}
 
