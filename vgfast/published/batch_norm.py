@@ -121,6 +121,6 @@ def rows(found: dict[str, Any]) -> list[Row]:
     more = float(normalized[-1] - plain[-1])
     return [
         *shown,
-        Row("steps to plain's last %, ≤ 1/5", f"faster {of_mnist}".strip(), ours, faster),
+        Row("steps to plain's %, ≤ 1/5", f"faster {of_mnist}".strip(), ours, faster),
         Row("at the end, points more", f"higher {of_mnist}".strip(), f"{more:+.2f}", more > 0),
     ]
