@@ -31,8 +31,10 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(items):
-    """A run under each instruction set can leave out what tries each by itself."""
+    """A run under each instruction set can leave out what tries each by itself; and what is run once is slow, too."""
     for item in items:
+        if item.get_closest_marker("once"):
+            item.add_marker("slow")
         if "isa" in getattr(item, "fixturenames", ()):
             item.add_marker("each_isa")
 

@@ -122,6 +122,7 @@ def test_as_many_nets_are_compiled_as_there_are(monkeypatch):
         torch.set_num_threads(threads)
 
 
+@pytest.mark.once
 def test_bench_for_programs(tmp_path):
     done = run("--workloads", "tiny,funnel", "--competitors", "numpy", "--json", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
@@ -173,6 +174,7 @@ def test_without_optax_there_is_no_version_of_it(monkeypatch):
     assert COMPETITORS["jax-step"].packages(problems.WORKLOADS["tiny-adam"]) == ["jax"]
 
 
+@pytest.mark.once
 def test_a_library_that_is_not_installed(tmp_path):
     """torch fails as if it were absent, jax as if it were damaged."""
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
@@ -256,6 +258,7 @@ def patience(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "select", SimpleNamespace(select=wait))
 
 
+@pytest.mark.once
 def test_broken_competitors_do_not_spoil_the_rest(tmp_path, monkeypatch, patience):
     (tmp_path / "broken.py").write_text(BROKEN)
     monkeypatch.syspath_prepend(tmp_path)
@@ -283,6 +286,7 @@ def test_broken_competitors_do_not_spoil_the_rest(tmp_path, monkeypatch, patienc
     assert "tiny, idle: disagrees: its loss is " in said
 
 
+@pytest.mark.once
 def test_a_competitor_that_fails_midway_loses_one_row(tmp_path, monkeypatch, quick_nets):
     """In its second or third round, as warming up takes one turn or two; on the next net it takes part again."""
     (tmp_path / "broken.py").write_text(BROKEN)

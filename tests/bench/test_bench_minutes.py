@@ -7,6 +7,8 @@ from bench_command import QUICK, THREE, Clock, run_here, too_few
 
 from vgfast.cost import rounds
 
+pytestmark = pytest.mark.once  # starts many processes
+
 
 @pytest.mark.parametrize(
     ("looks", "rows"), [(1 + 2, ["tiny"]), (1 + 3, ["tiny"]), (1 + 6, ["tiny", "digits", "mnist"])]

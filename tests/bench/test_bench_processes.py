@@ -15,6 +15,8 @@ from bench_command import QUICK, THREE, run_here
 from vgfast.bench import comparison, runner, workers
 from vgfast.cost import rounds
 
+pytestmark = pytest.mark.once  # starts many processes
+
 
 def with_mark(mark):
     """The processes that have it in their environment."""

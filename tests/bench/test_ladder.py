@@ -66,6 +66,7 @@ def test_each_rung_is_beside_the_last_and_the_first(climbed):
     assert len(seconds) >= 5
 
 
+@pytest.mark.once
 def test_for_people(capsys):
     with vg.threads(1):
         assert cli.main(SMALL) == 0

@@ -93,6 +93,7 @@ class DiesLater(VGFast):
         return super().peak(threads)
 
 
+@pytest.mark.once
 def test_a_net_that_fails_midway_takes_no_row_with_it(monkeypatch, capsys, tmp_path):
     digits = scaling.WORKLOADS["digits"]
     monkeypatch.setitem(scaling.WORKLOADS, "digits", digits._replace(sizes=(9, *digits.sizes[1:])))

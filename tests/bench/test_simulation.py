@@ -125,6 +125,7 @@ class RefusesFour(VGFast):
         return super().simulate(threads, seconds)
 
 
+@pytest.mark.once
 def test_a_net_that_fails_takes_no_row_with_it(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(simulation, "VGFast", RefusesFour)
     two = [*ASKED, "--workloads", "digits,mnist"]
@@ -137,6 +138,7 @@ def test_a_net_that_fails_takes_no_row_with_it(monkeypatch, capsys, tmp_path):
     assert data["workloads"]["digits"]["reason"] == "RuntimeError: no"
 
 
+@pytest.mark.once
 def test_what_was_measured_before_an_interruption_is_told(monkeypatch, capsys, tmp_path):
     whole = simulation._Team.take_turn
 
@@ -163,6 +165,7 @@ def test_minutes_that_are_over_end_it_with_what_there_is(monkeypatch, capsys, tm
     assert (data["partial"], data["left_out"], list(data["workloads"])) == (True, ["digits"], ["tiny"])
 
 
+@pytest.mark.once
 def test_too_few_minutes(monkeypatch, capsys, tmp_path):
     too_few(monkeypatch, capsys, tmp_path, *TWO)
 

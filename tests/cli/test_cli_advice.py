@@ -65,9 +65,11 @@ INSTEAD = {
     "outputs of a ladder": ("ladder --sizes 3 1 --batch 4", "1", r"needs at least (two) outputs"),
     "rows of a ladder": ("ladder --sizes 3 2 --batch 0", "0", r"--batch must be from (\d+) to"),
 }
+SLOW = ("workloads", "most threads")  # each of them is run
+CASES = [pytest.param(case, marks=pytest.mark.once) if case in SLOW else case for case in INSTEAD]
 
 
-@pytest.mark.parametrize("case", INSTEAD)
+@pytest.mark.parametrize("case", CASES)
 def test_what_is_said_to_be_possible_is(case, capsys, monkeypatch):
     monkeypatch.setattr(limits, "ROUNDS", 1)
     typed, wrong, pattern = INSTEAD[case]

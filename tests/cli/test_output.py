@@ -83,6 +83,7 @@ def test_what_a_stream_can_take_stays(monkeypatch, encoding):
     assert spelled("3 µs ± x²‖→Ł", encoding).startswith("3 us +- x" if encoding == "koi8-r" else "3 µs ± x²")
 
 
+@pytest.mark.once
 def test_in_a_locale_without_any_other_character():
     """There, Python cannot read the file that tells it of a checkout whose path has other characters; so it is told."""
     plain = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

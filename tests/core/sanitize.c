@@ -217,10 +217,10 @@ static uint64_t training(const setup *s) {
     return found;
 }
 
-/* Every mode of the update, inspected or not, in one to four threads. */
+/* Every mode of the update, inspected or not, in one thread and in three. */
 static long every_mode(void) {
     long calls = 0;
-    for (int threads = 1; threads <= 4; threads++)
+    for (int threads = 1; threads <= 3; threads += 2)
         for (int mode = 0; mode < 24; mode++, calls++) {
             const setup s = {
                 .sizes = {13, 60, 51, 4},

@@ -18,6 +18,8 @@ import vgfast as vg
 from vgfast import _core
 from vgfast.training import fit
 
+pytestmark = pytest.mark.any_isa
+
 
 def digest(net):
     return hashlib.sha256(net.params.tobytes()).hexdigest()

@@ -14,6 +14,8 @@ import pytest
 import vgfast as vg
 from vgfast import _core
 
+pytestmark = pytest.mark.any_isa
+
 N = 512
 RNG = np.random.default_rng(5)
 HALF = RNG.normal(size=(N // 2, N)).astype(np.float32)

@@ -253,6 +253,7 @@ def test_the_rows_are_gone_through_no_more_often_for_more_layers(widths):
     assert passes[0] == passes[1] < 20
 
 
+@pytest.mark.once
 def test_no_columns_run_together():
     for sizes, batch in (([784, 30, 10], 60000), ([2, 2], 10**6), ([10**9] * 4, 32), ([1, 2], 1)):
         lines = str(cost.report_cost(sizes, batch_size=batch, measure=sizes[0] < 3)).splitlines()

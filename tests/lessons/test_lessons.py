@@ -38,6 +38,7 @@ def before(folder):
 
 @needs_data
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("name", lessons.NAMES)
 def test_each_lesson_runs(name, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
@@ -280,6 +281,7 @@ def test_gains_that_theory_does_not_predict():
     assert "50% have a gain within the band of 95 % that theory predicts, which is TOO FEW" in told(seen)
 
 
+@pytest.mark.once
 @needs_data
 @pytest.mark.slow
 def test_frozen():
@@ -294,6 +296,7 @@ def test_frozen():
     assert f"A bit bought {bits[0]:.2f} and {bits[1]:.2f} layers, near the 0.437 of theory" in told(seen)
 
 
+@pytest.mark.once
 @needs_data
 @pytest.mark.slow
 def test_a_net_that_does_not_freeze():
@@ -368,6 +371,7 @@ def test_costs_that_are_others(costs, change, sentence):
     assert sentence in told(seen)
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_costs_are_those_of_the_net(costs):
     """Of the sizes that are asked for; how long it takes is another matter."""

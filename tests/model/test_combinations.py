@@ -23,7 +23,7 @@ OPTIONS = {
     "loss": ["labels", "probabilities", "binary_cross_entropy", "mse"],
     "weighted": [False, True],
 }
-SIZES = (4, 5, 5, 5, 3)
+SIZES = (3, 4, 4, 4, 3)
 
 
 def pairs_of(choice):

@@ -12,6 +12,8 @@ from vgfast.model import init
 from vgfast.model.activations import CATALOG
 from vgfast.model.critical import LENGTHS, critical_point_at, find_critical_point
 
+pytestmark = pytest.mark.any_isa
+
 X = np.random.default_rng(0).normal(size=(200, 30))
 
 

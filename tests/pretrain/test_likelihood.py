@@ -112,6 +112,7 @@ def test_annealing_without_weights_is_exact(rng):
     assert found.standard_error < 1e-12
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_annealing_of_a_machine_of_digits(digits):
     """20 times within 0.1 of the exact log Z, and the standard error that it says is right within a factor of 2."""

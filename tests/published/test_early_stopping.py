@@ -18,7 +18,7 @@ from vgfast import published
 from vgfast.published import patience, softmax_regression, tanh_mlp
 from vgfast.published.patience import Settings
 
-pytestmark = pytest.mark.slow  # trains nets, for some seconds in all
+pytestmark = pytest.mark.once  # trains nets, for some seconds in all
 
 AS_PUBLISHED = Settings(batch_size=20, lr=0.01, patience=10_000, l2=1e-4, max_epochs=2, valid=210)
 OFTEN = AS_PUBLISHED._replace(lr=0.3, l2=1e-3, max_epochs=60)

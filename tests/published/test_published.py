@@ -32,7 +32,7 @@ from vgfast.published import (
     tanh_critical,
 )
 
-pytestmark = pytest.mark.slow  # trains nets, for some seconds in all
+pytestmark = pytest.mark.once  # trains nets, for some seconds in all
 
 NAMES = (
     "selu",

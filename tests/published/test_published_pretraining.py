@@ -40,19 +40,19 @@ def not_holding(source, found):
     return [row.what for row in source.rows(found) if row.holds is False]
 
 
-@pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("name", NAMES)
 def test_it_holds(name):
     assert [row for row in result(name)["rows"] if row["holds"] is False] == []
 
 
-@pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("name", NAMES)
 def test_the_table_fits_80_columns(name):
     assert fits(result(name)["rows"])
 
 
-@pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize(("machines", "gains"), [(digits_pretraining.MACHINES, True), (None, False)])
 def test_the_gain_of_digits_is_that_of_pre_training(machines, gains, monkeypatch):
     """Here after fewer epochs, when it is larger."""
@@ -61,13 +61,13 @@ def test_the_gain_of_digits_is_that_of_pre_training(machines, gains, monkeypatch
     assert rows[2].holds is gains
 
 
-@pytest.mark.slow
+@pytest.mark.once
 def test_few_labels_gain_by_pre_training():
     found = few_labels.measure(quick=True, machines=False)
     assert not_holding(few_labels, found) == ["  gain in points, at least"]
 
 
-@pytest.mark.slow
+@pytest.mark.once
 def test_five_layers_need_pre_training():
     pytest.importorskip("mlxtend")
     tuning = five_layers.TUNING._replace(epochs=1)
@@ -150,7 +150,7 @@ def test_features_against_pixels(pixels, features, holds):
     assert fits([row._asdict() for row in rows])
 
 
-@pytest.mark.slow
+@pytest.mark.once
 def test_features_are_better_than_pixels():
     """Also for some of the images, and not where the regression stops at once."""
     train, test = (Images(part.X[::12], part.y[::12]) for part in rbm_features.images())

@@ -14,6 +14,8 @@ import pytest
 
 import vgfast as vg
 
+pytestmark = pytest.mark.any_isa
+
 NETS = pytest.mark.parametrize("kind", [vg.MLP, vg.reference.MLP])
 RNG = np.random.default_rng(4)
 X = RNG.normal(size=(50, 5))

@@ -8,6 +8,8 @@ import vgfast as vg
 from vgfast.model.quantities import RECORD
 from vgfast.training.records import over_time
 
+pytestmark = pytest.mark.any_isa
+
 
 def drawn(figure):
     figure.canvas.draw()

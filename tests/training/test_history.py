@@ -20,6 +20,8 @@ from vgfast.training.history import History
 from vgfast.training.log import Log
 from vgfast.training.records import exponents_over_time, medians, over_time
 
+pytestmark = pytest.mark.any_isa
+
 # ---- plain data ----------------------------------------------------------------------------------
 
 
