@@ -27,8 +27,8 @@ after 200. Means of 3 seeds. Single ones were up to 0.012 apart, so that such me
 Beside it is scikit-learn 1.9.1, measured on the same files with seeds 0 to 2: with 100 units it, too, comes to more
 than was published. The scikit-learn of 2017 ended after 2 epochs in place of 10: by that rule five nets of ours with
 100 units had 0.880, three with 100 and 10 had 0.877, and two each of 1.9.1 0.879 and 0.877, so that the published
-numbers do not come out so either. Two nets at once, on a thread each, take 36 to 53 s of it with AVX2. With --quick
-three epochs, which try nothing."""
+numbers do not come out so either. Two nets are trained at once, on a thread each; all takes 140 s with AVX2. With
+--quick three epochs, which try nothing."""
 
 FILES, FASHION = False, True
 
