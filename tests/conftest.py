@@ -25,7 +25,7 @@ with suppress(ImportError):  # not where the wheel alone is tested
 
 
 def pytest_configure():
-    """Processes that test side by side share the processors, so that no team of threads waits for one that is out."""
+    """Processes that test side by side share the processors, so that no thread waits for another that has none."""
     together = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
     vg.set_num_threads(max(1, vg.get_num_threads() // together))
 

@@ -235,14 +235,6 @@ def test_moments_of_products_of_random_matrices(orthogonal, rng):
     assert wide == pytest.approx(isometry.formula(shape), abs=1e-5)
 
 
-def test_moments_of_slopes():
-    """Of tanh, by a Riemann sum."""
-    x = (np.arange(-120_000, 120_000) + 0.5) / 10_000
-    density = np.exp(-x * x / 2) / math.sqrt(2 * math.pi) / 10_000
-    square = (1 - np.tanh(math.sqrt(0.3) * x) ** 2) ** 2
-    assert isometry.slopes("tanh", 0.3) == pytest.approx((density @ square, density @ square**2), rel=1e-10)
-
-
 def test_moments_of_a_relu_layer_against_dice(rng):
     n, draws = 7, 400_000
     square = 2 / n * (rng.binomial(1, 0.5, (draws, n)) * rng.standard_normal((draws, n)) ** 2).sum(axis=1)

@@ -11,7 +11,7 @@ import numpy as np
 import vgfast as vg
 from vgfast.published import files, patience
 from vgfast.published.rows import Row
-from vgfast.published.side_by_side import train_each
+from vgfast.published.side_by_side import telling, train_each
 
 TITLE = "batch normalization: the accuracy of the net without it, in a fifth of the steps"
 
@@ -65,18 +65,13 @@ def accuracies(
     sizes, rule = [data.train.X.shape[1], *settings.hidden, 10], vg.init.normal(settings.std)
     net = vg.MLP(sizes, "sigmoid", init=rule, normalization=normalization, rng=seed)
 
-    def tell(net: vg.MLP, history: vg.History) -> bool:
-        if progress is not None:
-            progress(f"{kind}, epoch {len(history.epochs)}: {history.epochs[-1]['val_accuracy']:.2%}")
-        return over()
-
     history = net.fit(
         *data.train[:2],
         settings.epochs,
         settings.batch_size,
         vg.SGD(lr=settings.lr),
         validation_data=data.test[:2],
-        callbacks=[tell],
+        callbacks=[telling(progress, kind, "val_accuracy", over)],
     )
     return [100 * epoch["val_accuracy"] for epoch in history.epochs]
 

@@ -13,7 +13,7 @@ import numpy as np
 import vgfast as vg
 from vgfast.published import files
 from vgfast.published.rows import Row
-from vgfast.published.side_by_side import train_each
+from vgfast.published.side_by_side import telling, train_each
 
 TITLE = "Fashion-MNIST's benchmark: .871 and .870 published, and more comes out here"
 
@@ -103,17 +103,12 @@ def train(
     """(epochs, test accuracy), of training until it is over."""
     net = network(data.train.X.shape[1], hidden, seed)
 
-    def tell(net: vg.MLP, history: vg.History) -> bool:
-        if progress is not None:
-            progress(f"{hidden}, seed {seed}, epoch {len(history.epochs)}: loss {history.epochs[-1]['loss']:.4f}")
-        return over()
-
     history = net.fit(
         *data.train[:2],
         settings.max_epochs,
         settings.batch_size,
         optimizer(settings),
-        callbacks=[Stop(settings), tell],
+        callbacks=[Stop(settings), telling(progress, f"{hidden}, seed {seed}", "loss", over)],
     )
     return len(history.epochs), float(net.evaluate(*data.test[:2]).accuracy or 0)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 import vgfast as vg
 from vgfast.inspection import mean_field
+from vgfast.model import averages
 from vgfast.published.rows import Row, around
 
 TITLE = "singular values of deep nets: orthogonal tanh layers keep them together, normal ones and ReLU do not"
@@ -29,7 +30,7 @@ of n, and nearer to 0."""
 
 FILES = False
 
-ERRORS, NODES = 4.0, 200
+ERRORS = 4.0
 
 
 class Shape(NamedTuple):
@@ -50,20 +51,14 @@ SHAPES = (
 )
 
 
-def slopes(activation: str, q: float) -> tuple[float, float]:
-    """(E phi'², E phi'⁴) of N(0, q)."""
-    if activation == "relu":
-        return 0.5, 0.5
-    x, weights = np.polynomial.hermite_e.hermegauss(NODES)
-    square = np.cosh(math.sqrt(q) * x) ** -4.0
-    weights /= weights.sum()
-    return float(weights @ square), float(weights @ square**2)
+def spread_of_slopes(shape: Shape) -> float:
+    """E phi'⁴ / (E phi'²)² of N(0, q)."""
+    return float(averages.of_derivative(shape.activation, shape.q).spread)
 
 
 def formula(shape: Shape) -> float:
     """The variance of the squared singular values over the square of their mean, of infinitely many units."""
-    first, second = slopes(shape.activation, shape.q)
-    return shape.layers * (second / first**2 - (1 if shape.orthogonal else 0))
+    return shape.layers * (spread_of_slopes(shape) - (1 if shape.orthogonal else 0))
 
 
 def of_width(shape: Shape) -> float:
@@ -74,8 +69,7 @@ def of_width(shape: Shape) -> float:
     moments of normal numbers, and for orthogonal rows from those of a direction drawn at random, and from their sum
     over j, which is known.
     """
-    n, (first, second) = shape.width, slopes(shape.activation, shape.q)
-    r = second / first**2
+    n, r = shape.width, spread_of_slopes(shape)
     square, mean = 1.0, 1.0
     for _ in range(shape.layers):
         if shape.orthogonal:
