@@ -88,7 +88,7 @@ typedef struct {
     size_t rows, cols, offset;
     size_t op;   /* whose it is */
     size_t unit; /* number of its first unit of work, see VG_UNIT_ROWS */
-    int decays;  /* by weight_decay */
+    int decays;  /* by weight_decay and penalty */
 } vg_param;
 
 typedef enum {
@@ -214,7 +214,7 @@ typedef struct {
 
     /* Offsets in a second piece of memory, of n_notes doubles. First there, the rows' losses. */
     size_t row_correct, row_norms, row_moments, chunk_losses, summaries, statistics, checks,
-        tallies;
+        tallies, squares;
     size_t n_notes;
 } vg_workspace;
 
@@ -268,6 +268,8 @@ enum { VG_HYPER_MOST = 6, VG_STATES_MOST = 2 };
 typedef struct {
     vg_rule rule;
     double lr, weight_decay;
+    double penalty; /* of 1/2 penalty |W|^2 / (rows of a batch, or their weights), a part
+                                   * of the loss */
     double hyper[VG_HYPER_MOST];  /* of the rule, see catalog.def */
     double clip_norm, clip_value; /* INFINITY: none */
     void *states[VG_STATES_MOST]; /* (n_params,) each; NULL for those that the rule has not */

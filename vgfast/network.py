@@ -16,7 +16,8 @@ from vgfast.model.quantities import INSPECTIONS, make_histograms
 from vgfast.state import State
 from vgfast.training.fit import Learner, Loop, Stepper
 from vgfast.training.history import History
-from vgfast.training.optimizers import SGD, Optimizer, check_optimizer
+from vgfast.training.optimizers import Optimizer
+from vgfast.training.settings import PLAIN, check_optimizer, refuse_penalty
 
 if TYPE_CHECKING:
     from vgfast.inspection.case import Case
@@ -144,7 +145,7 @@ class Network(State):
         ``fit``; but not all 0."""
         try:
             self._lock.own("trained")
-            optimizer = _PLAIN if optimizer is None else optimizer
+            optimizer = PLAIN if optimizer is None else optimizer
             if self._stepper is not None and sample_weight is None:
                 loss = self._stepper.step(X, y, optimizer)
                 if loss is not None:
@@ -213,7 +214,7 @@ class Network(State):
         Errors: TypeError or ValueError for gradients of another dtype or shape, or not finite; ``DivergenceError`` if
         the update would not be finite; RuntimeError while another thread trains this net. The net is then as it was.
         """
-        optimizer = check_optimizer(optimizer, self.dtype)
+        optimizer = refuse_penalty(check_optimizer(optimizer, self.dtype))
         flat = _check.gradients(gradients, [w.shape for w in self._weights], self._params)
         try:
             self._lock.own("trained")
@@ -312,7 +313,7 @@ class Network(State):
     ) -> Case:
         from vgfast.inspection.case import Case
 
-        now = optimizer.at(self._states.steps_taken(optimizer))
+        now = optimizer.at(self._states.steps_taken(optimizer)).on_batch(batch_size or len(x), sample_weight)
         return Case(self._engine, x, t, now, self._states.find(optimizer), batch_size, sample_weight)
 
     def _learner(self) -> Learner:
@@ -394,7 +395,3 @@ class Network(State):
         z = self._read(lambda net: net._engine.predict(x))
         with _core.standard_arithmetic():
             return Evaluation(*self._engine.score(z, t, sample_weight))
-
-
-# For calls of step without an optimizer: the same object each time.
-_PLAIN = SGD()

@@ -188,8 +188,9 @@ int vg_workspace_lay_out(const vg_plan *plan, size_t batch, size_t rows, int n_t
                                sizeof(vg_statistics) / sizeof(double), &fits);
     w->tallies = vg_add_product(w->checks, threads, VG_CHECK_STRIDE, &fits);
     const size_t tables = VG_EXPONENT_TABLES * vg_exponent_bins(plan->dtype);
-    w->n_notes =
+    w->squares =
         vg_add_product(w->tallies, threads, tables * sizeof(uint32_t) / sizeof(double), &fits);
+    w->n_notes = vg_add_product(w->squares, plan->n_units, sizeof(vg_norm) / sizeof(double), &fits);
     return fits ? 0 : -1;
 }
 

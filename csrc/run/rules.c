@@ -33,11 +33,10 @@ vg_update vg_update_at(const vg_optimizer *o, vg_moment moment, double scale, vg
     vg_update u = {
         .rule = o->rule,
         .lr = moment.lr,
-        .decay = o->weight_decay,
+        .decay = moment.decay,
         .clip_value = o->clip_value,
         .scale = scale,
-        .plain =
-            o->rule == VG_SGD && o->weight_decay == 0 && scale == 1 && o->clip_value == INFINITY,
+        .plain = o->rule == VG_SGD && moment.decay == 0 && scale == 1 && o->clip_value == INFINITY,
         .pass = pass,
     };
     if (o->rule == VG_ADAM || o->rule == VG_ADAMW)
@@ -62,7 +61,7 @@ static double least_divisor(const vg_update *u) {
 }
 
 int vg_moderate_rates(const vg_optimizer *o, vg_moment moment) {
-    if (moment.lr > VG_RATE_MOST || o->weight_decay > VG_RATE_MOST) return 0;
+    if (moment.lr > VG_RATE_MOST || moment.decay > VG_RATE_MOST) return 0;
     if (o->rule <= VG_NESTEROV) return 1;
     const vg_update u = vg_update_at(o, moment, 1, VG_STORE);
     const double least = least_divisor(&u);

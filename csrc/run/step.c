@@ -181,7 +181,11 @@ static int moderate_rates(const thread_context *c) {
  * first barrier of a step and written after it. */
 static void read_moment(thread_context *c, size_t step) {
     const vg_optimizer *const o = &c->run->optimizer;
-    c->moment = (vg_moment){o->rates ? o->rates[step] : o->lr, o->n_taken ? *o->n_taken : 0};
+    c->moment = (vg_moment){
+        .lr = o->rates ? o->rates[step] : o->lr,
+        .decay = o->penalty > 0 ? o->weight_decay + o->penalty / c->total : o->weight_decay,
+        .taken = o->n_taken ? *o->n_taken : 0,
+    };
 }
 static void count_step(const thread_context *c) {
     int64_t *const n_taken = c->run->optimizer.n_taken;
@@ -235,8 +239,9 @@ static vg_status two_passes(thread_context *c, int well) {
     return update_by_gradient(c, well);
 }
 
-/* The one step of VG_APPLY. */
+/* The one step of VG_APPLY, which has no rows to divide a penalty by. */
 static vg_status apply_given(thread_context *c) {
+    c->total = 1;
     read_moment(c, 0);
     check_parameters(c);
     vg_measure_gradient(c);
@@ -337,6 +342,20 @@ static double weight_of_batch(const thread_context *c, size_t first) {
     return total > 0 ? total : 1;
 }
 
+/* What the loss has besides that of the rows, of the weights before the step. */
+static double penalty_of_weights(const thread_context *c) {
+    const vg_run *const run = c->run;
+    vg_norm total = {0, 0};
+    if (run->optimizer.penalty == 0) return 0;
+    for (size_t i = 0; i < run->plan->n_param_arrays; i++) {
+        const vg_param *const p = &run->plan->params[i];
+        if (!p->decays) continue;
+        for (size_t u = 0; u < vg_n_units(p); u++) vg_norm_add(&total, *squares(c, p->unit + u));
+    }
+    const double size = vg_norm_root(total);
+    return run->optimizer.penalty / c->total / 2 * size * size;
+}
+
 vg_status vg_take_step(thread_context *c, size_t step) {
     vg_run *const run = c->run;
     if (run->mode == VG_APPLY) return apply_given(c);
@@ -353,6 +372,7 @@ vg_status vg_take_step(thread_context *c, size_t step) {
 
     read_moment(c, step);
     if (!c->checked) check_parameters(c);
+    if (run->optimizer.penalty > 0) vg_square_weights(c);
     const batch_sums sums =
         c->chunk_rows > 0 ? chunks_forward_and_back(c, first) : parts_forward_and_back(c, first);
     if (run->mode == VG_OUTPUTS) {
@@ -383,7 +403,7 @@ vg_status vg_take_step(thread_context *c, size_t step) {
         count_step(c);
     }
     if (c->thread == 0) {
-        run->losses[step] = loss;
+        run->losses[step] = loss + penalty_of_weights(c);
         run->correct[step] = sums.of_rows[1];
         if (run->totals) run->totals[step] = c->total;
         if (run->draws && run->mode == VG_TRAIN) run->draws[1]++;

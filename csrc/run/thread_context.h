@@ -157,6 +157,10 @@ static inline vg_norm *row_norms(const thread_context *c, size_t l) {
 static inline vg_summary *summary(const thread_context *c, size_t unit) {
     return (vg_summary *)(void *)(c->run->notes + c->run->workspace->summaries) + unit;
 }
+/* Of the weights of a unit, where there is a penalty. */
+static inline vg_norm *squares(const thread_context *c, size_t unit) {
+    return (vg_norm *)(void *)(c->run->notes + c->run->workspace->squares) + unit;
+}
 /* Of layer l's values and gradients. */
 static inline vg_statistics *statistics(const thread_context *c, size_t l) {
     return (vg_statistics *)(void *)(c->run->notes + c->run->workspace->statistics) + (l - 1);
@@ -211,6 +215,7 @@ void vg_fold_group(thread_context *c, size_t chunk);
  * registers, and the update by it; its sums so far into c->sums; all of it, with its norms; the
  * same, as the sum of those of chunks, or the update by that sum; the norms and the check of a
  * gradient that is there; the update by it. */
+void vg_square_weights(thread_context *c);
 void vg_update_fused(thread_context *c, const vg_update *update);
 void vg_sum_gradient(thread_context *c);
 void vg_write_gradient(thread_context *c);

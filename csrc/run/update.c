@@ -75,6 +75,14 @@ static void record_gradient(const thread_context *c, const vg_param *p, size_t f
     record_values(c, p, first);
 }
 
+static void square_visit(thread_context *c, const vg_param *p, size_t first, size_t last,
+                         size_t unit, const vg_update *update) {
+    (void)update;
+    if (!p->decays) return;
+    const void *const weights = part_of(c, c->run->params, p, first);
+    *squares(c, unit) = c->kernels->square_norm((last - first) * p->cols, weights);
+}
+
 static void fused_visit(thread_context *c, const vg_param *p, size_t first, size_t last,
                         size_t unit, const vg_update *update) {
     const vg_run *const run = c->run;
@@ -172,6 +180,7 @@ static void apply_visit(thread_context *c, const vg_param *p, size_t first, size
     vg_record_exponents(c, op_of(c, p)->layer);
 }
 
+void vg_square_weights(thread_context *c) { visit_units(c, 1, NULL, square_visit); }
 void vg_update_fused(thread_context *c, const vg_update *update) {
     visit_units(c, 0, update, fused_visit);
 }

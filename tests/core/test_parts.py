@@ -46,7 +46,7 @@ def test_the_gradient_needs_memory():
     net = vg.MLP(SIZES, "relu", rng=0)
     engine = net._engine
     run = _core.Run(_core.Workspace(engine.core, BATCH, 1, 40), _core.TRAIN, engine.params)
-    run.set_optimizer(*vg.training.optimizers.read_settings(vg.SGD(lr=0.1), np.dtype("float32")))
+    run.set_optimizer(*vg.training.settings.read_settings(vg.SGD(lr=0.1), np.dtype("float32")))
     run.set_data(np.ones((BATCH, SIZES[0]), np.float32), np.zeros(BATCH, np.int32), BATCH)
     run.set_results(np.empty(1), np.empty(1), 0)
     run.begin_epoch(None)

@@ -6,7 +6,7 @@ from units_of_work import OPTIMIZERS, take_one_step, train
 
 import vgfast as vg
 from vgfast import _core
-from vgfast.training.optimizers import read_settings
+from vgfast.training.settings import read_settings
 
 THREADS = (1, 2, 3, 7, 16)
 # Of three layers, the widest of 100 columns, which are seven cache lines.

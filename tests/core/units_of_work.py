@@ -5,7 +5,7 @@ import numpy as np
 import vgfast as vg
 from vgfast import _core
 from vgfast.model.quantities import RECORD
-from vgfast.training.optimizers import read_settings
+from vgfast.training.settings import read_settings
 
 OPTIMIZERS = {
     "sgd": vg.SGD(lr=0.3),

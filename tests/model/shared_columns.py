@@ -16,7 +16,7 @@ def train_by_columns(make_net, X, y):
             workspace = _core.Workspace(net._engine.core, len(X), n_threads)
             run = net._engine.make_run(*net._batch(X, y), len(X), workspace, net._lock)
             run.share_columns(n_columns)
-            run.set_optimizer("sgd", 0.1, 0, (), np.inf, np.inf, ())
+            run.set_optimizer("sgd", 0.1, 0, (), np.inf, np.inf)
             run.set_results(np.empty(1), np.empty(1), 0)
             run.begin_epoch(None)
             run.go()

@@ -321,8 +321,8 @@ def dtype(value: Any, options: Sequence[str]) -> np.dtype:
 
 
 def sample_weight(name: str, value: Any, n_rows: int) -> np.ndarray:
-    """Weights (n_rows,), at least 0 and not all 0, in float64; times a power of two, so that the largest is from 1/2 to
-    1 and no sum or product with them overflows. Nobody else has this memory."""
+    """Weights (n_rows,), at least 0 and not all 0, in float64. Where the largest is beyond 2^100 or 2^-100, times a
+    power of two, so that it is from 1/2 to 1 and no sum or product with them overflows. Nobody else has this memory."""
     array = _read(name, value)
     if array.shape != (n_rows,):
         fix = f"use np.ravel({arrays.named(name, value)})" if array.size == n_rows else "give one number a row"
@@ -339,7 +339,8 @@ def sample_weight(name: str, value: Any, n_rows: int) -> np.ndarray:
         raise ValueError(
             f"{name} must hold some weight above 0, got 0 in all {n_rows} rows; leave it out for equal ones"
         )
-    return np.ldexp(weights, -math.frexp(largest)[1])
+    exponent = math.frexp(largest)[1]
+    return np.ldexp(weights, 0 if abs(exponent) <= 100 else -exponent)
 
 
 def held_out(data: Any) -> tuple[Any, Any, Any]:

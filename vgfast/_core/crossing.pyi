@@ -186,6 +186,7 @@ class Run:
         hyper: tuple[float, ...],
         clip_norm: float,
         clip_value: float,
+        penalty: float = 0.0,
         states: tuple[NDArray[Any], ...] = (),
         n_taken: NDArray[np.int64] | None = None,
     ) -> None: ...

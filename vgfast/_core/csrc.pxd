@@ -78,7 +78,7 @@ cdef extern from "vgfast.h" nogil:
 
     ctypedef struct vg_optimizer:
         vg_rule rule
-        double lr, weight_decay, clip_norm, clip_value
+        double lr, weight_decay, penalty, clip_norm, clip_value
         double hyper[6]
         void *states[2]
         int64_t *n_taken

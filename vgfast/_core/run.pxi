@@ -126,13 +126,13 @@ cdef class Run:
         self.run.gradient = self.hold("gradient", gradient, n_bytes, 1)
 
     def set_optimizer(self, str rule, double lr, double weight_decay, tuple hyper, double clip_norm,
-                      double clip_value, tuple states=(), n_taken=None):
+                      double clip_value, double penalty=0.0, tuple states=(), n_taken=None):
         """states: as many vectors (n_params,) as the rule has; n_taken: int64 (1,), the steps that it has taken, which
         are counted on, or None for a rule that needs no number."""
         cdef size_t n_bytes = self.run.plan.n_params * c.vg_item_size(self.run.plan.dtype)
         cdef c.vg_optimizer *optimizer = &self.run.optimizer
         optimizer.rule = <c.vg_rule><int>RULES.index(rule)
-        optimizer.lr, optimizer.weight_decay = lr, weight_decay
+        optimizer.lr, optimizer.weight_decay, optimizer.penalty = lr, weight_decay, penalty
         optimizer.clip_norm, optimizer.clip_value = clip_norm, clip_value
         set_hyper(optimizer.hyper, hyper)
         if len(states) != c.vg_rules[<int>optimizer.rule].states:

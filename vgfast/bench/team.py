@@ -15,7 +15,8 @@ import numpy as np
 
 from vgfast import _core, config
 from vgfast.mlp import MLP
-from vgfast.training.optimizers import Optimizer, read_settings
+from vgfast.training.optimizers import Optimizer
+from vgfast.training.settings import read_settings
 
 # Steps that last about so long are taken at once, at most all of an epoch; and so many times at least.
 _AT_ONCE, _TIMES_LEAST = 0.01, 3

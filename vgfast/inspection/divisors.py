@@ -15,7 +15,7 @@ import numpy as np
 from vgfast.inspection.case import Case
 from vgfast.inspection.trials import find_gradient
 from vgfast.model.engine_numpy import textbook
-from vgfast.training.optimizers import read_settings
+from vgfast.training.settings import read_settings
 
 # The place of v, the mean (Adagrad: sum) of squares, among what a rule keeps.
 _SQUARES = {"adam": 1, "adamw": 1, "rmsprop": 0, "rmsprop_momentum": 0, "adagrad": 0}

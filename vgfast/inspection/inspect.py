@@ -15,7 +15,7 @@ from vgfast.model.architecture import Architecture
 from vgfast.model.engine import Engine
 from vgfast.model.losses import LOSSES
 from vgfast.model.quantities_numpy import effective_rows
-from vgfast.training.optimizers import read_settings
+from vgfast.training.settings import read_settings
 
 
 def inspect(case: Case, steps: int, try_remedies: bool = True, exponents: np.ndarray | None = None) -> GradientReport:

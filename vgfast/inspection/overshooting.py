@@ -21,7 +21,7 @@ def find_overshooting(
 ) -> tuple[Verdict, list[str]] | None:
     """The verdict, and what helps; None if the step is not overshooting. Without all_cures, what is at fault is found,
     and the rest is not tried."""
-    rule, lr, decay, _, clip_norm, clip_value = case.optimizer.checked()
+    rule, lr, decay, _, clip_norm, clip_value, _ = case.optimizer.checked()
     momentum = case.optimizer.memory
     norm = math.hypot(*records["grad_norm"], *records["bias_grad_norm"])
     polyak = trials.polyak_steps(loss, norm, lr, clip_norm) if case.descends else 0.0

@@ -99,7 +99,7 @@ def measure_reach(case: Case, steps: int) -> Reach | None:
 
 
 def _reach(case: Case, gradient: np.ndarray, loss: float, steps: int) -> Reach:
-    _, lr, _, _, clip_norm, clip_value = case.optimizer.checked()
+    _, lr, _, _, clip_norm, clip_value, _ = case.optimizer.checked()
     exact = np.clip(gradient.astype(np.float64), -clip_value, clip_value)
     norm = float(np.linalg.norm(exact))
     rate = max(steps, FEWEST_STEPS) * lr / (1 - case.optimizer.memory)

@@ -29,6 +29,7 @@ class Settings(NamedTuple):
     hyper: tuple[float, ...] = ()
     clip_norm: float = math.inf
     clip_value: float = math.inf
+    penalty: float = 0.0
 
 
 class Backward(NamedTuple):

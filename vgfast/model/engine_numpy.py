@@ -175,7 +175,7 @@ class NumPyEngine(Engine):
         self, gradient: np.ndarray, settings: Settings, state: RuleState
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
         """(what params -= subtracts, the vectors of the state then)."""
-        rule, lr, decay, hyper, clip_norm, clip_value = settings
+        rule, lr, decay, hyper, clip_norm, clip_value, _ = settings
         number = self.params.dtype.type
         g = gradient.copy()
         if clip_norm < np.inf and (norm := quantities.norm(g)) > clip_norm:
@@ -363,22 +363,33 @@ class NumPyRun:
         place = self.steps_done - self.room_begins
         if self.rates is not None:
             self.settings = self.settings._replace(lr=float(self.rates[place]))
+        total = len(x) if weights is None else weights.sum() or 1
+        settings, penalty = self._with_penalty(float(total))
         inspected = self.inspect_every > 0 and self.steps_done % self.inspect_every == 0
         if inspected:
-            self._record(found, weights)
-        if not engine.update(found.gradient, self.settings, self.state):
+            self._record(found, weights, settings)
+        if not engine.update(found.gradient, settings, self.state):
             return _core.NON_FINITE
         engine.renew_running(forward)
-        self.losses[place], self.correct[place] = loss, correct.sum() if weights is None else weights @ correct
+        self.losses[place], self.correct[place] = (
+            loss + penalty,
+            correct.sum() if weights is None else weights @ correct,
+        )
         if self.totals is not None and weights is not None:
             self.totals[place] = weights.sum()
         self.steps_done += 1
         self.n_records += inspected
         return _core.DONE if batch.stop >= len(self.x) else _core.PAUSED
 
-    def _record(self, found: Pass, weights: np.ndarray | None) -> None:
+    def _with_penalty(self, total: float) -> tuple[Settings, float]:
+        """The settings of a step on rows of this weight, and what the penalty adds to the loss."""
+        penalty = self.settings.penalty / total
+        squares = sum(float(np.square(W, dtype=np.float64).sum()) for W in self.engine.weights) if penalty else 0.0
+        return self.settings._replace(weight_decay=self.settings.weight_decay + penalty), penalty * squares / 2
+
+    def _record(self, found: Pass, weights: np.ndarray | None, settings: Settings) -> None:
         engine = self.engine
-        step, _ = engine.step(found.gradient, self.settings, self.state)
+        step, _ = engine.step(found.gradient, settings, self.state)
         self.records[self.n_records] = quantities.of_step(engine.architecture, engine.weights, found, step, weights)
         if self.exponents is not None:
             quantities.count_exponents(engine.architecture, found.gradient, self.exponents[self.n_records])

@@ -15,7 +15,8 @@ from vgfast.model.losses import LOSSES
 from vgfast.model.quantities import RECORD, make_histograms
 from vgfast.model.rules import RuleState
 from vgfast.training.history import History
-from vgfast.training.optimizers import Optimizer, read_settings
+from vgfast.training.optimizers import Optimizer
+from vgfast.training.settings import read_settings
 from vgfast.training.shuffle import Shuffle
 from vgfast.training.states import States
 

@@ -24,7 +24,8 @@ class Optimizer(ABC):
     1. ``clip_norm``: if the norm of g over all layers, biases included, is larger, scale g down to it.
     2. ``clip_value``: clip each entry of g to [-clip_value, clip_value].
     3. ``weight_decay``: g += weight_decay * W. Weights only: biases do not decay, other than in PyTorch and Keras.
-       (AdamW's is another thing.)
+       (AdamW's is another thing.) ``penalty``, of SGD and Adam: g += penalty / n * W, where n is the rows of the batch,
+       or the sum of their weights; and the loss that is reported has penalty / (2 n) ΣW² in it. scikit-learn's alpha.
     4. The rule makes a step s of g, and of what it keeps: W -= lr * s.
 
     What an optimizer keeps (velocities, averages, the number of steps) belongs to the pair of optimizer and net: it
@@ -41,6 +42,7 @@ class Optimizer(ABC):
     weight_decay: float
     clip_norm: float | None
     clip_value: float | None
+    penalty: float = 0.0
     _may_rest = False  # whether lr may be 0, as that of a schedule
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -58,11 +60,11 @@ class Optimizer(ABC):
         lr = self._checked_rate(0) if scheduled else _check.real("lr", self.lr, 0, above=not self._may_rest)
         decay = _check.real("weight_decay", self.weight_decay, 0)
         rule, hyper = self._rule()
-        clips = [
-            math.inf if value is None else _check.real(name, value, 0, above=True)
+        clips = {
+            name: math.inf if value is None else _check.real(name, value, 0, above=True)
             for name, value in (("clip_norm", self.clip_norm), ("clip_value", self.clip_value))
-        ]
-        return Settings(rule, lr, decay, hyper, *clips)
+        }
+        return Settings(rule, lr, decay, hyper, **clips, penalty=_check.real("penalty", self.penalty, 0))
 
     def _checked_rate(self, step: int) -> float:
         from vgfast.training import schedules  # only read where there is one
@@ -75,6 +77,16 @@ class Optimizer(ABC):
             return self
         other = copy.copy(self)
         other.lr, other._may_rest = self._checked_rate(step), True
+        return other
+
+    def on_batch(self, rows: int, sample_weight: np.ndarray | None) -> Optimizer:
+        """Itself; or, if it has a penalty, a copy with the weight decay that this is in a batch of so many rows, the
+        first of those that have these weights."""
+        if self.penalty == 0:
+            return self
+        total = rows if sample_weight is None else float(sample_weight[:rows].sum()) or 1
+        other = copy.copy(self)
+        other.weight_decay, other.penalty = self.weight_decay + self.penalty / total, 0.0
         return other
 
     @abstractmethod
@@ -121,7 +133,8 @@ class SGD(Optimizer):
 
     1. ``clip_norm``: if the norm of g over all layers, biases included, is larger, scale g down to it.
     2. ``clip_value``: clip each entry of g to [-clip_value, clip_value].
-    3. ``weight_decay``: g += weight_decay * W. Weights only: biases do not decay.
+    3. ``weight_decay``: g += weight_decay * W, and ``penalty``: g += penalty / n * W with n the rows of the batch, or
+       the sum of their weights, and penalty / (2 n) ΣW² is in the loss. Weights only: biases do not decay.
     4. ``momentum``: v = momentum * v + g, and the step is v; with ``nesterov`` it is g + momentum * v.
     5. W -= lr * step.
 
@@ -132,14 +145,14 @@ class SGD(Optimizer):
     scikit-learn have lr within the velocity, v = momentum * v - lr * g: the same while lr stays as it is.
 
     Errors: TypeError or ValueError if lr is not above 0 (of a function: below 0), momentum not in [0, 1),
-    weight_decay below 0, a clip not above 0, or if nesterov is asked for without momentum.
+    weight_decay or penalty below 0, a clip not above 0, or if nesterov is asked for without momentum.
 
     >>> import vgfast as vg
     >>> vg.SGD(lr=0.1, momentum=0.9)
-    SGD(lr=0.1, momentum=0.9, nesterov=False, weight_decay=0.0, clip_norm=None, clip_value=None)
+    SGD(lr=0.1, momentum=0.9, nesterov=False, weight_decay=0.0, clip_norm=None, clip_value=None, penalty=0.0)
     """
 
-    names = ("lr", "momentum", "nesterov", "weight_decay", "clip_norm", "clip_value")
+    names = ("lr", "momentum", "nesterov", "weight_decay", "clip_norm", "clip_value", "penalty")
     _title = "SGD"
 
     def __init__(
@@ -150,8 +163,9 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        penalty: float = 0.0,
     ) -> None:
-        self.momentum, self.nesterov = momentum, nesterov
+        self.momentum, self.nesterov, self.penalty = momentum, nesterov, penalty
         self.lr, self.weight_decay, self.clip_norm, self.clip_value = lr, weight_decay, clip_norm, clip_value
         self._begin()
 
@@ -185,15 +199,19 @@ class Adam(Optimizer):
     eps_hat: eps is added to the sqrt of v itself, before v' is made of it (in the paper, "epsilon hat"), which makes it
     31.6 times as large at t = 1. So do Keras, whose eps is 1e-7, and scikit-learn.
 
-    Errors: TypeError or ValueError if lr or eps is not above 0, a beta not in [0, 1), weight_decay below 0, or a clip
-    not above 0.
+    Errors: TypeError or ValueError if lr or eps is not above 0, a beta not in [0, 1), weight_decay or penalty below 0,
+    or a clip not above 0.
 
     >>> import vgfast as vg
-    >>> vg.Adam(lr=0.01)
-    Adam(lr=0.01, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0, eps_hat=False, clip_norm=None, clip_value=None)
+    >>> vg.Adam(lr=0.01)  # doctest: +NORMALIZE_WHITESPACE
+    Adam(lr=0.01, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0, eps_hat=False, clip_norm=None, clip_value=None,
+        penalty=0.0)
     """
 
-    names = ("lr", "betas", "eps", "weight_decay", "eps_hat", "clip_norm", "clip_value")
+    names: ClassVar[tuple[str, ...]] = (
+        *("lr", "betas", "eps", "weight_decay", "eps_hat", "clip_norm", "clip_value"),
+        "penalty",
+    )
     _title = "Adam"
 
     def __init__(
@@ -205,8 +223,9 @@ class Adam(Optimizer):
         eps_hat: bool = False,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        penalty: float = 0.0,
     ) -> None:
-        self.betas, self.eps, self.eps_hat = betas, eps, eps_hat
+        self.betas, self.eps, self.eps_hat, self.penalty = betas, eps, eps_hat, penalty
         self.lr, self.weight_decay, self.clip_norm, self.clip_value = lr, weight_decay, clip_norm, clip_value
         self._begin()
 
@@ -232,6 +251,7 @@ class AdamW(Adam):
     AdamW(lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.01, eps_hat=False, clip_norm=None, clip_value=None)
     """
 
+    names = ("lr", "betas", "eps", "weight_decay", "eps_hat", "clip_norm", "clip_value")
     _title = "AdamW"
 
     def __init__(
@@ -362,27 +382,3 @@ def _eps_inside_and_outside(eps: Any, inside: Any) -> tuple[float, float]:
     """Of the root, the other one being 0."""
     eps = _check.real("eps", eps, 0, above=True)
     return (eps, 0.0) if _check.flag("eps_inside", inside) else (0.0, eps)
-
-
-def check_optimizer(optimizer: Any, dtype: np.dtype) -> Optimizer:
-    """The optimizer itself, or ``SGD()`` for None, if ``read_settings`` takes it."""
-    if optimizer is None:
-        return SGD()
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(
-            f"optimizer must be a vg.SGD or another of vgfast's, got {_check.quote(optimizer)}; for example "
-            f"vg.SGD(lr=0.1)"
-        )
-    read_settings(optimizer, dtype)
-    return optimizer
-
-
-def read_settings(optimizer: Optimizer, dtype: np.dtype) -> Settings:
-    """What its steps go by now; ValueError for rates that are no numbers in this dtype."""
-    settings = optimizer.checked()
-    least, most = float(np.finfo(dtype).smallest_subnormal), float(np.finfo(dtype).max)
-    rates = {"lr": settings.lr, "weight_decay": settings.weight_decay, "eps": getattr(optimizer, "eps", 0)}
-    for name, rate in rates.items():
-        if rate > most or 0 < rate < least:
-            raise ValueError(f"{name} must be from {least!r} to {most!r} for a net of {dtype}, got {rate!r}")
-    return settings
