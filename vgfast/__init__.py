@@ -65,7 +65,7 @@ def __getattr__(name: str):
 
         return getattr(callbacks, name)
     if name == "inspect_torch":  # itself imports torch only when it is called
-        from vgfast.interop.from_torch import inspect_torch
+        from vgfast.interop.inspect_torch import inspect_torch
 
         return inspect_torch
     raise AttributeError(f"module 'vgfast' has no attribute {name!r}")
