@@ -27,6 +27,7 @@ ROOMS = [
     "mlp",
     "reference",
     "network",
+    "export",
     "state",
     "cost",
     "inspection",

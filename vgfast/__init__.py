@@ -34,6 +34,7 @@ __all__ = [
     "RMSprop",
     "activations",
     "dropout",
+    "from_torch",
     "get_num_threads",
     "init",
     "inspect_torch",
@@ -68,4 +69,8 @@ def __getattr__(name: str):
         from vgfast.interop.inspect_torch import inspect_torch
 
         return inspect_torch
+    if name == "from_torch":
+        from vgfast.interop.from_torch import from_torch
+
+        return from_torch
     raise AttributeError(f"module 'vgfast' has no attribute {name!r}")

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from vgfast import _check, _core
+from vgfast.export.methods import Exports
 from vgfast.inspection.gradients import Gradients, TrainingPass, take_gradients, take_gradients_from, take_sample_norms
 from vgfast.inspection.report import GradientReport
 from vgfast.model.errors import DivergenceError, update_error
 from vgfast.model.losses import LOSSES
 from vgfast.model.quantities import INSPECTIONS, make_histograms
-from vgfast.state import State
 from vgfast.training.fit import Learner, Loop, Stepper
 from vgfast.training.history import History
 from vgfast.training.optimizers import Optimizer
@@ -38,7 +38,7 @@ class Evaluation(NamedTuple):
     accuracy: float | None
 
 
-class Network(State):
+class Network(Exports):
     """Training, inspection and predictions, whatever engine computes them. See ``vgfast.MLP``."""
 
     # ---- training --------------------------------------------------------------------------------

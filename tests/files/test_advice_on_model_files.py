@@ -235,7 +235,7 @@ def test_the_mode_of_a_file_to_read(net, path, mode):
 def test_the_parameters_of_a_net_in_half_precision():
     half = reference.MLP([4, 5, 3], "tanh", dtype="float16", rng=0)
     text = told(ValueError, half.save, io.BytesIO())
-    words = "holds a net of (.*) or (.*), got .*; assign its params to a net of such a dtype and save that$"
+    words = "holds a net of (.*) or (.*), got .*; assign its params to a net of such a dtype and use that$"
     for dtype in re.search(words, text).groups():
         net, file = reference.MLP([4, 5, 3], "tanh", dtype=dtype), io.BytesIO()
         net.params = half.params

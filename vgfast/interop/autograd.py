@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vgfast.export.torch_names import PARAMETERS
 from vgfast.interop.torch_norms import Norm
 from vgfast.interop.torch_run import Call, Run, first_line
 from vgfast.model.activations import find
@@ -47,15 +48,15 @@ def activations(torch: Any, names: Sequence[str]) -> list[Callable[[Any], Any]]:
         "relu": torch.relu,
         **{name: getattr(functions, name) for name in _FUNCTIONS},
         "gelu_tanh": lambda z: functions.gelu(z, approximate="tanh"),
+        "scaled_tanh": lambda z: 1.7159 * torch.tanh(2 / 3 * z),
         "log_softmax": lambda z: torch.log_softmax(z, 1),
     }
-    parameter = {"leaky_relu": "negative_slope", "elu": "alpha"}
 
     def function(name: str) -> Callable[[Any], Any]:
         if name in known:
             return known[name]
         phi = find(name)  # with a parameter
-        return partial(known[phi.kind], **{parameter[phi.kind]: phi.alpha})
+        return partial(known[phi.kind], **{PARAMETERS[phi.kind]: phi.alpha})
 
     return [function(name) for name in names]
 

@@ -1,8 +1,8 @@
 """A torch module, read into a net of vgfast that shows where its gradient goes.
 
 Only ``inspect_torch`` imports torch, when it is called. ``torch_run`` runs the module, ``torch_layers`` and
-``torch_norms`` read the layers, and ``autograd`` judges whether the module's own forward and backward are theirs. From
-top to bottom: the batch; the loss; the net.
+``torch_norms`` read the layers, ``from_torch`` makes the net, and ``autograd`` judges whether the module's own forward
+and backward are those of its layers. From top to bottom: the batch; the loss, and what it takes.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from vgfast import _check, _core
+from vgfast.export.torch_names import ENDINGS
 from vgfast.inspection.report import GradientReport
-from vgfast.interop import autograd, torch_layers, torch_run
+from vgfast.interop import autograd, torch_layers, torch_norms, torch_run
+from vgfast.interop.from_torch import array_of, make_net
 from vgfast.interop.torch_layers import Chain
-from vgfast.interop.torch_run import Call, Layer, Run
-from vgfast.mlp import MLP
+from vgfast.interop.torch_run import Layer, Run
 from vgfast.training.optimizers import Optimizer
 
 # torch's losses, the first of each name being the one that a name stands for.
@@ -74,17 +75,17 @@ def inspect_torch(
     torch = _torch()
     _check_kinds(torch, module, optimizer)
     layers, form = torch_layers.check_layers(torch, module)
-    given, targets = _array(torch, "X", X), _array(torch, "y", y)
+    given, targets = array_of(torch, "X", X), array_of(torch, "y", y)
     x, shape = _matrix(given, form)
     own = type(module).__name__
     with torch_run.left_as_it_was(torch, module, form.device):
         tensor = torch.tensor(x, device=form.device)
         ran = torch_run.run(torch, module, layers, tensor.clone().reshape(shape))
         chain = torch_layers.read_chain(own, ran, form.dtype)
-        _check_ran(own, ran, chain.blocks[0].call, x, given)
+        _check_ran(own, ran, chain, x, given)
         name, kind = _loss(torch.nn, loss, chain.ending)
         autograd.check_forward(torch, own, ran, tensor, chain.blocks)
-        net = _net(torch, chain, name)
+        net = make_net(torch, chain, name)
         _check_labels(torch, y, name, net.sizes[-1])
         report = net.inspect(x, targets, optimizer, steps)
         target = _check.targets("y", targets, len(x), net.sizes[-1], name, net.dtype)
@@ -129,22 +130,11 @@ def _matrix(given: Any, form: torch_layers.Form) -> tuple[np.ndarray, tuple[int,
     return x, shape
 
 
-def _array(torch: Any, name: str, value: Any) -> Any:
-    """A tensor, wherever it is, as an array that may share its memory; all else as it is."""
-    if not isinstance(value, torch.Tensor):
-        return value  # whatever it is, to be checked as the arguments of vgfast are
-    if value.is_meta:
-        raise TypeError(f"{name} must hold numbers, got a tensor on the device 'meta', which has none; load them first")
-    if value.layout is not torch.strided:
-        raise TypeError(f"{name} must be a dense tensor, got {value.layout}; use to_dense()")
-    if value.dtype is torch.bfloat16:
-        raise TypeError(f"{name} must have a dtype that NumPy knows, got torch.bfloat16; use float()")
-    return value.numpy(force=True)
-
-
-def _check_ran(name: str, ran: Run, first: Call, x: np.ndarray, given: Any) -> None:
-    """Refuse a module that failed on X (x as a matrix, given as the module took it), or that is not the same twice."""
-    last = ran.calls[-1]
+def _check_ran(name: str, ran: Run, chain: Chain, x: np.ndarray, given: Any) -> None:
+    """Refuse a module that failed on X (x as a matrix, given as the module took it), that is not the same twice, or
+    that did not run as in a step."""
+    torch_norms.check_training([block.norm for block in chain.blocks])
+    first, last = chain.blocks[0].call, ran.calls[-1]
     if first.inputs is not None and first.inputs.ndim != 2:
         _check.inputs("X", given, first.layer.torch.in_features, x.dtype)
     if ran.error is not None and last.inputs is not None:
@@ -208,10 +198,9 @@ def _check_ending(ending: Layer, loss: str) -> None:
     """A LogSoftmax of a LogSoftmax is the same, so cross-entropy may come after it; every other ending is refused."""
     if ending.kind == "LogSoftmax" and loss == "cross_entropy" and ending.torch.dim in (1, -1, None):
         return
-    inside = {"Softmax": "cross_entropy", "LogSoftmax": "cross_entropy", "Sigmoid": "binary_cross_entropy"}
     why = (
-        f"which vgfast has within its loss: inspect module[:-1], without it, with loss={inside[ending.kind]!r}"
-        if ending.kind in inside
+        f"which vgfast has within its loss: inspect module[:-1], without it, with loss={ENDINGS[ending.kind]!r}"
+        if ending.kind in ENDINGS
         else "but a vgfast net ends in a Linear layer: inspect module[:-1], without it"
     )
     raise ValueError(f"the module ends in a {ending}, {why}")
@@ -254,41 +243,3 @@ def _both_losses(
             f"torch's {kind} fails on this batch: {torch_run.first_line(error)}; give y as it takes it, or inspect "
             f"with loss={_LOSSES[kind]!r}"
         ) from error
-
-
-# ---- the net ----------------------------------------------------------------------------------------------
-
-
-def _net(torch: Any, chain: Chain, loss: str) -> MLP:
-    parameters = [_parameters(torch, block.call.layer) for block in chain.blocks]
-    sizes = [len(parameters[0][0]), *(weights.shape[1] for weights, _ in parameters)]
-    hidden = [block.activation for block in chain.blocks[:-1]]
-    dtype = parameters[0][0].dtype
-    net = MLP(sizes, hidden, loss, init="zeros", dtype=dtype, normalization=chain.normalization)
-    views = net.parameters()
-    for l, ((weights, biases), block) in enumerate(zip(parameters, chain.blocks, strict=True), 1):
-        views[f"layer{l}.weight"][...] = weights
-        if biases is not None and f"layer{l}.bias" in views:  # batch norm takes away what a bias before it adds
-            views[f"layer{l}.bias"][...] = biases
-        if block.norm is None:
-            continue
-        for name, parameter in zip(("weight", "bias"), block.norm.parameters(), strict=True):
-            if parameter is not None:
-                views[f"layer{l}.norm.{name}"][...] = _finite(torch, f"{name} of the {block.norm.layer}", parameter)
-    return net
-
-
-def _parameters(torch: Any, layer: Layer) -> tuple[np.ndarray, np.ndarray | None]:
-    """(W (n_in, n_out), b (n_out,) or None), finite."""
-    own = layer.torch._parameters
-    bias = own["bias"]
-    weights = _finite(torch, f"weight of the {layer}", own["weight"]).T
-    return weights, None if bias is None else _finite(torch, f"bias of the {layer}", bias)
-
-
-def _finite(torch: Any, name: str, parameter: Any) -> np.ndarray:
-    array = _array(torch, name, parameter)
-    what = _check.name_unfinite(array)
-    if what:
-        raise ValueError(f"the {name} holds {what}, so there is no gradient; inspect the module before it diverges")
-    return array

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from vgfast.export.torch_names import ACTIVATIONS, PARAMETERS
 from vgfast.interop.autograd import Block
 from vgfast.interop.torch_norms import KINDS as NORMS
 from vgfast.interop.torch_norms import Norm, read_all
@@ -15,34 +16,22 @@ from vgfast.model.activations import elu, leaky_relu
 from vgfast.model.norm import Normalization
 
 # torch's names of what can be read, and ours of the activations. Identity is no layer: it may stand anywhere.
-_ACTIVATIONS = {
-    "Sigmoid": "sigmoid",
-    "Tanh": "tanh",
-    "ReLU": "relu",
-    "LeakyReLU": "leaky_relu",
-    "Softsign": "softsign",
-    "ELU": "elu",
-    "SELU": "selu",
-    "Softplus": "softplus",
-    "GELU": "gelu",
-    "SiLU": "silu",
-    "Mish": "mish",
-    "Hardtanh": "hardtanh",
-    "Hardsigmoid": "hardsigmoid",
-    "Hardswish": "hardswish",
-}
-_DROPOUTS = ("Dropout", "AlphaDropout")
+_OF_TORCH = {theirs: ours for ours, theirs in ACTIVATIONS.items() if ours != "gelu_tanh"}
+_OWN = {"ScaledTanh": "scaled_tanh"}  # of ``export.torch_modules``
+_ACTIVATIONS = {**_OF_TORCH, **_OWN}
+DROPOUTS = ("Dropout", "AlphaDropout")
 _ENDINGS = ("Softmax", "LogSoftmax")
-_LAYERS = ("Linear", *_ACTIVATIONS, *NORMS, "Identity", "Flatten", *_DROPOUTS, *_ENDINGS)
-# Those with a parameter: its name in torch, and what makes ours.
-_PARAMETERS = {"LeakyReLU": ("negative_slope", leaky_relu), "ELU": ("alpha", elu)}
+_LAYERS = ("Linear", *_OF_TORCH, *NORMS, "Identity", "Flatten", *DROPOUTS, *_ENDINGS)
+# Those with a parameter, and what makes ours.
+_PARAMETERS = {"LeakyReLU": leaky_relu, "ELU": elu}
 # What these activations can be set to, and what it is in ours.
 _SETTINGS = {
     "Softplus": {"beta": 1.0, "threshold": 20.0},
     "Hardtanh": {"min_val": -1.0, "max_val": 1.0},
 }
-_KNOWN = ", ".join(("Linear", *_ACTIVATIONS, *NORMS))
-_KNOWN += ", Flatten, LogSoftmax at the end, and Dropout in eval()"
+_KNOWN = ", ".join(("Linear", *_OF_TORCH, *NORMS))
+# What else can be inspected.
+_MORE = ", Flatten, LogSoftmax at the end, and Dropout in eval()"
 
 # ---- what can be read, before the module is run -------------------------------------------------------------
 
@@ -56,10 +45,20 @@ def kind_of(namespace: Any, it: Any, names: Sequence[str]) -> str:
     return ""
 
 
+def kind_of_layer(nn: Any, it: Any) -> str:
+    """The same of all layers that vgfast knows."""
+    found = kind_of(nn, it, _LAYERS)
+    if found or not type(it).__module__.startswith("vgfast."):
+        return found
+    from vgfast.export import torch_modules  # which imports torch
+
+    return kind_of(torch_modules, it, tuple(_OWN))
+
+
 def find_layers(nn: Any, module: Any, path: str = "") -> Iterator[Layer]:
     """All parts that vgfast knows, that have no parts, or that, inside the module, have parameters besides those of
     their parts; the rest is gone through."""
-    kind = kind_of(nn, module, _LAYERS)
+    kind = kind_of_layer(nn, module)
     parts = {name: part for name, part in module._modules.items() if part is not None}
     own = path and any(parameter is not None for parameter in module._parameters.values())
     goes_through = kind_of(nn, module, ["Sequential"]) or (parts and not own)
@@ -70,8 +69,21 @@ def find_layers(nn: Any, module: Any, path: str = "") -> Iterator[Layer]:
         yield from find_layers(nn, part, f"{path}.{name}" if path else name)
 
 
+def check_parameters(torch: Any, module: Any) -> None:
+    """Refuse a module that has no numbers yet."""
+    for path, part in module.named_modules():
+        if any(torch.nn.parameter.is_lazy(p) for p in part._parameters.values()):
+            raise ValueError(
+                f"the {Layer(path, '', part)} is lazy, and has no parameters yet; run the module once: module(X)"
+            )
+    for name, parameter in module.named_parameters():
+        if parameter.is_meta:
+            raise TypeError(f"the parameter {name!r} is on the device 'meta', which has no numbers; load them first")
+
+
 def check_runnable(torch: Any, module: Any) -> None:
     """Refuse what does not run as its layers do one after another, or would not stay as it was."""
+    check_parameters(torch, module)
     parallel = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
     for path, part in module.named_modules():
         layer = Layer(path, "", part)
@@ -86,11 +98,7 @@ def check_runnable(torch: Any, module: Any) -> None:
             )
         if isinstance(part, torch.jit.ScriptModule):
             raise ValueError(f"the {layer} is a script, which vgfast cannot read; inspect what it was made from")
-        if any(torch.nn.parameter.is_lazy(p) for p in part._parameters.values()):
-            raise ValueError(f"the {layer} is lazy, and has no parameters yet; run the module once: module(X)")
     for name, parameter in module.named_parameters():
-        if parameter.is_meta:
-            raise TypeError(f"the parameter {name!r} is on the device 'meta', which has no numbers; load them first")
         if parameter.is_inference():
             raise ValueError(
                 f"the parameter {name!r} was made in inference mode, so it can have no gradient; "
@@ -117,14 +125,14 @@ def check_linears(layers: list[Layer]) -> Form:
     if not linears:
         for layer in layers:
             if not layer.kind:
-                _unknown(layer)
-        raise ValueError("the module has no Linear layer, so there is no gradient to inspect; give it one")
+                refuse_unknown(layer)
+        raise ValueError("the module has no Linear layer, of which a net is made; give it one")
     norms = [layer for layer in layers if layer.kind in NORMS]
     dtypes = {str(p.dtype) for layer in (*linears, *norms) for p in layer.torch.parameters()}
     if not dtypes <= {"torch.float32", "torch.float64"} or len(dtypes) > 1:
         raise ValueError(
             f"the module's parameters must be all float32 or all float64, got {' and '.join(sorted(dtypes))}; "
-            + ("vgfast has no complex nets" if "complex" in str(dtypes) else "inspect copy.deepcopy(module).float()")
+            + ("vgfast has no complex nets" if "complex" in str(dtypes) else "give copy.deepcopy(module).float()")
         )
     seen: dict[int, Layer] = {}
     for layer in {id(layer.torch): layer for layer in (*linears, *norms)}.values():
@@ -186,8 +194,25 @@ def read_chain(name: str, ran: Run, dtype: np.dtype) -> Chain:
             f"the {norm.layer} comes after the last Linear, and vgfast normalizes hidden layers only; remove it"
         )
     assert linear is not None
+    blocks = _settle_places(blocks, [call.layer for call in ran.calls])
     normalization = read_all([block.norm for block in blocks])
     return Chain([*blocks, Block(linear, "log_softmax" if after else "identity", None)], normalization, after)
+
+
+def _settle_places(blocks: list[Block], layers: list[Layer]) -> list[Block]:
+    """Without an activation, before and after it are the same: the place is that of the other layers, or else after an
+    Identity, where one stands before the normalization."""
+    others = [block.norm.place for block in blocks if block.norm and block.activation != "identity"]
+
+    def settled(block: Block) -> Block:
+        if block.norm is None or block.activation != "identity":
+            return block
+        between = layers[layers.index(block.call.layer) : layers.index(block.norm.layer)]
+        after_identity = any(layer.kind == "Identity" for layer in between)
+        place = others[0] if others else "after" if after_identity else "before"
+        return block._replace(norm=block.norm._replace(place=place))
+
+    return [settled(block) for block in blocks]
 
 
 def _check_norm(norm: Norm, blocks: list[Block]) -> None:
@@ -216,7 +241,7 @@ def _check_place(layer: Layer, after: Layer | None, linear: Call | None) -> None
 def _raise_no_linear(name: str, ran: Run) -> NoReturn:
     for call in ran.calls:
         if not call.layer.kind:
-            _unknown(call.layer)
+            refuse_unknown(call.layer)
     if ran.error is not None:
         raise_failed(name, ran.error)
     raise ValueError(
@@ -231,17 +256,18 @@ def raise_failed(name: str, error: Exception) -> NoReturn:
     ) from error
 
 
-def _unknown(layer: Layer) -> NoReturn:
+def refuse_unknown(layer: Layer, more: str = _MORE) -> NoReturn:
+    """ValueError for a layer that vgfast has not, or not there; more: what it knows beside those between Linears."""
     place = " before the last Linear" if layer.kind in _ENDINGS else ""
-    raise ValueError(f"vgfast does not know the module's {layer}{place}; it knows {_KNOWN}")
+    raise ValueError(f"vgfast does not know the module's {layer}{place}; it knows {_KNOWN}{more}")
 
 
 def _activation(layer: Layer) -> str:
     if layer.kind in _ENDINGS:
-        _unknown(layer)
+        refuse_unknown(layer)
     name = _ACTIVATIONS[layer.kind]
     if layer.kind in _PARAMETERS:
-        setting, make = _PARAMETERS[layer.kind]
+        setting, make = PARAMETERS[name], _PARAMETERS[layer.kind]
         try:
             return make(getattr(layer.torch, setting)).name
         except (TypeError, ValueError) as error:
@@ -255,7 +281,7 @@ def _activation(layer: Layer) -> str:
 
 def _check_harmless(layer: Layer) -> None:
     """Layers that leave a matrix as it is; all others are refused."""
-    if layer.kind in _DROPOUTS:
+    if layer.kind in DROPOUTS:
         if layer.torch.training and layer.torch.p > 0:
             raise ValueError(
                 f"the {layer} drops units at random while it is in training mode, and vgfast does not; "
@@ -265,4 +291,4 @@ def _check_harmless(layer: Layer) -> None:
         if (layer.torch.start_dim, layer.torch.end_dim) != (1, -1):
             raise ValueError(f"the {layer} must join all dimensions but the first, as torch.nn.Flatten() does")
     elif layer.kind != "Identity":
-        _unknown(layer)
+        refuse_unknown(layer)

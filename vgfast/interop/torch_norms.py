@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vgfast.export.torch_names import NORMS
 from vgfast.interop.torch_run import Layer
 from vgfast.model import norm
 from vgfast.model.norm import Normalization
 
 # torch's names and ours.
-KINDS = {"BatchNorm1d": "batch", "LayerNorm": "layer", "RMSNorm": "rms"}
+KINDS = {theirs: ours for ours, theirs in NORMS.items()}
 
 
 class Norm(NamedTuple):
@@ -28,19 +29,36 @@ class Norm(NamedTuple):
         own = self.layer.torch.eps
         return float(np.finfo(self.dtype).eps) if own is None else float(own)
 
+    @property
+    def width(self) -> tuple[int, ...]:
+        """The shape of what it normalizes, without the rows."""
+        own = self.layer.torch
+        return (own.num_features,) if self.layer.kind == "BatchNorm1d" else tuple(own.normalized_shape)
+
     def read(self) -> Normalization:
         """As ours; ValueError for what ours does not do."""
         own, kind = self.layer.torch, KINDS[self.layer.kind]
-        if kind == "batch" and not own.training and own.running_mean is not None:
-            raise ValueError(
-                f"the {self.layer} is in evaluation mode, where it takes running statistics, and a step is inspected, "
-                f"which takes those of the batch; call module.train() first"
-            )
         eps = self.eps
         if not eps > 0:
             raise ValueError(f"the {self.layer} has an eps of {eps:g}, and vgfast's must be above 0; use 1e-5")
         made: Normalization = getattr(norm, kind)(self.place, eps, own.weight is not None)
         return made
+
+    @property
+    def momentum(self) -> float:
+        """Of batch norm; ValueError where it keeps no running statistics, or otherwise than ours."""
+        own = self.layer.torch
+        if own.running_mean is None:
+            raise ValueError(
+                f"the {self.layer} keeps no running statistics, by which vgfast predicts; make it with "
+                f"track_running_stats=True, and train it"
+            )
+        if own.momentum is None:
+            raise ValueError(
+                f"the {self.layer} has momentum=None, the plain average of all batches, which vgfast has not; set its "
+                f"momentum to 0.1"
+            )
+        return float(own.momentum)
 
     def function(self, torch: Any) -> Callable[..., Any]:
         """Of what comes into the layer, its weight and its bias, which may be None."""
@@ -65,6 +83,16 @@ class Norm(NamedTuple):
         weight = self.layer.torch.weight
         gain = 1.0 if weight is None else float(weight.detach().abs().max())
         return gain / float((squares.min() + self.eps).sqrt())
+
+
+def check_training(norms: Sequence[Norm | None]) -> None:
+    """ValueError for one that is not by the statistics of the batch, as in a step."""
+    for layer in [found.layer for found in norms if found is not None]:
+        if layer.kind == "BatchNorm1d" and not layer.torch.training and layer.torch.running_mean is not None:
+            raise ValueError(
+                f"the {layer} is in evaluation mode, where it takes running statistics, and a step is inspected, "
+                f"which takes those of the batch; call module.train() first"
+            )
 
 
 def read_all(norms: Sequence[Norm | None]) -> Normalization | None:

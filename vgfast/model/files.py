@@ -40,7 +40,7 @@ def _names(n_layers: int) -> list[str]:
     return [f"{2 * l}.{kind}" for l in range(n_layers) for kind in ("weight", "bias")]
 
 
-def _named(net: Architecture, vector: np.ndarray) -> dict[str, np.ndarray]:
+def named(net: Architecture, vector: np.ndarray) -> dict[str, np.ndarray]:
     """Views of a vector of parameters, and what runs, as torch.nn.Sequential has them: weights (n_out, n_in)."""
     norm = net.normalization
     named: dict[str, np.ndarray] = {}
@@ -61,38 +61,56 @@ def _named(net: Architecture, vector: np.ndarray) -> dict[str, np.ndarray]:
 
 def save(path: Any, architecture: Architecture, vector: np.ndarray) -> None:
     """To a path, or to a binary file that is open; ``DivergenceError`` if there is NaN or infinity."""
-    name = foreign.given_path(path, "write")
-    if architecture.dtype.name not in _core.DTYPES:
-        raise ValueError(
-            f"a model file holds a net of {' or '.join(_core.DTYPES)}, got one of {architecture.dtype}; assign its "
-            f"params to a net of such a dtype and save that"
-        )
+    foreign.given_path(path, "write")  # an error of which comes first
+    check_dtype(architecture, "a model file holds")
     # Copies, which nobody changes between checksum and file.
-    tensors = {name: np.array(view, order="C") for name, view in _named(architecture, vector).items()}
-    for l, arrays in enumerate(zip(*architecture.parts(vector), strict=True), 1):
-        for what, array in zip(("weights", "biases", "gains", "shifts"), arrays, strict=True):
-            _check_finite(l, what, array)
+    tensors = {name: np.array(view, order="C") for name, view in named(architecture, vector).items()}
+    check_finite(architecture, vector, "saved")
     if architecture.learns_scales:
         tensors[_SCALES] = np.concatenate(list(architecture.scales(vector).values()))
-        _check_finite(architecture.n_layers, "scales", tensors[_SCALES])
     more = {name: getattr(architecture, name) for name in _MORE if getattr(architecture, name)}
     more |= {"dropout": dropout.to_plain(architecture.dropout)} if architecture.dropout else {}
     text = json.dumps([*architecture[:3], architecture.dtype.name, *([more] if more else [])])
-    pieces = safetensors.pack(tensors, {"vgfast": text, "sha256": _digest(text, tensors)})
+    write(path, safetensors.pack(tensors, {"vgfast": text, "sha256": _digest(text, tensors)}))
+
+
+def check_dtype(architecture: Architecture, holds: str) -> None:
+    """ValueError for a net of half precision; holds: how the sentence begins."""
+    if architecture.dtype.name not in _core.DTYPES:
+        raise ValueError(
+            f"{holds} a net of {' or '.join(_core.DTYPES)}, got one of {architecture.dtype}; assign its params to a "
+            f"net of such a dtype and use that"
+        )
+
+
+def check_finite(architecture: Architecture, vector: np.ndarray, done: str) -> None:
+    """``DivergenceError`` for parameters that are not, with the layer; done: what is not done with the net then."""
+    kinds = "weights", "biases", "gains", "shifts"
+    arrays = [
+        (l, kind, array)
+        for l, parts in enumerate(zip(*architecture.parts(vector), strict=True), 1)
+        for kind, array in zip(kinds, parts, strict=True)
+    ]
+    arrays += [(l, "scales", scale) for l, scale in architecture.scales(vector).items()]
+    arrays += [(l, "running statistics", both) for l, both in enumerate(map(np.array, architecture.running(vector)), 1)]
+    for layer, kind, array in arrays:
+        what = _check.name_unfinite(array)
+        if what:
+            raise DivergenceError(
+                f"the {kind} of layer {layer} hold {what}, so the net is not {done}; assign finite ones, for example "
+                f"from a copy made before",
+                layer=layer,
+            )
+
+
+def write(path: Any, pieces: Iterable[bytes]) -> None:
+    """To a path, whole or not at all, or to a binary file that is open; OSError, TypeError or ValueError in one
+    sentence."""
+    name = foreign.given_path(path, "write")
     if name is None:
         _write(path, pieces)
     else:
         replace.write(name, pieces)
-
-
-def _check_finite(layer: int, kind: str, array: np.ndarray) -> None:
-    what = _check.name_unfinite(array)
-    if what:
-        raise DivergenceError(
-            f"the {kind} of layer {layer} hold {what}, so the net is not saved; assign finite ones, for example from a "
-            f"copy made before",
-            layer=layer,
-        )
 
 
 def _write(file: Any, pieces: Iterable[bytes]) -> None:
@@ -147,7 +165,7 @@ def _load(file: BinaryIO, activation: Any, loss: Any) -> tuple[Architecture, np.
     if own and contents.metadata.get("sha256") != _digest(contents.metadata["vgfast"], tensors):
         raise ValueError("its contents do not fit its checksum: it was altered after it was saved")
     flat = np.empty(architecture.n_params + architecture.n_running, architecture.dtype)
-    for name, view in _named(architecture, flat).items():
+    for name, view in named(architecture, flat).items():
         view[...] = tensors[name]
     for n, scale in enumerate(architecture.scales(flat).values()):
         scale[...] = tensors[_SCALES][n]
@@ -197,7 +215,7 @@ def _described(contents: Contents, activation: Any, loss: Any) -> Architecture:
     n = net.n_params + net.n_running
     if n > sum(math.prod(tensor.shape) for tensor in contents.tensors.values()):
         raise ValueError("it has fewer parameters than the net that it describes")
-    views = _named(net, np.broadcast_to(np.float32(0), n))
+    views = named(net, np.broadcast_to(np.float32(0), n))
     wanted = {name: (kind, view.shape) for name, view in views.items()}
     if net.learns_scales:
         wanted[_SCALES] = (kind, (len(net.blocks),))

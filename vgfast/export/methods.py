@@ -1,0 +1,36 @@
+"""The methods of a net that give it to other programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vgfast.state import State
+
+
+class Exports(State):
+    """Forms of a net that others run. See ``vgfast.MLP``."""
+
+    def to_torch(self) -> Any:
+        """The net as a ``torch.nn.Sequential``: Linear layers with normalizations, activations and dropout as ``torch``
+        has them, and the same parameters, copied bit by bit.
+
+        It is in evaluation mode, so that it predicts as this net does: ``module(x)`` is ``net.forward(x)`` but for
+        roundings, and ``module.train()`` is before training it. ``module.loss`` is the name of the loss: outputs are
+        those before softmax or sigmoid, as torch's CrossEntropyLoss and BCEWithLogitsLoss take them. What torch has
+        not, residual connections and scaled_tanh, are small modules of ``vgfast.export.torch_modules``.
+        Without dropout and residual connections ``state_dict()`` has the names of a file that ``save`` wrote. torch's
+        random numbers stay as they are. ``vg.from_torch`` makes a net of it again.
+
+        Errors: ImportError without torch; ValueError for batch norm by which no batch has gone in training, and for
+        half precision; ``DivergenceError`` for parameters that are not finite.
+
+        Example, which needs torch::
+
+            net = vg.MLP([64, 30, 10], "gelu", normalization="layer")
+            module = net.to_torch()
+            torch.onnx.export(module, torch.zeros(1, 64), "net.onnx")
+        """
+        from vgfast.export import to_torch  # here and below: only read when asked for
+
+        still = self._lock.between_steps(self._snapshot)
+        return to_torch.make_module(still._architecture, still._engine.vector)
