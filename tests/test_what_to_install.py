@@ -87,6 +87,7 @@ FUNCTIONS = {
     "report.plot": (lambda: inspected().plot(), ["matplotlib"]),
     "report.to_pandas": (lambda: inspected().to_pandas(), ["pandas"]),
     "the reproduction": (rbm_features.images, ["sklearn.model_selection"]),
+    "to_onnx": (lambda: vg.MLP([2, 3, 2], rng=0).to_onnx("net.onnx"), ["onnx"]),
     "to_torch": (lambda: vg.MLP([2, 3, 2], rng=0).to_torch(), ["torch"]),
     "vgfast.sklearn": (lambda: __import__("vgfast.sklearn"), ["sklearn"]),
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import Any, BinaryIO
 
 from vgfast.state import State
 
@@ -34,3 +35,27 @@ class Exports(State):
 
         still = self._lock.between_steps(self._snapshot)
         return to_torch.make_module(still._architecture, still._engine.vector)
+
+    def to_onnx(self, path: str | os.PathLike[str] | BinaryIO, classes: Any = None) -> None:
+        """Write an ONNX model, whole or not at all; a file that is replaced keeps its mode. Or write to a binary file
+        that is open.
+
+        Its input is ``X`` (rows, n_in), of the net's dtype and any number of rows. Its outputs, as ``predict`` and
+        ``predict_proba`` give them: ``label`` and ``probabilities``, or of mse ``values`` (rows, n_out).
+        classes: labels to give in place of 0, 1, ...: strings or whole numbers, n_out of them. Of a net with one output
+        and binary_cross_entropy two, for no and yes; the probabilities (rows, 2) are then those of both.
+
+        Operators are those of version 18. Errors: ImportError without onnx; TypeError or ValueError for classes that
+        do not fit, for batch norm by which no batch has gone in training, half precision, and more than 2 GiB;
+        ``DivergenceError`` for parameters that are not finite; OSError, the old file being as it was.
+
+        Example, which needs onnxruntime::
+
+            net.to_onnx("net.onnx", classes=["setosa", "versicolor", "virginica"])
+            session = onnxruntime.InferenceSession("net.onnx")
+            label, probabilities = session.run(None, {"X": X.astype("float32")})
+        """
+        from vgfast.export import to_onnx
+
+        still = self._lock.between_steps(self._snapshot)
+        to_onnx.write(path, still._architecture, still._engine.vector, classes, repr(self))
