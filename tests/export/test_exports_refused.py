@@ -22,7 +22,11 @@ def to_onnx(net):
     net.to_onnx(io.BytesIO())
 
 
-@pytest.fixture(params=[to_torch, to_onnx], ids=lambda form: form.__name__)
+def to_c(net):
+    net.to_c(io.BytesIO())
+
+
+@pytest.fixture(params=[to_torch, to_onnx, to_c], ids=lambda form: form.__name__)
 def export(request):
     return request.param
 

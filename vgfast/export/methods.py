@@ -59,3 +59,26 @@ class Exports(State):
 
         still = self._lock.between_steps(self._snapshot)
         to_onnx.write(path, still._architecture, still._engine.vector, classes, repr(self))
+
+    def to_c(self, path: str | os.PathLike[str] | BinaryIO, name: str = "net") -> None:
+        """Write a C header with the net's parameters and functions that predict with them, whole or not at all; a file
+        that is replaced keeps its mode. Or write to a binary file that is open.
+
+        It is C99 and needs no function of the C library but expf, or exp of a float64 net; nothing is allocated, and
+        what is computed on the way lies on the stack. All names in it begin with this name: of one row ``x`` (n_in,)
+        of float or double, ``net_predict``, ``net_predict_proba`` and ``net_forward`` compute what the methods do. The
+        header tells their arguments; it can be included together with those of other nets.
+
+        Errors: ValueError for a name that is none in C, for batch norm by which no batch has gone in training, and for
+        half precision; ``DivergenceError`` for parameters that are not finite; OSError, the old file being as it was.
+
+        >>> import io, vgfast as vg
+        >>> file = io.BytesIO()
+        >>> vg.MLP([4, 8, 3], rng=0).to_c(file, name="iris")
+        >>> [line for line in file.getvalue().decode().splitlines() if "int iris_predict" in line][-1]
+        'static inline int iris_predict(const float *x) {'
+        """
+        from vgfast.export import to_c
+
+        still = self._lock.between_steps(self._snapshot)
+        to_c.write(path, still._architecture, still._engine.vector, name, repr(self))
