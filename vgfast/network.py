@@ -14,6 +14,7 @@ from vgfast.inspection.report import GradientReport
 from vgfast.model.errors import DivergenceError, update_error
 from vgfast.model.losses import LOSSES
 from vgfast.model.quantities import INSPECTIONS, make_histograms
+from vgfast.training.epochs import prepare, train
 from vgfast.training.fit import Learner, Loop, Stepper
 from vgfast.training.history import History
 from vgfast.training.optimizers import Optimizer
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from vgfast.inspection.case import Case
     from vgfast.inspection.finite_differences import GradientCheck
     from vgfast.inspection.paths import Trace
-    from vgfast.training.callbacks import Callback, Callbacks
+    from vgfast.training.callbacks import Callback
 
 
 # What errors call the parts of validation_data.
@@ -46,7 +47,7 @@ class Network(Exports):
     def fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         epochs: int = 10,
         batch_size: int = 32,
         optimizer: Optimizer | None = None,
@@ -58,7 +59,8 @@ class Network(Exports):
         inspect: str = "scalars",
         sample_weight: Any = None,
     ) -> History:
-        """Train on mini-batches of X (rows, n_in) and y; returns the ``History``.
+        """Train on mini-batches of X (rows, n_in) and y, or of a source in place of both, whose rows need not fit
+        memory (see ``vgfast.data.blocks``); returns the ``History``.
 
         The last batch of an epoch has the rows that are left; a batch_size above the number of rows is that number.
         inspect_every: inspect each step whose number divides by it, from step 0 on; 0 is never; inspect="histograms"
@@ -86,59 +88,20 @@ class Network(Exports):
         if not isinstance(progress, bool) and not callable(progress):
             raise TypeError(f"progress must be True, False, or a function of (done, total, history), got {progress!r}")
         optimizer = check_optimizer(optimizer, self.dtype)
-        x, t, weights = self._weighted(X, y, sample_weight)
-        batch_size = _check.batch_size(batch_size, len(x))
-        self._architecture.check_batch_size(len(x), batch_size)
-        _check.integer("epochs x steps of an epoch", epochs * -(-len(x) // batch_size), 1, _check.MOST_ELEMENTS)
+        loop_over, n_rows = prepare(self, X, y, sample_weight)
+        batch_size = _check.batch_size(batch_size, n_rows)
+        self._architecture.check_batch_size(n_rows, batch_size)
+        _check.integer("epochs x steps of an epoch", epochs * -(-n_rows // batch_size), 1, _check.MOST_ELEMENTS)
         validation = None if validation_data is None else self._weighted(*_check.held_out(validation_data), _VALIDATION)
         try:
             self._lock.own("trained")
             rng = self._rng if shuffle else None
-            how = (epochs, batch_size, optimizer, inspect_every, inspect)
-            loop = Loop(self._learner(), x, t, *how, rng=rng, sample_weight=weights)
+            loop = loop_over(epochs, batch_size, optimizer, inspect_every, inspect, rng=rng)
             loop.check_schedule()
-            self._train(loop, epochs, validation, listeners, progress)
+            train(self, loop, epochs, validation, listeners, progress)
         finally:
             self._lock.disown()
         return loop.history
-
-    def _train(
-        self,
-        loop: Loop,
-        epochs: int,
-        validation: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None,
-        callbacks: Callbacks,
-        progress: bool | Callable[[int, int, History], Any],
-    ) -> None:
-        """Until there are so many epochs, or a callback says so."""
-        callbacks.check_monitors(loop.measured(validation is not None))
-        kept = callbacks.read_checkpoint(loop, epochs)
-        self._history = loop.history
-        at_once = epochs if validation is None and not callbacks.items else 1
-        display = None
-        if progress is True:
-            from vgfast.training.progress import Display
-
-            display = Display(epochs, loop.total)
-        told = display or progress or None
-        try:
-            ended = callbacks.begin(self, loop, kept)
-            while not ended and loop.noted < epochs:
-                n = min(at_once, epochs - loop.noted, display.at_once if display else epochs)
-                loop.train(n, told if display is None or n == 1 else None)
-                if validation is not None:
-                    loop.note_validation(self._evaluate(*validation))
-                ended = bool(callbacks.items) and callbacks.end_epoch(self, loop, epochs)
-                if display is not None:
-                    display.end_epochs(loop.current_history())
-            callbacks.end(self, loop.current_history())
-        except DivergenceError as error:
-            error.history = loop.history
-            raise
-        finally:
-            self._history = loop.current_history()  # a callback may have trained in between
-            if display is not None:
-                display.close(self._history)
 
     def step(self, X: Any, y: Any, optimizer: Optimizer | None = None, sample_weight: Any = None) -> float:
         """One step on this batch, all rows of X at once; returns the mean loss before the update. sample_weight: as for

@@ -14,8 +14,8 @@ from vgfast._check import targets as _targets
 from vgfast._check.arrays import name_unfinite as name_unfinite
 from vgfast._check.arrays import quote as quote
 
-# More elements than this in one array are refused: such an array is mostly a mistake of broadcasting
-# (zero strides), and converting it would ask for gigabytes.
+# Numbers of units, rows of a batch and steps may be so many; and so many elements an array may have that repeats its
+# memory (zero strides): beyond, it is mostly a mistake of broadcasting, and a copy of it would ask for gigabytes.
 MOST_ELEMENTS = 2**31 - 1
 # Numbers for Python, or read as numbers by it, but none where a number is asked for.
 _BOOLS = (bool, np.bool_)
@@ -191,10 +191,11 @@ def sizes(value: Any) -> tuple[int, ...]:
 def _read(name: str, value: Any) -> np.ndarray:
     """The value as an array, unless it is absurdly large."""
     array = arrays.read(name, value)
-    if array.size > MOST_ELEMENTS:
+    repeats = any(step == 0 and n > 1 for step, n in zip(array.strides, array.shape, strict=True))
+    if array.size > MOST_ELEMENTS and repeats:
         raise ValueError(
-            f"{name} has {array.size} elements, shape {array.shape}, and one array may have fewer than 2**31; "
-            f"if that is not a mistake of broadcasting, give it in parts"
+            f"{name} has {array.size} elements, shape {array.shape}, which repeat the same memory, and such an array "
+            f"may have fewer than 2**31; if that is not a mistake of broadcasting, give it in parts"
         )
     return array
 
@@ -323,6 +324,18 @@ def dtype(value: Any, options: Sequence[str]) -> np.dtype:
 def sample_weight(name: str, value: Any, n_rows: int) -> np.ndarray:
     """Weights (n_rows,), at least 0 and not all 0, in float64. Where the largest is beyond 2^100 or 2^-100, times a
     power of two, so that it is from 1/2 to 1 and no sum or product with them overflows. Nobody else has this memory."""
+    weights = weights_as_given(name, value, n_rows)
+    largest = float(weights.max())
+    if largest == 0:
+        raise ValueError(
+            f"{name} must hold some weight above 0, got 0 in all {n_rows} rows; leave it out for equal ones"
+        )
+    exponent = math.frexp(largest)[1]
+    return np.ldexp(weights, 0 if abs(exponent) <= 100 else -exponent)
+
+
+def weights_as_given(name: str, value: Any, n_rows: int) -> np.ndarray:
+    """The same without the power of two, and all of them may be 0."""
     array = _read(name, value)
     if array.shape != (n_rows,):
         fix = f"use np.ravel({arrays.named(name, value)})" if array.size == n_rows else "give one number a row"
@@ -334,13 +347,7 @@ def sample_weight(name: str, value: Any, n_rows: int) -> np.ndarray:
         raise ValueError(
             f"{name} must hold weights of at least 0, got {weights[row]!s} in {where}; use 0 for such rows"
         )
-    largest = float(weights.max())
-    if largest == 0:
-        raise ValueError(
-            f"{name} must hold some weight above 0, got 0 in all {n_rows} rows; leave it out for equal ones"
-        )
-    exponent = math.frexp(largest)[1]
-    return np.ldexp(weights, 0 if abs(exponent) <= 100 else -exponent)
+    return weights
 
 
 def held_out(data: Any) -> tuple[Any, Any, Any]:

@@ -11,6 +11,9 @@ import numpy as np
 _MISSING = {"NoneType": "None", "NAType": "pd.NA", "NaTType": "pd.NaT"}
 _TEXT = "UST"  # kinds of dtypes: str, bytes, and NumPy 2's StringDType
 
+# So many elements are looked at at once: of huge arrays, a bool for each would not fit memory beside them.
+_AT_ONCE = 1 << 24
+
 # Characters of a value in an error, at most.
 _QUOTED = 80
 
@@ -327,9 +330,11 @@ def converted(name: str, array: np.ndarray, dtype: np.dtype, given: Any) -> np.n
     else:
         with np.errstate(over="ignore", under="ignore"):
             result = np.ascontiguousarray(array, dtype=dtype)
-    finite = np.isfinite(result)
-    if not finite.all():
-        _refuse_unfinite(name, array, dtype, given, int(np.argmin(finite)))
+    flat = result.reshape(-1)
+    for first in range(0, flat.size, _AT_ONCE):
+        finite = np.isfinite(flat[first : first + _AT_ONCE])
+        if not finite.all():
+            _refuse_unfinite(name, array, dtype, given, first + int(np.argmin(finite)))
     return result
 
 

@@ -197,6 +197,7 @@ class Run:
         batch_size: int,
         given_deltas: bool = False,
         sample_weight: NDArray[np.float64] | None = None,
+        n_rows: int | None = None,
     ) -> None: ...
     def apply(self) -> int: ...
     def set_results(

@@ -142,9 +142,10 @@ cdef class Run:
             optimizer.states[k] = self.hold(f"state {k}", state, n_bytes, 1)
         optimizer.n_taken = <int64_t *>self.hold("n_taken", n_taken, 8, 1)
 
-    def set_data(self, x, y, size_t batch_size, bint given_deltas=False, sample_weight=None):
+    def set_data(self, x, y, size_t batch_size, bint given_deltas=False, sample_weight=None, n_rows=None):
         """x (rows, n_0) of the net's dtype; y int32 labels (rows,), or targets (rows, n_L) like x, or, so given,
-        delta_L instead of a loss, or None in the mode OUTPUTS; sample_weight float64 (rows,), or None."""
+        delta_L instead of a loss, or None in the mode OUTPUTS; sample_weight float64 (rows,), or None. n_rows: how many
+        of them an epoch takes, by its order the first; None: all."""
         cdef size_t item = c.vg_item_size(self.run.plan.dtype), rows = x.shape[0]
         cdef size_t n_0 = self.run.plan.tensors[0].cols
         cdef size_t n_l = self.run.plan.tensors[self.run.plan.n_tensors - 1].cols
@@ -164,7 +165,7 @@ cdef class Run:
         else:
             self.run.targets = self.hold("y", y, rows * n_l * item, 0)
         self.run.weights = <const double *>self.hold("sample_weight", sample_weight, rows * 8, 0)
-        self.run.n_rows = rows
+        self.run.n_rows = rows if n_rows is None else min(<size_t>n_rows, rows)
         self.run.batch_size = batch_size
 
     def set_results(self, losses, correct, size_t steps_before, totals=None):

@@ -317,9 +317,14 @@ class NumPyRun:
         lock: _core.TrainingLock,
         sample_weight: np.ndarray | None,
     ) -> None:
-        self.engine, self.x, self.t, self.batch_size, self.lock = engine, x, t, batch_size, lock
-        self.sample_weight = sample_weight
+        self.engine, self.lock = engine, lock
+        self.set_data(x, t, batch_size, sample_weight=sample_weight)
         self.n_records = self.steps_done = self.inspect_every = 0
+
+    def set_data(self, x: Any, t: Any, batch_size: int, sample_weight: Any = None, n_rows: int | None = None) -> None:
+        """n_rows: how many of them an epoch takes, by its order the first; None: all."""
+        self.x, self.t, self.batch_size, self.sample_weight = x, t, batch_size, sample_weight
+        self.n_rows = len(x) if n_rows is None else n_rows
 
     def set_optimizer(self, *settings: Any) -> None:
         """The ``Settings``, one by one, and what the ``RuleState`` has."""
@@ -351,7 +356,7 @@ class NumPyRun:
 
     def _take_step(self) -> int:
         engine, first = self.engine, (self.steps_done - self.epoch_begins) * self.batch_size
-        batch = slice(first, first + self.batch_size)
+        batch = slice(first, min(first + self.batch_size, self.n_rows))
         rows = batch if self.order is None else self.order[batch]
         x = self.x[rows]
         forward = engine.forward_pass(x, engine.draw_masks(len(x)))
@@ -375,11 +380,11 @@ class NumPyRun:
             loss + penalty,
             correct.sum() if weights is None else weights @ correct,
         )
-        if self.totals is not None and weights is not None:
-            self.totals[place] = weights.sum()
+        if self.totals is not None:
+            self.totals[place] = len(x) if weights is None else weights.sum()
         self.steps_done += 1
         self.n_records += inspected
-        return _core.DONE if batch.stop >= len(self.x) else _core.PAUSED
+        return _core.DONE if batch.stop >= self.n_rows else _core.PAUSED
 
     def _with_penalty(self, total: float) -> tuple[Settings, float]:
         """The settings of a step on rows of this weight, and what the penalty adds to the loss."""

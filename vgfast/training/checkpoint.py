@@ -130,24 +130,19 @@ class Checkpoint:
 
 def _describe(loop: Loop, others: list[Any]) -> dict[str, str]:
     """What two trainings must have in common, as texts by name."""
-    import zlib
-
-    x, t, optimizer = loop.x, loop.t, loop.optimizer
+    optimizer = loop.optimizer
     net = {name: str(value) for name, value in loop.learner.engine.architecture._asdict().items()}
-    checksum = 0
-    for array in (x, t, loop.sample_weight):
-        checksum = checksum if array is None else zlib.crc32(array.data, checksum)
     settings = {
         "optimizer": type(optimizer).__name__,
         **{name: _text(value) for name, value in _attributes(optimizer).items()},
-        "rows": str(len(x)),
+        "rows": str(loop.n_rows),
         "batch_size": str(loop.batch_size),
-        "shuffle": str(loop.shuffle is not None),
+        "shuffle": str(loop.rng is not None),
         "inspect_every": str(loop.inspect_every),
         "inspect": "scalars" if loop.exponents is None else "histograms",
         "random numbers of": loop.learner.rng.bit_generator.__class__.__name__,
         "callbacks with a state": ", ".join(type(callback).__name__ for callback in _with_state(others)) or "none",
-        "X, y and weights of the checksum": f"{checksum:08x}",
+        **loop.describe_data(),
     }
     return net | settings
 

@@ -58,6 +58,11 @@ def _grow(array: np.ndarray, n: int) -> np.ndarray:
     return longer
 
 
+def by_batch(sample_weight: np.ndarray, batch_size: int) -> np.ndarray:
+    """The weight of each batch of the rows as they come."""
+    return np.add.reduceat(sample_weight, np.arange(0, len(sample_weight), batch_size))
+
+
 class Learner(NamedTuple):
     """What is trained: an engine, with the states that optimizers have for it, the net's random numbers, and the
     lock that says who may use its parameters. ``diagnose(x, t, step, optimizer, what, batch_size, sample_weight)``: the
@@ -103,14 +108,19 @@ class Loop:
         workspace: Any = None,
         rng: np.random.Generator | None = None,
         sample_weight: np.ndarray | None = None,
+        n_rows: int | None = None,
     ) -> None:
-        """workspace: of an earlier one, to be used again if it fits. rng: shuffles the rows; None: as they come."""
+        """workspace: of an earlier one, to be used again if it fits. rng: shuffles the rows; None: as they come.
+        n_rows: of an epoch, where x are not all of them."""
         self.learner, self.x, self.t, self.optimizer, self.batch_size = learner, x, t, optimizer, batch_size
-        self.sample_weight = sample_weight
-        self.weight = len(x) if sample_weight is None else float(sample_weight.sum())  # of all rows together
+        self.sample_weight, self.rng = sample_weight, rng
+        self.n_rows = n_rows = len(x) if n_rows is None else n_rows
+        self.weighs = sample_weight is not None  # whether the weight of each batch is to be noted
+        # Of all rows together.
+        self.weight = n_rows if sample_weight is None else float(np.add.reduce(by_batch(sample_weight, batch_size)))
         self.inspect_every = inspect_every
         self.shuffle = None if rng is None else Shuffle(rng, len(x))
-        self.per_epoch = -(-len(x) // batch_size)
+        self.per_epoch = -(-n_rows // batch_size)
         self.total = epochs * self.per_epoch
         net = learner.engine.architecture
         self.losses, self.rates = np.zeros(0), np.zeros(0)
@@ -123,7 +133,7 @@ class Loop:
         self.history = History(self.losses)
         self.settings: tuple[Any, ...] = ()
         self.rows = np.full(self.per_epoch, float(batch_size))  # of each batch
-        self.rows[-1] = len(x) - (self.per_epoch - 1) * batch_size
+        self.rows[-1] = n_rows - (self.per_epoch - 1) * batch_size
         self.totals: np.ndarray | None = None  # like correct: the weight of each batch
         self.workspace = learner.engine.make_workspace(batch_size, workspace, in_parts=inspect_every == 0)
         self.run = learner.engine.make_run(x, t, batch_size, self.workspace, learner.lock, sample_weight)
@@ -141,7 +151,7 @@ class Loop:
         self.losses = _grow(self.losses, done + more)
         self.rates = _grow(self.rates, done + more)
         self.correct = np.empty(more)
-        self.totals = None if self.sample_weight is None else np.empty(more)
+        self.totals = np.empty(more) if self.weighs else None
         if self.inspect_every:
             n_records = -(-(done + more) // self.inspect_every)
             if n_records > len(self.records):
@@ -190,17 +200,25 @@ class Loop:
     def _train_at_once(self, epochs: int, progress: Any) -> None:
         self.use_optimizer()
         self.make_room(epochs)
-        run, shuffle, now = self.run, self.shuffle, time.perf_counter
         for _ in range(epochs):
-            order = None if shuffle is None else shuffle.draw()
-            start = now()
-            run.begin_epoch(order)
-            while (status := run.go(_SLICE)) != _core.DONE:
-                self._go_on(status, progress)
-            if progress is not None:
-                progress(self.done, self.total, self.current_history())
-            self.seconds.append(now() - start)
+            self.seconds.append(self._train_epoch(progress))
         self.note_epochs()
+
+    def _train_epoch(self, progress: Any) -> float:
+        """Seconds that it took."""
+        order = None if self.shuffle is None else self.shuffle.draw()
+        start = time.perf_counter()
+        self.take_steps(order, progress)
+        if progress is not None:
+            progress(self.done, self.total, self.current_history())
+        return time.perf_counter() - start
+
+    def take_steps(self, order: np.ndarray | None, progress: Any) -> None:
+        """On all rows of the run in this order."""
+        run = self.run
+        run.begin_epoch(order)
+        while (status := run.go(_SLICE)) != _core.DONE:
+            self._go_on(status, progress)
 
     def _go_on(self, status: int, progress: Any) -> None:
         """What there is to do before an epoch goes on whose run has ended with this status."""
@@ -267,9 +285,24 @@ class Loop:
             self.steps = np.arange(len(self.records), dtype=np.int64) * self.inspect_every
             self.run.set_records(self.records, self.inspect_every, self.exponents)
         none = np.zeros(0)
-        self.run.set_results(none, none, len(self.losses), None if self.sample_weight is None else none)
+        self.run.set_results(none, none, len(self.losses), none if self.weighs else None)
+
+    def describe_data(self) -> dict[str, str]:
+        """What a ``Checkpoint`` compares."""
+        import zlib
+
+        checksum = 0
+        for array in (self.x, self.t, self.sample_weight):
+            checksum = checksum if array is None else zlib.crc32(array.data, checksum)
+        return {"X, y and weights of the checksum": f"{checksum:08x}"}
+
+    @property
+    def most_recent(self) -> int:
+        """So many rows before a batch that failed are looked at, at most."""
+        return max(0, _RECENT // self.batch_size - 1) * self.batch_size
 
     def divergence(self) -> DivergenceError:
+        """Of the step that has failed."""
         size, rows = self.batch_size, len(self.x)
         epoch, step = divmod(self.done, self.per_epoch)
         first = step * size
@@ -277,8 +310,12 @@ class Loop:
         order, before = (as_they_come,) * 2 if shuffle is None else (shuffle.order, shuffle.before)
         # With the batches before, one of which may be the cause; of the last epoch too, but for what it left over.
         earlier = order[:first] if epoch == 0 else np.concatenate([before[: rows // size * size], order[:first]])
-        most = max(0, _RECENT // size - 1) * size
+        most = self.most_recent
         recent = np.concatenate([earlier[max(0, len(earlier) - most) :], order[first : first + size]])
-        what = f"training diverged at step {self.done} (epoch {epoch + 1})"
-        weights = None if self.sample_weight is None else self.sample_weight[recent]
+        return self.diagnose(recent)
+
+    def diagnose(self, recent: np.ndarray) -> DivergenceError:
+        """By these rows, whose last batch is that of the step."""
+        what = f"training diverged at step {self.done} (epoch {self.done // self.per_epoch + 1})"
+        weights, size = None if self.sample_weight is None else self.sample_weight[recent], self.batch_size
         return self.learner.diagnose(self.x[recent], self.t[recent], self.done, self.optimizer, what, size, weights)

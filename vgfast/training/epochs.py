@@ -1,0 +1,67 @@
+"""One call of ``fit``: its loop over what it was given, and its epochs, with all that is between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vgfast.model.errors import DivergenceError
+from vgfast.training.fit import Loop
+from vgfast.training.history import History
+
+if TYPE_CHECKING:
+    from vgfast.training.callbacks import Callbacks
+
+
+def prepare(net: Any, X: Any, y: Any, sample_weight: Any) -> tuple[Callable[..., Loop], int]:
+    """(what makes the loop over this data, or source, once the rest is known; its rows), with the errors of ``fit``."""
+    if hasattr(type(X), "blocks"):
+        from vgfast.training import block_loop  # here and below: only read when asked for
+
+        if block_loop.is_source(X):
+            block_loop.check_source(X, y, sample_weight)
+            return partial(block_loop.BlockLoop, net._learner(), X), len(X)
+    x, t, weights = net._weighted(X, y, sample_weight)
+    return partial(Loop, net._learner(), x, t, sample_weight=weights), len(x)
+
+
+def train(
+    net: Any,
+    loop: Loop,
+    epochs: int,
+    validation: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None,
+    callbacks: Callbacks,
+    progress: bool | Callable[[int, int, History], Any],
+) -> None:
+    """Until there are so many epochs, or a callback says so."""
+    callbacks.check_monitors(loop.measured(validation is not None))
+    kept = callbacks.read_checkpoint(loop, epochs)
+    net._history = loop.history
+    at_once = epochs if validation is None and not callbacks.items else 1
+    display = None
+    if progress is True:
+        from vgfast.training.progress import Display
+
+        display = Display(epochs, loop.total)
+    told = display or progress or None
+    try:
+        ended = callbacks.begin(net, loop, kept)
+        while not ended and loop.noted < epochs:
+            n = min(at_once, epochs - loop.noted, display.at_once if display else epochs)
+            loop.train(n, told if display is None or n == 1 else None)
+            if validation is not None:
+                loop.note_validation(net._evaluate(*validation))
+            ended = bool(callbacks.items) and callbacks.end_epoch(net, loop, epochs)
+            if display is not None:
+                display.end_epochs(loop.current_history())
+        callbacks.end(net, loop.current_history())
+    except DivergenceError as error:
+        error.history = loop.history
+        raise
+    finally:
+        net._history = loop.current_history()  # a callback may have trained in between
+        if display is not None:
+            display.close(net._history)
