@@ -84,7 +84,8 @@ def test_any_number_of_rows(loss, dtype):
 def test_labels_are_those_that_are_given():
     names = ["setosa", "virginica", "ähnlich"]
     net, x = make(), ROWS.astype(np.float32)
-    for classes in (names, np.array(names), np.array(names, object), [7, -2, 2**40], np.array([3, 1, 2], np.int8)):
+    numbers = [[7, -2, 2**40], np.array([3, 1, 2], np.int8), np.array([1.0, 2.0, -3.0])]
+    for classes in (names, np.array(names), np.array(names, object), *numbers):
         found = run(exported(net, classes=classes), x)["label"]
         assert found.tolist() == np.asarray(classes)[net.predict(x)].tolist()
         assert np.asarray(found).dtype == (object if isinstance(classes[0], str) else np.int64)
@@ -95,6 +96,7 @@ def test_two_labels_of_one_output(dtype):
     found, p = run(exported(net, classes=["no", "yes"]), x), net.predict_proba(x)
     assert found["label"].tolist() == np.array(["no", "yes"])[net.predict(x)[:, 0]].tolist()
     assert apart(found["probabilities"], np.hstack([1 - p, p])) <= tolerance(net)
+    assert np.array_equal(run(exported(net, classes=[False, True]), x)["label"], net.predict(x)[:, 0])
     plain = run(exported(net), x)
     assert plain["label"].dtype == np.int64
     assert np.array_equal(plain["label"], net.predict(x))

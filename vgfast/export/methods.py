@@ -42,8 +42,9 @@ class Exports(State):
 
         Its input is ``X`` (rows, n_in), of the net's dtype and any number of rows. Its outputs, as ``predict`` and
         ``predict_proba`` give them: ``label`` and ``probabilities``, or of mse ``values`` (rows, n_out).
-        classes: labels to give in place of 0, 1, ...: strings or whole numbers, n_out of them. Of a net with one output
-        and binary_cross_entropy two, for no and yes; the probabilities (rows, 2) are then those of both.
+        classes: labels to give in place of 0, 1, ...: strings or whole numbers, n_out of them, such as an estimator's
+        ``classes_``. Of a net with one output and binary_cross_entropy two, for no and yes; the probabilities (rows, 2)
+        are then those of both.
 
         Operators are those of version 18. Errors: ImportError without onnx; TypeError or ValueError for classes that
         do not fit, for batch norm by which no batch has gone in training, half precision, and more than 2 GiB;

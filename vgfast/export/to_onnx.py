@@ -55,7 +55,7 @@ def _checked_classes(classes: Any, net: Architecture) -> np.ndarray:
     n = 2 if link == "sigmoid" else n_out
     if labels.shape != (n,):
         raise ValueError(f"classes must name the {n} classes of this net, in their order, got {_check.quote(classes)}")
-    if labels.dtype.kind in "iu":
+    if labels.dtype.kind in "biuf" and (labels == np.trunc(labels.astype(np.float64))).all():
         return labels.astype(np.int64)
     if not all(isinstance(label, str) for label in labels.tolist()):
         raise TypeError(
