@@ -51,7 +51,7 @@ class Network(Exports):
         epochs: int = 10,
         batch_size: int = 32,
         optimizer: Optimizer | None = None,
-        shuffle: bool = True,
+        shuffle: bool | np.random.Generator = True,
         validation_data: tuple[Any, ...] | None = None,
         inspect_every: int = 0,
         callbacks: Sequence[Callback] = (),
@@ -63,6 +63,7 @@ class Network(Exports):
         memory (see ``vgfast.data.blocks``); returns the ``History``.
 
         The last batch of an epoch has the rows that are left; a batch_size above the number of rows is that number.
+        shuffle: whether each epoch has the rows in a new order, by the net's own generator, or by this one.
         inspect_every: inspect each step whose number divides by it, from step 0 on; 0 is never; inspect="histograms"
         also counts the exponents of gradients (``History.exponents``). callbacks: functions that are called as
         callback(net, history) after each epoch, may change the optimizer's attributes, and end training by returning
@@ -95,7 +96,7 @@ class Network(Exports):
         validation = None if validation_data is None else self._weighted(*_check.held_out(validation_data), _VALIDATION)
         try:
             self._lock.own("trained")
-            rng = self._rng if shuffle else None
+            rng = shuffle if isinstance(shuffle, np.random.Generator) else self._rng if shuffle else None
             loop = loop_over(epochs, batch_size, optimizer, inspect_every, inspect, rng=rng)
             loop.check_schedule()
             train(self, loop, epochs, validation, listeners, progress)

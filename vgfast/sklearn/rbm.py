@@ -1,4 +1,4 @@
-"""Estimators as scikit-learn has them, for its pipelines and searches. They need the extra ``vgfast[sklearn]``."""
+"""A restricted Boltzmann machine as a transformer."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, check_non_negative
 
 from vgfast import _check, _core, pretrain
-from vgfast._check import packages
 from vgfast.pretrain.layer import UNIT_TOLERANCE
-
-packages.require("sklearn", "vgfast.sklearn", "'vgfast[sklearn]'")
-
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin  # noqa: E402
-from sklearn.utils import check_random_state  # noqa: E402
-from sklearn.utils.metaestimators import available_if  # noqa: E402
-from sklearn.utils.validation import check_is_fitted, check_non_negative  # noqa: E402
+from vgfast.sklearn.validation import validated
 
 # Those of a machine's settings that may change between calls of partial_fit.
 _CHANGEABLE = (
@@ -151,7 +148,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _checked(self, X: Any, machine: pretrain.RBM, reset: bool = False, rows_least: int = 1) -> np.ndarray:
         """X as scikit-learn checks it, in the machine's dtype."""
-        x = _validated(self, X, reset=reset, dtype=machine.dtype, ensure_min_samples=rows_least)
+        x = validated(self, X, reset=reset, dtype=machine.dtype, ensure_min_samples=rows_least)
         if machine.visible == "binary" and x.min() < -UNIT_TOLERANCE:
             fix = "scale it, or use visible='gaussian' on columns of mean 0 and variance 1"
             check_non_negative(x, f"{type(self).__name__}, whose binary units are from 0 to 1; {fix}")
@@ -208,14 +205,6 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """log p(v) of each row, (rows,). log_partition: of an earlier ``rbm_.log_partition``; else it is found anew."""
         machine, x = self._ready(X)
         return machine.log_likelihood(x, log_partition)
-
-
-def _validated(estimator: RBM, X: Any, **how: Any) -> np.ndarray:
-    try:
-        from sklearn.utils.validation import validate_data
-    except ImportError:  # before scikit-learn 1.6
-        return estimator._validate_data(X, **how)
-    return validate_data(estimator, X, **how)
 
 
 def _printer(name: str) -> Callable[[int, int, pretrain.PretrainHistory], None]:

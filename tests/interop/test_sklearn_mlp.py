@@ -1,0 +1,390 @@
+"""``vgfast.sklearn``'s MLPClassifier and MLPRegressor: scikit-learn's results, and what scikit-learn does not have."""
+
+import copy
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+
+import vgfast as vg
+
+pytest.importorskip("sklearn")
+
+from sklearn import neural_network
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from vgfast.sklearn import MLPClassifier, MLPRegressor
+
+pytestmark = [pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"), pytest.mark.any_isa]
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(330, 12))
+SCORES = X[:, :3] + 0.5 * RNG.normal(size=(330, 3))
+Y = SCORES.argmax(axis=1)
+VALUES = SCORES[:, 0] * 2 - SCORES[:, 1] ** 2
+COUNTS = RNG.poisson(np.exp(X[:, 0] / 2 + 0.5)).astype(float)
+WEIGHTS = RNG.uniform(0.1, 3, len(X))
+BASE = {"hidden_layer_sizes": (20, 10), "random_state": 0, "max_iter": 20}
+NAMES = np.array(["ash", "birch", "cedar"])
+SGD = {"solver": "sgd", "learning_rate_init": 0.05}
+
+# What to train, and on which y. 330 rows leave a short last batch in each.
+CASES = {
+    "adam": ("classifier", Y, {}),
+    "adam as rows come": ("classifier", Y, {"shuffle": False}),
+    "sgd as rows come": ("classifier", Y, {**SGD, "shuffle": False}),
+    "sgd with much decay": ("classifier", NAMES[Y], {**SGD, "alpha": 3.0, "batch_size": 64}),
+    "logistic": ("classifier", Y, {**SGD, "activation": "logistic", "nesterovs_momentum": False}),
+    "without momentum": ("classifier", Y, {**SGD, "momentum": 0, "activation": "identity"}),
+    "invscaling": ("classifier", Y, {**SGD, "learning_rate": "invscaling", "batch_size": 50}),
+    "adaptive": ("classifier", Y, {**SGD, "learning_rate": "adaptive", "tol": 0.1, "n_iter_no_change": 2}),
+    "early stopping": ("classifier", NAMES[Y], {"early_stopping": True, "n_iter_no_change": 3, "tol": 0.01}),
+    "two classes": ("classifier", Y > 0, {"activation": "tanh", "early_stopping": True}),
+    "many labels": ("classifier", SCORES > 0, {"alpha": 0.5, "batch_size": 64}),
+    "many labels by sgd": ("classifier", SCORES > 0, {**SGD, "early_stopping": True}),
+    "values": ("regressor", VALUES, {"alpha": 1.0}),
+    "values by sgd": ("regressor", VALUES, {**SGD, "alpha": 1.0, "early_stopping": True}),
+    "several values": ("regressor", SCORES, {"alpha": 0.0}),
+    "several values by sgd": ("regressor", SCORES, {**SGD, "alpha": 0.0, "batch_size": 64}),
+    "counts": ("regressor", COUNTS, {"loss": "poisson", "alpha": 1.0}),
+    "counts by sgd": ("regressor", COUNTS, {**SGD, "loss": "poisson", "early_stopping": True}),
+}
+OURS = {"classifier": MLPClassifier, "regressor": MLPRegressor}
+THEIRS = {"classifier": neural_network.MLPClassifier, "regressor": neural_network.MLPRegressor}
+both = pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+
+
+def fitted(kind=MLPClassifier, **how):
+    return kind(**{**BASE, "max_iter": 3, **how}).fit(X, Y)
+
+
+# ---- scikit-learn's results ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", CASES)
+def test_losses_scores_and_weights_are_scikit_learns(name, weighted, dtype):
+    """From the same random_state: first weights, batches and rows held out too."""
+    kind, y, how = CASES[name]
+    if dtype == "float32" and y.dtype == float:
+        y = y.astype(dtype)
+    if kind == "regressor" and how.get("loss") and neural_network.MLPRegressor().get_params().get("loss") is None:
+        pytest.skip("this scikit-learn has no Poisson loss")
+    theirs, ours = THEIRS[kind](**BASE, **how), OURS[kind](**BASE, **how)
+    weights = {"sample_weight": WEIGHTS} if weighted else {}
+    try:
+        theirs.fit(X.astype(dtype), y, **weights)
+    except TypeError:
+        pytest.skip("this scikit-learn has no sample_weight")
+    ours.fit(X.astype(dtype), y, **weights)
+    rtol = 1e-9 if dtype == "float64" else 1e-5
+    assert ours.n_iter_ == theirs.n_iter_
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=rtol)
+    scores = theirs.validation_scores_
+    assert (ours.validation_scores_ is None) == (scores is None)
+    if scores is not None:
+        np.testing.assert_allclose(ours.validation_scores_, scores, rtol=10 * rtol)
+        np.testing.assert_allclose(ours.best_validation_score_, theirs.best_validation_score_, rtol=10 * rtol)
+    for mine, its in zip(ours.coefs_ + ours.intercepts_, theirs.coefs_ + theirs.intercepts_, strict=True):
+        assert mine.dtype == dtype
+        np.testing.assert_allclose(mine, its, rtol=0, atol=1e-9 if dtype == "float64" else 2e-3)
+    np.testing.assert_allclose(ours.predict(X) == theirs.predict(X), True) if kind == "classifier" else None
+    for attribute in ("t_", "n_layers_", "n_outputs_", "out_activation_", "_no_improvement_count", "n_features_in_"):
+        assert getattr(ours, attribute) == getattr(theirs, attribute)
+
+
+@pytest.mark.parametrize("name", ["adam", "values", "counts", "two classes"])
+def test_lbfgs_comes_to_the_same_optimum(name, dtype):
+    kind, y, _ = CASES[name]
+    how = {**BASE, "solver": "lbfgs", "alpha": 10.0, "max_iter": 2000, "tol": 1e-6, "activation": "tanh"}
+    how["hidden_layer_sizes"] = (5,)
+    if name == "counts":
+        how["loss"] = "poisson"
+    theirs, ours = THEIRS[kind](**how).fit(X, y), OURS[kind](**how).fit(X.astype(dtype), y)
+    assert ours.loss_ == pytest.approx(theirs.loss_, rel=1e-4)
+    assert ours.coefs_[0].dtype == dtype
+
+
+def test_partial_fit_keeps_the_optimizers_state_and_fit_forgets_it():
+    theirs, ours = neural_network.MLPClassifier(**BASE), MLPClassifier(**BASE)
+    for model in (theirs, ours):
+        for rows in (slice(0, 100), slice(100, 250), slice(250, 330)):
+            model.partial_fit(X[rows], Y[rows], classes=[0, 1, 2])
+    np.testing.assert_allclose(ours.coefs_[0], theirs.coefs_[0], rtol=0, atol=1e-12)
+    ours.fit(X, Y)
+    np.testing.assert_array_equal(ours.coefs_[0], MLPClassifier(**BASE).fit(X, Y).coefs_[0])
+
+
+@both
+def test_weights_are_those_of_repeated_rows(kind):
+    """Of one batch, in which a row of weight 2 counts as two, and one of weight 0 as none."""
+    times = np.arange(len(X)) % 3
+    how = {**BASE, "batch_size": 10_000, "shuffle": False, "max_iter": 30}
+    rows = np.repeat(np.arange(len(X)), times)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        weighted, repeated = kind(**how).fit(X, Y, sample_weight=times), kind(**how).fit(X[rows], Y[rows])
+    np.testing.assert_allclose(weighted.predict(X), repeated.predict(X), rtol=1e-7)
+    np.testing.assert_allclose(weighted.coefs_[0], repeated.coefs_[0], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+def test_warm_start_goes_on(solver):
+    theirs, ours = (
+        kind(**{**BASE, "solver": solver, "warm_start": True, "max_iter": 5})
+        for kind in (neural_network.MLPClassifier, MLPClassifier)
+    )
+    for model in (theirs, ours):
+        model.fit(X, Y).set_params(max_iter=7).fit(X, Y)
+    assert ours.n_iter_ == theirs.n_iter_
+    np.testing.assert_allclose(ours.coefs_[0], theirs.coefs_[0], rtol=0, atol=1e-8 if solver == "lbfgs" else 1e-12)
+
+
+# ---- what scikit-learn does not have -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"activation": "gelu"},
+        {"activation": ["selu", vg.activations.leaky_relu(0.2)]},
+        {"normalization": "batch", "activation": "tanh"},
+        {"normalization": "layer"},
+        {"residual": True, "hidden_layer_sizes": (16, 16, 16)},
+        {"dropout": 0.1},
+        {"dropout": [0.1, 0.0]},
+        {"learning_rate": vg.schedules.cosine(0.01, 100)},
+        {"learning_rate": vg.schedules.step(0.1, 30), "solver": "sgd"},
+    ],
+    ids=str,
+)
+@both
+def test_more_nets_learn(kind, how):
+    model = kind(**{**BASE, "learning_rate_init": 0.01, "max_iter": 60, **how})
+    y = Y if kind is MLPClassifier else VALUES
+    assert model.fit(X, y).score(X, y) > 0.6
+    again = clone(model).fit(X, y)
+    np.testing.assert_array_equal(again.net_.params, model.net_.params)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(X), model.predict(X))
+
+
+def test_class_weight_is_a_weight_of_rows():
+    by_class = MLPClassifier(**BASE, class_weight={0: 2.0, 1: 0.5}).fit(X, Y, sample_weight=WEIGHTS)
+    by_row = MLPClassifier(**BASE).fit(X, Y, sample_weight=WEIGHTS * np.array([2.0, 0.5, 1.0])[Y])
+    np.testing.assert_array_equal(by_class.coefs_[0], by_row.coefs_[0])
+    balanced = MLPClassifier(**BASE, class_weight="balanced").fit(X, NAMES[Y])
+    weights = len(Y) / 3 / np.bincount(Y)
+    np.testing.assert_array_equal(balanced.coefs_[0], MLPClassifier(**BASE).fit(X, Y, weights[Y]).coefs_[0])
+
+
+@both
+def test_rows_of_ones_own_to_judge_by(kind):
+    """They do not change training; with early_stopping they say when it ends, and which epoch was best."""
+    y = NAMES[Y] if kind is MLPClassifier else VALUES
+    plain = kind(**BASE).fit(X[:250], y[:250])
+    model = kind(**BASE).fit(X[:250], y[:250], X_val=X[250:], y_val=y[250:])
+    np.testing.assert_array_equal(model.coefs_[0], plain.coefs_[0])
+    assert len(model.validation_scores_) == len(model.validation_loss_curve_) == 20
+    assert model.validation_scores_[-1] == pytest.approx(model.score(X[250:], y[250:]), rel=1e-12)
+    if kind is MLPClassifier:
+        right = model.predict_proba(X[250:])[np.arange(80), Y[250:]]
+        assert model.validation_loss_curve_[-1] == pytest.approx(-np.log(right).mean(), rel=1e-12)
+    else:
+        off = model.predict(X[250:]) - y[250:]
+        assert model.validation_loss_curve_[-1] == pytest.approx((off**2).mean() / 2, rel=1e-12)
+    ended = kind(**{**BASE, "early_stopping": True, "n_iter_no_change": 2, "tol": 1e-2, "max_iter": 500})
+    ended.fit(X[:250], y[:250], X_val=X[250:], y_val=y[250:])
+    assert ended.n_iter_ < 500
+    assert ended.score(X[250:], y[250:]) == pytest.approx(ended.best_validation_score_, rel=1e-12)
+
+
+def test_callbacks_end_training_and_inspection_is_there():
+    seen = []
+    model = MLPClassifier(**BASE, callbacks=[lambda net, history: len(history.epochs) == 4], inspect_every=2)
+    model.set_params(callbacks=[*model.callbacks, lambda net, history: seen.append(net)]).fit(X, Y)
+    assert model.n_iter_ == len(model.loss_curve_) == len(model.history_.epochs) == 4
+    assert seen == [model.net_] * 4
+    assert len(model.history_.gradients) == 4  # of 8 steps
+    assert model.gradient_report_.verdict
+    assert model.gradient_report_.records["grad_norm"].shape == (3,)
+
+
+def test_scikit_learns_callbacks_hear_of_each_epoch_and_end_training():
+    callback = pytest.importorskip("sklearn.callback")
+
+    class Ending:
+        def __init__(self):
+            self.begun, self.ended = [], []
+
+        def setup(self, estimator, context):
+            self.begun.append("setup")
+
+        def on_fit_task_begin(self, estimator, context, **_):
+            self.begun.append(context.task_name)
+
+        def on_fit_task_end(self, estimator, context, **_):
+            self.ended.append(context.task_name)
+            return self.ended == ["epoch"] * 3
+
+        def teardown(self, estimator, context):
+            self.ended.append("teardown")
+
+    ending = Ending()
+    assert isinstance(ending, callback.FitCallback)
+    model = MLPClassifier(**BASE).set_callbacks(ending).fit(X, Y)
+    assert model.n_iter_ == 3
+    assert ending.begun == ["setup", "fit", "epoch", "epoch", "epoch"]
+    assert ending.ended == ["epoch", "epoch", "epoch", "fit", "teardown"]
+
+
+def test_ctrl_c_keeps_the_model_with_a_warning():
+    def interrupt(net, history):
+        if len(history.epochs) == 2:
+            raise KeyboardInterrupt
+
+    model = MLPClassifier(**BASE, callbacks=[interrupt])
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        model.fit(X, Y)
+    assert model.n_iter_ == 2
+    assert model.predict(X).shape == (330,)
+
+
+# ---- weights in and out --------------------------------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_coefs_are_live_and_may_be_assigned_and_copied(kind, copied):
+    model, other = fitted(kind), fitted(kind, random_state=1)
+    model.coefs_[0][...] = other.coefs_[0]
+    model.coefs_[1:] = other.coefs_[1:]
+    model.intercepts_ = [array.tolist() for array in other.intercepts_]
+    again = copied(model)
+    for one in (model, again):
+        np.testing.assert_array_equal(one.predict(X), other.predict(X))
+        np.testing.assert_array_equal(one.net_.params, other.net_.params)
+        one.coefs_[0][...] = 0
+        assert not one.net_.weights[0].any()
+    model.partial_fit(X, Y)
+    assert model.coefs_[0].any()
+
+
+def test_scikit_learns_weights_predict_the_same():
+    theirs = neural_network.MLPClassifier(**BASE).fit(X, NAMES[Y])
+    ours = MLPClassifier(**BASE).fit(X[:10], NAMES[Y[:10] * 0 + np.arange(10) % 3])
+    ours.coefs_, ours.intercepts_ = theirs.coefs_, theirs.intercepts_
+    np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), rtol=1e-12, atol=1e-15)
+    np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
+    back = copy.deepcopy(theirs)
+    back.coefs_, back.intercepts_ = [w.copy() for w in ours.coefs_], [b.copy() for b in ours.intercepts_]
+    np.testing.assert_array_equal(back.predict_proba(X), theirs.predict_proba(X))
+
+
+def test_a_model_of_a_pipeline_and_of_named_columns():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=[f"c{i}" for i in range(12)])
+    model = make_pipeline(StandardScaler().set_output(transform="pandas"), MLPClassifier(**BASE)).fit(frame, NAMES[Y])
+    assert model.predict(frame[:3]).tolist() == model.predict(frame)[:3].tolist()
+    with pytest.raises(ValueError, match="feature names"):
+        model[-1].predict(frame[frame.columns[::-1]])
+
+
+def test_verbose_tells_each_epoch(capsys):
+    MLPClassifier(**{**BASE, "max_iter": 2, "verbose": True}).fit(X, Y)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines] == ["Iteration 1", "Iteration 2"]
+
+
+# ---- bad input -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"hidden_layer_sizes": (3, -1)}, "hidden_layer_sizes must be > 0, got"),
+        ({"hidden_layer_sizes": "12"}, "hidden_layer_sizes"),
+        ({"activation": "rleu"}, "unknown activation 'rleu'; did you mean 'relu'"),
+        ({"activation": ["relu"]}, "activation"),
+        ({"solver": "rmsprop"}, "unknown solver 'rmsprop'; there is adam"),
+        ({"alpha": -1}, "alpha must be at least 0"),
+        ({"learning_rate": "falling"}, "unknown learning_rate 'falling'"),
+        ({"learning_rate_init": 0}, "learning_rate_init must be above 0"),
+        ({"momentum": 1}, "momentum must be at least 0 and below 1"),
+        ({"shuffle": "yes"}, "shuffle must be True or False"),
+        ({"n_iter_no_change": 0}, "n_iter_no_change must be"),
+        ({"batch_size": 0}, "batch_size must be"),
+        ({"beta_1": 1}, "beta_1 must be at least 0 and below 1"),
+        ({"dropout": 1.5}, "dropout"),
+        ({"normalization": "group"}, "unknown normalization 'group'"),
+        ({"solver": "lbfgs", "dropout": 0.5}, "solver='lbfgs' takes no steps of batches, which dropout=0.5 needs"),
+        ({"solver": "lbfgs", "callbacks": [print]}, "callbacks=.* needs; use sgd or adam"),
+        ({"callbacks": 3}, "callbacks must be a list"),
+    ],
+    ids=str,
+)
+def test_bad_parameters_are_refused_by_fit_and_leave_the_model_as_it_was(how, words):
+    model = fitted()
+    before, params = vars(model).copy(), model.net_.params.copy()
+    model.set_params(**how)
+    with pytest.raises((ValueError, TypeError), match=words):
+        model.fit(X, Y)
+    assert {**vars(model), **{name: before[name] for name in how}}.keys() == before.keys()
+    assert all(vars(model)[name] is before[name] for name in before if name not in how)
+    np.testing.assert_array_equal(model.net_.params, params)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda m: m.fit(X, Y, X_val=X), "X_val needs y_val, got None; give both, or neither"),
+        (lambda m: m.fit(X, Y, y_val=Y), "y_val needs X_val, got None"),
+        (lambda m: m.fit(X, Y, X_val=X, y_val=Y[:5]), "as many rows, got 330 and 5"),
+        (lambda m: m.fit(X, Y, X_val=X, y_val=Y + 1), "y_val has the label .*3.*, which y has not"),
+        (lambda m: m.fit(X, Y, X_val=X[:, :3], y_val=Y), "3 features"),
+        (lambda m: m.set_params(class_weight={7: 2}).fit(X, Y), "class_weight has the label 7, which y has not"),
+        (lambda m: m.set_params(class_weight="balanced").partial_fit(X, Y), "class_weight='balanced' needs all rows"),
+        (lambda m: m.partial_fit(X, Y + 1), "classes not in"),
+        (lambda m: m.partial_fit(X, Y, classes=[0, 1]), "not the same as on last call"),
+        (lambda m: m.fit(X, Y, sample_weight=np.zeros(330)), "weight"),
+        (lambda m: m.fit(X, Y, sample_weight=-np.ones(330)), "at least 0"),
+        (lambda m: m.fit(X * np.inf, Y), "infinity"),
+        (lambda m: m.predict(np.full((1, 12), np.nan)), "NaN"),
+        (lambda m: m.predict(X[:, :5]), "5 features"),
+        (lambda m: MLPClassifier().partial_fit(X, Y), "classes must be passed on the first call"),
+        (lambda m: MLPRegressor(loss="poisson").fit(X, -COUNTS - 1), "counts of at least 0"),
+        (
+            lambda m: MLPRegressor(loss="mae").fit(X, VALUES),
+            "vgfast has no loss 'mae'; there is squared_error",
+        ),
+    ],
+)
+def test_bad_data_is_refused_and_leaves_the_model_as_it_was(call, words):
+    model = fitted()
+    before, params = vars(model).copy(), model.net_.params.copy()
+    with pytest.raises(ValueError, match=words):
+        call(model)
+    model.set_params(class_weight=None)
+    assert vars(model) == before
+    np.testing.assert_array_equal(model.net_.params, params)
+    assert model.partial_fit(X, Y) is model
+
+
+def test_training_that_diverges_says_where_and_early_stopping_goes_back():
+    how = {**BASE, "activation": "identity", "solver": "sgd", "learning_rate_init": 1e3}
+    model = MLPRegressor(**how)
+    with pytest.raises(ValueError, match=r"Solver produced non-finite parameter weights.*In detail: .*layer"):
+        model.fit(X, VALUES)
+    assert not hasattr(model, "coefs_")
+    with pytest.warns(ConvergenceWarning, match="ended before its 20 epochs"):
+        model.set_params(early_stopping=True).fit(X, VALUES)
+    assert np.isnan(model.validation_scores_[-1])
+    assert np.isfinite(model.predict(X)).all()
+
+
+def test_nothing_is_printed_without_verbose(capsys):
+    fitted()
+    assert capsys.readouterr().out == ""
