@@ -34,6 +34,7 @@ __all__ = [
     "RMSprop",
     "activations",
     "dropout",
+    "fit_many",
     "from_torch",
     "get_num_threads",
     "init",
@@ -61,6 +62,10 @@ def __getattr__(name: str):
         from vgfast.training.log import Log
 
         return Log
+    if name == "fit_many":
+        from vgfast.training.many import fit_many
+
+        return fit_many
     if name in ("EarlyStopping", "Checkpoint"):
         from vgfast.training import callbacks
 

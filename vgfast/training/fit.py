@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -26,6 +27,20 @@ _SLICE = 0.03
 _RECENT = 4096
 # So many steps, at most, or else one epoch, go by before Python looks at what they have recorded.
 _STEPS_AT_ONCE = 4096
+
+
+class _Stopping(threading.local):
+    """What asks, if anything does, whether this thread's training shall end: only the main thread hears Ctrl-C."""
+
+    asked: Callable[[], bool] | None = None
+
+    def obey(self) -> None:
+        """KeyboardInterrupt, if so."""
+        if self.asked is not None and self.asked():
+            raise KeyboardInterrupt
+
+
+stopping = _Stopping()
 
 
 class Stepper:
@@ -206,6 +221,7 @@ class Loop:
 
     def _train_epoch(self, progress: Any) -> float:
         """Seconds that it took."""
+        stopping.obey()
         order = None if self.shuffle is None else self.shuffle.draw()
         start = time.perf_counter()
         self.take_steps(order, progress)
@@ -222,6 +238,7 @@ class Loop:
 
     def _go_on(self, status: int, progress: Any) -> None:
         """What there is to do before an epoch goes on whose run has ended with this status."""
+        stopping.obey()
         if status == _core.NEEDS_GRADIENT:
             self.run.set_gradient(self.learner.engine.make_vector())
         elif status == _core.NON_FINITE:
