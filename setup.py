@@ -120,6 +120,7 @@ libraries = [
     library("step", "run/step", []),
     library("ops", "run/ops", []),
     library("update", "run/update", []),
+    library("entries", "run/entries", []),
     library("rules", "run/rules", []),
     library("records", "run/records", []),
     library("norms", "run/norms", []),

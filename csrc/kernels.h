@@ -136,6 +136,19 @@ typedef struct {
     size_t rows, cols, ld;
 } vg_matrix;
 
+/* Rows of a vg_csr: row r is sample order[r], or first + r without an order. */
+typedef struct {
+    const vg_csr *csr;
+    const int64_t *order;
+    size_t first, rows;
+} vg_sparse_rows;
+/* The entries [*from, *to) of row r. */
+static inline void vg_entries_of_row(const vg_sparse_rows *x, size_t r, size_t *from, size_t *to) {
+    const size_t sample = x->order ? (size_t)x->order[r] : x->first + r;
+    *from = (size_t)x->csr->starts[sample];
+    *to = (size_t)x->csr->starts[sample + 1];
+}
+
 /* How rows are normalized: their mean, if they are centred, becomes 0, and their deviation 1; then
  * come gains and shifts (n), each of which may be NULL (normalization.tmpl.h). */
 typedef struct {
@@ -175,6 +188,11 @@ typedef struct {
     void *gradient;    /* unless NULL, the gradient is written there, and nothing applied */
     const void *begun; /* unless NULL, its sums go on from these, of rows before */
 } vg_parameters;
+
+/* Whether weights without a gradient stay as they are, and so does what the rule keeps of them. */
+static inline int vg_rests(const vg_update *u) {
+    return u->pass == VG_STORE && u->decay == 0 && (u->rule == VG_SGD || u->rule == VG_ADAGRAD);
+}
 
 /* Where an inspected update is recorded, both NULL without inspection. */
 typedef struct {
@@ -238,6 +256,15 @@ typedef struct {
     void (*weight_update)(vg_matrix x, vg_matrix dy, size_t first, size_t last,
                           vg_parameters parameters, const vg_update *update, vg_tools *tools,
                           vg_recording recording);
+
+    /* The same of rows x whose zeros are left out; and of dW, from x's entries in these rows of it,
+     * by ascending columns, of each column by ascending rows. What is begun goes on in its place. */
+    void (*sparse_forward)(vg_sparse_rows x, vg_matrix weights, const void *biases,
+                           vg_activation activation, vg_matrix y, void *derivatives,
+                           vg_tools *tools);
+    void (*sparse_update)(const vg_entry *entries, size_t n_entries, vg_matrix dy, size_t first,
+                          size_t last, vg_parameters parameters, const vg_update *update,
+                          vg_tools *tools, vg_recording recording);
 
     /* sums (n) = the column sums of dy (rows, n; ld); or begun, they go on from what they are */
     void (*column_sums)(size_t rows, size_t n, const void *dy, size_t ld, int begun, void *sums);
@@ -334,9 +361,10 @@ typedef struct {
 
     vg_norm (*square_norm)(size_t n, const void *x);
     /* source and delta (rows, n), as for dense_backward, and of a `keep` below 1 as dropout leaves
-     * them; inputs (rows, n_in) */
+     * them; inputs (rows, n_in), or, unless NULL, these */
     void (*statistics)(vg_activation activation, const vg_dropout *dropout, vg_matrix source,
-                       vg_matrix delta, vg_matrix inputs, vg_statistics *statistics);
+                       vg_matrix delta, vg_matrix inputs, const vg_sparse_rows *sparse,
+                       vg_statistics *statistics);
 } vg_kernels;
 
 extern const vg_kernels vg_kernels_f32_scalar, vg_kernels_f64_scalar;

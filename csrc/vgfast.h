@@ -157,7 +157,22 @@ typedef struct {
     size_t n_units;       /* of work on parameters */
     size_t panel; /* elements of scratch that the widest layer needs when its W is transposed */
     double flops; /* operations of a step's products on one row */
+    int sparse;   /* rows of the input are those of a vg_csr, and have no place in memory */
 } vg_plan;
+
+/* Rows in which what is not there is 0 (compressed sparse rows): those of sample i are the entries
+ * [starts[i], starts[i + 1]), by ascending columns, each at most once. */
+typedef struct {
+    const void *values; /* of the plan's dtype */
+    const int32_t *columns;
+    const int64_t *starts; /* (n_samples + 1,) */
+} vg_csr;
+
+/* One of them in the part of a batch that is in work, of which `row` counts. */
+typedef struct {
+    uint32_t column, row;
+    double value;
+} vg_entry;
 
 /* A unit of work on parameters: so many rows of one of them, or the rest. Units are fixed by the
  * plan, so that no sum depends on which thread takes which; the rows are a multiple of every tile's
@@ -326,7 +341,7 @@ typedef struct {
     int n_columns; /* threads that share the same rows, a divisor of their number; 0: as pays */
     vg_tuner tuner;
 
-    const void *x;         /* (n_samples, n_0), contiguous */
+    const void *x;         /* (n_samples, n_0), contiguous; of a sparse plan, a vg_csr */
     const int32_t *labels; /* (n_samples,), or NULL where there are targets */
     const void *targets;   /* (n_samples, n_L), or NULL where there are labels */
     /* (n_samples,) of the samples in the mean loss, from 0 on, of which no sum is
@@ -345,6 +360,10 @@ typedef struct {
                      * needs it */
     void *memory;   /* workspace->n_elements */
     double *notes;  /* workspace->n_notes */
+    /* Of a sparse plan, where the gradient of weights is wanted: each thread's, two of n_entries,
+     * which any rows of a workspace have at most */
+    vg_entry *entries;
+    size_t n_entries;
     vg_optimizer optimizer;
 
     size_t step, n_steps; /* the next step of this epoch, and the step to stop before */
@@ -394,8 +413,9 @@ uint64_t vg_random_at_most(const vg_bit_generator *bits, uint64_t most);
 
 /* ---- predictions ----------------------------------------------------------------------------- */
 
-/* z (n_rows, n_L) = the plan's ops up to the loss applied to x (n_rows, n_0), batch norms by their
- * running statistics; params as in vg_run, scratch as vg_forward_scratch says. */
+/* z (n_rows, n_L) = the plan's ops up to the loss applied to x (n_rows, n_0), of a sparse plan a
+ * vg_csr, batch norms by their running statistics; params as in vg_run, scratch as
+ * vg_forward_scratch says. */
 void vg_forward(const vg_plan *plan, const void *params, const void *x, size_t n_rows, void *z,
                 void *scratch, int n_threads);
 

@@ -59,7 +59,7 @@ class Network(Exports):
         inspect: str = "scalars",
         sample_weight: Any = None,
     ) -> History:
-        """Train on mini-batches of X (rows, n_in) and y, or of a source in place of both, whose rows need not fit
+        """Train on mini-batches of X (rows, n_in), dense or sparse, and y, or of a source in place of both, whose rows need not fit
         memory (see ``vgfast.data.blocks``); returns the ``History``.
 
         The last batch of an epoch has the rows that are left; a batch_size above the number of rows is that number.
@@ -125,7 +125,7 @@ class Network(Exports):
         workspace = None if self._stepper is None else self._stepper.workspace
         loop = Loop(self._learner(), x, t, 1, len(x), optimizer, workspace=workspace, sample_weight=weights)
         loop.train(1)
-        again = self._last_rows == len(x) and loop.workspace is not None
+        again = self._last_rows == len(x) and loop.workspace is not None and isinstance(x, np.ndarray)
         self._stepper = Stepper(loop) if again else None
         self._last_rows = len(x)
         return float(loop.losses[0])
@@ -163,11 +163,11 @@ class Network(Exports):
         >>> net.apply(by_huber, vg.SGD(lr=0.1))
         """
         with _core.standard_arithmetic():
-            x = self._architecture.check_inputs(X)
+            x = self._architecture.check_rows(X)
             d = self._architecture.check_output_gradient(dz, len(x))
         if self._architecture.trains_otherwise:
             TrainingPass.check(self._last_pass, x, self._lock.version)
-        x, d = (a.copy() if np.may_share_memory(a, self._vector) else a for a in (x, d))
+        x, d = self._apart(x), self._apart(d)
         return self._read(lambda net: take_gradients_from(net._engine, x, d))
 
     def apply(self, gradients: Gradients | np.ndarray, optimizer: Optimizer | None = None) -> None:
@@ -231,7 +231,7 @@ class Network(Exports):
 
     def _inspect(
         self,
-        x: np.ndarray,
+        x: _check.Rows,
         t: np.ndarray,
         sample_weight: np.ndarray | None,
         optimizer: Optimizer,
@@ -269,7 +269,7 @@ class Network(Exports):
 
     def _case(
         self,
-        x: np.ndarray,
+        x: _check.Rows,
         t: np.ndarray,
         optimizer: Optimizer,
         batch_size: int | None = None,
@@ -285,7 +285,7 @@ class Network(Exports):
 
     def _diagnose(
         self,
-        x: np.ndarray,
+        x: _check.Rows,
         t: np.ndarray,
         step: int,
         optimizer: Optimizer,
@@ -297,7 +297,7 @@ class Network(Exports):
         from vgfast.inspection.divergence import diagnose
 
         in_batches = batch_size if batch_size < len(x) else None
-        return diagnose(self._case(x, t, optimizer, in_batches, sample_weight), step, what)
+        return diagnose(self._case(x, t, optimizer, in_batches, sample_weight).with_dense_rows(), step, what)
 
     # ---- predictions -----------------------------------------------------------------------------
 
@@ -318,12 +318,12 @@ class Network(Exports):
     def _forward_any(self, X: Any) -> np.ndarray:
         """The same of any X, which is checked first."""
         with _core.standard_arithmetic():
-            x = self._architecture.check_inputs(X)
+            x = self._architecture.check_rows(X)
         return self._read(lambda net: net._engine.predict(x))
 
     def _forward_in_training(self, X: Any) -> np.ndarray:
         with _core.standard_arithmetic():
-            x = self._architecture.check_inputs(X).copy()  # kept, to be known again
+            x = self._architecture.check_rows(X).copy()  # kept, to be known again
         self._architecture.check_batch_size(len(x))
         try:
             self._lock.own("trained")
@@ -355,7 +355,7 @@ class Network(Exports):
         ``DivergenceError`` if the loss is not finite."""
         return self._evaluate(*self._weighted(X, y, sample_weight))
 
-    def _evaluate(self, x: np.ndarray, t: np.ndarray, sample_weight: np.ndarray | None) -> Evaluation:
+    def _evaluate(self, x: _check.Rows, t: np.ndarray, sample_weight: np.ndarray | None) -> Evaluation:
         z = self._read(lambda net: net._engine.predict(x))
         with _core.standard_arithmetic():
             return Evaluation(*self._engine.score(z, t, sample_weight))

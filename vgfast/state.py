@@ -227,16 +227,21 @@ class State:
         still = self._vector.copy(), self._rng, self._added(), states, self._draws()
         return self._restore(self._architecture, *still)
 
-    def _batch(self, X: Any, y: Any, names: Sequence[str] = _NAMES) -> tuple[np.ndarray, np.ndarray]:
-        """X and y as C takes them, sharing no memory with the parameters, which change meanwhile."""
+    def _apart(self, a: Any) -> Any:
+        """The array, or the sparse rows; a copy where it shares memory with the parameters, which change meanwhile."""
+        memory = a.values if isinstance(a, _check.SparseRows) else a
+        return a.copy() if np.may_share_memory(memory, self._vector) else a
+
+    def _batch(self, X: Any, y: Any, names: Sequence[str] = _NAMES) -> tuple[_check.Rows, np.ndarray]:
+        """X and y as C takes them, sharing no memory with the parameters."""
         with _core.standard_arithmetic():
-            x, t = self._architecture.check_batch(X, y, (names[0], names[1]))
-        x, t = (a.copy() if np.may_share_memory(a, self._vector) else a for a in (x, t))
-        return x, t
+            x = self._architecture.check_rows(X, names[0])
+            t = self._architecture.check_targets(y, len(x), names[1])
+        return self._apart(x), self._apart(t)
 
     def _weighted(
         self, X: Any, y: Any, sample_weight: Any, names: Sequence[str] = _NAMES
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    ) -> tuple[_check.Rows, np.ndarray, np.ndarray | None]:
         """The same, and the rows' weights, if there are any."""
         x, t = self._batch(X, y, names)
         if sample_weight is None:

@@ -121,12 +121,10 @@ static void NAME(forward_epilogue)(void *context, size_t i, size_t j, size_t row
 #undef FORWARD
 #undef COLUMN
 
-static inline
-    __attribute__((always_inline)) void NAME(forward)(const NAME(operands) *ab, size_t n_in,
-                                                      const void *biases, vg_activation activation,
-                                                      vg_matrix y, void *derivatives,
-                                                      vg_tools *tools) {
-    NAME(forward_context) c = {
+static inline NAME(forward_context)
+    NAME(forward_context_of)(const void *biases, vg_activation activation, vg_matrix y,
+                             void *derivatives) {
+    return (NAME(forward_context)){
         .biases = biases,
         .activation = activation,
         .y = y.p,
@@ -135,6 +133,15 @@ static inline
         .check = v_zero(),
         .scale = NAME(check_scale)(0),
     };
+}
+
+static inline
+    __attribute__((always_inline)) void NAME(forward)(const NAME(operands) *ab, size_t n_in,
+                                                      const void *biases, vg_activation activation,
+                                                      vg_matrix y, void *derivatives,
+                                                      vg_tools *tools) {
+    NAME(forward_context)
+    c = NAME(forward_context_of)(biases, activation, y, derivatives);
     NAME(finish) finish;
     finish.epilogue = NAME(forward_epilogue);
     finish.context = &c;

@@ -20,6 +20,7 @@
 #include "summary.tmpl.h"
 #include "optimizer.tmpl.h"
 #include "dense.tmpl.h"
+#include "sparse.tmpl.h"
 #include "weight_update.tmpl.h"
 #include "sums.tmpl.h"
 #include "normalization.tmpl.h"
@@ -48,6 +49,8 @@ const vg_kernels NAME(vg_kernels) = {
     .decoder_forward = NAME(decoder_forward),
     .decoder_backward = NAME(decoder_backward),
     .weight_update = NAME(weight_update),
+    .sparse_forward = NAME(sparse_forward),
+    .sparse_update = NAME(sparse_update),
     .column_sums = NAME(column_sums),
     .fold = NAME(fold),
     .normalize_rows = NAME(normalize_rows),

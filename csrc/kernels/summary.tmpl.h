@@ -267,15 +267,37 @@ static inline vg_norm NAME(norm_of_long_row)(NAME(squares) *s, size_t n, const r
     return total;
 }
 
+/* The same of row r, n long, of those whose zeros are left out: of each part of it that is not all
+ * zero. */
+static vg_norm NAME(norm_of_sparse_row)(NAME(squares) *s, size_t n, const vg_sparse_rows *x,
+                                        size_t r) {
+    enum { MOST = LANES * NAME(terms_most) };
+    real part[MOST];
+    vg_norm total = {0, 0};
+    size_t e, end;
+    vg_entries_of_row(x, r, &e, &end);
+    while (e < end) {
+        const int32_t start = x->csr->columns[e] / MOST * MOST;
+        const size_t left = n - (size_t)start;
+        memset(part, 0, sizeof part);
+        for (; e < end && x->csr->columns[e] - start < MOST; e++)
+            part[x->csr->columns[e] - start] = ((const real *)x->csr->values)[e];
+        vg_norm_add(&total, NAME(norm_of_row)(s, left < MOST ? left : MOST, part));
+    }
+    return total;
+}
+
 /* delta: the sum of the squares of delta. samples: that of |delta_i|^2 (|a_i|^2 + 1) over the rows,
  * which are the squared norms of what each adds to dW and db (Goodfellow, "Efficient per-example
  * gradient computations", 2015). */
-static void NAME(sample_squares)(vg_matrix deltas, vg_matrix inputs, vg_statistics *statistics) {
+static void NAME(sample_squares)(vg_matrix deltas, vg_matrix inputs, const vg_sparse_rows *sparse,
+                                 vg_statistics *statistics) {
     NAME(squares) of_delta = NAME(no_squares)(), of_a = NAME(no_squares)();
     const real *delta = deltas.p, *a = inputs.p;
     for (size_t r = 0; r < deltas.rows; r++, delta += deltas.ld, a += inputs.ld) {
         const vg_norm d = NAME(norm_of_long_row)(&of_delta, deltas.cols, delta);
-        vg_norm input = NAME(norm_of_long_row)(&of_a, inputs.cols, a);
+        vg_norm input = sparse ? NAME(norm_of_sparse_row)(&of_a, inputs.cols, sparse, r)
+                               : NAME(norm_of_long_row)(&of_a, inputs.cols, a);
         vg_norm_add(&input, (vg_norm){1, 0});
         vg_norm_add(&statistics->delta, d);
         vg_norm_add(&statistics->samples,
@@ -284,7 +306,8 @@ static void NAME(sample_squares)(vg_matrix deltas, vg_matrix inputs, vg_statisti
 }
 
 static void NAME(statistics)(vg_activation activation, const vg_dropout *dropout, vg_matrix sources,
-                             vg_matrix deltas, vg_matrix inputs, vg_statistics *statistics) {
+                             vg_matrix deltas, vg_matrix inputs, const vg_sparse_rows *sparse,
+                             vg_statistics *statistics) {
     const real *const source = sources.p;
     const size_t rows = sources.rows, n = sources.cols, ld_source = sources.ld;
     const vg_slope slope = vg_slope_of(activation);
@@ -299,7 +322,7 @@ static void NAME(statistics)(vg_activation activation, const vg_dropout *dropout
     } else {
         BY_DERIVATIVE(slope.form, DERIVATIVES);
     }
-    NAME(sample_squares)(deltas, inputs, statistics);
+    NAME(sample_squares)(deltas, inputs, sparse, statistics);
 }
 #undef DERIVATIVES
 #undef DERIVATIVES_OF

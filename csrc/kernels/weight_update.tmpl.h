@@ -129,29 +129,34 @@ static void NAME(narrow_update)(vg_matrix x, vg_matrix dy, real *weights, void *
 }
 _Static_assert(MR < VG_TILE_COLS, "the gradient of few outputs must fit a panel");
 
-/* By way of tiles in memory: any update, recorded or not; or the gradient alone. */
-static void NAME(update_by_tiles)(const NAME(operands) *ab, vg_matrix x, vg_matrix dy,
-                                  vg_parameters parameters, const vg_update *update,
-                                  vg_tools *tools, vg_recording recording) {
+/* By way of tiles in memory: any update, recorded or not; or the gradient alone. The product is that
+ * of ab, k long, or, unless NULL, that of the entries of m columns of x. */
+static void NAME(update_by_tiles)(const NAME(operands) *ab, const NAME(sparse_product) *sparse,
+                                  size_t m, size_t n, size_t k, vg_parameters parameters,
+                                  const vg_update *update, vg_tools *tools,
+                                  vg_recording recording) {
     vg_summary *const summaries = recording.summaries;
     NAME(update_context) c; /* `words` only where they are asked for */
     c.weights = parameters.weights;
     c.states = parameters.states;
     c.gradient = parameters.gradient;
-    c.n_out = dy.cols;
+    c.n_out = n;
     NAME(set_in_vecs)(update, &c.update);
     c.check = v_zero();
     c.summaries = summaries;
     c.panel = 0;
     c.exponents = recording.exponents;
     if (summaries) c.words = NAME(begin_summary)(summaries, NAME(just_plain)(&c.update));
-    const size_t n_units = summaries ? (x.cols + VG_UNIT_ROWS - 1) / VG_UNIT_ROWS : 0;
+    const size_t n_units = summaries ? (m + VG_UNIT_ROWS - 1) / VG_UNIT_ROWS : 0;
     for (size_t b = 0; b < n_units; b++) summaries[b] = (vg_summary){0};
     NAME(epilogue) *const epilogue = c.gradient  ? NAME(gradient_epilogue)
                                      : summaries ? NAME(inspected_epilogue)
                                                  : NAME(update_epilogue);
-    NAME(gemm)(x.cols, dy.cols, x.rows, ab, parameters.begun, tools,
-               &(NAME(finish)){.epilogue = epilogue, .context = &c});
+    if (sparse)
+        NAME(sparse_tiles)(sparse, tools, epilogue, &c);
+    else
+        NAME(gemm)(m, n, k, ab, parameters.begun, tools,
+                   &(NAME(finish)){.epilogue = epilogue, .context = &c});
     if (summaries) {
         NAME(flush_norms)(&c.words, NULL);
         NAME(flush_counts)(&c.words, summaries);
@@ -164,19 +169,23 @@ static inline void *NAME(from)(const void *matrix, size_t skip) {
     return matrix ? (real *)(uintptr_t)matrix + skip : NULL;
 }
 
+/* The same from so many elements on; states: where they are then. */
+static vg_parameters NAME(parameters_from)(const vg_parameters *p, size_t skip, void **states) {
+    NAME(states_at)(p, skip, states);
+    return (vg_parameters){
+        .weights = NAME(from)(p->weights, skip),
+        .states = states,
+        .gradient = NAME(from)(p->gradient, skip),
+        .begun = NAME(from)(p->begun, skip),
+    };
+}
+
 static void NAME(weight_update)(vg_matrix x, vg_matrix dy, size_t first, size_t last,
                                 vg_parameters parameters, const vg_update *update, vg_tools *tools,
                                 vg_recording recording) {
-    const size_t skip = first * dy.cols, m = last - first, n = dy.cols;
+    const size_t m = last - first, n = dy.cols;
     void *states[VG_STATES_MOST];
-    for (size_t k = 0; k < VG_STATES_MOST; k++)
-        states[k] = parameters.states ? NAME(from)(parameters.states[k], skip) : NULL;
-    const vg_parameters p = {
-        .weights = NAME(from)(parameters.weights, skip),
-        .states = states,
-        .gradient = NAME(from)(parameters.gradient, skip),
-        .begun = NAME(from)(parameters.begun, skip),
-    };
+    const vg_parameters p = NAME(parameters_from)(&parameters, first * n, states);
     const vg_matrix rows = {(real *)x.p + first, x.rows, m, x.ld};
     const NAME(operands) ab = {
         .a = rows.p,
@@ -196,5 +205,24 @@ static void NAME(weight_update)(vg_matrix x, vg_matrix dy, size_t first, size_t 
         NAME(gemm_to_weights)(m, n, x.rows, &ab, p.begun, tools, v_set((real)update->lr),
                               p.weights);
     else
-        NAME(update_by_tiles)(&ab, rows, dy, p, update, tools, recording);
+        NAME(update_by_tiles)(&ab, NULL, m, n, x.rows, p, update, tools, recording);
+}
+
+/* Only what is recorded goes by tiles: along the rows of W, and of what the rule keeps, there are
+ * fewer pages. */
+static void NAME(sparse_update)(const vg_entry *entries, size_t n_entries, vg_matrix dy,
+                                size_t first, size_t last, vg_parameters parameters,
+                                const vg_update *update, vg_tools *tools, vg_recording recording) {
+    void *states[VG_STATES_MOST];
+    const vg_parameters p = NAME(parameters_from)(&parameters, first * dy.cols, states);
+    const NAME(sparse_product) product = {entries, entries + n_entries, first, last, dy};
+    if (p.gradient)
+        NAME(sparse_gradient)(&product, p.begun != NULL, p.gradient);
+    else if (recording.summaries)
+        NAME(update_by_tiles)(NULL, &product, last - first, dy.cols, 0, p, update, tools,
+                              recording);
+    else if (vg_rests(update) && !p.begun)
+        NAME(sparse_update_present)(&product, &p, update, tools);
+    else
+        NAME(sparse_update_all)(&product, &p, update, tools);
 }

@@ -38,14 +38,21 @@ static size_t row_distance(const vg_plan *plan, size_t cols, int *fits) {
 size_t vg_item_size(vg_dtype dtype) { return dtype == VG_F32 ? sizeof(float) : sizeof(double); }
 size_t vg_exponent_bins(vg_dtype dtype) { return dtype == VG_F32 ? VG_F32_BINS : VG_F64_BINS; }
 
+/* Inputs of a dense layer that are multiplied. Of a sparse row nobody knows how many there are before
+ * the data; by this, only the number of threads is chosen. */
+static const double SPARSE_COLUMNS = 100;
+static double columns_of_row(const vg_plan *plan, const vg_op *op) {
+    const double n = (double)plan->tensors[op->in].cols;
+    return vg_is_sparse(plan, op) && n > SPARSE_COLUMNS ? SPARSE_COLUMNS : n;
+}
+
 static double flops_of_row(const vg_plan *plan) {
     double flops = 0;
     for (size_t i = 0; i < plan->n_ops; i++) {
         const vg_op *const op = &plan->ops[i];
         if (op->kind != VG_OP_DENSE) continue;
         const double products = vg_is_first(plan, op) ? 2 : 3;
-        flops +=
-            2 * products * (double)plan->tensors[op->in].cols * (double)plan->tensors[op->out].cols;
+        flops += 2 * products * columns_of_row(plan, op) * (double)plan->tensors[op->out].cols;
     }
     return flops;
 }
@@ -70,7 +77,7 @@ int vg_plan_lay_out(vg_plan *plan) {
     plan->n_columns = plan->n_derivatives = plan->widest = 0;
     for (size_t i = 0; i < plan->n_tensors; i++) {
         vg_tensor *const tensor = &plan->tensors[i];
-        tensor->ld = row_distance(plan, tensor->cols, &fits);
+        tensor->ld = i == 0 && plan->sparse ? 0 : row_distance(plan, tensor->cols, &fits);
         tensor->value = plan->n_columns;
         tensor->grad = i == 0 ? 0 : tensor->value - plan->tensors[0].ld;
         tensor->derivative = plan->n_derivatives;

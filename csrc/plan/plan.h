@@ -34,6 +34,11 @@ static inline int vg_is_first(const vg_plan *plan, const vg_op *op) {
     return plan->ops[plan->tensors[op->in].op].kind == VG_OP_INPUT;
 }
 
+/* Whether a layer's input is that of a sparse plan. */
+static inline int vg_is_sparse(const vg_plan *plan, const vg_op *op) {
+    return plan->sparse && vg_is_first(plan, op);
+}
+
 /* What an addition multiplies what it adds by. */
 static inline double vg_scale_of(const vg_plan *plan, const vg_op *op, const void *params) {
     if (op->scales == VG_NONE) return op->scale;

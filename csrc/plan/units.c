@@ -62,7 +62,7 @@ static double work(const vg_plan *plan, size_t rows, int n_threads, int n_column
     double sum = n_columns > 1 ? BARRIER * n_threads * 2 * (double)plan->n_layers : 0;
     for (size_t i = 0; i < plan->n_ops; i++) {
         const vg_op *const op = &plan->ops[i];
-        if (op->kind != VG_OP_DENSE) continue;
+        if (op->kind != VG_OP_DENSE || vg_is_sparse(plan, op)) continue;
         const size_t n_in = plan->tensors[op->in].cols, n_out = plan->tensors[op->out].cols;
         const double n_bytes = (double)n_in * (double)n_out * (double)vg_item_size(plan->dtype);
         const double reading = n_bytes > NEAR_BYTES ? READING_FAR : READING_NEAR;

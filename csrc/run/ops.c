@@ -15,10 +15,27 @@ static const int64_t *order_of(const thread_context *c, size_t from) {
     return c->run->order ? c->run->order + c->first_row + from : NULL;
 }
 
+vg_sparse_rows vg_sparse_input(const thread_context *c, size_t from, size_t rows) {
+    return (vg_sparse_rows){c->run->x, order_of(c, from), first_sample(c, from), rows};
+}
+
+/* Sparse rows are read where they are: only their check is made here. */
+static void check_sparse(thread_context *c, size_t from, size_t rows) {
+    const vg_sparse_rows x = vg_sparse_input(c, from, rows);
+    for (size_t r = 0; r < rows; r++) {
+        size_t first, last;
+        vg_entries_of_row(&x, r, &first, &last);
+        c->kernels->check_finite(last - first, at(c, x.csr->values, first), &c->tools.check);
+    }
+}
+
 static void input_forward(thread_context *c, const vg_op *op, size_t from, size_t rows) {
     const vg_tensor *const out = tensor_of(c, op->out);
-    c->kernels->gather(rows, out->cols, at(c, c->run->x, first_sample(c, from) * out->cols),
-                       order_of(c, from), value(c, op->out, from), out->ld, &c->tools.check);
+    if (c->run->plan->sparse)
+        check_sparse(c, from, rows);
+    else
+        c->kernels->gather(rows, out->cols, at(c, c->run->x, first_sample(c, from) * out->cols),
+                           order_of(c, from), value(c, op->out, from), out->ld, &c->tools.check);
     lap(c, op->layer, VG_GATHER);
 }
 
@@ -39,12 +56,18 @@ static void dense_forward(thread_context *c, const vg_op *op, size_t from, size_
     size_t first;
     const size_t n = own_columns(c, tensor_of(c, op->out)->cols, &first);
     if (n == 0) return;
-    c->kernels->dense_forward(
-        values(c, op->in, from, rows), columns_of(c, weights(c, op), first, n),
+    const vg_matrix W = columns_of(c, weights(c, op), first, n),
+                    y = columns_of(c, values(c, op->out, from, rows), first, n);
+    const void *const biases =
         op->biases == VG_NONE ? NULL
-                              : at(c, run->params, run->plan->params[op->biases].offset + first),
-        op->activation, columns_of(c, values(c, op->out, from, rows), first, n),
-        at(c, stored_derivative(c, op->out, from), first), &c->tools);
+                              : at(c, run->params, run->plan->params[op->biases].offset + first);
+    void *const derivatives = at(c, stored_derivative(c, op->out, from), first);
+    if (vg_is_sparse(run->plan, op))
+        c->kernels->sparse_forward(vg_sparse_input(c, from, rows), W, biases, op->activation, y,
+                                   derivatives, &c->tools);
+    else
+        c->kernels->dense_forward(values(c, op->in, from, rows), W, biases, op->activation, y,
+                                  derivatives, &c->tools);
     lap_of_product(c, op->layer, VG_FORWARD, op->layer);
 }
 

@@ -42,7 +42,11 @@ static vg_matrix dense(forward_thread *t, const vg_op *op, vg_matrix x, size_t f
         y.cols};
     const void *const biases =
         op->biases == VG_NONE ? NULL : params + plan->params[op->biases].offset * t->item;
-    t->kernels->dense_forward(x, weights, biases, op->activation, y, NULL, &t->tools);
+    const vg_sparse_rows rows = {.csr = t->call->x, .first = from, .rows = x.rows};
+    if (vg_is_sparse(plan, op))
+        t->kernels->sparse_forward(rows, weights, biases, op->activation, y, NULL, &t->tools);
+    else
+        t->kernels->dense_forward(x, weights, biases, op->activation, y, NULL, &t->tools);
     return y;
 }
 
@@ -99,7 +103,8 @@ static void forward(void *context, int thread, int n_threads) {
     for (size_t from = (size_t)thread * VG_FORWARD_ROWS; from < call->n_rows; from += stride) {
         const size_t left = call->n_rows - from,
                      rows = left < VG_FORWARD_ROWS ? left : VG_FORWARD_ROWS;
-        vg_matrix x = {(char *)(uintptr_t)call->x + from * n_0 * item, rows, n_0, n_0};
+        vg_matrix x = {NULL, rows, n_0, n_0};
+        if (!plan->sparse) x.p = (char *)(uintptr_t)call->x + from * n_0 * item;
         for (size_t i = 0; i < plan->n_ops; i++) {
             const vg_op *const op = &plan->ops[i];
             switch (op->kind) { /* without a default: the compiler names an op that is not here */

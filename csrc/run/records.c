@@ -26,9 +26,11 @@ void vg_record_values(const thread_context *c, const vg_op *op) {
     const size_t activated = vg_activated(op);
     const vg_op *const maker = maker_of(c, activated);
     const vg_dropout dropout = vg_dropout_of(maker->keep, maker->alpha_dropout);
+    const vg_sparse_rows sparse = vg_sparse_input(c, 0, c->rows);
     c->kernels->statistics(
         maker->activation, &dropout, derivative_sources(c, activated, 0, c->rows),
-        gradients(c, op->out, 0, c->rows), values(c, op->in, 0, c->rows), statistics(c, op->layer));
+        gradients(c, op->out, 0, c->rows), values(c, op->in, 0, c->rows),
+        vg_is_sparse(c->run->plan, op) ? &sparse : NULL, statistics(c, op->layer));
 }
 
 /* So many rows of equal weight have a mean of the same variance as those of the batch: Kish's

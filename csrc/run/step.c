@@ -270,6 +270,7 @@ static batch_sums parts_forward_and_back(thread_context *c, size_t first) {
     for (size_t done = 0;; done += c->rows) {
         c->first_row = first + done;
         c->rows = c->batch - done < w->rows ? c->batch - done : w->rows;
+        c->sorted = 0;
         time_epilogues(c, 1);
         rows_forward_and_back(c);
         time_epilogues(c, 0);
@@ -301,6 +302,7 @@ static void chunk_forward_and_back(thread_context *c, size_t first, size_t chunk
         c->rows = in_place || rows - done < each ? rows - done : each;
         c->place = in_place ? start + done : own;
         c->first_row = first + start + done;
+        c->sorted = 0;
         vg_stage_forward(c, &run->plan->stages[0], 0, c->rows);
         vg_stage_backward(c, &run->plan->stages[0], 0, c->rows);
         add_rows_in_order(c, losses);

@@ -27,6 +27,9 @@ typedef struct {
     size_t place;           /* row of the workspace where that begins */
     void *sums;             /* of the gradient, (n_params,): the run's, or a chunk's */
     int begun;              /* whether they have been begun by parts before */
+    int sorted;             /* whether this thread's entries of the part are sorted already, of */
+    size_t sorted_first, sorted_last, n_sorted; /* these rows of the weights, so many */
+    size_t share_first, share_last; /* rows of the parameter in work that are this thread's */
     int inspected, checked;
     vg_tools tools;
     double *times;    /* of this thread, (L + 1, VG_PHASES), or NULL */
@@ -205,6 +208,13 @@ void vg_op_forward(thread_context *c, const vg_op *op, size_t from, size_t rows)
 void vg_op_backward(thread_context *c, const vg_op *op, size_t from, size_t rows);
 void vg_stage_forward(thread_context *c, const vg_stage *stage, size_t from, size_t rows);
 void vg_stage_backward(thread_context *c, const vg_stage *stage, size_t from, size_t rows);
+
+/* ops.c. Of a sparse plan, rows of the part in work. */
+vg_sparse_rows vg_sparse_input(const thread_context *c, size_t from, size_t rows);
+
+/* entries.c. Of a sparse plan, the entries of the part in work in these columns, which are among
+ * this thread's share of rows of the weights: by ascending columns, of each by ascending rows. */
+const vg_entry *vg_sorted_entries(thread_context *c, size_t first, size_t last, size_t *n);
 
 /* update.c. The gradient of the part in work, of all parameters, into c->sums; and that of the
  * group of chunks to which one belongs, when all of them are done. */

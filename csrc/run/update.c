@@ -14,6 +14,8 @@ static void visit_units(thread_context *c, int one_by_one, const vg_update *upda
         const vg_param *const p = &plan->params[i];
         size_t first = 0, last = p->rows;
         if (c->n_threads > 1) vg_share_param(plan, p, unit, c->thread, c->n_threads, &first, &last);
+        c->share_first = first;
+        c->share_last = last;
         while (first < last) {
             const size_t next = one_by_one && last - first > unit ? first + unit : last;
             visit(c, p, first, next, p->unit + first / VG_UNIT_ROWS, update);
@@ -83,6 +85,23 @@ static void square_visit(thread_context *c, const vg_param *p, size_t first, siz
     *squares(c, unit) = c->kernels->square_norm((last - first) * p->cols, weights);
 }
 
+/* Rows [first, last) of dW, and what is done with them. */
+static void weight_update(thread_context *c, const vg_param *p, size_t first, size_t last,
+                          vg_parameters parameters, const vg_update *update,
+                          vg_recording recording) {
+    const vg_op *const op = op_of(c, p);
+    const vg_matrix dz = gradients(c, op->out, 0, c->rows);
+    if (vg_is_sparse(c->run->plan, op)) {
+        size_t n;
+        const vg_entry *const entries = vg_sorted_entries(c, first, last, &n);
+        c->kernels->sparse_update(entries, n, dz, first, last, parameters, update, &c->tools,
+                                  recording);
+    } else {
+        c->kernels->weight_update(values(c, op->in, 0, c->rows), dz, first, last, parameters,
+                                  update, &c->tools, recording);
+    }
+}
+
 static void fused_visit(thread_context *c, const vg_param *p, size_t first, size_t last,
                         size_t unit, const vg_update *update) {
     const vg_run *const run = c->run;
@@ -92,9 +111,8 @@ static void fused_visit(thread_context *c, const vg_param *p, size_t first, size
     states_of(c, p, 0, states);
     if (p->role == VG_WEIGHTS) {
         const vg_recording recording = {wanted_summary(c, p, unit, update), wanted_exponents(c)};
-        c->kernels->weight_update(
-            values(c, op->in, 0, c->rows), gradients(c, op->out, 0, c->rows), first, last,
-            (vg_parameters){params, states, NULL, begun_sums(c, p)}, update, &c->tools, recording);
+        weight_update(c, p, first, last, (vg_parameters){params, states, NULL, begun_sums(c, p)},
+                      update, recording);
         vg_record_exponents(c, op->layer);
         record_values(c, p, first);
     } else {
@@ -108,13 +126,11 @@ static void fused_visit(thread_context *c, const vg_param *p, size_t first, size
 
 static void sum_visit(thread_context *c, const vg_param *p, size_t first, size_t last, size_t unit,
                       const vg_update *update) {
-    const vg_op *const op = op_of(c, p);
     void *const whole = part_of(c, c->sums, p, 0);
     (void)unit;
     if (p->role == VG_WEIGHTS)
-        c->kernels->weight_update(values(c, op->in, 0, c->rows), gradients(c, op->out, 0, c->rows),
-                                  first, last, (vg_parameters){NULL, NULL, whole, begun_sums(c, p)},
-                                  update, &c->tools, (vg_recording){NULL, NULL});
+        weight_update(c, p, first, last, (vg_parameters){NULL, NULL, whole, begun_sums(c, p)},
+                      update, (vg_recording){NULL, NULL});
     else
         sum_up(c, p, whole);
 }
@@ -190,6 +206,8 @@ void vg_sum_gradient_alone(thread_context *c) {
     const vg_plan *const plan = c->run->plan;
     for (size_t i = 0; i < plan->n_param_arrays; i++) {
         const vg_param *const p = &plan->params[i];
+        c->share_first = 0;
+        c->share_last = p->rows;
         sum_visit(c, p, 0, p->rows, 0, &NONE);
         lap(c, plan->ops[p->op].layer, VG_UPDATE);
     }

@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 
 from vgfast._check import arrays
+from vgfast._check import sparse
 from vgfast._check import targets as _targets
 from vgfast._check.arrays import name_unfinite as name_unfinite
 from vgfast._check.arrays import quote as quote
+from vgfast._check.sparse import Rows as Rows
+from vgfast._check.sparse import SparseRows as SparseRows
+from vgfast._check.sparse import to_dense as to_dense
 
 # Numbers of units, rows of a batch and steps may be so many; and so many elements an array may have that repeats its
 # memory (zero strides): beyond, it is mostly a mistake of broadcasting, and a copy of it would ask for gigabytes.
@@ -225,6 +229,14 @@ def inputs(name: str, value: Any, n_columns: int | None, dtype: np.dtype, which:
     if array.shape[0] == 0:
         raise ValueError(f"{name} must have at least one row, got shape {array.shape}: there is no sample")
     return arrays.converted(name, array, dtype, value)
+
+
+def rows(name: str, value: Any, n_columns: int, dtype: np.dtype) -> Rows:
+    """The same, or sparse: a matrix of SciPy in any format, as rows whose zeros are left out. Of those, the user's
+    array is at most that of the values."""
+    if sparse.is_sparse(value):
+        return sparse.inputs(name, value, n_columns, dtype)
+    return inputs(name, value, n_columns, dtype)
 
 
 def output_gradient(value: Any, n_rows: int, n_outputs: int, dtype: np.dtype) -> np.ndarray:

@@ -342,15 +342,20 @@ def _refuse_unfinite(name: str, array: np.ndarray, dtype: np.dtype, given: Any, 
     index = tuple(int(i) for i in np.unravel_index(flat, array.shape))
     column = index[1] if len(index) == 2 and np.ndim(given) == 2 else None
     where, entry = place(given, index[0], column), array[index]
+    if np.isnan(entry) and hasattr(given, "iloc"):
+        missing = missing_value(given.iloc[index[0]] if column is None else given.iloc[index[0], column])
+        if missing not in ("", "NaN"):
+            raise ValueError(missing_text(name, missing, where))
+    refuse_entry(name, entry, dtype, where)
+
+
+def refuse_entry(name: str, entry: np.generic, dtype: np.dtype, where: str) -> None:
+    """Raise the error for an entry that is not finite, or would not be in this dtype."""
     if np.isfinite(entry):
         fix = f"scale {name} down"
         if abs(entry) <= np.finfo(np.float64).max:
             fix += " or make the net with dtype='float64'"
         raise ValueError(f"{name} has a value in {where} that is too large for {dtype}; {fix}")
-    if np.isnan(entry) and hasattr(given, "iloc"):
-        missing = missing_value(given.iloc[index[0]] if column is None else given.iloc[index[0], column])
-        if missing not in ("", "NaN"):
-            raise ValueError(missing_text(name, missing, where))
     what = "NaN" if np.isnan(entry) else "infinity"
     raise ValueError(_useless_text(name, what, where))
 

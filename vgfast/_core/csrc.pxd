@@ -61,6 +61,16 @@ cdef extern from "vgfast.h" nogil:
         vg_param *params
         vg_stage *stages
         size_t n_ops, n_tensors, n_param_arrays, n_layers, n_additions, n_params, n_running, n_columns
+        bint sparse
+
+    ctypedef struct vg_csr:
+        const void *values
+        const int32_t *columns
+        const int64_t *starts
+
+    ctypedef struct vg_entry:
+        uint32_t column, row
+        double value
 
     ctypedef struct vg_workspace:
         size_t batch, rows, n_chunks, n_elements, n_notes
@@ -107,6 +117,8 @@ cdef extern from "vgfast.h" nogil:
         void *gradient
         void *memory
         double *notes
+        vg_entry *entries
+        size_t n_entries
         vg_optimizer optimizer
         size_t step, n_steps
         double *losses

@@ -37,6 +37,19 @@ cdef void *address(object array, size_t n_bytes, int writable) except? NULL:
     return start
 
 
+cdef c.vg_csr csr_of(object x, size_t n_columns, size_t item) except *:
+    """Of rows as ``_check.SparseRows`` has them, whose columns and starts nobody else can write to. The caller keeps
+    them alive."""
+    cdef c.vg_csr rows
+    if <size_t>x.shape[1] != n_columns:
+        raise ValueError(f"need {n_columns} columns, got {x.shape[1]}")
+    cdef size_t n = x.starts[len(x.starts) - 1]
+    rows.values = address(x.values, n * item, 0)
+    rows.columns = <const int32_t *>address(x.columns, n * sizeof(int32_t), 0)
+    rows.starts = <const int64_t *>address(x.starts, len(x.starts) * sizeof(int64_t), 0)
+    return rows
+
+
 cdef bint as_it_is(object array, Py_buffer *view, int ndim, const char *format) noexcept:
     """Take the buffer of a contiguous array of this many dimensions and this type; False, and nothing taken, if it is
     another. Not of a subclass, which may mean something else by its numbers, as a masked array does."""

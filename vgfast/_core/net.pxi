@@ -17,16 +17,18 @@ cdef class Net:
 
     def __cinit__(
         self, sizes, activations, int loss, int dtype, rates=(), blocks=(), double scale=1, bint learned=False,
-        normalization=None,
+        normalization=None, bint sparse=False,
     ):
         """rates: of dropout, (rate, whether it is alpha dropout) of each hidden layer, or none. blocks: of layers that are
-        gone around, (first, last) of each, counted from 1; what each adds is multiplied by the scale, or by a parameter."""
+        gone around, (first, last) of each, counted from 1; what each adds is multiplied by the scale, or by a parameter.
+        sparse: of what x is made, rows whose zeros are left out."""
         cdef size_t n_layers = len(sizes) - 1, n_rates = len(rates), n_blocks = len(blocks), l, i
         cdef size_t n_ops = 4 * n_layers + 2 * n_blocks + 3
         cdef bint before = normalization is not None and normalization[1]
         cdef bint unbiased = before and normalization[0] == "batch"
         cdef c.vg_plan *plan = &self.plan
         plan.dtype = <c.vg_dtype>dtype
+        plan.sparse = sparse
         plan.ops = <c.vg_op *>room(n_ops, sizeof(c.vg_op))
         plan.tensors = <c.vg_tensor *>room(2 * n_layers + n_blocks + 2, sizeof(c.vg_tensor))
         plan.params = <c.vg_param *>room(4 * n_layers + n_blocks, sizeof(c.vg_param))
@@ -98,7 +100,7 @@ cdef class Net:
         return c.vg_threads_to_try(&self.plan, rows, limit)
 
     def forward(self, params, x, z, int n_threads):
-        """z (rows, n_L) = the net applied to x (rows, n_0)."""
+        """z (rows, n_L) = the net applied to x (rows, n_0), sparse rows if the net is for those."""
         cdef size_t item = c.vg_item_size(self.plan.dtype), rows = x.shape[0]
         cdef size_t n_0 = self.plan.tensors[0].cols, n_l = self.plan.tensors[self.plan.n_tensors - 1].cols
         cdef size_t n_scratch = c.vg_forward_scratch(&self.plan, n_threads)
@@ -106,7 +108,12 @@ cdef class Net:
             raise MemoryError("this net's layers are wider than the address space")
         scratch = aligned(n_scratch, z.dtype)
         cdef const void *params_at = address(params, (self.plan.n_params + self.plan.n_running) * item, 0)
-        cdef const void *x_at = address(x, rows * n_0 * item, 0)
+        cdef c.vg_csr sparse
+        cdef const void *x_at = &sparse
+        if self.plan.sparse:
+            sparse = csr_of(x, n_0, item)
+        else:
+            x_at = address(x, rows * n_0 * item, 0)
         cdef void *z_at = address(z, rows * n_l * item, 1)
         cdef void *scratch_at = address(scratch, 0, 1)
         with nogil:
@@ -121,7 +128,7 @@ cdef class Net:
         cdef c.vg_float_mode mode
         cdef double check = 0
         cdef unsigned long long version = lock.version
-        if lock.writing:
+        if lock.writing or self.plan.sparse:
             return None
         cdef bint small = self.plan.dtype == c.VG_F32
         if not as_it_is(x, &view, 2, b"f" if small else b"d"):

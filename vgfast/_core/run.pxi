@@ -92,6 +92,7 @@ cdef class Run:
     cdef double *totals
     cdef double *rates
     cdef double loss, right  # of the one step of step_on
+    cdef c.vg_csr sparse
     cdef object labels
 
     def __cinit__(self, Workspace workspace, int mode, params, gradient=None, lock=None, draws=None):
@@ -143,15 +144,18 @@ cdef class Run:
         optimizer.n_taken = <int64_t *>self.hold("n_taken", n_taken, 8, 1)
 
     def set_data(self, x, y, size_t batch_size, bint given_deltas=False, sample_weight=None, n_rows=None):
-        """x (rows, n_0) of the net's dtype; y int32 labels (rows,), or targets (rows, n_L) like x, or, so given,
-        delta_L instead of a loss, or None in the mode OUTPUTS; sample_weight float64 (rows,), or None. n_rows: how many
+        """x (rows, n_0) of the net's dtype, sparse rows if the net is for those; y int32 labels (rows,), or targets
+        (rows, n_L) like x, or, so given, delta_L instead of a loss, or None in the mode OUTPUTS; sample_weight float64 (rows,), or None. n_rows: how many
         of them an epoch takes, by its order the first; None: all."""
         cdef size_t item = c.vg_item_size(self.run.plan.dtype), rows = x.shape[0]
         cdef size_t n_0 = self.run.plan.tensors[0].cols
         cdef size_t n_l = self.run.plan.tensors[self.run.plan.n_tensors - 1].cols
         if not 0 < batch_size <= self.workspace.layout.batch:
             raise ValueError(f"a batch of {batch_size} rows in a workspace of {self.workspace.batch}")
-        self.run.x = self.hold("x", x, rows * n_0 * item, 0)
+        if self.run.plan.sparse:
+            self.set_sparse(x, n_0, item)
+        else:
+            self.run.x = self.hold("x", x, rows * n_0 * item, 0)
         self.run.labels = NULL
         self.run.targets = NULL
         self.run.dz = NULL
@@ -167,6 +171,17 @@ cdef class Run:
         self.run.weights = <const double *>self.hold("sample_weight", sample_weight, rows * 8, 0)
         self.run.n_rows = rows if n_rows is None else min(<size_t>n_rows, rows)
         self.run.batch_size = batch_size
+
+    cdef set_sparse(self, x, size_t n_0, size_t item):
+        """With room for each thread to sort what some rows of a batch have."""
+        self.sparse = csr_of(x, n_0, item)
+        for name in ("values", "columns", "starts"):
+            self.hold(name, getattr(x, name), 0, 0)
+        self.run.x = &self.sparse
+        if self.run.mode != c.VG_OUTPUTS:
+            self.run.n_entries = x.count_most(self.workspace.layout.rows)
+            room = 2 * self.run.n_entries * sizeof(c.vg_entry) * self.workspace.layout.n_threads
+            self.run.entries = <c.vg_entry *>self.hold("entries", aligned(room, np.uint8), room, 1)
 
     def set_results(self, losses, correct, size_t steps_before, totals=None):
         """Of some epochs to come, to be filled: float64 losses, correct, and the batches' weights, if they are wanted,
@@ -243,6 +258,8 @@ cdef class Run:
 
     def let_go(self):
         """Of the data: after this, only ``step_on`` may be called."""
+        if self.run.plan.sparse:
+            raise ValueError("a net for sparse rows has no step_on")
         for name in ("x", "y", "sample_weight", "order", "losses", "correct", "totals", "rates"):
             self.held.pop(name, None)
         self.run.optimizer.rates = NULL

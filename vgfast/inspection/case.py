@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vgfast._check import SparseRows
 from vgfast.inspection.verdict import shut_layer
 from vgfast.model import init
 from vgfast.model.activations import CATALOG
@@ -19,6 +20,8 @@ from vgfast.training.states import complete
 
 # Inputs none of which is larger are tiny.
 TINY = 0.1
+# Of sparse rows, as many get their zeros as hold so many values.
+_DENSE = 1 << 24
 
 
 class Case(NamedTuple):
@@ -26,7 +29,7 @@ class Case(NamedTuple):
     for this engine, or None. Nothing in it is changed: what is tried is tried on copies."""
 
     engine: Engine
-    x: np.ndarray
+    x: Any  # (rows, n_in); sparse rows until ``with_dense_rows``
     t: np.ndarray
     optimizer: Optimizer
     state: RuleState | None = None
@@ -37,6 +40,15 @@ class Case(NamedTuple):
         """The same with these rows alone."""
         weights = None if self.sample_weight is None else self.sample_weight[rows]
         return self._replace(x=self.x[rows], t=self.t[rows], sample_weight=weights)
+
+    def with_dense_rows(self) -> Case:
+        """The same, for what is tried on rows with all their zeros: of sparse ones some, evenly spaced, where all would
+        take too much memory."""
+        if not isinstance(self.x, SparseRows):
+            return self
+        every = -(-len(self.x) * self.x.shape[1] // _DENSE)
+        some = self if every == 1 else self.take(slice(None, None, every))
+        return some._replace(x=some.x.toarray())
 
     @property
     def current_state(self) -> RuleState:

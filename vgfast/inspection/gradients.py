@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vgfast._check import Rows, SparseRows
 from vgfast.model.engine import Backward, Engine
 from vgfast.model.errors import DivergenceError
 
@@ -27,15 +28,15 @@ class Gradients(NamedTuple):
 class TrainingPass(NamedTuple):
     """What ``net.forward(X, training=True)`` was asked for: X, and the version of the net's parameters then."""
 
-    x: np.ndarray
+    x: Rows
     version: int
 
     @staticmethod
-    def check(last: TrainingPass | None, x: np.ndarray, version: int) -> None:
+    def check(last: TrainingPass | None, x: Rows, version: int) -> None:
         """ValueError if that was another pass than the one of these rows and parameters."""
         if last is None:
             got = "no such call"
-        elif last.x.shape != x.shape or not np.array_equal(last.x, x):
+        elif not _same(last.x, x):
             got = "one of another X"
         elif last.version != version:
             got = "one before the net was changed"
@@ -47,12 +48,19 @@ class TrainingPass(NamedTuple):
         )
 
 
-def take_gradients(engine: Engine, x: np.ndarray, t: np.ndarray, sample_weight: np.ndarray | None = None) -> Gradients:
+def _same(a: Rows, b: Rows) -> bool:
+    if isinstance(a, SparseRows) and isinstance(b, SparseRows):
+        parts = ((a.values, b.values), (a.columns, b.columns), (a.starts, b.starts))
+        return a.shape == b.shape and all(np.array_equal(*pair) for pair in parts)
+    return isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and np.array_equal(a, b)
+
+
+def take_gradients(engine: Engine, x: Rows, t: np.ndarray, sample_weight: np.ndarray | None = None) -> Gradients:
     """``net.gradients``: see there."""
     return _of_layers(engine, _backward(engine, x, t, sample_weight))
 
 
-def take_sample_norms(engine: Engine, x: np.ndarray, t: np.ndarray) -> np.ndarray:
+def take_sample_norms(engine: Engine, x: Rows, t: np.ndarray) -> np.ndarray:
     """``net.sample_norms``: see there."""
     from vgfast.model import quantities_numpy  # only read when asked for
 
@@ -60,7 +68,7 @@ def take_sample_norms(engine: Engine, x: np.ndarray, t: np.ndarray) -> np.ndarra
     return len(x) * quantities_numpy.sample_norms(found.inputs, found.deltas)
 
 
-def take_gradients_from(engine: Engine, x: np.ndarray, dz: np.ndarray) -> Gradients:
+def take_gradients_from(engine: Engine, x: Rows, dz: np.ndarray) -> Gradients:
     """``net.backward``: see there."""
     found = engine.backward_from(x, dz)
     if found is None:
@@ -69,14 +77,14 @@ def take_gradients_from(engine: Engine, x: np.ndarray, dz: np.ndarray) -> Gradie
     return _of_layers(engine, found)
 
 
-def _backward(engine: Engine, x: np.ndarray, t: np.ndarray, sample_weight: np.ndarray | None = None) -> Backward:
+def _backward(engine: Engine, x: Rows, t: np.ndarray, sample_weight: np.ndarray | None = None) -> Backward:
     found = engine.backward(x, t, sample_weight)
     if found is None:
         from vgfast.inspection.case import Case  # only read where a gradient is not finite
         from vgfast.inspection.divergence import diagnose
         from vgfast.training.optimizers import SGD
 
-        case = Case(engine, x, t, SGD(), sample_weight=sample_weight)
+        case = Case(engine, x, t, SGD(), sample_weight=sample_weight).with_dense_rows()
         raise diagnose(case, 0, "this batch has no finite gradient", updates=False)
     return found
 

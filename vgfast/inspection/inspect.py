@@ -23,7 +23,7 @@ def inspect(case: Case, steps: int, try_remedies: bool = True, exponents: np.nda
     wanted. exponents (1, L, bins): to be filled, or None."""
     measured = _measure(case, exponents)
     if measured is None:
-        raise divergence.diagnose(case, 0, "this batch has no finite gradient")
+        raise divergence.diagnose(case.with_dense_rows(), 0, "this batch has no finite gradient")
     return _report(case, *measured, steps, try_remedies)
 
 
@@ -47,6 +47,8 @@ def _measure(case: Case, exponents: np.ndarray | None) -> tuple[float, np.ndarra
 def _report(case: Case, loss: float, records: np.ndarray, steps: int, with_remedies: bool) -> GradientReport:
     net, rows, closed = case.engine.architecture, len(case.x), _closed_layers(case.engine)
     over_eps = divisors.measure_over_eps(case)
+    error = _measure_error(net, records, effective_rows(rows, case.sample_weight))
+    case = case.with_dense_rows()
     judge = partial(
         GradientReport,
         records,
@@ -57,7 +59,7 @@ def _report(case: Case, loss: float, records: np.ndarray, steps: int, with_remed
         rows,
         moments=_take_moments(case),
         expected=_predict_without_band(case),
-        error=_measure_error(net, records, effective_rows(rows, case.sample_weight)),
+        error=error,
         one_step=True,
         descends=case.descends,
         dropout=net.dropout,

@@ -214,10 +214,18 @@ class Architecture(NamedTuple):
         """X (rows, n_in) as such a net takes it."""
         return _check.inputs(name, X, self.sizes[0], self.dtype)
 
+    def check_rows(self, X: Any, name: str = "X") -> _check.Rows:
+        """The same, dense or sparse."""
+        return _check.rows(name, X, self.sizes[0], self.dtype)
+
     def check_batch(self, X: Any, y: Any, names: tuple[str, str] = ("X", "y")) -> tuple[np.ndarray, np.ndarray]:
         """X (rows, n_in), and y for this loss: labels (rows,) or targets (rows, n_out)."""
         x = self.check_inputs(X, names[0])
-        return x, _check.targets(names[1], y, len(x), self.sizes[-1], self.loss, self.dtype)
+        return x, self.check_targets(y, len(x), names[1])
+
+    def check_targets(self, y: Any, n_rows: int, name: str = "y") -> np.ndarray:
+        """y for this loss, of so many rows."""
+        return _check.targets(name, y, n_rows, self.sizes[-1], self.loss, self.dtype)
 
     def refuse_batch_norm(self) -> None:
         """ValueError for a net with it, from ``sample_norms``."""

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from vgfast import _core
+from vgfast._check import Rows
 from vgfast.model.architecture import Architecture
 from vgfast.model.errors import DivergenceError
 from vgfast.model.losses import LOSSES
@@ -34,11 +35,12 @@ class Settings(NamedTuple):
 
 class Backward(NamedTuple):
     """One batch forward and back. ``loss``: its mean; NaN where delta_L was given. ``gradient`` (n_params,), ordered
-    like ``params``. Of layer l, ``inputs[l-1]`` is a_{l-1} (rows, n_{l-1}) and ``deltas[l-1]`` delta_l (rows, n_l)."""
+    like ``params``. Of layer l, ``inputs[l-1]`` is a_{l-1} (rows, n_{l-1}), the first as it
+    was given, and ``deltas[l-1]`` delta_l (rows, n_l)."""
 
     loss: float
     gradient: np.ndarray
-    inputs: list[np.ndarray]
+    inputs: list[Rows]
     deltas: list[np.ndarray]
 
 
@@ -57,7 +59,7 @@ class Engine(ABC):
     ``draws``: of dropout, its seed and the number of the next step, uint64 (2,); None without any. Gradients are those
     of the next step; steps and ``apply`` count it on.
 
-    x (rows, n_in) and t, labels or targets, are as ``Architecture.check_batch`` returns them, sample_weight (rows,)
+    x (rows, n_in), dense or sparse, and t, labels or targets, are as ``Architecture`` checks them, sample_weight (rows,)
     as ``_check.sample_weight`` does, or None.
     """
 
@@ -112,11 +114,11 @@ class Engine(ABC):
     # ---- predictions ----------------------------------------------------------------------------------
 
     @abstractmethod
-    def compute_outputs(self, x: np.ndarray) -> np.ndarray:
+    def compute_outputs(self, x: Rows) -> np.ndarray:
         """z_L (rows, n_out), finite or not."""
 
     @abstractmethod
-    def compute_outputs_in_training(self, x: np.ndarray, lock: _core.TrainingLock) -> np.ndarray:
+    def compute_outputs_in_training(self, x: Rows, lock: _core.TrainingLock) -> np.ndarray:
         """The same as the next step makes it of this batch; what runs of batch norm is renewed."""
 
     @abstractmethod
@@ -125,11 +127,11 @@ class Engine(ABC):
     ) -> tuple[float, np.ndarray]:
         """(mean loss, which rows are predicted rightly, or the share of each row that is)."""
 
-    def predict(self, x: np.ndarray) -> np.ndarray:
+    def predict(self, x: Rows) -> np.ndarray:
         """z_L (rows, n_out); ``DivergenceError`` if they are not finite: no answer is made of NaN."""
         return self._only_finite(self.compute_outputs(x), x)
 
-    def forward_in_training(self, x: np.ndarray, lock: _core.TrainingLock) -> np.ndarray:
+    def forward_in_training(self, x: Rows, lock: _core.TrainingLock) -> np.ndarray:
         """The same as the next step makes it of this batch; batch norm's running statistics are renewed, unless it is
         an error."""
         running = self.vector[self.params.size :].copy()
@@ -139,7 +141,7 @@ class Engine(ABC):
             lock.change(lambda: np.copyto(self.vector[self.params.size :], running))
             raise
 
-    def _only_finite(self, z: np.ndarray, x: np.ndarray) -> np.ndarray:
+    def _only_finite(self, z: np.ndarray, x: Rows) -> np.ndarray:
         """These outputs of x."""
         if np.isfinite(z).all():
             return z
@@ -170,7 +172,7 @@ class Engine(ABC):
             f"{float(np.abs(z[row]).max()):.2g}, and y as {float(np.abs(t[row]).max()):.2g}; scale X and y down"
         )
 
-    def measure_loss(self, x: np.ndarray, t: np.ndarray, sample_weight: np.ndarray | None = None) -> float:
+    def measure_loss(self, x: Rows, t: np.ndarray, sample_weight: np.ndarray | None = None) -> float:
         """The mean loss that training sees on these rows, with batch norm by their own statistics; infinity or an
         ArithmeticError where it is not finite."""
         if not self.architecture.has_batch_norm:
@@ -181,17 +183,17 @@ class Engine(ABC):
     # ---- steps ----------------------------------------------------------------------------------------
 
     @abstractmethod
-    def backward(self, x: np.ndarray, t: np.ndarray, sample_weight: np.ndarray | None = None) -> Backward | None:
+    def backward(self, x: Rows, t: np.ndarray, sample_weight: np.ndarray | None = None) -> Backward | None:
         """The gradient of the mean loss; None if it is not finite."""
 
     @abstractmethod
-    def backward_from(self, x: np.ndarray, dz: np.ndarray) -> Backward | None:
+    def backward_from(self, x: Rows, dz: np.ndarray) -> Backward | None:
         """The gradient where delta_L is dz (rows, n_out); None if it is not finite."""
 
     @abstractmethod
     def inspect(
         self,
-        x: np.ndarray,
+        x: Rows,
         t: np.ndarray,
         settings: Settings,
         state: RuleState,
@@ -206,14 +208,14 @@ class Engine(ABC):
         """One update by this gradient, and of the state; False, and nothing has changed, if it would not be finite."""
 
     @abstractmethod
-    def make_workspace(self, rows: int, old: Any = None, in_parts: bool = False) -> Any:
+    def make_workspace(self, rows: int, old: Any = None, in_parts: bool = False, sparse: bool = False) -> Any:
         """What a run of batches of so many rows works in: the old one if it fits; None if it needs none. in_parts:
-        whether nobody looks at a batch as a whole."""
+        whether nobody looks at a batch as a whole; sparse: whether its rows are."""
 
     @abstractmethod
     def make_run(
         self,
-        x: np.ndarray,
+        x: Rows,
         t: np.ndarray,
         batch_size: int,
         workspace: Any,

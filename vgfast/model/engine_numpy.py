@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vgfast import _core
+from vgfast._check import Rows, to_dense
 from vgfast.model import philox
 from vgfast.model import quantities_numpy as quantities
 from vgfast.model.activations import CATALOG, sigmoid
@@ -93,9 +94,9 @@ class NumPyEngine(Engine):
         """(what phi is of in every layer, a of every layer with a[0] = x). Without masks, nothing is dropped."""
         return self.forward_pass(x, masks)[:2]
 
-    def forward_pass(self, x: np.ndarray, masks: Masks = (), training: bool = True) -> Forward:
-        """Batch norm takes, in training, what the batch shows, else what runs."""
-        found = Forward([], [x], [], masks, {})
+    def forward_pass(self, x: Rows, masks: Masks = (), training: bool = True) -> Forward:
+        """Batch norm takes, in training, what the batch shows, else what runs. Sparse rows get their zeros here."""
+        found = Forward([], [to_dense(x)], [], masks, {})
         for weights in self.weights:
             self.append_layer(found, found.activations[-1] @ weights, training)
         return found
@@ -214,11 +215,11 @@ class NumPyEngine(Engine):
     def make_memory(self, n: int) -> np.ndarray:
         return np.zeros(n, self.architecture.dtype)
 
-    def compute_outputs(self, x: np.ndarray) -> np.ndarray:
+    def compute_outputs(self, x: Rows) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):  # here and below, who asks looks whether all is finite
             return self.forward_pass(x, training=False).zs[-1]
 
-    def compute_outputs_in_training(self, x: np.ndarray, lock: _core.TrainingLock) -> np.ndarray:
+    def compute_outputs_in_training(self, x: Rows, lock: _core.TrainingLock) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
             found = self.forward_pass(x, self.draw_masks(len(x)))
             lock.change(lambda: self.renew_running(found))
@@ -231,20 +232,20 @@ class NumPyEngine(Engine):
             loss, _, correct = self.loss(z, t, sample_weight)
         return loss, correct
 
-    def backward(self, x: np.ndarray, t: np.ndarray, sample_weight: np.ndarray | None = None) -> Backward | None:
+    def backward(self, x: Rows, t: np.ndarray, sample_weight: np.ndarray | None = None) -> Backward | None:
         with np.errstate(over="ignore", invalid="ignore"):
             forward = self.forward_pass(x, self.draw_masks(len(x)))
             loss, delta, _ = self.loss(forward.zs[-1], t, sample_weight)
             found = self.chain(forward, delta)
         return _finite(loss, found) if np.isfinite(loss) else None
 
-    def backward_from(self, x: np.ndarray, dz: np.ndarray) -> Backward | None:
+    def backward_from(self, x: Rows, dz: np.ndarray) -> Backward | None:
         with np.errstate(over="ignore", invalid="ignore"):
             return _finite(np.nan, self.chain(self.forward_pass(x, self.draw_masks(len(x))), dz))
 
     def inspect(
         self,
-        x: np.ndarray,
+        x: Rows,
         t: np.ndarray,
         settings: Settings,
         state: RuleState,
@@ -267,12 +268,12 @@ class NumPyEngine(Engine):
         with np.errstate(over="ignore", invalid="ignore"):
             return bool(lock.change(lambda: self.update(gradient, settings, state)))
 
-    def make_workspace(self, rows: int, old: Any = None, in_parts: bool = False) -> None:
+    def make_workspace(self, rows: int, old: Any = None, in_parts: bool = False, sparse: bool = False) -> None:
         return None
 
     def make_run(
         self,
-        x: np.ndarray,
+        x: Rows,
         t: np.ndarray,
         batch_size: int,
         workspace: None,
@@ -311,7 +312,7 @@ class NumPyRun:
     def __init__(
         self,
         engine: NumPyEngine,
-        x: np.ndarray,
+        x: Rows,
         t: np.ndarray,
         batch_size: int,
         lock: _core.TrainingLock,

@@ -8,11 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vgfast._check import Rows, SparseRows
 from vgfast.model.activations import CATALOG
 from vgfast.model.architecture import Architecture
 from vgfast.model.quantities import RECORD
 
 # ---- norms ----------------------------------------------------------------------------------------------
+
+# Of sparse rows, as many get their zeros at a time as hold so many values.
+_DENSE = 1 << 20
 
 
 def norm(x: np.ndarray) -> float:
@@ -49,15 +53,18 @@ def _noise(norms: np.ndarray, rows: float, grad_norm: float, bias_grad_norm: flo
     return rms, rows * max(1 - square, 0) / signal if signal > 0 else np.inf
 
 
-def _row_norms(x: np.ndarray) -> np.ndarray:
-    """(rows,) in float64, scaled so that no square leaves its range."""
+def _row_norms(x: Rows) -> np.ndarray:
+    """(rows,) in float64, scaled so that no square leaves its range. Sparse rows get their zeros some at a time."""
+    if isinstance(x, SparseRows):
+        some = max(1, _DENSE // x.shape[1])
+        return np.concatenate([_row_norms(x[i : i + some].toarray()) for i in range(0, len(x), some)])
     x = np.asarray(x, np.float64)
     largest = np.abs(x).max(axis=1)
     scale = np.where(largest > 0, largest, 1)
     return scale * np.sqrt(np.square(x / scale[:, None]).sum(axis=1))
 
 
-def sample_norms(inputs: list[np.ndarray], deltas: list[np.ndarray]) -> np.ndarray:
+def sample_norms(inputs: Sequence[Rows], deltas: list[np.ndarray]) -> np.ndarray:
     """(rows, L) of the parts of the gradient of W_l and b_l that are the rows', from each layer's inputs (rows, n_in)
     and deltas (rows, n_out)."""
     return np.stack([_row_norms(d) * np.hypot(_row_norms(a), 1) for a, d in zip(inputs, deltas, strict=True)], 1)

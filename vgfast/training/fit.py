@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vgfast import _core, config
+from vgfast._check import Rows, SparseRows
 from vgfast.model.engine import Engine
 from vgfast.model.errors import DivergenceError
 from vgfast.model.losses import LOSSES
@@ -23,8 +24,9 @@ from vgfast.training.states import States
 
 # An engine hands control back after about so many seconds of steps: for Ctrl-C and progress.
 _SLICE = 0.03
-# When training diverges, so many of the last rows, at most, or else one batch, are looked at.
+# When training diverges, so many of the last rows, at most, and so many values, or else one batch, are looked at.
 _RECENT = 4096
+_RECENT_VALUES = 1 << 24
 # So many steps, at most, or else one epoch, go by before Python looks at what they have recorded.
 _STEPS_AT_ONCE = 4096
 
@@ -87,7 +89,7 @@ class Learner(NamedTuple):
     states: States
     rng: np.random.Generator
     lock: _core.TrainingLock
-    diagnose: Callable[[np.ndarray, np.ndarray, int, Optimizer, str, int, np.ndarray | None], DivergenceError]
+    diagnose: Callable[[Rows, np.ndarray, int, Optimizer, str, int, np.ndarray | None], DivergenceError]
 
     def state(self, optimizer: Optimizer) -> RuleState:
         """Made when first asked for."""
@@ -113,7 +115,7 @@ class Loop:
     def __init__(
         self,
         learner: Learner,
-        x: np.ndarray,
+        x: Rows,
         t: np.ndarray,
         epochs: int,
         batch_size: int,
@@ -150,7 +152,8 @@ class Loop:
         self.rows = np.full(self.per_epoch, float(batch_size))  # of each batch
         self.rows[-1] = n_rows - (self.per_epoch - 1) * batch_size
         self.totals: np.ndarray | None = None  # like correct: the weight of each batch
-        self.workspace = learner.engine.make_workspace(batch_size, workspace, in_parts=inspect_every == 0)
+        how = {"in_parts": inspect_every == 0, "sparse": isinstance(x, SparseRows)}
+        self.workspace = learner.engine.make_workspace(batch_size, workspace, **how)
         self.run = learner.engine.make_run(x, t, batch_size, self.workspace, learner.lock, sample_weight)
 
     def use_optimizer(self) -> None:
@@ -309,14 +312,16 @@ class Loop:
         import zlib
 
         checksum = 0
-        for array in (self.x, self.t, self.sample_weight):
+        rows = (self.x.values, self.x.columns, self.x.starts) if isinstance(self.x, SparseRows) else (self.x,)
+        for array in (*rows, self.t, self.sample_weight):
             checksum = checksum if array is None else zlib.crc32(array.data, checksum)
         return {"X, y and weights of the checksum": f"{checksum:08x}"}
 
     @property
     def most_recent(self) -> int:
         """So many rows before a batch that failed are looked at, at most."""
-        return max(0, _RECENT // self.batch_size - 1) * self.batch_size
+        rows = min(_RECENT, _RECENT_VALUES // self.learner.engine.architecture.sizes[0])
+        return max(0, rows // self.batch_size - 1) * self.batch_size
 
     def divergence(self) -> DivergenceError:
         """Of the step that has failed."""
