@@ -41,6 +41,17 @@ class MLP(Network):
     ``biases`` show what is in memory, in the midst of a step too; writing through them then is not noticed, and lands
     before or after the update of that weight.
 
+    X may be a sparse matrix or array of SciPy in any format, which is read as CSR (other formats, and rows that are
+    unsorted or hold a column twice, by way of a copy): wherever a method takes rows, but for ``trace`` and
+    ``check_gradient``, and with the bits of the same rows with their zeros. Layer 1 then reads the rows of its weights
+    that a row of X has an entry for. A step costs what its entries cost, by the rules under which weights without a
+    gradient stay as they are: plain SGD and Adagrad. Momentum, Adam, AdamW, RMSprop, and any weight_decay or penalty,
+    change all weights in every step, so that each is one pass over layer 1's weights and what the optimizer keeps of
+    them; clip_norm and the rare step that is checked value by value write its whole gradient. Reports have all their
+    records of sparse rows; theory and remedies are of rows with their zeros, at most so many, evenly spaced, as make
+    16,777,216 values. Parameters that are not finite are noticed in training, but not by predictions whose rows have no
+    entry for them.
+
     Errors: TypeError or ValueError for a size below 1, fewer than two sizes, an unknown name, or a rate that is none.
 
     >>> import numpy as np, vgfast as vg

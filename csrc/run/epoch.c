@@ -19,6 +19,7 @@ static void train(vg_slices *slices, int thread, int n_threads) {
         .thread = thread,
         .n_threads = n_threads,
         .item = vg_item_size(run->plan->dtype),
+        .checked = run->checked,
         .tools = {.unblocked = run->unblocked},
         .since = vg_ticks(),
     };
@@ -43,6 +44,7 @@ static void train(vg_slices *slices, int thread, int n_threads) {
     if (thread > 0) return;
     run->status = status == VG_PAUSED && step == run->n_steps ? VG_DONE : status;
     run->step = step;
+    run->checked = status == VG_PAUSED;
 }
 
 static void simulate(void *context, int thread, int n_threads) {

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vgfast._check import arrays
-from vgfast._check import sparse
+from vgfast._check import arrays, sparse
 from vgfast._check import targets as _targets
 from vgfast._check.arrays import name_unfinite as name_unfinite
 from vgfast._check.arrays import quote as quote

@@ -349,7 +349,7 @@ def _refuse_unfinite(name: str, array: np.ndarray, dtype: np.dtype, given: Any, 
     refuse_entry(name, entry, dtype, where)
 
 
-def refuse_entry(name: str, entry: np.generic, dtype: np.dtype, where: str) -> None:
+def refuse_entry(name: str, entry: Any, dtype: np.dtype, where: str) -> None:
     """Raise the error for an entry that is not finite, or would not be in this dtype."""
     if np.isfinite(entry):
         fix = f"scale {name} down"

@@ -83,8 +83,7 @@ def inputs(name: str, value: Any, n_columns: int, dtype: np.dtype) -> SparseRows
     SciPy does it."""
     _check_shape(name, value, n_columns)
     if np.dtype(value.dtype).kind not in "fiub":
-        fix = f"use {name}.real" if np.dtype(value.dtype).kind == "c" else f"use {name}.astype(float)"
-        raise TypeError(f"{name} must hold real numbers, got dtype {value.dtype}; {fix}")
+        raise TypeError(f"{name} must hold real numbers, got dtype {value.dtype}; use {name}.real or abs({name})")
     kind = getattr(value, "format", "")
     if kind in ("csr", "csc"):
         _check_structure(name, value, *(value.shape if kind == "csr" else value.shape[::-1]))

@@ -130,6 +130,7 @@ cdef extern from "vgfast.h" nogil:
         double seconds
         double *times
         int unblocked
+        bint checked
         vg_status status
 
     int VG_FORWARD_ROWS

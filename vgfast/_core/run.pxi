@@ -92,6 +92,7 @@ cdef class Run:
     cdef double *totals
     cdef double *rates
     cdef double loss, right  # of the one step of step_on
+    cdef unsigned long long version  # of the parameters, as the last slice of an epoch left them
     cdef c.vg_csr sparse
     cdef object labels
 
@@ -220,6 +221,7 @@ cdef class Run:
         self.room -= n_steps
         self.run.steps_before += self.run.n_steps
         self.run.step, self.run.n_steps = 0, n_steps
+        self.run.checked = False
 
     def set_records(self, records, size_t inspect_every, exponents=None):
         """records: RECORD (inspected steps, L), to be filled; before ``set_results``. exponents: uint32 (inspected
@@ -348,9 +350,11 @@ cdef class Run:
 
     def go(self, double seconds=0.0):
         """Run to the end of the epoch, or for about so many seconds; returns the status."""
+        self.run.checked = self.run.checked and self.lock.version == self.version
         self.lock.begin_turn()
         with nogil:
             self.run.seconds = seconds
             c.vg_train(&self.run)
+        self.version = self.lock.version
         self.lock.end_turn()
         return self.run.status

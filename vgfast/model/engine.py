@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -40,7 +40,7 @@ class Backward(NamedTuple):
 
     loss: float
     gradient: np.ndarray
-    inputs: list[Rows]
+    inputs: Sequence[Rows]
     deltas: list[np.ndarray]
 
 
@@ -59,8 +59,8 @@ class Engine(ABC):
     ``draws``: of dropout, its seed and the number of the next step, uint64 (2,); None without any. Gradients are those
     of the next step; steps and ``apply`` count it on.
 
-    x (rows, n_in), dense or sparse, and t, labels or targets, are as ``Architecture`` checks them, sample_weight (rows,)
-    as ``_check.sample_weight`` does, or None.
+    x (rows, n_in), dense or sparse, and t, labels or targets, are as ``Architecture`` checks them, sample_weight
+    (rows,) as ``_check.sample_weight`` does, or None.
     """
 
     dtypes: ClassVar[tuple[str, ...]]

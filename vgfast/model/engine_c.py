@@ -38,7 +38,8 @@ def _slices(n_rows: int, multiplied: int) -> Iterator[slice]:
 
 
 def core_net(architecture: Architecture, sparse: bool = False) -> _core.Net:
-    """Sizes and places in the parameter vector; sparse: for rows that are. MemoryError or OverflowError for a net beyond the address space."""
+    """Sizes and places in the parameter vector; sparse: for rows that are. MemoryError or OverflowError for a net
+    beyond the address space."""
     net, norm = architecture, architecture.normalization
     kinds = [(phi.kind, phi.alpha) for phi in map(find, net.kinds)]
     how = _core.LOSSES.index(net.loss), _core.DTYPES.index(net.dtype.name)
