@@ -59,8 +59,8 @@ class Network(Exports):
         inspect: str = "scalars",
         sample_weight: Any = None,
     ) -> History:
-        """Train on mini-batches of X (rows, n_in), dense or sparse, and y, or of a source in place of both, whose rows need not fit
-        memory (see ``vgfast.data.blocks``); returns the ``History``.
+        """Train on mini-batches of X (rows, n_in), dense or sparse, and y, or of a source in place of both, whose rows
+        need not fit memory (see ``vgfast.data.blocks``); returns the ``History``.
 
         The last batch of an epoch has the rows that are left; a batch_size above the number of rows is that number.
         shuffle: whether each epoch has the rows in a new order, by the net's own generator, or by this one.

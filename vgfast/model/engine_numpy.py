@@ -377,10 +377,8 @@ class NumPyRun:
         if not engine.update(found.gradient, settings, self.state):
             return _core.NON_FINITE
         engine.renew_running(forward)
-        self.losses[place], self.correct[place] = (
-            loss + penalty,
-            correct.sum() if weights is None else weights @ correct,
-        )
+        right = correct.sum() if weights is None else weights @ correct
+        self.losses[place], self.correct[place] = loss + penalty, right
         if self.totals is not None:
             self.totals[place] = len(x) if weights is None else weights.sum()
         self.steps_done += 1

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vgfast._check import Rows
 from vgfast.model.errors import DivergenceError
 from vgfast.training.fit import Loop
 from vgfast.training.history import History
@@ -32,7 +33,7 @@ def train(
     net: Any,
     loop: Loop,
     epochs: int,
-    validation: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None,
+    validation: tuple[Rows, np.ndarray, np.ndarray | None] | None,
     callbacks: Callbacks,
     progress: bool | Callable[[int, int, History], Any],
 ) -> None:
