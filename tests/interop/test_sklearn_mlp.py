@@ -144,6 +144,37 @@ def test_warm_start_goes_on(solver):
     np.testing.assert_allclose(ours.coefs_[0], theirs.coefs_[0], rtol=0, atol=1e-8 if solver == "lbfgs" else 1e-12)
 
 
+@pytest.mark.parametrize("layout", ["csr", "csc", "coo"])
+@pytest.mark.parametrize("name", ["adam", "early stopping", "values by sgd", "counts"])
+def test_sparse_rows_train_as_dense_ones(name, layout, dtype):
+    """Bit by bit; and with repeated and unsorted indices."""
+    sparse = pytest.importorskip("scipy.sparse")
+    kind, y, how = CASES[name]
+    x = np.where(np.abs(X) > 1, X, 0).astype(dtype)
+    rows = getattr(sparse, f"{layout}_array")(x)
+    if layout == "csr":
+        rows.indices, rows.data = rows.indices.copy(), rows.data.copy()
+        ends = rows.indptr[:2]
+        rows.indices[ends[0] : ends[1]] = rows.indices[ends[0] : ends[1]][::-1]
+        rows.data[ends[0] : ends[1]] = rows.data[ends[0] : ends[1]][::-1]
+        rows.has_sorted_indices = False
+    dense, model = OURS[kind](**BASE, **how).fit(x, y), OURS[kind](**BASE, **how).fit(rows, y)
+    np.testing.assert_array_equal(model.net_.params, dense.net_.params)
+    assert model.loss_curve_ == dense.loss_curve_
+    np.testing.assert_array_equal(model.predict(rows), dense.predict(x))
+    model.partial_fit(rows, y) if not model.early_stopping else None
+    model.set_params(solver="lbfgs", early_stopping=False).fit(rows, y)
+    assert np.isfinite(model.loss_)
+
+
+def test_sparse_data_that_is_not_finite_is_refused():
+    sparse = pytest.importorskip("scipy.sparse")
+    x = X.copy()
+    x[3, 4] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        MLPClassifier(**BASE).fit(sparse.csr_array(x), Y)
+
+
 # ---- what scikit-learn does not have -------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ from vgfast.sklearn.parameters import check_parameters, hidden_sizes, is_scikit_
 from vgfast.sklearn.solver import Solver, not_finite
 from vgfast.sklearn.validation import CallbackSupport, Task, begin_task, validated
 
-SPARSE = False
+SPARSE = ("csr",)
 
 
 def _is_stochastic(estimator: BaseMLP) -> bool:
@@ -297,7 +297,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = bool(SPARSE)
+        tags.input_tags.sparse = True
         return tags
 
 
