@@ -14,6 +14,8 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from vgfast.sklearn import MLPClassifier, MLPRegressor
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # which the checks make on purpose
+
 # Those that cannot pass, with the reason.
 EXCEPT = {
     "test_gradient": "calls _loss_grad_lbfgs, a private method, with arrays for what scikit-learn's layers keep",

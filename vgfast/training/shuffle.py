@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import Any
 
 import numpy as np
 
@@ -66,7 +67,8 @@ class Shuffle:
 
     def _ask(self) -> np.ndarray:
         """A generator that may give anything."""
-        order, n = self.rng.permutation(self.rows), self.rows
+        order: Any = self.rng.permutation(self.rows)
+        n = self.rows
         numbers = isinstance(order, np.ndarray) and order.shape == (n,) and order.dtype == np.int64
         if not numbers or order.min() < 0 or order.max() >= n:
             raise ValueError(

@@ -64,7 +64,9 @@ class Torch(Competitor):
         self.optimizer.step()
 
     def layers(self) -> list[tuple[Any, Any]]:
-        return [(_array(layer.weight).T, None if layer.bias is None else _array(layer.bias)) for layer in self.linear]
+        biases: list[Any] = [layer.bias for layer in self.linear]  # None before a batch norm, whatever the hints say
+        arrays = [None if bias is None else _array(bias) for bias in biases]
+        return [(_array(layer.weight).T, bias) for layer, bias in zip(self.linear, arrays, strict=True)]
 
     def norms(self) -> list[tuple[Any, Any, Any, Any]]:
         tensors = ((norm.weight, norm.bias, norm.running_mean, norm.running_var) for norm in self.batch_norms)
