@@ -18,7 +18,7 @@ ROWS = np.random.default_rng(5).normal(size=(1000, SIZES[0]))
 
 def make(activation="relu", loss="cross_entropy", norm=None, way=None, dtype="float32", seed=3, **more):
     """All parameters are drawn, and batch norm has seen a batch."""
-    net = vg.MLP(SIZES, activation, loss, vg.init.normal(0.35, bias_std=0.3), dtype, seed, norm, way, **more)
+    net = vg.MLP(SIZES, activation, loss, vg.init.normal(0.25, bias_std=0.3), dtype, seed, norm, way, **more)
     rng = np.random.default_rng(seed)
     for name, part in net.parameters().items():
         if "norm" in name or "scale" in name:

@@ -103,23 +103,36 @@ def check(net, x, found):
     assert np.array_equal(predicted[clear], net.predict(x)[clear])
 
 
+def pairs(norms):
+    return in_pairs(ACTIVATIONS, LOSSES, norms, WAYS, ["float32", "float64"])
+
+
+def check_all(folder, choices, flags=("-O0",)):
+    """Over 1,000 rows."""
+    nets = [make(*choice, dropout=0.2) for choice in choices]
+    for net, found in zip(nets, run(folder, nets, ROWS, flags), strict=True):
+        check(net, ROWS, found)
+
+
 @pytest.mark.parametrize("part", range(2))
 def test_every_activation_loss_normalization_and_residual_connection(part, tmp_path):
-    """Every two of these together, over 1,000 rows."""
-    choices = in_pairs(ACTIVATIONS, LOSSES, NORMS, WAYS, ["float32", "float64"])
-    nets = [make(*choice, dropout=0.2) for choice in choices[part::2]]
-    for net, found in zip(nets, run(tmp_path, nets, ROWS), strict=True):
-        check(net, ROWS, found)
+    """Every two of these together."""
+    check_all(tmp_path, pairs(NORMS)[part::2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(2))
+def test_the_same_under_sanitizers(part, tmp_path):
+    """Without gains and shifts."""
+    check_all(tmp_path, pairs([None, *PLAIN])[part::2], SANITIZED)
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("part", range(10))
-def test_all_of_them_together_under_sanitizers(part, tmp_path):
-    choices = list(itertools.product(ACTIVATIONS, LOSSES, [*NORMS, *PLAIN], WAYS))[part::10]
+@pytest.mark.parametrize("part", range(6))
+def test_all_of_them_together(part, tmp_path):
+    choices = list(itertools.product(ACTIVATIONS, LOSSES, NORMS, WAYS))[part::6]
     types = itertools.cycle(["float32", "float64", "float64"])
-    nets = [make(*choice, dtype=dtype) for choice, dtype in zip(choices, types, strict=False)]
-    for net, found in zip(nets, run(tmp_path, nets, ROWS, SANITIZED), strict=True):
-        check(net, ROWS, found)
+    check_all(tmp_path, [(*choice, dtype) for choice, dtype in zip(choices, types, strict=False)])
 
 
 def test_nets_of_other_sizes_under_sanitizers(tmp_path):
@@ -174,6 +187,17 @@ def test_nothing_of_the_library_is_called_but_exp(dtype, tmp_path):
     shown = subprocess.run(["nm", "-u", "use.o"], check=True, cwd=tmp_path, capture_output=True, text=True).stdout
     wanted = {"expf" if dtype == "float32" else "exp"}
     assert wanted <= set(shown.split()) - {"U"} <= wanted | {"memcpy", "memset", "__stack_chk_fail"}
+
+
+def test_it_is_cplusplus_too(dtype, tmp_path):
+    if shutil.which("g++") is None:
+        pytest.skip("needs g++")
+    names = [f"net{n}" for n in range(len(ACTIVATIONS))]
+    for name, activation, norm in zip(names, ACTIVATIONS, itertools.cycle(NORMS), strict=False):
+        make(activation, norm=norm, way=WAYS[-1], dtype=dtype).to_c(tmp_path / f"{name}.h", name)
+    (tmp_path / "use.cpp").write_text("".join(f'#include "{name}.h"\n' for name in names) + "int main() {}\n")
+    flags = ["-std=c++11", *STRICT[1:], "-Wconversion", "-fsyntax-only"]
+    subprocess.run(["g++", *flags, "use.cpp"], check=True, cwd=tmp_path)
 
 
 def test_it_is_the_same_twice_and_says_what_it_is(tmp_path):

@@ -65,10 +65,10 @@ class Exports(State):
         """Write a C header with the net's parameters and functions that predict with them, whole or not at all; a file
         that is replaced keeps its mode. Or write to a binary file that is open.
 
-        It is C99 and needs no function of the C library but expf, or exp of a float64 net; nothing is allocated, and
-        what is computed on the way lies on the stack. All names in it begin with this name: of one row ``x`` (n_in,)
-        of float or double, ``net_predict``, ``net_predict_proba`` and ``net_forward`` compute what the methods do. The
-        header tells their arguments; it can be included together with those of other nets.
+        It is C99, and C++11, and needs no function of the C library but expf, or exp of a float64 net; nothing is
+        allocated, and what is computed on the way lies on the stack. All names in it begin with this name: of one row
+        ``x`` (n_in,) of float or double, ``net_predict``, ``net_predict_proba`` and ``net_forward`` compute what the
+        methods do. The header tells their arguments; it can be included together with those of other nets.
 
         Errors: ValueError for a name that is none in C, for batch norm by which no batch has gone in training, and for
         half precision; ``DivergenceError`` for parameters that are not finite; OSError, the old file being as it was.
