@@ -55,6 +55,16 @@ class Exports(State):
             net.to_onnx("net.onnx", classes=["setosa", "versicolor", "virginica"])
             session = onnxruntime.InferenceSession("net.onnx")
             label, probabilities = session.run(None, {"X": X.astype("float32")})
+
+        An estimator of ``vgfast.sklearn`` has its net as ``net_``. In a pipeline skl2onnx converts it, by what it has
+        for scikit-learn's own MLP::
+
+            from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes as shapes
+            from skl2onnx.operator_converters.multilayer_perceptron import convert_sklearn_mlp_classifier as convert
+
+            options = {"zipmap": [True, False, "columns"], "output_class_labels": [False, True], "nocl": [True, False]}
+            skl2onnx.update_registered_converter(MLPClassifier, "VgfastMLP", shapes, convert, options=options)
+            model = skl2onnx.to_onnx(pipeline, X[:1])
         """
         from vgfast.export import to_onnx
 
