@@ -49,10 +49,11 @@ def test_indices_of_64_bits():
 
 
 def test_what_is_unsorted_or_there_twice_is_put_in_order_on_a_copy():
-    X = sp.csr_matrix((np.array([1.0, 2, 3, 4, 5]), np.array([5, 0, 2, 2, 1]), np.r_[0, 2, np.full(19, 5)]), (20, 6))
+    data, columns, starts = RNG.normal(size=80), np.tile([5, 2, 0, 2], 20), np.arange(0, 84, 4)
+    X = sp.csr_matrix((data, columns, starts), (20, 6))
     kept = [a.copy() for a in (X.data, X.indices, X.indptr)]
-    dense = np.zeros((20, 6))
-    dense[0, [5, 0]], dense[1, [2, 1]] = [1, 2], [7, 5]
+    dense = X.toarray()
+    assert np.count_nonzero(dense) == 60
     assert trained(X) == trained(dense)
     for array, before in zip((X.data, X.indices, X.indptr), kept, strict=True):
         np.testing.assert_array_equal(array, before)

@@ -59,6 +59,7 @@ typedef struct {
     double keep;    /* of dropout; 0: there is none */
     int skips;      /* whether layers of equal width are gone around */
     unsigned norms; /* bits: before the activation, RMS, affine, whether any; batch */
+    int sparse;     /* whether zeros of x are left out */
 } setup;
 
 static int batch_normed(const setup *s) { return (s->norms & 24) == 24; }
@@ -75,6 +76,7 @@ static void normalize(vg_plan *plan, const setup *s) {
 static vg_plan plan_of(const setup *s) {
     vg_plan plan = {
         .dtype = dtype,
+        .sparse = s->sparse,
         .ops = calloc(6 * s->n_layers + 3, sizeof(vg_op)),
         .tensors = calloc(3 * s->n_layers + 2, sizeof(vg_tensor)),
         .params = calloc(5 * s->n_layers, sizeof(vg_param)),
@@ -105,6 +107,36 @@ static void free_plan(vg_plan *plan) {
     free(plan->ops), free(plan->tensors), free(plan->params), free(plan->stages);
 }
 
+/* x (rows, n), most of it 0. */
+static void *mostly_zeros(size_t rows, size_t n) {
+    char *const x = reals(rows * n);
+    for (size_t i = 0; i < rows * n; i++)
+        if (below(4)) memset(x + i * item, 0, item);
+    return x;
+}
+
+/* The same without its zeros, and how many values a row has at most. */
+static vg_csr without_zeros(const char *x, size_t rows, size_t n, size_t *most) {
+    static const double zero = 0;
+    int64_t *const starts = calloc(rows + 1, sizeof *starts);
+    size_t count = 0;
+    *most = 0;
+    for (size_t i = 0; i < rows * n; i++) {
+        count += memcmp(x + i * item, &zero, item) != 0;
+        starts[i / n + 1] = (int64_t)count;
+    }
+    char *const values = malloc(count * item + 1);
+    int32_t *const columns = malloc(count * sizeof *columns + 1);
+    for (size_t i = 0, e = 0; i < rows * n; i++) {
+        const size_t length = (size_t)(starts[i / n + 1] - starts[i / n]);
+        if (length > *most) *most = length;
+        if (memcmp(x + i * item, &zero, item) == 0) continue;
+        memcpy(values + e * item, x + i * item, item);
+        columns[e++] = (int32_t)(i % n);
+    }
+    return (vg_csr){values, columns, starts};
+}
+
 /* Of bits, by FNV-1a on words of 32; goes on from `so_far`. */
 static uint64_t digest(uint64_t so_far, const void *p, size_t bytes) {
     const char *const from = p;
@@ -133,7 +165,7 @@ static uint32_t next_bits(void *state) {
 }
 
 /* Two epochs of a net on twice a batch and three rows, a gradient from outside, and predictions: what comes out, which
- * depends on neither threads nor pauses. */
+ * depends on neither threads nor pauses, nor on whether zeros are left out. */
 static uint64_t training(const setup *s) {
     const size_t rows = 2 * s->batch + 3, steps = (rows + s->batch - 1) / s->batch;
     const size_t part = s->inspect_every || batch_normed(s) ? s->batch : 1 + below(s->batch);
@@ -149,13 +181,19 @@ static uint64_t training(const setup *s) {
     vg_permute(&(vg_bit_generator){.state = &state, .next_uint32 = next_bits}, rows, order);
     const size_t records = 2 * steps * s->n_layers;
     int64_t n_taken = 0;
+    size_t most;
+    void *const x = mostly_zeros(rows, s->sizes[0]);
+    vg_csr csr = without_zeros(x, rows, s->sizes[0], &most);
+    const size_t n_entries = most * (workspace.rows < rows ? workspace.rows : rows);
     vg_run run = {
         .plan = &plan,
         .workspace = &workspace,
         .mode = VG_TRAIN,
         .n_threads = s->n_threads,
         .n_columns = s->n_columns,
-        .x = reals(rows * s->sizes[0]),
+        .x = s->sparse ? (const void *)&csr : x,
+        .entries = malloc((size_t)s->n_threads * 2 * n_entries * sizeof(vg_entry) + 1),
+        .n_entries = n_entries,
         .labels = labels,
         .weights = s->batch % 2 ? weights : NULL,
         .draws = draws,
@@ -209,7 +247,9 @@ static uint64_t training(const setup *s) {
     found = digest(found, run.exponents,
                    run.n_records * s->n_layers * vg_exponent_bins(dtype) * sizeof(uint32_t));
     found ^= predicted(&plan, run.params, run.x, rows, s->n_threads);
-    free((void *)(uintptr_t)run.x), free(run.params), free(run.gradient);
+    free(x), free(run.params), free(run.gradient), free(run.entries);
+    free((void *)(uintptr_t)csr.values), free((void *)(uintptr_t)csr.columns);
+    free((void *)(uintptr_t)csr.starts);
     free(run.optimizer.states[0]), free(run.optimizer.states[1]);
     free(run.memory), free(run.notes), free_plan(&plan), free(labels), free(order);
     free(weights), free(run.totals);
@@ -235,6 +275,7 @@ static long every_mode(void) {
                 .n_columns = mode % threads,
                 .keep = mode % 2 ? 0.5 : 0,
                 .norms = (unsigned)(threads + 2 * mode),
+                .sparse = mode / 3 % 2,
             };
             training(&s);
         }
@@ -259,6 +300,7 @@ static setup any_setup(void) {
     s.skips = (int)below(2);
     for (size_t l = 2; l < s.n_layers && s.skips; l++) s.sizes[l] = s.sizes[1];
     s.norms = (unsigned)below(32);
+    s.sparse = (int)below(2);
     return s;
 }
 
@@ -324,6 +366,7 @@ static void *stressed(void *argument) {
             s.seconds = below(2) ? 1e-4 : 0;
             s.cuts = in_stages ? (unsigned)below(256) : 0;
             s.n_columns = (int)below(4);
+            s.sparse = (int)below(2);
             const unsigned long long after = drawn();
             seed = from;
             found[t] = training(&s);

@@ -39,6 +39,49 @@ static long products(size_t m, size_t n, size_t k, int unblocked) {
     return 9;
 }
 
+/* Rows x (m, k) of which every third value is kept, and their products. */
+static long sparse_products(size_t m, size_t n, size_t k) {
+    const vg_kernels *const kernels = vg_kernels_of(dtype);
+    int64_t *starts = calloc(m + 1, sizeof *starts);
+    int32_t *columns = malloc((m * k + 2) / 3 * sizeof *columns);
+    vg_entry *entries = malloc((m * k + 2) / 3 * sizeof *entries);
+    size_t n_entries = 0;
+    for (size_t i = 0; i < m * k; i++) {
+        if (i % 3 == 0) columns[n_entries++] = (int32_t)(i % k);
+        starts[i / k + 1] = (int64_t)n_entries;
+    }
+    size_t sorted = 0;
+    for (size_t c = 0; c < k; c++)
+        for (size_t r = 0; r < m; r++)
+            if ((r * k + c) % 3 == 0) entries[sorted++] = (vg_entry){(uint32_t)c, (uint32_t)r, 0.5};
+    void *values = reals(n_entries), *w = reals(k * n), *v = reals(k * n), *bias = reals(n),
+         *y = reals(m * n), *d = reals(m * n);
+    void *scratch = reals(VG_TILE_SIZE + (n > 8192 / item ? n : 8192 / item));
+    const vg_csr csr = {values, columns, starts};
+    const vg_sparse_rows x = {.csr = &csr, .rows = m};
+    const vg_matrix of_w = {w, k, n, n}, of_y = {y, m, n, n};
+    vg_tools tools = {.scratch = scratch};
+    vg_summary *summaries = malloc((k + VG_UNIT_ROWS - 1) / VG_UNIT_ROWS * sizeof *summaries);
+    vg_statistics statistics;
+    const vg_dropout none = vg_dropout_of(1, 0);
+    void *const states[VG_STATES_MOST] = {v};
+    const vg_parameters of = {.weights = w, .states = states}, begun = {.gradient = w, .begun = w};
+    const vg_update plain = {.lr = 0.1, .plain = 1, .clip_value = INFINITY, .scale = 1};
+    vg_update update = plain;
+    update.plain = 0, update.rule = VG_MOMENTUM;
+    kernels->sparse_forward(x, of_w, bias, vg_activation_of(VG_SIGMOID), of_y, d, &tools);
+    kernels->statistics(vg_activation_of(VG_SIGMOID), &none, of_y, of_y, (vg_matrix){NULL, m, k, k},
+                        &x, &statistics);
+    const vg_recording nothing = {NULL, NULL}, recording = {summaries, NULL};
+    kernels->sparse_update(entries, n_entries, of_y, 0, k, of, &plain, &tools, nothing);
+    kernels->sparse_update(entries, n_entries, of_y, 0, k, of, &update, &tools, nothing);
+    kernels->sparse_update(entries, n_entries, of_y, 0, k, of, &update, &tools, recording);
+    kernels->sparse_update(entries, n_entries, of_y, 0, k, begun, &plain, &tools, nothing);
+    free(starts), free(columns), free(entries), free(values), free(w), free(v), free(bias), free(y),
+        free(d), free(scratch), free(summaries);
+    return 6;
+}
+
 static long vectors(size_t n) {
     const vg_kernels *const kernels = vg_kernels_of(dtype);
     double check = 0, losses[3], correct[3];
@@ -54,10 +97,12 @@ static long vectors(size_t n) {
     for (int i = 0; i < VG_N_ACTIVATIONS; i++) {
         const vg_dropout dropout = vg_dropout_of(0.5, i % 2);
         kernels->activate(vg_activation_of((vg_phi)i), 3 * n, x, y, t);
-        kernels->statistics(vg_activation_of((vg_phi)i), &none, of_y, of_t, of_x, &statistics);
+        kernels->statistics(vg_activation_of((vg_phi)i), &none, of_y, of_t, of_x, NULL,
+                            &statistics);
         kernels->dropout(vg_activation_of((vg_phi)i), of_y, t, &dropout,
                          (vg_key){.seed = 1, .row = n}, &check);
-        kernels->statistics(vg_activation_of((vg_phi)i), &dropout, of_t, of_y, of_x, &statistics);
+        kernels->statistics(vg_activation_of((vg_phi)i), &dropout, of_t, of_y, of_x, NULL,
+                            &statistics);
     }
     for (int i = VG_CROSS_ENTROPY; i <= VG_MSE; i++)
         kernels->loss((vg_loss)i, of_x, (vg_targets){.targets = t, .order = order, .total = 3},
@@ -102,7 +147,9 @@ static long every_edge(void) {
             for (size_t k = 1; k <= 2 * k_step + 1; k++) {
                 if (edge(m, m_step) + edge(n, k_step) + edge(k, k_step) < 2) continue;
                 calls += products(m, n, k, 0) + (m <= 2 ? products(m, n, k, 1) : 0);
+                calls += m <= 3 ? sparse_products(m, n, k) : 0;
             }
     for (size_t n = 1; n <= 2 * n_step + 1; n++) calls += vectors(n);
+    calls += sparse_products(7, 300, 100) + sparse_products(5, 3, 3000);
     return calls + products(4 * m_step, 700, 3, 0) + products(700, 700, 5, 0);
 }

@@ -92,7 +92,6 @@ def inputs(name: str, value: Any, n_columns: int, dtype: np.dtype) -> SparseRows
     n = int(starts[-1])
     if not _ascend(rows.indices[:n], starts):
         rows = rows.copy()
-        rows.has_sorted_indices = rows.has_canonical_format = False
         rows.sum_duplicates()
         starts = np.array(rows.indptr, np.int64)
         n = int(starts[-1])
