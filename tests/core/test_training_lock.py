@@ -96,6 +96,23 @@ def report(net, **arguments):
     return net.inspect(X, Y, vg.SGD(0.01), try_remedies=False, **arguments)
 
 
+def written(write):
+    """What a method writes, byte by byte."""
+    file = io.BytesIO()
+    write(file)
+    return np.frombuffer(file.getvalue(), np.uint8)
+
+
+def as_onnx(net):
+    pytest.importorskip("onnx")
+    return written(net.to_onnx)
+
+
+def as_module(net):
+    pytest.importorskip("torch")
+    return net.to_torch()[0].weight.detach().numpy()
+
+
 # Each returns an array of numbers that follow from the parameters.
 READS = {
     "copy": lambda net: net.copy().params,
@@ -104,6 +121,9 @@ READS = {
     "pickle": lambda net: pickle.loads(pickle.dumps(net)).params,
     "save": lambda net: saved(net).params,
     "state_dict": lambda net: net.state_dict()["layer1.weight"],
+    "to_c": lambda net: written(net.to_c),
+    "to_onnx": as_onnx,
+    "to_torch": as_module,
     "forward": lambda net: net.forward(X),
     "forward, many rows": lambda net: net.forward(np.tile(X, (64, 1))),
     "forward, float64": lambda net: net.forward(X.astype(float)),

@@ -120,10 +120,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             self._learn_classes(y)
         else:
             self._compare_classes(y)
-        binary = self._label_binarizer.transform(y).astype(bool)
-        kind = self._label_binarizer.y_type_
-        self.out_activation_ = "softmax" if kind == "multiclass" and binary.shape[1] > 1 else "logistic"
+        binary = self._binarize(y)
+        self.out_activation_ = "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
         return X, binary
+
+    def _binarize(self, y: Any) -> np.ndarray:
+        """y as the label binarizer gives it, (rows, outputs) bool, of labels that are known."""
+        if y.ndim == 2 or len(self.classes_) < 2:
+            return self._label_binarizer.transform(y).astype(bool)
+        places = np.searchsorted(self.classes_, y)
+        return places[:, None] == ([1] if len(self.classes_) == 2 else np.arange(len(self.classes_)))
 
     def _learn_classes(self, y: Any) -> None:
         self._label_binarizer = LabelBinarizer().fit(y)
