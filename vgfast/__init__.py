@@ -1,4 +1,45 @@
-"""Dense networks that train fast on the CPU, and that tell where their gradient went."""
+"""Dense networks that train fast on the CPU, and that tell where their gradient went.
+
+``MLP(sizes, activation, loss, init, dtype, rng, normalization, residual, dropout)``
+    training: ``fit`` (on arrays, sparse matrices, or a source of blocks, ``vgfast.data.blocks``), ``step``,
+    ``gradients``, ``forward(X, training=True)``, ``backward`` and ``apply`` for losses of one's own.
+    answers: ``predict``, ``predict_proba``, ``evaluate``, ``forward``.
+    inspection: ``inspect``, ``fit(..., inspect_every=n)``, ``trace``, ``check_gradient``, ``sample_norms``, ``cost``.
+    itself: ``weights``, ``biases``, ``parameters``, ``state_dict``, ``summary``, ``copy``, ``save``, ``load``.
+    elsewhere: ``to_torch`` and ``from_torch``, ``to_onnx``, ``to_c``.
+``activations``
+    identity, sigmoid, tanh, relu, leaky_relu, softsign, scaled_tanh, elu, selu, softplus, gelu, gelu_tanh, silu, mish,
+    hardtanh, hardsigmoid, hardswish: one for all hidden layers, or one for each.
+losses
+    ``cross_entropy`` (labels or probabilities), ``binary_cross_entropy``, ``mse``.
+``SGD``, ``Adam``, ``AdamW``, ``RMSprop``, ``Adagrad``; ``schedules``
+    as in PyTorch, but biases do not decay; where Keras and scikit-learn put eps is a flag. lr may be a schedule: step,
+    exponential, cosine, one_cycle, warm_up.
+``init``
+    ``auto``; LeCun, Glorot and He; ``critical``, ``orthogonal``, ``sparse``, ``fixup``, ``lsuv(X)``.
+``norm``, ``dropout``, ``residual``
+    batch, layer and RMS normalization; dropout and alpha dropout; x + scale f(x), ReZero's too.
+``EarlyStopping``, ``Checkpoint``, ``Log``, ``History``
+    what ``fit`` calls after each epoch, and what it returns.
+``fit_many``
+    many small nets at once, one a thread.
+``inspect_torch``
+    the report of ``inspect`` of a module of PyTorch.
+``reference.MLP``
+    the same network in plain NumPy, to read and to compare with.
+``vgfast.inspection``
+    what the quantities and verdicts of a report are (``help(vgfast.inspection)``).
+``vgfast.sklearn``
+    ``MLPClassifier`` and ``MLPRegressor``, scikit-learn's with the import exchanged; ``RBM``, a transformer.
+``vgfast.pretrain``
+    ``RBM``, ``DeepBeliefNet``, ``Autoencoder``, ``StackedAutoencoder``; ``to_mlp`` makes a net of them.
+``vgfast.datasets``
+    digits, a part of MNIST, faces; MNIST, Fashion-MNIST and EMNIST from their files.
+``threads``, ``set_num_threads``, ``get_num_threads``, ``show_config``
+    how many threads, and on which machine.
+
+On the command line: ``vgfast demo``, ``lesson``, ``reproduce``, ``bench``, ``ladder``, ``cost`` and ``info``.
+"""
 
 try:
     from vgfast import _core  # noqa: F401
