@@ -128,8 +128,9 @@ def test_the_same_under_sanitizers(part, tmp_path):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("part", range(6))
-def test_all_of_them_together(part, tmp_path):
+@pytest.mark.parametrize("part", range(2))
+def test_a_third_of_all_combinations(part, tmp_path):
+    """The compiler takes a minute for each."""
     choices = list(itertools.product(ACTIVATIONS, LOSSES, NORMS, WAYS))[part::6]
     types = itertools.cycle(["float32", "float64", "float64"])
     check_all(tmp_path, [(*choice, dtype) for choice, dtype in zip(choices, types, strict=False)])
