@@ -144,6 +144,44 @@ def test_warm_start_goes_on(solver):
     np.testing.assert_allclose(ours.coefs_[0], theirs.coefs_[0], rtol=0, atol=1e-8 if solver == "lbfgs" else 1e-12)
 
 
+def test_partial_fit_takes_a_changed_alpha():
+    theirs, ours = neural_network.MLPClassifier(**BASE), MLPClassifier(**BASE)
+    for model in (theirs, ours):
+        model.fit(X, Y).set_params(alpha=50.0).partial_fit(X, Y)
+    np.testing.assert_allclose(ours.coefs_[0], theirs.coefs_[0], rtol=0, atol=1e-12)
+    assert ours.loss_ == pytest.approx(theirs.loss_, rel=1e-12)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"solver": "lbfgs"}, {"solver": "adam"}),
+        ({"early_stopping": True}, {"early_stopping": False}),
+        ({"early_stopping": False}, {"early_stopping": True}),
+    ],
+)
+def test_training_goes_on_where_another_kind_of_training_ended(first, then, method):
+    model = MLPClassifier(**{**BASE, "max_iter": 3, "warm_start": True}, **first).fit(X, Y).set_params(**then)
+    if method == "partial_fit" and model.early_stopping:
+        model.set_params(early_stopping=False)
+    epochs = len(getattr(model, "loss_curve_", ()))
+    getattr(model, method)(X, Y)
+    assert len(model.loss_curve_) == epochs + (3 if method == "fit" else 1)
+    assert (model.best_loss_ is None) == model.early_stopping
+    if model.early_stopping:
+        assert len(model.validation_scores_) == len(model.validation_loss_curve_) == 3
+        assert model.best_validation_score_ == max(model.validation_scores_)
+    model.early_stopping or model.fit(X, Y, X_val=X, y_val=Y)
+    assert len(model.validation_scores_) >= 3
+
+
+def test_nothing_is_left_of_a_net_before():
+    model = fitted(inspect_every=1).set_params(inspect_every=0, solver="lbfgs").fit(X, Y)
+    for name in ("loss_curve_", "history_", "gradient_report_", "validation_scores_", "best_loss_"):
+        assert not hasattr(model, name)
+
+
 @pytest.mark.parametrize("layout", ["csr", "csc", "coo"])
 @pytest.mark.parametrize("name", ["adam", "early stopping", "values by sgd", "counts"])
 def test_sparse_rows_train_as_dense_ones(name, layout, dtype):
@@ -212,6 +250,14 @@ def test_class_weight_is_a_weight_of_rows():
     np.testing.assert_array_equal(balanced.coefs_[0], MLPClassifier(**BASE).fit(X, Y, weights[Y]).coefs_[0])
 
 
+def test_class_weight_of_a_class_that_a_batch_lacks():
+    some = Y > 0
+    by_class, by_row = MLPClassifier(**BASE, class_weight={0: 9.0, 2: 3.0}), MLPClassifier(**BASE)
+    by_class.partial_fit(X[some], Y[some], classes=[0, 1, 2])
+    by_row.partial_fit(X[some], Y[some], np.array([0, 1.0, 3.0])[Y[some]], classes=[0, 1, 2])
+    np.testing.assert_array_equal(by_class.coefs_[0], by_row.coefs_[0])
+
+
 @both
 def test_rows_of_ones_own_to_judge_by(kind):
     """They do not change training; with early_stopping they say when it ends, and which epoch was best."""
@@ -272,6 +318,45 @@ def test_scikit_learns_callbacks_hear_of_each_epoch_and_end_training():
     assert ending.ended == ["epoch", "epoch", "epoch", "fit", "teardown"]
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_scikit_learns_scorers_see_the_labels_of_the_user(weighted):
+    callback = pytest.importorskip("sklearn.callback")
+    weights = {"sample_weight": WEIGHTS} if weighted else {}
+    monitor = callback.ScoringMonitor(scoring="accuracy")
+    model = MLPClassifier(**BASE).set_callbacks(monitor).fit(X, NAMES[Y], **weights)
+    scores = [row["accuracy"] for row in monitor.get_logs().data if row["task_name"] == "epoch"]
+    assert len(scores) == 20
+    assert scores[-1] == pytest.approx(model.score(X, NAMES[Y], **weights), rel=1e-12)
+
+
+def test_scikit_learns_callbacks_are_taken_down_after_a_failure():
+    pytest.importorskip("sklearn.callback")
+    ended = []
+
+    class Watching:
+        def setup(self, estimator, context):
+            pass
+
+        def on_fit_task_begin(self, estimator, context, **_):
+            pass
+
+        def on_fit_task_end(self, estimator, context, **_):
+            pass
+
+        def teardown(self, estimator, context):
+            ended.append("teardown")
+
+    def fail(net, history):
+        raise RuntimeError("stop")
+
+    model = MLPClassifier(**BASE, callbacks=[fail]).set_callbacks(Watching())
+    before = set(vars(model))
+    with pytest.raises(RuntimeError, match="stop"):
+        model.fit(X, Y)
+    assert ended == ["teardown"]
+    assert set(vars(model)) == before
+
+
 def test_ctrl_c_keeps_the_model_with_a_warning():
     def interrupt(net, history):
         if len(history.epochs) == 2:
@@ -280,7 +365,7 @@ def test_ctrl_c_keeps_the_model_with_a_warning():
     model = MLPClassifier(**BASE, callbacks=[interrupt])
     with pytest.warns(UserWarning, match="Training interrupted by user"):
         model.fit(X, Y)
-    assert model.n_iter_ == 2
+    assert model.n_iter_ == len(model.history_.epochs) == 2
     assert model.predict(X).shape == (330,)
 
 
@@ -313,6 +398,41 @@ def test_scikit_learns_weights_predict_the_same():
     back = copy.deepcopy(theirs)
     back.coefs_, back.intercepts_ = [w.copy() for w in ours.coefs_], [b.copy() for b in ours.intercepts_]
     np.testing.assert_array_equal(back.predict_proba(X), theirs.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "array", "words"),
+    [
+        ("coefs_", 0, np.ones((4, 20)), r"coefs_\[0\] must have shape \(12, 20\), as many rows as X has columns"),
+        ("coefs_", 0, np.ones((12, 7)), r"intercepts_\[0\] must have shape \(7,\), as many as coefs_\[0\]"),
+        ("coefs_", 1, np.ones((7, 10)), r"coefs_\[1\] must have shape \(20, 10\), as many rows as coefs_\[0\] has"),
+        ("coefs_", 2, np.ones((10, 2)), r"coefs_\[2\] must have shape \(10, 3\).*as there are outputs, got \(10, 2\)"),
+        ("coefs_", 0, np.ones(12), r"coefs_\[0\] must be a matrix of 12 rows, got 1 dimensions"),
+        ("coefs_", 0, np.full((12, 20), 1j), r"coefs_\[0\] must hold real numbers, got an array of complex128"),
+        ("intercepts_", 1, 1.0, r"intercepts_\[1\] must have shape \(10,\), .* got \(\)"),
+        ("intercepts_", slice(1, 3), [np.ones(10)], "one array a layer each, got 3 and 2; assign both"),
+        ("coefs_", None, None, "must be lists of arrays, one a layer"),
+    ],
+)
+def test_coefs_of_wrong_shape_are_refused_until_they_are_right(name, place, array, words):
+    model = fitted()
+    right, before = list(getattr(model, name)), model.predict(X)
+    if place is None:
+        setattr(model, name, array)
+    else:
+        getattr(model, name)[place] = array
+    for call in (lambda: model.predict(X), lambda: model.partial_fit(X, Y), lambda: pickle.dumps(model)):
+        with pytest.raises(ValueError, match=words):
+            call()
+    setattr(model, name, right)
+    np.testing.assert_array_equal(model.predict(X), before)
+
+
+def test_coefs_of_another_net_may_be_assigned():
+    model, other = fitted(), fitted(hidden_layer_sizes=(7, 8, 9))
+    model.coefs_, model.intercepts_ = tuple(other.coefs_), tuple(other.intercepts_)
+    np.testing.assert_array_equal(model.predict_proba(X), other.predict_proba(X))
+    assert model.n_layers_ == 5
 
 
 def test_a_model_of_a_pipeline_and_of_named_columns():
@@ -354,6 +474,8 @@ def test_verbose_tells_each_epoch(capsys):
         ({"solver": "lbfgs", "dropout": 0.5}, "solver='lbfgs' takes no steps of batches, which dropout=0.5 needs"),
         ({"solver": "lbfgs", "callbacks": [print]}, "callbacks=.* needs; use sgd or adam"),
         ({"callbacks": 3}, "callbacks must be a list"),
+        ({"class_weight": "balancd"}, "unknown class_weight 'balancd'; did you mean 'balanced'"),
+        ({"class_weight": [1, 2]}, r"class_weight must be None, 'balanced' or a dict .*, got \[1, 2\]; use a dict"),
     ],
     ids=str,
 )
@@ -387,6 +509,9 @@ def test_bad_parameters_are_refused_by_fit_and_leave_the_model_as_it_was(how, wo
         (lambda m: m.predict(X[:, :5]), "5 features"),
         (lambda m: MLPClassifier().partial_fit(X, Y), "classes must be passed on the first call"),
         (lambda m: MLPRegressor(loss="poisson").fit(X, -COUNTS - 1), "counts of at least 0"),
+        (lambda m: m.set_params(solver="lbfgs").fit(X, Y, X_val=X, y_val=Y), "which solver='lbfgs' has not; use sgd"),
+        (lambda m: MLPRegressor(loss="poisson", callbacks=[print]).fit(X, COUNTS), "poisson' keeps no history, which"),
+        (lambda m: MLPRegressor(loss="poisson", inspect_every=1).fit(X, COUNTS), "inspect_every=1 needs; leave it"),
         (
             lambda m: MLPRegressor(loss="mae").fit(X, VALUES),
             "vgfast has no loss 'mae'; there is squared_error",
@@ -398,10 +523,40 @@ def test_bad_data_is_refused_and_leaves_the_model_as_it_was(call, words):
     before, params = vars(model).copy(), model.net_.params.copy()
     with pytest.raises(ValueError, match=words):
         call(model)
-    model.set_params(class_weight=None)
+    model.set_params(class_weight=None, solver="adam")
     assert vars(model) == before
     np.testing.assert_array_equal(model.net_.params, params)
     assert model.partial_fit(X, Y) is model
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_a_model_that_goes_on_refuses_bad_data_and_is_as_it_was(solver, method):
+    model = MLPRegressor(**{**BASE, "max_iter": 3, "warm_start": True, "solver": solver}).fit(X, VALUES)
+    if method == "partial_fit":
+        model.set_params(solver="adam")
+    before, params = vars(model).copy(), model.net_.params.copy()
+    for y, weights in ((SCORES, None), (VALUES, -np.ones(330))):
+        with pytest.raises(ValueError, match="must"):
+            getattr(model, method)(X, y, weights)
+        assert vars(model) == before
+        np.testing.assert_array_equal(model.net_.params, params)
+
+
+def test_lbfgs_that_diverges_leaves_the_weights_as_they_were():
+    model = MLPRegressor(**{**BASE, "max_iter": 3, "warm_start": True, "solver": "lbfgs"}).fit(X, VALUES)
+    params = model.net_.params.copy()
+    with pytest.raises(ValueError, match="Solver produced non-finite parameter weights"):
+        model.fit(X * 1e100, VALUES)
+    np.testing.assert_array_equal(model.net_.params, params)
+
+
+def test_batches_of_counts_without_weight_change_nothing_but_by_the_penalty():
+    weights = np.r_[np.zeros(300), np.ones(30)]
+    how = {**BASE, **SGD, "loss": "poisson", "batch_size": 30, "shuffle": False, "alpha": 0.0, "max_iter": 1}
+    model = MLPRegressor(**how).fit(X, COUNTS, weights)
+    alone = MLPRegressor(**how).fit(X[300:], COUNTS[300:])
+    np.testing.assert_allclose(model.coefs_[0], alone.coefs_[0], rtol=0, atol=1e-12)
 
 
 def test_training_that_diverges_says_where_and_early_stopping_goes_back():

@@ -18,9 +18,23 @@ from vgfast.sklearn import lbfgs
 from vgfast.sklearn.epochs import Epochs, HeldOut, Order, loss_of_outputs
 from vgfast.sklearn.parameters import check_parameters, hidden_sizes, is_scikit_learns, layer_activations
 from vgfast.sklearn.solver import Solver, not_finite
-from vgfast.sklearn.validation import CallbackSupport, Task, begin_task, validated
+from vgfast.sklearn.validation import CALLBACKS_OWN, CallbackSupport, Task, begin_task, validated
+from vgfast.sklearn.weights import checked_arrays
 
 SPARSE = ("csr",)
+# What is noted of a net while it is trained, and not true of another one.
+_OF_ONE_NET = (
+    "_optimizer",
+    "_no_improvement_count",
+    "best_loss_",
+    "best_validation_score_",
+    "gradient_report_",
+    "history_",
+    "loss_",
+    "loss_curve_",
+    "validation_loss_curve_",
+    "validation_scores_",
+)
 
 
 def _is_stochastic(estimator: BaseMLP) -> bool:
@@ -36,6 +50,8 @@ class BaseMLP(CallbackSupport, BaseEstimator):
     _loss_factor: float  # by what the net's loss has to be multiplied to be scikit-learn's
     _gradient_factor: float  # and its gradient
     _net_loss: str
+    coefs_: Any  # a list of arrays, for which a user may assign anything
+    intercepts_: Any
 
     # ---- what subclasses say ----------------------------------------------------------------------------
 
@@ -50,7 +66,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):
     def _score_outputs(self, z: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> float:
         raise NotImplementedError
 
-    def _weights_of_rows(self, y: Any, sample_weight: np.ndarray | None, incremental: bool) -> np.ndarray | None:
+    def _weights_of_rows(self, y: np.ndarray, sample_weight: np.ndarray | None, incremental: bool) -> np.ndarray | None:
         return sample_weight
 
     def _strata(self, y: np.ndarray) -> np.ndarray | None:
@@ -95,12 +111,12 @@ class BaseMLP(CallbackSupport, BaseEstimator):
                 biases[...] = self._random_state.uniform(-bound, bound, biases.shape)
         self._link(net)
         self.n_iter_ = self.t_ = 0
-        self.n_layers_ = len(sizes)
-        self._forget_losses()
+        for name in _OF_ONE_NET:
+            self.__dict__.pop(name, None)
+        if self.solver != "lbfgs":
+            self._begin_losses()
 
-    def _forget_losses(self) -> None:
-        if self.solver == "lbfgs":
-            return
+    def _begin_losses(self) -> None:
         held_out = self.early_stopping or self._has_validation
         self.loss_curve_: list[float] = []
         self._no_improvement_count = 0
@@ -109,18 +125,34 @@ class BaseMLP(CallbackSupport, BaseEstimator):
         self.best_loss_ = None if self.early_stopping else np.inf
         self.best_validation_score_ = -np.inf if self.early_stopping else None
 
+    def _go_on_with_losses(self) -> None:
+        """What an earlier training, by lbfgs or without rows held out, has not noted."""
+        if not hasattr(self, "loss_curve_"):
+            self._begin_losses()
+        if (self.early_stopping or self._has_validation) and self.validation_scores_ is None:
+            self.validation_scores_, self.validation_loss_curve_ = [], []
+        if self.early_stopping:
+            self.best_loss_ = None
+            self.best_validation_score_ = (
+                -np.inf if self.best_validation_score_ is None else self.best_validation_score_
+            )
+        elif self.best_loss_ is None:
+            self.best_loss_ = np.inf
+
     def _link(self, net: vg.MLP) -> None:
         self.net_ = net
+        self.n_layers_ = len(net.weights) + 1
         self.coefs_, self.intercepts_ = list(net.weights), list(net.biases)
         self._views = [*self.coefs_, *self.intercepts_]
 
     def _network(self) -> vg.MLP:
         """The net, with the arrays that a user has put into ``coefs_`` or ``intercepts_``."""
-        arrays = [*self.coefs_, *self.intercepts_]
         views = self.__dict__.get("_views", ())
-        if len(arrays) == len(views) and all(map(_is, arrays, views)):
-            return self.net_
-        arrays = [np.asarray(array) for array in arrays]
+        if isinstance(self.coefs_, list) and isinstance(self.intercepts_, list):
+            arrays = [*self.coefs_, *self.intercepts_]
+            if len(arrays) == len(views) and all(map(_is, arrays, views)):
+                return self.net_
+        arrays = checked_arrays(self.coefs_, self.intercepts_, self.n_features_in_, self.n_outputs_)
         sizes = [arrays[0].shape[0], *(w.shape[1] for w in arrays[: len(self.coefs_)])]
         if not hasattr(self, "_random_state"):
             self._random_state = check_random_state(self.random_state)
@@ -150,7 +182,8 @@ class BaseMLP(CallbackSupport, BaseEstimator):
     def _train(
         self, X: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any], incremental: bool = False
     ) -> Self:
-        """As ``fit`` or, incremental, ``partial_fit``. Where a new net cannot be trained, all is as it was."""
+        """As ``fit`` or, incremental, ``partial_fit``. Where a new net cannot be trained, or an old one not for one
+        epoch, all is as it was, but for the weights that steps of this epoch have changed."""
         check_parameters(self)
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True; it has one epoch, set it to False")
@@ -159,27 +192,31 @@ class BaseMLP(CallbackSupport, BaseEstimator):
         try:
             self._train_checked(X, y, sample_weight, validation, incremental, first)
         except BaseException:
-            if first:
-                self.__dict__ = before
+            if first or self.t_ == before.get("t_"):
+                self.__dict__ = before | {name: vars(self)[name] for name in CALLBACKS_OWN if name in vars(self)}
             raise
         return self
 
     def _train_checked(
         self, X: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any], incremental: bool, first: bool
     ) -> None:
-        raw = y
+        given = (X, y, sample_weight)
         X, y = self._read_data(X, y, incremental, reset=first)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
-        sample_weight = self._weights_of_rows(raw, sample_weight, incremental)
+        sample_weight = self._weights_of_rows(y, sample_weight, incremental)
         self._has_validation = _both(validation)
+        if self._has_validation and self.solver == "lbfgs":
+            raise ValueError(
+                "X_val is to judge epochs by, which solver='lbfgs' has not; use sgd or adam, or leave it out"
+            )
         self.n_outputs_ = y.shape[1]
         self._random_state = check_random_state(self.random_state)
         if first:
             self._begin(X.shape[1], X.dtype)
         net = self._network()
         X = X.astype(net.dtype, copy=False)
-        task = begin_task(self, X, y)
+        task = begin_task(self, *given)
         if self.solver == "lbfgs":
             lbfgs.fit(self, net, X, self._targets(y, net.dtype), sample_weight)
         else:
@@ -221,6 +258,8 @@ class BaseMLP(CallbackSupport, BaseEstimator):
     ) -> None:
         if not incremental or not hasattr(self, "_optimizer"):
             self._optimizer = Solver(self, self._gradient_factor)
+        self._optimizer.set_alpha(self.alpha)  # which may be another one than in the call before
+        self._go_on_with_losses()
         X, y, sample_weight, held_out = self._hold_out(X, y, sample_weight, validation, net.dtype)
         rows = X.shape[0]
         batch_size = self._batch_size(rows)
@@ -237,12 +276,19 @@ class BaseMLP(CallbackSupport, BaseEstimator):
             self._run(net, X, self._targets(y, net.dtype), sample_weight, batch_size, order, epochs)
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=2)
+            self._keep_history(net)
             epochs.stopped = True
         except vg.DivergenceError as error:
             if not self.early_stopping:
                 raise not_finite(error) from error
+            self._keep_history(net)
             epochs.diverged(error)
         epochs.finish(net, start)
+
+    def _keep_history(self, net: vg.MLP) -> None:
+        """Of a training that was cut short."""
+        if net.history is not None:
+            self.history_ = net.history
 
     def _run(
         self,

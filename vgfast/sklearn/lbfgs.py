@@ -20,6 +20,8 @@ class Objective:
         self.alpha = estimator.alpha / (X.shape[0] if sample_weight is None else float(sample_weight.sum()))
 
     def __call__(self, params: np.ndarray) -> tuple[float, np.ndarray]:
+        if not np.isfinite(params).all():
+            raise vg.DivergenceError("L-BFGS came to parameters that are not finite; scale X")
         self.net.params = params
         loss, gradients = self.estimator._loss_and_gradients(self.net, self.X, self.t, self.sample_weight)
         for weights, gradient in zip(self.net.weights, gradients.weights, strict=True):
@@ -43,6 +45,7 @@ def fit(estimator: Any, net: vg.MLP, X: Any, t: np.ndarray, sample_weight: np.nd
             objective, start, method="L-BFGS-B", jac=True, options=options, callback=_printer(e)
         )
     except vg.DivergenceError as error:
+        exact.params = start
         raise not_finite(error) from error
     e.n_iter_ = _check_optimize_result("lbfgs", found, e.max_iter)
     e.loss_ = float(found.fun) * e._loss_factor / e._gradient_factor

@@ -168,7 +168,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         predicted = z.argmax(axis=1) if self.out_activation_ == "softmax" else z > 0
         return float(accuracy_score(y, predicted, sample_weight=sample_weight))
 
-    def _weights_of_rows(self, y: Any, sample_weight: np.ndarray | None, incremental: bool) -> np.ndarray | None:
+    def _weights_of_rows(self, y: np.ndarray, sample_weight: np.ndarray | None, incremental: bool) -> np.ndarray | None:
         given = self.class_weight
         if given is None:
             return sample_weight
@@ -177,14 +177,24 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 "class_weight='balanced' needs all rows, which partial_fit has not; use "
                 "sklearn.utils.class_weight.compute_class_weight on all of y, and give what it gives as a dict"
             )
-        if isinstance(given, dict):
-            absent = [label for label in given if label not in self.classes_]
-            if absent:
-                raise ValueError(
-                    f"class_weight has the label {absent[0]!r}, which y has not; it has {self.classes_}: leave it out"
-                )
-        weights = compute_sample_weight(given, y)
+        several = self.out_activation_ == "logistic" and y.shape[1] > 1
+        classes = y.astype(np.int64) if several else self._scored_y(y).astype(np.int64).ravel()
+        weights = compute_sample_weight(given if several or given == "balanced" else self._by_class(given), classes)
         return weights if sample_weight is None else weights * sample_weight
+
+    def _by_class(self, class_weight: Any) -> dict[int, float]:
+        """The weight of each class, by its place in ``classes_``: 1 where class_weight does not say."""
+        if not isinstance(class_weight, dict):
+            raise ValueError(
+                f"class_weight must be None, 'balanced' or a dict from labels to weights, got {class_weight!r}; "
+                "use a dict"
+            )
+        absent = [label for label in class_weight if label not in self.classes_]
+        if absent:
+            raise ValueError(
+                f"class_weight has the label {absent[0]!r}, which y has not; it has {self.classes_}: leave it out"
+            )
+        return {place: class_weight.get(label, 1.0) for place, label in enumerate(self.classes_.tolist())}
 
     # ---- the methods ------------------------------------------------------------------------------------
 
@@ -251,7 +261,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     """``sklearn.neural_network.MLPRegressor`` on vgfast's core. See ``MLPClassifier``, of whose parameters it has all
     but class_weight, and before them
 
-    loss : "squared_error", half the squared error; or "poisson", of which predictions are exp of the outputs.
+    loss : "squared_error", half the squared error; or "poisson", of which predictions are exp of the outputs, and
+        which takes neither callbacks nor inspect_every.
 
     Of several outputs ``loss_`` has the penalty divided by their number, so that it is what training makes small.
 

@@ -50,9 +50,13 @@ def check_parameters(estimator: Any) -> None:
         _check.integer("batch_size", e.batch_size, 1)
     if hasattr(e, "loss"):
         _check.choice("loss", e.loss, ("squared_error", "poisson"))
+    if isinstance(getattr(e, "class_weight", None), str):
+        _check.choice("class_weight", e.class_weight, ("balanced",))
     Callbacks(() if e.callbacks is None else e.callbacks)
     if e.solver == "lbfgs":
         _refuse_steps(e)
+    elif getattr(e, "loss", None) == "poisson":
+        _refuse_history(e)
 
 
 def _refuse_steps(estimator: Any) -> None:
@@ -64,6 +68,16 @@ def _refuse_steps(estimator: Any) -> None:
             continue
         if got is not value and got != value:
             raise ValueError(f"solver='lbfgs' takes no steps of batches, which {name}={got!r} needs; use sgd or adam")
+
+
+def _refuse_history(estimator: Any) -> None:
+    """loss='poisson' takes its steps one by one, by ``net.backward``."""
+    for name in ("callbacks", "inspect_every"):
+        if getattr(estimator, name):
+            raise ValueError(
+                f"loss='poisson' keeps no history, which {name}={getattr(estimator, name)!r} needs; "
+                "leave it out, or use squared_error"
+            )
 
 
 def hidden_sizes(estimator: Any) -> list[int]:

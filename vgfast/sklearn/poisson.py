@@ -19,7 +19,7 @@ def loss_and_derivative(z: np.ndarray, y: np.ndarray, sample_weight: np.ndarray 
     if not np.isfinite(predicted).all():
         raise vg.DivergenceError("exp of an output is not finite; lower learning_rate_init, or scale X")
     each = (xlogy(y, y) - y * z - y + predicted).sum(axis=1, dtype=np.float64)
-    shares = np.full(len(z), 1 / len(z)) if sample_weight is None else sample_weight / sample_weight.sum()
+    shares = np.full(len(z), 1 / len(z)) if sample_weight is None else sample_weight / (sample_weight.sum() or 1)
     return float(shares @ each), ((predicted - y) * shares[:, None]).astype(z.dtype)
 
 
@@ -43,7 +43,7 @@ def train(
             for first in range(0, len(y), batch_size):
                 batch = rows[first : first + batch_size]
                 weights = None if sample_weight is None else sample_weight[batch]
-                n = len(batch) if weights is None else weights.sum()
+                n = len(batch) if weights is None else weights.sum() or 1
                 squares = sum(float(np.vdot(w, w)) for w in net.weights)
                 loss, derivative = loss_and_derivative(net.forward(X[batch], training=True), y[batch], weights)
                 losses.append(loss + penalty / n / 2 * squares)

@@ -33,14 +33,18 @@ class Solver:
         e = estimator
         self.kind, self.gradient, self.power_t, self.rate = e.solver, gradient, e.power_t, e.learning_rate
         self.learning_rate: Any = e.learning_rate if callable(e.learning_rate) else e.learning_rate_init
-        lr, penalty = self.learning_rate, e.alpha / gradient
+        lr = self.learning_rate
         if e.solver == "adam":
             betas = (e.beta_1, e.beta_2)
-            self.optimizer: Any = vg.Adam(lr, betas, e.epsilon / gradient, eps_hat=True, penalty=penalty)
+            self.optimizer: Any = vg.Adam(lr, betas, e.epsilon / gradient, eps_hat=True)
             return
         nesterov = bool(e.nesterovs_momentum) and e.momentum > 0
         scaled: Any = _Times(lr, gradient) if callable(lr) else lr * gradient
-        self.optimizer = vg.SGD(scaled, e.momentum, nesterov, penalty=penalty)
+        self.optimizer = vg.SGD(scaled, e.momentum, nesterov)
+
+    def set_alpha(self, alpha: float) -> None:
+        """scikit-learn reads it in each step."""
+        self.optimizer.penalty = alpha / self.gradient
 
     def change_rate(self, learning_rate: float, net: vg.MLP) -> None:
         """scikit-learn has the rate within the velocity, so that earlier gradients keep theirs."""

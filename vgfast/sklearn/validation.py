@@ -26,11 +26,16 @@ except ImportError:
         return method
 
 
+# What with_callbacks takes down after a method, also after one that fails.
+CALLBACKS_OWN = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
+
+
 class Task:
     """What scikit-learn's callbacks (``set_callbacks``) are told of one ``fit``: its epochs, one after the other."""
 
-    def __init__(self, estimator: Any, X: Any, y: Any) -> None:
-        self.estimator, self.data = estimator, {"estimator": estimator, "X": X, "y": y}
+    def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any) -> None:
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        self.estimator, self.data = estimator, {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
         self.fit = estimator._init_callback_context(
             max_subtasks=0 if estimator.solver == "lbfgs" else estimator.max_iter
         )
@@ -58,8 +63,9 @@ class Task:
         return {name: getattr(e, name) for name in ("net_", "coefs_", "intercepts_", "_views")}
 
 
-def begin_task(estimator: Any, X: Any, y: Any) -> Task | None:
-    """None where there are no callbacks to tell."""
+def begin_task(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Task | None:
+    """X, y and sample_weight as the user gave them, whose scorers are to understand them; None where there are no
+    callbacks to tell."""
     if not getattr(estimator, "_skl_callbacks", None) and not hasattr(estimator, "_parent_callback_ctx"):
         return None
-    return Task(estimator, X, y)
+    return Task(estimator, X, y, sample_weight)
