@@ -474,6 +474,7 @@ def test_verbose_tells_each_epoch(capsys):
         ({"solver": "lbfgs", "dropout": 0.5}, "solver='lbfgs' takes no steps of batches, which dropout=0.5 needs"),
         ({"solver": "lbfgs", "callbacks": [print]}, "callbacks=.* needs; use sgd or adam"),
         ({"callbacks": 3}, "callbacks must be a list"),
+        ({"verbose": "yes"}, "verbose must be"),
         ({"class_weight": "balancd"}, "unknown class_weight 'balancd'; did you mean 'balanced'"),
         ({"class_weight": [1, 2]}, r"class_weight must be None, 'balanced' or a dict .*, got \[1, 2\]; use a dict"),
     ],
@@ -541,6 +542,24 @@ def test_a_model_that_goes_on_refuses_bad_data_and_is_as_it_was(solver, method):
             getattr(model, method)(X, y, weights)
         assert vars(model) == before
         np.testing.assert_array_equal(model.net_.params, params)
+
+
+def test_classes_of_a_first_partial_fit_that_fails_are_forgotten():
+    model = MLPClassifier(**BASE)
+    before = vars(model).copy()
+    with pytest.raises(ValueError, match=r"has classes not in .* name all classes in the first call of partial_fit"):
+        model.partial_fit(X, Y, classes=[0, 1])
+    assert vars(model) == before
+    assert model.partial_fit(X, Y, classes=[0, 1, 2]).predict(X).shape == (330,)
+
+
+def test_values_may_be_sparse():
+    sparse = pytest.importorskip("scipy.sparse")
+    y = sparse.csr_array(SCORES)
+    model = MLPRegressor(**BASE).fit(X, y, X_val=X, y_val=y)
+    dense = MLPRegressor(**BASE).fit(X, SCORES, X_val=X, y_val=SCORES)
+    np.testing.assert_array_equal(model.net_.params, dense.net_.params)
+    assert model.validation_loss_curve_ == dense.validation_loss_curve_
 
 
 def test_lbfgs_that_diverges_leaves_the_weights_as_they_were():

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.preprocessing import LabelBinarizer
@@ -20,6 +21,7 @@ from vgfast.sklearn import poisson
 from vgfast.sklearn.base import SPARSE, BaseMLP, has_steps
 from vgfast.sklearn.epochs import Epochs, Order
 from vgfast.sklearn.validation import validated, with_callbacks
+from vgfast.sklearn.weights import by_class
 
 
 def _keep(estimator: Any, parameters: dict[str, Any]) -> None:
@@ -55,7 +57,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     >>> from sklearn.datasets import load_digits
     >>> from vgfast.sklearn import MLPClassifier
     >>> X, y = load_digits(return_X_y=True)
-    >>> model = MLPClassifier((64,), random_state=0, max_iter=50, tol=1e-2).fit(X[:1000] / 16, y[:1000])
+    >>> model = MLPClassifier((64,), random_state=0, tol=1e-2).fit(X[:1000] / 16, y[:1000])
     >>> model.score(X[1000:] / 16, y[1000:]) > 0.85
     True
     """
@@ -179,22 +181,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             )
         several = self.out_activation_ == "logistic" and y.shape[1] > 1
         classes = y.astype(np.int64) if several else self._scored_y(y).astype(np.int64).ravel()
-        weights = compute_sample_weight(given if several or given == "balanced" else self._by_class(given), classes)
+        weights = compute_sample_weight(
+            given if several or given == "balanced" else by_class(given, self.classes_), classes
+        )
         return weights if sample_weight is None else weights * sample_weight
-
-    def _by_class(self, class_weight: Any) -> dict[int, float]:
-        """The weight of each class, by its place in ``classes_``: 1 where class_weight does not say."""
-        if not isinstance(class_weight, dict):
-            raise ValueError(
-                f"class_weight must be None, 'balanced' or a dict from labels to weights, got {class_weight!r}; "
-                "use a dict"
-            )
-        absent = [label for label in class_weight if label not in self.classes_]
-        if absent:
-            raise ValueError(
-                f"class_weight has the label {absent[0]!r}, which y has not; it has {self.classes_}: leave it out"
-            )
-        return {place: class_weight.get(label, 1.0) for place, label in enumerate(self.classes_.tolist())}
 
     # ---- the methods ------------------------------------------------------------------------------------
 
@@ -215,8 +205,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         classes: all labels that there will be; needed in the first call unless y has several labels a row.
         """
+        first = not hasattr(self, "classes_")
         self._first_classes(y, classes)
-        return self._train(X, y, sample_weight, (None, None), incremental=True)
+        try:
+            return self._train(X, y, sample_weight, (None, None), incremental=True)
+        except BaseException:
+            if first:
+                del self.classes_, self._label_binarizer
+            raise
 
     def _first_classes(self, y: Any, classes: Any) -> None:
         if hasattr(self, "classes_"):
@@ -328,7 +324,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
         return X, self._as_columns(y)
 
-    def _as_columns(self, y: np.ndarray) -> np.ndarray:
+    def _as_columns(self, y: Any) -> np.ndarray:
+        y = y.toarray() if issparse(y) else y
         y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
         if self.loss == "poisson" and y.min() < 0:
             raise ValueError(f"loss='poisson' is of counts of at least 0, got {y.min()}; use loss='squared_error'")
@@ -338,7 +335,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return y.astype(dtype, copy=False)
 
     def _held_out_y(self, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        y = self._as_columns(np.asarray(y))
+        y = self._as_columns(y if issparse(y) else np.asarray(y))
         return y, y
 
     def _score_outputs(self, z: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> float:

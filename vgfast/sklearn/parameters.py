@@ -41,6 +41,8 @@ def check_parameters(estimator: Any) -> None:
         _check.choice("learning_rate", e.learning_rate, _RATES)
     for name in _FLAGS:
         _check.flag(name, bool(getattr(e, name)) if isinstance(getattr(e, name), np.bool_) else getattr(e, name))
+    if not isinstance(e.verbose, bool | np.bool_):
+        _check.integer("verbose", e.verbose, 0)
     for name in ("max_iter", "max_fun"):
         _check.integer(name, getattr(e, name), 1)
     _check.integer("inspect_every", e.inspect_every, 0)

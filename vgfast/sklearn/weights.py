@@ -1,4 +1,4 @@
-"""Arrays that a user has put into ``coefs_`` and ``intercepts_``."""
+"""Weights that a user gives: arrays put into ``coefs_`` and ``intercepts_``, and ``class_weight``."""
 
 from __future__ import annotations
 
@@ -39,3 +39,16 @@ def _check(name: str, array: np.ndarray, shape: tuple[int, ...], why: str) -> No
         raise ValueError(f"{name} must hold real numbers, got an array of {array.dtype}; assign one of float64")
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, {why}, got {array.shape}; assign an array of that shape")
+
+
+def by_class(class_weight: Any, classes: np.ndarray) -> dict[int, float]:
+    """The weight of each class, by its place in classes: 1 where class_weight does not say. ValueError if it is no
+    dict, or has another label."""
+    if not isinstance(class_weight, dict):
+        raise ValueError(
+            f"class_weight must be None, 'balanced' or a dict from labels to weights, got {class_weight!r}; use a dict"
+        )
+    absent = [label for label in class_weight if label not in classes]
+    if absent:
+        raise ValueError(f"class_weight has the label {absent[0]!r}, which y has not; it has {classes}: leave it out")
+    return {place: class_weight.get(label, 1.0) for place, label in enumerate(classes.tolist())}
