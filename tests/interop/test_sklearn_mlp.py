@@ -144,6 +144,15 @@ def test_warm_start_goes_on(solver):
     np.testing.assert_allclose(ours.coefs_[0], theirs.coefs_[0], rtol=0, atol=1e-8 if solver == "lbfgs" else 1e-12)
 
 
+def test_partial_fit_keeps_the_rate_with_which_it_began():
+    how = {**BASE, **SGD, "learning_rate": "invscaling"}
+    theirs, ours = neural_network.MLPClassifier(**how), MLPClassifier(**how)
+    for model in (theirs, ours):
+        model.fit(X, Y).set_params(learning_rate_init=0.9)
+        model.partial_fit(X, Y).partial_fit(X, Y)
+    np.testing.assert_allclose(ours.coefs_[0], theirs.coefs_[0], rtol=0, atol=1e-12)
+
+
 def test_partial_fit_takes_a_changed_alpha():
     theirs, ours = neural_network.MLPClassifier(**BASE), MLPClassifier(**BASE)
     for model in (theirs, ours):

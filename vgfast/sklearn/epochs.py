@@ -76,7 +76,7 @@ class Epochs:
         if e.verbose:
             print(f"Iteration {e.n_iter_}, loss = {e.loss_:.8f}")
         self._judge(net)
-        self.solver.end_epoch(net, e.learning_rate_init, e.t_)
+        self.solver.end_epoch(net, e.t_)
         told_to_end = self.task is not None and self.task.end_epoch()
         if e._no_improvement_count > e.n_iter_no_change:
             self.stopped = not self.solver.goes_on(net)

@@ -33,6 +33,7 @@ class Solver:
         e = estimator
         self.kind, self.gradient, self.power_t, self.rate = e.solver, gradient, e.power_t, e.learning_rate
         self.learning_rate: Any = e.learning_rate if callable(e.learning_rate) else e.learning_rate_init
+        self.first_rate = e.learning_rate_init
         lr = self.learning_rate
         if e.solver == "adam":
             betas = (e.beta_1, e.beta_2)
@@ -54,10 +55,10 @@ class Solver:
         self.learning_rate = learning_rate
         self.optimizer.lr = learning_rate * self.gradient
 
-    def end_epoch(self, net: vg.MLP, initial: float, t: int) -> None:
+    def end_epoch(self, net: vg.MLP, t: int) -> None:
         """t: the rows that have been trained on, over all epochs."""
         if self.kind == "sgd" and self.rate == "invscaling":
-            self.change_rate(initial / (t + 1) ** self.power_t, net)
+            self.change_rate(self.first_rate / (t + 1) ** self.power_t, net)
 
     def goes_on(self, net: vg.MLP) -> bool:
         """Whether there is a lower rate to try, where nothing improves at this one; it is then set."""
