@@ -587,6 +587,23 @@ def test_batches_of_counts_without_weight_change_nothing_but_by_the_penalty():
     np.testing.assert_allclose(model.coefs_[0], alone.coefs_[0], rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "how",
+    [{"activation": "tanh"}, {"hidden_layer_sizes": (20, 11)}, {"normalization": "layer"}, {"dropout": [0.1, 0]}],
+    ids=str,
+)
+def test_another_net_than_the_one_that_goes_on_is_refused(how):
+    model = fitted(warm_start=True)
+    params = model.net_.params.copy()
+    model.set_params(**how)
+    for call in (model.fit, model.partial_fit):
+        with pytest.raises(ValueError, match=rf"{next(iter(how))} is .* and was .* when the net was made"):
+            call(X, Y)
+    np.testing.assert_array_equal(model.net_.params, params)
+    model.set_params(warm_start=False).fit(X, Y)
+    model.set_params(hidden_layer_sizes=list(model.hidden_layer_sizes)).partial_fit(X, Y)
+
+
 def test_training_that_diverges_says_where_and_early_stopping_goes_back():
     how = {**BASE, "activation": "identity", "solver": "sgd", "learning_rate_init": 1e3}
     model = MLPRegressor(**how)

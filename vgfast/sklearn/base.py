@@ -16,7 +16,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 import vgfast as vg
 from vgfast.sklearn import lbfgs
 from vgfast.sklearn.epochs import Epochs, HeldOut, Order, loss_of_outputs
-from vgfast.sklearn.parameters import check_parameters, hidden_sizes, is_scikit_learns, layer_activations
+from vgfast.sklearn.parameters import architecture, check_parameters, check_unchanged, hidden_sizes, is_scikit_learns
 from vgfast.sklearn.solver import Solver, not_finite
 from vgfast.sklearn.validation import CALLBACKS_OWN, CallbackSupport, Task, begin_task, validated
 from vgfast.sklearn.weights import checked_arrays
@@ -95,10 +95,12 @@ class BaseMLP(CallbackSupport, BaseEstimator):
     def _new_net(self, sizes: list[int], dtype: np.dtype) -> vg.MLP:
         """With scikit-learn's first weights still to come, where it has some."""
         init = "zeros" if is_scikit_learns(self) else "auto"
-        dropout = self.dropout if np.isscalar(self.dropout) else list(self.dropout)
-        seed = 0 if init == "zeros" and dropout == 0 else int(self._random_state.randint(2**31 - 1))
-        how = {"normalization": self.normalization, "residual": self.residual, "dropout": dropout}
-        return vg.MLP(sizes, layer_activations(self), self._net_loss, init=init, dtype=dtype, rng=seed, **how)
+        made_with = architecture(self)
+        how = {name: value for name, value in made_with.items() if name != "hidden_layer_sizes"}
+        seed = 0 if init == "zeros" and how["dropout"] == 0 else int(self._random_state.randint(2**31 - 1))
+        net = vg.MLP(sizes, loss=self._net_loss, init=init, dtype=dtype, rng=seed, **how)
+        self._made_with = made_with
+        return net
 
     def _begin(self, n_features: int, dtype: np.dtype) -> None:
         """A new net, and nothing learned yet."""
@@ -215,6 +217,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):
         if first:
             self._begin(X.shape[1], X.dtype)
         net = self._network()
+        check_unchanged(self, self._made_with)
         X = X.astype(net.dtype, copy=False)
         task = begin_task(self, *given)
         if self.solver == "lbfgs":

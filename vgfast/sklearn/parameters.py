@@ -104,6 +104,24 @@ def _named(activation: Any) -> Any:
     return ACTIVATIONS.get(activation, activation) if isinstance(activation, str) else activation
 
 
+def architecture(estimator: Any) -> dict[str, Any]:
+    """The parameters that say which net it is."""
+    e = estimator
+    dropout = e.dropout if np.isscalar(e.dropout) else list(e.dropout)
+    named = {"normalization": e.normalization, "residual": e.residual, "dropout": dropout}
+    return {"hidden_layer_sizes": hidden_sizes(e), "activation": layer_activations(e), **named}
+
+
+def check_unchanged(estimator: Any, made_with: dict[str, Any]) -> None:
+    """ValueError where a net is to be trained on that other parameters have made."""
+    for name, value in architecture(estimator).items():
+        if value is not made_with[name] and value != made_with[name]:
+            raise ValueError(
+                f"{name} is {value!r} and was {made_with[name]!r} when the net was made, which warm_start and "
+                "partial_fit train on; set it back, or call fit with warm_start=False for a new net"
+            )
+
+
 def is_scikit_learns(estimator: Any) -> bool:
     """Whether scikit-learn has such nets too."""
     e = estimator
