@@ -257,8 +257,9 @@ typedef struct {
                           vg_parameters parameters, const vg_update *update, vg_tools *tools,
                           vg_recording recording);
 
-    /* The same of rows x whose zeros are left out; and of dW, from x's entries in these rows of it,
-     * by ascending columns, of each column by ascending rows. What is begun goes on in its place. */
+    /* The same of rows x whose zeros are left out; and of dW, from x's entries in these rows of
+     * it, by ascending columns, of each column by ascending rows. What is begun goes on in its
+     * place. */
     void (*sparse_forward)(vg_sparse_rows x, vg_matrix weights, const void *biases,
                            vg_activation activation, vg_matrix y, void *derivatives,
                            vg_tools *tools);

@@ -381,8 +381,8 @@ typedef struct {
     int unblocked;  /* products one row by one vector at a time, and the gradient by way of memory:
                      * the same numbers, to see what tiles and fused updates are for */
 
-    /* Whether parameters and states are known to be of moderate size, and as the last call left them:
-     * read, and written, so that not every slice of an epoch looks at them all */
+    /* Whether parameters and states are known to be of moderate size, and as the last call left
+     * them: read, and written, so that not every slice of an epoch looks at them all */
     int checked;
     vg_status status; /* out */
 } vg_run;

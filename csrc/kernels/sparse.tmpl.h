@@ -70,8 +70,8 @@ static inline
         if (j < (cols)) run(1, (cols) - j);                                                        \
     } while (0)
 
-/* The columns [j, j + cols) of row i, summed up in `sums`, to their epilogue: a tile of one row at a
- * time. */
+/* The columns [j, j + cols) of row i, summed up in `sums`, to their epilogue: a tile of one row at
+ * a time. */
 static void NAME(finish_row)(NAME(forward_context) *c, size_t i, size_t j, size_t cols, real *sums,
                              double *ticks) {
     const uint64_t start = ticks ? vg_ticks() : 0;
@@ -139,8 +139,8 @@ static void NAME(sparse_gradient)(const NAME(sparse_product) *p, int begun, real
     }
 }
 
-/* The product tile by tile, as that of dense rows is made where it is recorded: what is summed up of
- * tiles then has the same bits. */
+/* The product tile by tile, as that of dense rows is made where it is recorded: what is summed up
+ * of tiles then has the same bits. */
 static void NAME(sparse_tiles)(const NAME(sparse_product) *p, vg_tools *tools,
                                NAME(epilogue) *epilogue, void *context) {
     real *const tile = tools->scratch;
@@ -188,7 +188,8 @@ static void NAME(sparse_update_present)(const NAME(sparse_product) *p, const vg_
     }
 }
 
-/* The update of all rows, some at a time: their gradient, mostly of zeros, stays in the L1 cache. */
+/* The update of all rows, some at a time: their gradient, mostly of zeros, stays in the L1
+ * cache. */
 enum { NAME(BLOCK) = 8192 / sizeof(real) };
 static void NAME(sparse_update_all)(const NAME(sparse_product) *p, const vg_parameters *of,
                                     const vg_update *update, vg_tools *tools) {

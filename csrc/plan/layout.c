@@ -38,8 +38,8 @@ static size_t row_distance(const vg_plan *plan, size_t cols, int *fits) {
 size_t vg_item_size(vg_dtype dtype) { return dtype == VG_F32 ? sizeof(float) : sizeof(double); }
 size_t vg_exponent_bins(vg_dtype dtype) { return dtype == VG_F32 ? VG_F32_BINS : VG_F64_BINS; }
 
-/* Inputs of a dense layer that are multiplied. Of a sparse row nobody knows how many there are before
- * the data; by this, only the number of threads is chosen. */
+/* Inputs of a dense layer that are multiplied. Of a sparse row nobody knows how many there are
+ * before the data; by this, only the number of threads is chosen. */
 static const double SPARSE_COLUMNS = 100;
 static double columns_of_row(const vg_plan *plan, const vg_op *op) {
     const double n = (double)plan->tensors[op->in].cols;

@@ -4,8 +4,8 @@
 
 #include "run/thread_context.h"
 
-/* The places of a digit of the columns: enough that most nets need two passes, and few enough to stay
- * in the L1 cache. */
+/* The places of a digit of the columns: enough that most nets need two passes, and few enough to
+ * stay in the L1 cache. */
 enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS };
 
 /* to = the entries by one digit of their column less `base`; of the same digit, in their order. */

@@ -4,8 +4,8 @@
 
 #include "kernels.h"
 
-/* Which step of an optimizer: its rate, its weight decay, that by the penalty included, and how many it
- * has taken before. */
+/* Which step of an optimizer: its rate, its weight decay, that by the penalty included, and how
+ * many it has taken before. */
 typedef struct {
     double lr, decay;
     int64_t taken;

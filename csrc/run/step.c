@@ -344,20 +344,6 @@ static double weight_of_batch(const thread_context *c, size_t first) {
     return total > 0 ? total : 1;
 }
 
-/* What the loss has besides that of the rows, of the weights before the step. */
-static double penalty_of_weights(const thread_context *c) {
-    const vg_run *const run = c->run;
-    vg_norm total = {0, 0};
-    if (run->optimizer.penalty == 0) return 0;
-    for (size_t i = 0; i < run->plan->n_param_arrays; i++) {
-        const vg_param *const p = &run->plan->params[i];
-        if (!p->decays) continue;
-        for (size_t u = 0; u < vg_n_units(p); u++) vg_norm_add(&total, *squares(c, p->unit + u));
-    }
-    const double size = vg_norm_root(total);
-    return run->optimizer.penalty / c->total / 2 * size * size;
-}
-
 vg_status vg_take_step(thread_context *c, size_t step) {
     vg_run *const run = c->run;
     if (run->mode == VG_APPLY) return apply_given(c);
@@ -405,7 +391,7 @@ vg_status vg_take_step(thread_context *c, size_t step) {
         count_step(c);
     }
     if (c->thread == 0) {
-        run->losses[step] = loss + penalty_of_weights(c);
+        run->losses[step] = loss + vg_penalty_of_weights(c);
         run->correct[step] = sums.of_rows[1];
         if (run->totals) run->totals[step] = c->total;
         if (run->draws && run->mode == VG_TRAIN) run->draws[1]++;

@@ -221,11 +221,15 @@ const vg_entry *vg_sorted_entries(thread_context *c, size_t first, size_t last, 
 void vg_sum_gradient_alone(thread_context *c);
 void vg_fold_group(thread_context *c, size_t chunk);
 
+/* update.c. Of a penalty: the squares of this thread's weights; and, when all have theirs, what
+ * the loss has of them. */
+void vg_square_weights(thread_context *c);
+double vg_penalty_of_weights(const thread_context *c);
+
 /* update.c. What is done with this thread's units of the parameters: the gradient of the batch in
  * registers, and the update by it; its sums so far into c->sums; all of it, with its norms; the
  * same, as the sum of those of chunks, or the update by that sum; the norms and the check of a
  * gradient that is there; the update by it. */
-void vg_square_weights(thread_context *c);
 void vg_update_fused(thread_context *c, const vg_update *update);
 void vg_sum_gradient(thread_context *c);
 void vg_write_gradient(thread_context *c);

@@ -102,6 +102,22 @@ static void weight_update(thread_context *c, const vg_param *p, size_t first, si
     }
 }
 
+void vg_square_weights(thread_context *c) { visit_units(c, 1, NULL, square_visit); }
+
+/* What the loss has besides that of the rows, of the weights before the step. */
+double vg_penalty_of_weights(const thread_context *c) {
+    const vg_run *const run = c->run;
+    vg_norm total = {0, 0};
+    if (run->optimizer.penalty == 0) return 0;
+    for (size_t i = 0; i < run->plan->n_param_arrays; i++) {
+        const vg_param *const p = &run->plan->params[i];
+        if (!p->decays) continue;
+        for (size_t u = 0; u < vg_n_units(p); u++) vg_norm_add(&total, *squares(c, p->unit + u));
+    }
+    const double size = vg_norm_root(total);
+    return run->optimizer.penalty / c->total / 2 * size * size;
+}
+
 static void fused_visit(thread_context *c, const vg_param *p, size_t first, size_t last,
                         size_t unit, const vg_update *update) {
     const vg_run *const run = c->run;
@@ -196,7 +212,6 @@ static void apply_visit(thread_context *c, const vg_param *p, size_t first, size
     vg_record_exponents(c, op_of(c, p)->layer);
 }
 
-void vg_square_weights(thread_context *c) { visit_units(c, 1, NULL, square_visit); }
 void vg_update_fused(thread_context *c, const vg_update *update) {
     visit_units(c, 0, update, fused_visit);
 }

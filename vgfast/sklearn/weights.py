@@ -8,9 +8,10 @@ import numpy as np
 
 
 def checked_arrays(coefs: Any, intercepts: Any, n_inputs: int, n_outputs: int) -> list[np.ndarray]:
-    """The weights (fan_in, fan_out) of each layer, then the biases (fan_out,); ValueError if they are no such net."""
+    """The weights (fan_in, fan_out) of each layer, then the biases (fan_out,); copies, as they may be views of the net
+    into which they go. ValueError if they are no such net."""
     try:
-        weights, biases = [np.asarray(w) for w in coefs], [np.asarray(b) for b in intercepts]
+        weights, biases = [np.array(w) for w in coefs], [np.array(b) for b in intercepts]
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"coefs_ and intercepts_ must be lists of arrays, one a layer; {error}; assign such"
