@@ -91,9 +91,12 @@ def _one_each(name: str, values: Sequence[Any], nets: list[Any]) -> Sequence[Any
 
 def _train(nets: list[Any], trainings: list[dict[str, Any]]) -> list[History]:
     """One a thread. What one raises that is no divergence, Ctrl-C included, ends them all."""
-    end = threading.Event()
+    end, all_there = threading.Event(), threading.Event()
 
     def train(net: Any, how: dict[str, Any]) -> History:
+        all_there.wait()  # the pool forgets a thread that Ctrl-C has it start in part, and would not wait for it
+        if end.is_set():
+            raise KeyboardInterrupt
         stopping.asked = end.is_set
         with config.threads(1):
             return net.fit(**how)
@@ -103,11 +106,13 @@ def _train(nets: list[Any], trainings: list[dict[str, Any]]) -> list[History]:
     with ThreadPoolExecutor(min(config.get_num_threads(), len(nets)), "vgfast-net") as pool:
         try:
             futures = [pool.submit(train, net, how) for net, how in zip(nets, trainings, strict=True)]
+            all_there.set()
             for future in as_completed(futures):
                 if not isinstance(future.exception(), DivergenceError | None):
                     future.result()
         except BaseException:
             end.set()
+            all_there.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return [future.result() for future in _told(futures)]
