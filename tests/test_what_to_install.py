@@ -78,6 +78,7 @@ def inspected():
 # By what each sentence begins with: what asks for these modules.
 FUNCTIONS = {
     "cost.plot": (lambda: vg.MLP([2, 3, 2], rng=0).cost(2, measure=False).plot(), ["matplotlib"]),
+    "scale.plot": (lambda: vg.MLP([2, 3, 2], rng=0).cost(2, measure=False).scale(2, "1GbE").plot(), ["matplotlib"]),
     "blocks.from_hdf5": (lambda: blocks.from_hdf5("data.h5"), ["h5py"]),
     "blocks.from_parquet": (lambda: blocks.from_parquet("data.parquet", "y"), ["pyarrow.parquet"]),
     "datasets.digits": (datasets.digits, ["sklearn.datasets"]),

@@ -128,6 +128,30 @@ def test_cost(tmp_path):
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
+def test_cost_of_more_machines(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    asked = ["cost", "20", "30", "5", "--static", "--workers", "2,64", "--network", "10GbE"]
+    assert cli.main([*asked, "--json", "--out", str(tmp_path)]) == 0
+    scaling = json.loads(capsys.readouterr().out)["scaling"]
+    assert ([row["workers"] for row in scaling["rows"]], scaling["network"]["name"]) == ([2, 64], "10GbE")
+    assert scaling["picture"] == str(tmp_path / "scaling.png")
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("scaling.png", "cost.png"))
+    assert cli.main([*asked, "--out", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert "run on one machine only" in " ".join(told.split())
+    assert told.endswith(f"The roofline, and scaling.png beside it: {tmp_path / 'cost.png'}\n")
+    assert cli.main(["cost", "20", "30", "5", "--static", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["scaling"] is None
+
+
+def test_the_help_of_cost_names_the_networks(capsys):
+    from vgfast.cost.networks import NETWORKS
+
+    with pytest.raises(SystemExit):
+        cli.main(["cost", "--help"])
+    assert f"between them: {', '.join(NETWORKS)}" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "sentence"),
     [
@@ -139,6 +163,9 @@ def test_cost(tmp_path):
         (["5", "2", "--threads", "0"], 1, "vgfast: --threads must be from 1"),
         (["5", "3", "2", "--activation", "rellu"], 1, "did you mean 'relu'"),
         (["5", "2", "--dtype", "float16"], 1, "vgfast has no dtype 'float16'; there is float32, float64"),
+        (["5", "2", "--workers", "2"], 1, "--workers needs --network, what is between them; there is 1GbE"),
+        (["5", "2", "--network", "1GbE"], 1, "--network needs --workers, between which it is; add for example"),
+        (["5", "2", "--workers", "2,x", "--network", "1GbE"], 1, "--workers must be a whole number, or several"),
         (["5", "2", "--out", "/proc/none/here"], 1, "/proc/none"),
     ],
 )

@@ -46,15 +46,15 @@ def read_threads(text: str | None) -> list[int]:
     return [config.get_num_threads()] if text is None else read_numbers("--threads", text)
 
 
-def read_numbers(option: str, text: str) -> list[int]:
-    """The numbers of threads that an option has, in a list with commas."""
+def read_numbers(option: str, text: str, most: int = _core.THREADS_MOST) -> list[int]:
+    """The whole numbers, such as those of threads, that an option has, in a list with commas."""
     try:
         numbers = [int(part) for part in read_names(text)]
     except ValueError:
         raise ValueError(
             f"{option} must be a whole number, or several with commas, got {shlex.quote(text)}; for example 2 or 1,2,4"
         ) from None
-    return [_check.integer(option, number, 1, _core.THREADS_MOST) for number in numbers]
+    return [_check.integer(option, number, 1, most) for number in numbers]
 
 
 def read_names(text: str) -> list[str]:

@@ -34,7 +34,8 @@ example: vgfast cost 784 256 128 10 --batch 128
   Multiply-adds alone, 204 GFLOP/s here, would be 86% of that, and they, not
   memory, set the pace.
 with a picture: vgfast cost 784 256 128 10 --batch 128 --out /tmp
-too large to build: vgfast cost 1000000 1000000 10 --static""",
+too large to build: vgfast cost 1000000 1000000 10 --static
+on more machines: vgfast cost 784 30 10 --workers 2,8,64 --network 10GbE""",
     )
     parser.add_argument("sizes", type=int, nargs="+", metavar="SIZE", help="inputs, hidden units, outputs")
     parser.add_argument("--batch", type=int, default=32, metavar="N", help="rows of a step (default: 32)")
@@ -42,7 +43,21 @@ too large to build: vgfast cost 1000000 1000000 10 --static""",
     parser.add_argument("--dtype", default="float32", metavar="NAME", help="float32 (default) or float64")
     parser.add_argument("--threads", type=int, metavar="N", help="at most (default: as many as vgfast would use)")
     parser.add_argument("--static", action="store_true", help="measure no step, only count and predict")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="save the roofline as a picture there")
+    parser.add_argument(
+        "--workers",
+        metavar="N[,N]",
+        help="say what so many machines like this one would bring, each with as many rows, such as 2,8,64: computed, "
+        "and run on one machine only; needs --network",
+    )
+    parser.add_argument(
+        "--network", metavar="NAME", help="between them: 1GbE, 10GbE, 25GbE, InfiniBand-EDR, InfiniBand-HDR"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="save the roofline as a picture there, with --workers the efficiency, too",
+    )
     parser.set_defaults(run=run)
     return parser
 
@@ -52,6 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
     from vgfast.cost import report as cost
 
     check_picture(arguments.out, "cost")
+    workers = _workers(arguments)
     batch = _check.integer("--batch", arguments.batch, 1, _check.MOST_ELEMENTS)
     threads = config.get_num_threads() if arguments.threads is None else arguments.threads
     with config.threads(_check.integer("--threads", threads, 1, _core.THREADS_MOST)):
@@ -62,11 +78,35 @@ def run(arguments: argparse.Namespace) -> None:
             batch_size=batch,
             measure=not arguments.static,
         )
+    scaling = report.scale(workers, arguments.network) if workers else None
+    data = {**report.to_dict(), "scaling": scaling and {**scaling.to_dict(), "picture": None}, "picture": None}
 
     def save() -> Path:
+        if scaling:
+            data["scaling"]["picture"] = str((arguments.out / "scaling.png").resolve())
+            scaling.plot().savefig(data["scaling"]["picture"], dpi=150)
         picture = (arguments.out / "cost.png").resolve()
         report.plot().savefig(picture, dpi=150)
         return picture
 
+    def show() -> None:
+        print(report, *(["", scaling] if scaling else []), sep="\n")
+
     wanted = save if arguments.out is not None else None
-    deliver({**report.to_dict(), "picture": None}, lambda: print(report), arguments, wanted, "The roofline")
+    deliver(data, show, arguments, wanted, "The roofline, and scaling.png beside it" if scaling else "The roofline")
+
+
+def _workers(arguments: argparse.Namespace) -> list[int] | None:
+    """Those that --workers has, before anything is measured; ValueError for what cannot be taken."""
+    if arguments.workers is None and arguments.network is None:
+        return None
+    from vgfast import _check
+    from vgfast.bench.runner import read_numbers
+    from vgfast.cost import networks
+
+    if arguments.network is None:
+        raise ValueError(f"--workers needs --network, what is between them; there is {', '.join(networks.NETWORKS)}")
+    networks.checked(arguments.network)
+    if arguments.workers is None:
+        raise ValueError("--network needs --workers, between which it is; add for example --workers 2,8,64")
+    return read_numbers("--workers", arguments.workers, _check.MOST_ELEMENTS)

@@ -1,4 +1,4 @@
-"""The picture of a cost: its roofline."""
+"""The pictures of a cost: its roofline, and what more machines would bring."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, PercentFormatter
 
+from vgfast.cost.networks import NETWORKS
+from vgfast.cost.scaling import scale_step
+from vgfast.cost.tables import name_sizes
 from vgfast.show.figures import Picture
+from vgfast.show.numbers import scaled
 from vgfast.show.palette import MARKS
 
 
@@ -74,3 +79,37 @@ def _number_layers(ax: Axes, layers: list[int], points: np.ndarray, sizes: np.nd
                 ha="center",
             )
             free &= ~near
+
+
+def draw_scaling(scaling: Any) -> Picture:
+    """The efficiency over the number of workers: of the report's own network, with a dot a row, and beside it of all
+    that have a name; and where the batch reaches the noise scale, if that is known."""
+    worker, own, jitter = scaling.worker, scaling.network, scaling.jitter
+    figure = Picture(10, 5.5)
+    ax = figure.subplots()
+    most = max(1024, *(row.workers for row in scaling.rows))
+    numbers = [*(1 << power for power in range((most - 1).bit_length())), most]
+    for (colour, mark), network in zip(MARKS, NETWORKS.values(), strict=False):
+        if network != own:
+            efficiency = [scale_step(worker, p, network, jitter).efficiency for p in numbers]
+            ax.plot(numbers, efficiency, f"{mark}-", color=colour, linewidth=1, markersize=4, label=network.name)
+    rows = {**{p: scale_step(worker, p, own, jitter) for p in numbers}, **{row.workers: row for row in scaling.rows}}
+    ax.plot(sorted(rows), [rows[p].efficiency for p in sorted(rows)], "-", color="black", linewidth=2)
+    asked = sorted({row.workers for row in scaling.rows})
+    ax.plot(asked, [rows[p].efficiency for p in asked], "o", color="black", markersize=7)
+    ax.plot([], [], "o-", color="black", linewidth=2, markersize=7, label=own.name)
+    if scaling.useful_workers is not None and scaling.useful_workers <= most:
+        label = f"at the noise scale: {scaling.useful_workers:,}"
+        ax.axvline(scaling.useful_workers, color="0.4", linestyle="--", linewidth=1.2, label=label)
+    ax.set_xscale("log", base=2)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value < 1e5 else scaled(value)))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, 0))
+    ax.set_ylim(0, 1.03)
+    ax.set_xlabel(f"workers, each with {worker.batch_size} rows")
+    ax.set_ylabel("efficiency: rows a second and worker, of those of one alone")
+    about = f"{name_sizes(worker.sizes)}, {worker.dtype}: {worker.bytes / 1e6:.3g} MB to exchange each step"
+    how = f"Computed, with a jitter of {jitter:.3g}" if jitter else "Computed"
+    ax.set_title(f"{about}\n{how}; run on one machine only", fontsize=11)
+    ax.grid(alpha=0.25)
+    figure.legend(loc="outside right upper", fontsize=9)
+    return figure

@@ -26,10 +26,13 @@ import numpy as np
 
 from vgfast import _check
 from vgfast._check import packages
-from vgfast.cost import counts, limits, shares, timers
+from vgfast.cost import counts, limits, scaling_report, shares, tables, timers
+from vgfast.cost.learning import LayerCost, LearningCost
 from vgfast.cost.limits import Level
 from vgfast.cost.roofline import Roofs
 from vgfast.cost.rounds import Measured
+from vgfast.cost.scaling import Worker
+from vgfast.cost.scaling_report import ScalingReport
 from vgfast.model import init
 from vgfast.model.architecture import Architecture
 from vgfast.model.engine_c import CEngine
@@ -105,13 +108,15 @@ class CostReport:
     read from each level.
 
     ``str()`` is a table of 80 columns, ``to_dict()`` plain data, ``plot()`` the roofline, ``beside(report)`` joins it
-    with what a ``GradientReport`` says of learning. ``note`` says why nothing was measured, where that was asked for.
+    with what a ``GradientReport`` says of learning, ``scale(workers, network)`` says what more machines would bring.
+    ``note`` says why nothing was measured, where that was asked for.
     """
 
     sizes: tuple[int, ...]
     activations: tuple[str, ...]
     batch_size: int
     dtype: str
+    n_params: int
     isa: str
     threads: int
     peak: float
@@ -164,9 +169,8 @@ class CostReport:
     @property
     def heading(self) -> str:
         """Which net, how many rows, and what worked on them."""
-        sizes = "-".join(map(str, self.sizes)) if len(self.sizes) < 12 else f"{len(self.sizes) - 1} layers"
         about = f"{self.dtype}, {self.isa}, {count(self.threads, 'thread')}"
-        return f"One step of {sizes} on {self.batch_size} rows: {about}"
+        return f"One step of {tables.name_sizes(self.sizes)} on {self.batch_size} rows: {about}"
 
     @property
     def formula(self) -> str:
@@ -194,6 +198,7 @@ class CostReport:
             "activations": list(self.activations),
             "batch_size": self.batch_size,
             "dtype": self.dtype,
+            "n_params": self.n_params,
             "isa": self.isa,
             "threads": self.threads,
             "peak": self.peak,
@@ -236,42 +241,37 @@ class CostReport:
             )
         )
 
-    def __str__(self) -> str:
-        from vgfast.cost import tables
+    def scale(
+        self,
+        workers: Any,
+        network: str | None = None,
+        *,
+        bandwidth: float | None = None,
+        latency: float | None = None,
+        jitter: float = 0.0,
+        noise_scale: Any = None,
+    ) -> ScalingReport:
+        """What more machines like this one would bring in data-parallel training, each with ``batch_size`` rows of its
+        own, by the model in ``vgfast.cost.scaling``. The figures for more than one machine are computed: it was run on
+        one machine only.
 
+        workers: a number of machines, or several. network: a name in ``vgfast.cost.networks``; or else bandwidth, in
+        bytes a second, and latency, in seconds. jitter: the standard deviation of a step's computing over its mean.
+        noise_scale: rows from which on more of them teach little more; or a report of ``net.inspect`` or
+        ``history.mean()``, which have it by layer. Errors: TypeError or ValueError for what is none of these.
+
+        >>> import vgfast as vg
+        >>> cost = vg.MLP([784, 256, 128, 10], rng=0).cost(128, measure=False)
+        >>> found = cost.scale([1, 2, 1024], "10GbE", noise_scale=2000)
+        >>> found.rows[0].efficiency, found.rows[1].efficiency > found.rows[2].efficiency, found.useful_workers
+        (1.0, True, 15)
+        """
+        seconds, sizes, batch_size = self.step.median if self.step else self.predicted, self.sizes, self.batch_size
+        alone = Worker(sizes, self.dtype, self.n_params, self.threads, batch_size, seconds, self.step is not None)
+        return scaling_report.scale(alone, workers, network, bandwidth, latency, jitter, noise_scale)
+
+    def __str__(self) -> str:
         return tables.as_text(self)
-
-
-@dataclass(frozen=True)
-class LayerCost:
-    """``time``: the layer's share of the step's; ``frozen``: of its weights, those whose bits the step leaves as they
-    are; ``update_ratio``: the size of the step over that of the weights."""
-
-    layer: int
-    time: float
-    frozen: float
-    update_ratio: float
-
-    def __str__(self) -> str:
-        return (
-            f"layer {self.layer}: {self.time:.0%} of the time, {self.frozen:.0%} of its weights unchanged, the step "
-            f"{'-' if np.isnan(self.update_ratio) else f'{self.update_ratio:.1e}'} of them"
-        )
-
-
-@dataclass(frozen=True)
-class LearningCost:
-    """Cost and learning, a row a layer; ``str()`` has a line of each."""
-
-    layers: tuple[LayerCost, ...]
-
-    def __str__(self) -> str:
-        return "\n".join(map(str, self.layers))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON; what is not finite is None."""
-        layers = [asdict(layer) for layer in self.layers]
-        return {"layers": [{k: v if np.isfinite(v) else None for k, v in layer.items()} for layer in layers]}
 
 
 # ---- prediction ------------------------------------------------------------------------------------------
@@ -376,6 +376,7 @@ def _report(net: Architecture, B: int, here: limits.Machine, roofs: Roofs, times
         activations=net.activations,
         batch_size=B,
         dtype=net.dtype.name,
+        n_params=net.n_params,
         isa=here.isa,
         threads=roofs.threads,
         peak=roofs.peak,

@@ -1,4 +1,4 @@
-"""A cost as text: a row a phase of each layer, and what it must take."""
+"""A cost as text: a row a phase of each layer, and what it must take; and a row a number of workers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from vgfast.show.numbers import duration, microseconds, scaled
-from vgfast.show.table import WIDTH, Layout
+from vgfast.show.numbers import count, duration, microseconds, percent, scaled, significant
+from vgfast.show.table import WIDTH, Layout, fit
 
 # What is counted and predicted; then what is measured; at last, what bounds it.
 _COUNTED = ("", "\nFLOPs", "least\nbytes", "FLOP\n/byte", "predicted\nus")
 _MEASURED = ("measured\nus", "GFLOP\n/s", "GB\n/s", "of\nlimit")
 _STATIC_LAYOUT = Layout((12, 5, 6, 5, 9, 0), left=(0, 5))
 _LAYOUT = Layout((12, 5, 6, 5, 9, 9, 5, 5, 5, 0), left=(0, 9))
+
+
+def name_sizes(sizes: Sequence[int]) -> str:
+    """A net by its sizes, or by how many layers it has.
+
+    >>> name_sizes([784, 30, 10]), name_sizes([8] * 101)
+    ('784-30-10', '100 layers')
+    """
+    return "-".join(map(str, sizes)) if len(sizes) < 12 else f"{len(sizes) - 1} layers"
 
 
 def _alike_layers(report: Any) -> list[list[int]]:
@@ -124,3 +133,65 @@ def as_text(report: Any) -> str:
     if measured and report.timed is not None:
         notes.append(_timers(report))
     return "\n".join([*lines, *(line for note in (*notes, report.note) for line in textwrap.wrap(note, WIDTH))])
+
+
+# ---- several machines ------------------------------------------------------------------------------------
+
+_WORKERS = ("\n\nworkers", "\nstep\nus", "\nexchange\nus", "\nshare of\nexchange", "times\nas\nfast")
+_WORTH = ("\neffi-\nciency", "rows a\nworker\nfor 50%", "\n\nfor 90%")
+
+
+def _whole(n: int | None) -> str:
+    """All digits, or three and a letter where there are too many.
+
+    >>> _whole(1024), _whole(2 * 10**9), _whole(None)
+    ('1,024', '2G', 'never')
+    """
+    return "never" if n is None else f"{n:,}" if n < 10**7 else scaled(n)
+
+
+def _scaling_row(row: Any, jitter: float) -> list[str]:
+    cells = [_whole(row.workers), _time(row.step), _time(row.exchange), percent(row.share_of_exchange)]
+    cells[2:2] = [_time(row.waiting)] if jitter else []
+    worth = [significant(row.speedup), percent(row.efficiency)]
+    return [*cells, *worth, *map(_whole, (row.rows_for_half, row.rows_for_nine_tenths))]
+
+
+def _scaling_notes(report: Any) -> list[str]:
+    """What the figures stand on."""
+    worker, network = report.worker, report.network
+    how = "measured" if worker.measured else "predicted"
+    notes = [
+        f"A step alone takes {duration(worker.seconds)}, {how}, with {count(worker.threads, 'thread')}. The rest is "
+        "computed and was run on one machine only: a worker is a machine like this one, takes its own rows, and "
+        "exchanges nothing while it computes. Rows a worker for 50% and 90%: were a step's time in proportion to its "
+        "rows.",
+        f"Bandwidth and latency of {network.name}: {network.source}.",
+    ]
+    if report.jitter:
+        notes.append(
+            f"Waiting for the slowest worker, where a step's computing has a standard deviation of {report.jitter:.3g} "
+            "of its mean: an upper estimate."
+        )
+    if report.noise_scale is not None:
+        notes.append(
+            f"Of use to learning: {_whole(report.useful_workers)} of them. With more, a step has more rows than the "
+            f"gradient noise scale, {_whole(round(report.noise_scale))}, and they teach little."
+        )
+    return notes
+
+
+def scaling_as_text(report: Any) -> str:
+    """As ``print(cost.scale(...))`` shows it, at most 80 columns wide."""
+    worker, network = report.worker, report.network
+    about = (
+        f"{name_sizes(worker.sizes)}, {worker.batch_size} rows a worker, {worker.dtype}: each step exchanges "
+        f"{worker.n_params:,} numbers, {worker.bytes / 1e6:.3g} MB, over {network.name}, "
+        f"{network.bandwidth / 1e9:.3g} GB/s and {duration(network.latency)} a message."
+    )
+    headings = [*_WORKERS, *_WORTH]
+    headings[2:2] = ["\nwaiting\nus"] if report.jitter else []
+    rows = [_scaling_row(row, report.jitter) for row in report.rows]
+    layout = fit([headings, *rows], left=())
+    lines = [*textwrap.wrap(about, WIDTH), "", *layout.heading(headings), *map(layout.line, rows), ""]
+    return "\n".join([*lines, *(line for note in _scaling_notes(report) for line in textwrap.wrap(note, WIDTH))])
