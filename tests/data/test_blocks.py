@@ -258,7 +258,7 @@ def test_one_that_diverges_says_what_it_would_in_memory():
     assert texts[0] == texts[1]
 
 
-def test_ctrl_c_while_a_block_is_waited_for():
+def test_ctrl_c_while_a_block_is_waited_for(ctrl_c):
     waiting, release = threading.Event(), threading.Event()
 
     def make():

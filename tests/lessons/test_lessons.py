@@ -3,10 +3,12 @@ it does not, the sentences say so."""
 
 import copy
 import importlib.util
+import io
 import json
 import os
 import subprocess
 import sys
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -22,10 +24,23 @@ needs_data = pytest.mark.skipif(
 )
 
 
-def vgfast(*arguments, **more):
+def process(*arguments, **more):
+    """As a user starts it."""
     command = [sys.executable, "-m", "vgfast", *arguments]
     environment = {**os.environ, "COLUMNS": "80", **more}
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env=environment)
+
+
+def vgfast(*arguments):
+    """The same in this process, as starting Python takes most of the time of commands that do little."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    with patch.dict(os.environ, COLUMNS="80"), patch.multiple(sys, stdout=out, stderr=err):
+        try:
+            status = cli.main(list(arguments))
+        except SystemExit as end:
+            status = end.code
+    texts = (stream.buffer.getvalue().decode() for stream in (out, err))
+    return subprocess.CompletedProcess(arguments, status, *texts)
 
 
 def before(folder):
@@ -60,7 +75,7 @@ def test_each_lesson_runs(name, tmp_path, monkeypatch, capsys):
 
 @needs_data
 def test_for_programs(tmp_path):
-    done = vgfast("lesson", "chain", "--json", "--out", str(tmp_path))
+    done = process("lesson", "chain", "--json", "--out", str(tmp_path))
     data = json.loads(done.stdout)
     assert done.returncode == 0
     assert done.stderr == ""
@@ -120,7 +135,7 @@ def test_without_files_it_says_where_they_are(name, tmp_path):
 @pytest.mark.slow
 def test_a_missing_extra_is_named(tmp_path):
     (tmp_path / "mlxtend.py").write_text("raise ImportError('No module named mlxtend', name='mlxtend')\n")
-    done = vgfast("lesson", "frozen", "--quick", "--out", str(tmp_path), PYTHONPATH=before(tmp_path))
+    done = process("lesson", "frozen", "--quick", "--out", str(tmp_path), PYTHONPATH=before(tmp_path))
     assert done.returncode == 1
     assert done.stdout == ""  # before anything is said
     assert done.stderr.startswith("vgfast: the lesson needs mlxtend, which is not installed; install ")

@@ -128,7 +128,7 @@ def test_an_error_of_a_callback_ends_all():
 
 
 @pytest.mark.parametrize("epochs", [10**6, 1])
-def test_ctrl_c_ends_all_and_leaves_them_usable(epochs):
+def test_ctrl_c_ends_all_and_leaves_them_usable(epochs, ctrl_c):
     """Where epochs are short, and where one is long."""
     rows = 1 if epochs > 1 else 5000
     x, y = np.tile(X, (rows, 1)).astype(np.float32), np.tile(Y, rows)
