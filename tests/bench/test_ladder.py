@@ -6,7 +6,7 @@ from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
-from command import vgfast
+from command import vgfast_here
 
 import vgfast as vg
 from vgfast import _core, cli
@@ -173,7 +173,7 @@ def test_steps_are_few_for_large_nets_and_many_for_small():
 )
 def test_what_it_refuses(arguments, status, sentence):
     pytest.importorskip("matplotlib")
-    done = vgfast("ladder", *arguments)
+    done = vgfast_here("ladder", *arguments)
     assert done.returncode == status
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from command import vgfast
+from command import vgfast, vgfast_here
 
 from vgfast import cli
 from vgfast.cli.demo import PICTURE
@@ -55,9 +55,9 @@ def test_demo_for_programs(tmp_path):
         assert layer["activation_gain"] < 0.25
 
 
-def test_demo_where_the_picture_cannot_go(tmp_path):
+def test_demo_where_the_picture_cannot_go(tmp_path, quick):
     (tmp_path / "file").write_text("")
-    done = vgfast("demo", "--json", "--out", str(tmp_path / "file"))
+    done = vgfast_here("demo", "--json", "--out", str(tmp_path / "file"))
     assert done.returncode == 1
     assert "the picture needs a folder, and " in done.stderr
     assert done.stderr.count("\n") == 1
@@ -80,17 +80,16 @@ def test_wrong_usage(arguments):
 
 
 def test_help():
+    assert vgfast("--help").stdout.startswith("usage: vgfast")
     for arguments in ([], ["demo"], ["bench"], ["info"]):
-        done = vgfast(*arguments, "--help")
+        done = vgfast_here(*arguments, "--help")
         assert done.returncode == 0
         assert "usage: vgfast" in done.stdout
 
 
 @pytest.mark.parametrize("command", ["cost", "ladder"])
 def test_help_with_a_worked_example(command):
-    import os
-
-    done = vgfast(command, "--help", env={**os.environ, "COLUMNS": "80"})
+    done = vgfast_here(command, "--help")
     assert done.returncode == 0
     assert f"example: vgfast {command} " in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
@@ -171,7 +170,7 @@ def test_the_help_of_cost_names_the_networks(capsys):
 )
 def test_what_cost_refuses(arguments, status, sentence):
     pytest.importorskip("matplotlib")
-    done = vgfast("cost", *arguments)
+    done = vgfast_here("cost", *arguments)
     assert done.returncode == status
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr

@@ -3,15 +3,12 @@ it does not, the sentences say so."""
 
 import copy
 import importlib.util
-import io
 import json
 import os
-import subprocess
-import sys
-from unittest.mock import patch
 
 import numpy as np
 import pytest
+from command import vgfast, vgfast_here
 
 import vgfast as vg
 from vgfast import _core, cli, lessons, published
@@ -22,25 +19,6 @@ needs_data = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("mlxtend", "skimage", "sklearn", "rich")),
     reason="needs the extra lessons",
 )
-
-
-def process(*arguments, **more):
-    """As a user starts it."""
-    command = [sys.executable, "-m", "vgfast", *arguments]
-    environment = {**os.environ, "COLUMNS": "80", **more}
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env=environment)
-
-
-def vgfast(*arguments):
-    """The same in this process, as starting Python takes most of the time of commands that do little."""
-    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
-    with patch.dict(os.environ, COLUMNS="80"), patch.multiple(sys, stdout=out, stderr=err):
-        try:
-            status = cli.main(list(arguments))
-        except SystemExit as end:
-            status = end.code
-    texts = (stream.buffer.getvalue().decode() for stream in (out, err))
-    return subprocess.CompletedProcess(arguments, status, *texts)
 
 
 def before(folder):
@@ -75,14 +53,14 @@ def test_each_lesson_runs(name, tmp_path, monkeypatch, capsys):
 
 @needs_data
 def test_for_programs(tmp_path):
-    done = process("lesson", "chain", "--json", "--out", str(tmp_path))
+    done = vgfast("lesson", "chain", "--json", "--out", str(tmp_path))
     data = json.loads(done.stdout)
     assert done.returncode == 0
     assert done.stderr == ""
     assert (data["lesson"], data["holds"]) == ("chain", True)
     assert data["found"]["links"][2]["gradient"] == 1 / 48
     assert data["picture"] == str(tmp_path / "lesson-chain.png")
-    done = vgfast("reproduce", "selu", "--json", "--quick")
+    done = vgfast_here("reproduce", "selu", "--json", "--quick")
     data = json.loads(done.stdout)
     assert data["holds"]
     assert all(row["published"] and row["ours"] for row in data["rows"])
@@ -90,17 +68,17 @@ def test_for_programs(tmp_path):
 
 @pytest.mark.parametrize(("command", "room"), [("lesson", lessons), ("reproduce", published)])
 def test_the_list(command, room):
-    done = vgfast(command)
+    done = vgfast_here(command)
     assert done.returncode == 0
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines if line[:1].strip()][:-1] == list(room.NAMES)
     assert max(map(len, lines)) <= 80
-    assert list(json.loads(vgfast(command, "--json").stdout)) == list(room.NAMES)
+    assert list(json.loads(vgfast_here(command, "--json").stdout)) == list(room.NAMES)
 
 
 @pytest.mark.parametrize("command", ["lesson", "reproduce"])
 def test_a_name_that_there_is_not(command):
-    done = vgfast(command, "nothing")
+    done = vgfast_here(command, "nothing")
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.startswith("vgfast: there is no ")
@@ -109,22 +87,22 @@ def test_a_name_that_there_is_not(command):
 
 
 def test_a_lesson_that_has_no_deeper_nets():
-    done = vgfast("lesson", "chain", "--deep")
+    done = vgfast_here("lesson", "chain", "--deep")
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.startswith("vgfast: lesson chain has no --deep, ")
     assert done.stderr.endswith("take isometry\n")
-    assert vgfast("lesson", "isometry", "--deep", "--quick").returncode == 2
+    assert vgfast_here("lesson", "isometry", "--deep", "--quick").returncode == 2
 
 
 @pytest.mark.parametrize("name", [name for name in published.NAMES if published.module(name).FILES])
 def test_without_files_it_says_where_they_are(name, tmp_path):
-    done = vgfast("reproduce", name)
+    done = vgfast_here("reproduce", name)
     assert done.returncode == 1
     assert done.stdout == ""
     assert "train-images-idx3-ubyte.gz" in done.stderr
     assert "--mnist" in done.stderr
-    done = vgfast("reproduce", name, "--mnist", str(tmp_path))
+    done = vgfast_here("reproduce", name, "--mnist", str(tmp_path))
     assert done.returncode == 1
     assert done.stderr.startswith("vgfast: ")
     assert str(tmp_path) in done.stderr
@@ -135,7 +113,9 @@ def test_without_files_it_says_where_they_are(name, tmp_path):
 @pytest.mark.slow
 def test_a_missing_extra_is_named(tmp_path):
     (tmp_path / "mlxtend.py").write_text("raise ImportError('No module named mlxtend', name='mlxtend')\n")
-    done = process("lesson", "frozen", "--quick", "--out", str(tmp_path), PYTHONPATH=before(tmp_path))
+    done = vgfast(
+        "lesson", "frozen", "--quick", "--out", str(tmp_path), env={**os.environ, "PYTHONPATH": before(tmp_path)}
+    )
     assert done.returncode == 1
     assert done.stdout == ""  # before anything is said
     assert done.stderr.startswith("vgfast: the lesson needs mlxtend, which is not installed; install ")
