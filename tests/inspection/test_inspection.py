@@ -150,7 +150,7 @@ def close(got, value, err, eps):
 @pytest.mark.parametrize("activation", _core.ACTIVATIONS)
 def test_all_scalars_within_derived_bounds(isa, dtype, activation, rng):
     """Entries so near a threshold that rounding can carry them over it may be counted on either side."""
-    for _ in range(12):
+    for _ in range(6):
         net, X, y = random_net(rng, dtype, activation)
         report, exact = net.inspect(X, y, vg.SGD(lr=0.1)), Bounded(net, X, y)
         eps, rows, last = exact.eps, len(X), len(net.weights) - 1
