@@ -257,10 +257,15 @@ static uint64_t training(const setup *s) {
     return found;
 }
 
-/* Every mode of the update, inspected or not, in one thread and in three. */
+/* Every mode of the update, inspected or not, in one thread, unless nothing but races is looked for, and in three. */
 static long every_mode(void) {
+#ifdef __SANITIZE_THREAD__
+    enum { FEWEST = 3 };
+#else
+    enum { FEWEST = 1 };
+#endif
     long calls = 0;
-    for (int threads = 1; threads <= 3; threads += 2)
+    for (int threads = FEWEST; threads <= 3; threads += 2)
         for (int mode = 0; mode < 24; mode++, calls++) {
             const setup s = {
                 .sizes = {13, 60, 51, 4},
@@ -341,7 +346,7 @@ typedef struct {
     uint64_t expected;
 } shared_net;
 
-enum { THREADS = 4, ROUNDS = 6, MOST_TASK_THREADS = 5 };
+enum { THREADS = 4, ROUNDS = 4, MOST_TASK_THREADS = 5 };
 
 typedef struct {
     const shared_net *shared; /* one of each type */
