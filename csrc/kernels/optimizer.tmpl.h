@@ -8,8 +8,12 @@
 typedef struct {
     vec lr, hyper[VG_HYPER_MOST], decay, clip, scale, check_scale;
     vg_rule rule;
-    int plain, commit, checked;
+    int plain, commit, checked, usual;
 } NAME(update_vecs);
+
+/* What there is to do: anything; what is usual, which stores, neither scales nor clips, and is
+ * checked; or W -= lr g alone. Constants where loops are made. */
+enum { NAME(ANY), NAME(USUAL), NAME(PLAIN) };
 
 /* Whether W -= lr g is all that there is to do. */
 static inline int NAME(just_plain)(const NAME(update_vecs) *u) {
@@ -23,6 +27,7 @@ static inline void NAME(set_in_vecs)(const vg_update *u, NAME(update_vecs) *to) 
     to->plain = u->plain;
     to->commit = u->pass == VG_STORE;
     to->checked = u->pass == VG_TRY || !u->plain;
+    to->usual = to->commit && to->checked && u->scale == 1 && u->clip_value == INFINITY;
     if (NAME(just_plain)(to)) return;
     to->decay = v_set((real)u->decay);
     to->clip = v_set((real)u->clip_value);
@@ -76,25 +81,27 @@ RULE(adagrad) {
         if (!decoupled) g = v_fma(u->decay, w, g);                                                 \
         g = NAME(rule_##name)(g, state, u->hyper);                                                 \
         return decoupled ? v_fma(u->decay, w, g) : g;
-static inline
-    __attribute__((always_inline)) vec NAME(step_of)(const vg_rule rule, vec g, vec w, vec *state,
-                                                     const NAME(update_vecs) *u) {
-    if (u->plain) return g;
-    g = v_mul(g, u->scale);
-    g = v_max(v_sub(v_zero(), u->clip), v_min(u->clip, g));
+static inline __attribute__((always_inline)) vec NAME(step_of)(const int usual, const vg_rule rule,
+                                                               vec g, vec w, vec *state,
+                                                               const NAME(update_vecs) *u) {
+    if (!usual) {
+        if (u->plain) return g;
+        g = v_mul(g, u->scale);
+        g = v_max(v_sub(v_zero(), u->clip), v_min(u->clip, g));
+    }
     switch (rule) { VG_RULES(RULE_CASE, ) }
     return g;
 }
 #undef RULE
 #undef RULE_CASE
 
-/* The statement `run(plain, rule, states)` of constants, so that the compiler makes one loop for
+/* The statement `run(kind, rule, states)` of constants, so that the compiler makes one loop for
  * each rule, and one for what is just plain. */
 #define RUN_RULE(run, symbol, name, states, decoupled)                                             \
-    case VG_##symbol: run(0, VG_##symbol, states); break;
+    case VG_##symbol: run(NAME(ANY), VG_##symbol, states); break;
 #define BY_RULE(u, run)                                                                            \
     if (NAME(just_plain)(u))                                                                       \
-        run(1, VG_SGD, 0);                                                                         \
+        run(NAME(PLAIN), VG_SGD, 0);                                                               \
     else                                                                                           \
         switch ((u)->rule) { VG_RULES(RUN_RULE, run) }
 
@@ -157,7 +164,7 @@ static inline
  * squares that need no scale. A weight without a gradient stays as it is under a plain update, so
  * that those need no tally of their own. */
 static inline __attribute__((always_inline)) void NAME(update_columns)(
-    const int plain, const vg_rule rule, const int states, const int recorded, const NAME(patch) *p,
+    const int kind, const vg_rule rule, const int states, const int recorded, const NAME(patch) *p,
     const NAME(update_vecs) *u, size_t rows, size_t j, const size_t vecs, const size_t n,
     NAME(measures) *m) {
     const real *gradient = p->gradient + j;
@@ -165,7 +172,8 @@ static inline __attribute__((always_inline)) void NAME(update_columns)(
     const size_t ld_gradient = p->ld_gradient, ld = p->ld;
     const vec lr = u->lr, scale = m->scale;
     NAME(tallies) tallies = m->tallies;
-    const int checked = !plain && u->checked, commit = plain || u->commit;
+    const int plain = kind == NAME(PLAIN), usual = kind == NAME(USUAL);
+    const int checked = usual || (!plain && u->checked), commit = usual || plain || u->commit;
     /* One for each array: a sum of all in turn would wait for itself longer than the rest takes. */
     vec sum[NV], most[NV], checks[1 + VG_STATES_MOST] = {m->check};
     real *state[VG_STATES_MOST];
@@ -182,7 +190,7 @@ static inline __attribute__((always_inline)) void NAME(update_columns)(
             const vec w = v_load_n(params + v * LANES, n);
             vec s[VG_STATES_MOST];
             for (int k = 0; k < states; k++) s[k] = v_load_n(state[k] + v * LANES, n);
-            const vec step = plain ? g : NAME(step_of)(rule, g, w, s, u);
+            const vec step = plain ? g : NAME(step_of)(usual, rule, g, w, s, u);
             const vec new = v_fnma(lr, step, w);
             if (checked) {
                 checks[0] = NAME(check_finite)(checks[0], new, u->check_scale);
@@ -232,11 +240,16 @@ static inline __attribute__((always_inline)) void NAME(update_columns)(
 
 /* Not recorded; returns the check. */
 #define UPDATE_OF(n)                                                                               \
-    NAME(update_columns)(plain_, (vg_rule)rule_, states_, 0, p, u, rows, j, 1, n, &m)
-#define UPDATE(plain, rule, states)                                                                \
+    NAME(update_columns)(kind_, (vg_rule)rule_, states_, 0, p, u, rows, j, 1, n, &m)
+#define USUAL_OF(n)                                                                                \
+    NAME(update_columns)(NAME(USUAL), (vg_rule)rule_, states_, 0, p, u, rows, j, 1, n, &m)
+#define UPDATE(kind, rule, states)                                                                 \
     do {                                                                                           \
-        enum { plain_ = plain, rule_ = rule, states_ = states };                                   \
-        EACH_COLUMN(UPDATE_OF);                                                                    \
+        enum { kind_ = kind, rule_ = rule, states_ = states };                                     \
+        if (u->usual && (int)kind_ == NAME(ANY))                                                   \
+            EACH_COLUMN(USUAL_OF);                                                                 \
+        else                                                                                       \
+            EACH_COLUMN(UPDATE_OF);                                                                \
     } while (0)
 static inline
     __attribute__((always_inline)) vec NAME(update_patch)(const NAME(patch) *p,
@@ -248,7 +261,7 @@ static inline
 }
 
 #define WEIGH(n) weight = v_add(NAME(weigh_columns)(p, rows, j, 1, n), weight)
-#define RECORDED(n) NAME(update_columns)(1, VG_SGD, 0, 1, p, u, rows, j, 1, n, &m)
+#define RECORDED(n) NAME(update_columns)(NAME(PLAIN), VG_SGD, 0, 1, p, u, rows, j, 1, n, &m)
 
 /* The plain update of a patch in one pass; the weights are summed up in another, before it, and
  * scaled only if that shows the need. Of a whole tile with AVX2 that is 32 instructions a vector
@@ -272,7 +285,7 @@ static inline __attribute__((always_inline)) void NAME(recorded_update)(
     NAME(measures)
     m = {v_zero(), v_zero(), v_zero(), s->gradient.scale, s->tallies, NULL};
     if (whole)
-        NAME(update_columns)(1, VG_SGD, 0, 2, p, u, rows, 0, NV, LANES, &m);
+        NAME(update_columns)(NAME(PLAIN), VG_SGD, 0, 2, p, u, rows, 0, NV, LANES, &m);
     else
         EACH_COLUMN(RECORDED);
     s->tallies = m.tallies;
@@ -287,9 +300,9 @@ static inline __attribute__((always_inline)) void NAME(recorded_update)(
 #define GENERAL_OF(n)                                                                              \
     do {                                                                                           \
         m.steps = steps + j;                                                                       \
-        NAME(update_columns)(0, (vg_rule)rule_, states_, 1, p, u, rows, j, 1, n, &m);              \
+        NAME(update_columns)(NAME(ANY), (vg_rule)rule_, states_, 1, p, u, rows, j, 1, n, &m);      \
     } while (0)
-#define GENERAL(plain, rule, states)                                                               \
+#define GENERAL(kind, rule, states)                                                                \
     do {                                                                                           \
         enum { rule_ = rule, states_ = states };                                                   \
         EACH_COLUMN(GENERAL_OF);                                                                   \
@@ -366,6 +379,7 @@ static void NAME(update)(size_t n, const void *gradient, void *params, void *con
 #undef RUN_RULE
 #undef EACH_COLUMN
 #undef UPDATE_OF
+#undef USUAL_OF
 #undef UPDATE
 #undef WEIGH
 #undef RECORDED
