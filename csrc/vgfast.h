@@ -330,8 +330,16 @@ typedef enum {
     VG_DONE,           /* all steps */
     VG_PAUSED,         /* out of time: call again */
     VG_NEEDS_GRADIENT, /* and run.gradient is NULL: give it memory and call again */
+    VG_EXCHANGE,       /* of run.exchanges: a step's gradient is in memory, see there */
     VG_NON_FINITE      /* the next step would leave a non-finite loss, gradient or parameter */
 } vg_status;
+
+/* Rows [first, first + rows) of an epoch, of which there may be none: they are those of a batch from
+ * its row `offset` on, and `total` is the weight of all rows of that. */
+typedef struct {
+    uint64_t first, rows, offset;
+    double total;
+} vg_batch;
 
 typedef struct {
     const vg_plan *plan;
@@ -353,11 +361,19 @@ typedef struct {
     const void *dz;       /* (n_samples, n_L): delta_L from outside, instead of a loss; or NULL */
     const int64_t *order; /* (n_rows,) samples of this epoch, or NULL for 0, 1, 2, ... */
     size_t n_rows, batch_size;
+    const vg_batch *batches; /* (n_steps,), of batch_size rows at most; or NULL: of batch_size rows
+                              * each, and no others' */
+
+    /* Whether the gradient of each step is given away before the update: the status is then
+     * VG_EXCHANGE, and the next call goes on with what `gradient` holds. Of a loss that is not
+     * finite it begins with NaN, so that whoever adds up gradients finds out. With `exchanged`, it
+     * has been given: read and written, 0 at first. */
+    int exchanges, exchanged;
 
     void *params;   /* (n_params + n_running,) */
     void *gradient; /* (n_params,), or NULL. VG_APPLY reads it; else it is written where clip_norm,
-                     * the mode, a failed finite check, a batch in parts or chunks, or `unblocked`
-                     * needs it */
+                     * the mode, a failed finite check, a batch in parts or chunks, `exchanges` or
+                     * `unblocked` needs it */
     void *memory;   /* workspace->n_elements */
     double *notes;  /* workspace->n_notes */
     /* Of a sparse plan, where the gradient of weights is wanted: each thread's, two of n_entries,

@@ -23,6 +23,8 @@ losses
     what ``fit`` calls after each epoch, and what it returns.
 ``fit_many``
     many small nets at once, one a thread.
+``fit(..., reduce=f)``, ``Reducer``
+    the gradient of each step, to be changed before the update, as by several processes that train one net.
 ``inspect_torch``
     the report of ``inspect`` of a module of PyTorch.
 ``reference.MLP``
@@ -57,6 +59,7 @@ from vgfast.mlp import MLP
 from vgfast.model import activations, dropout, init, norm
 from vgfast.model.errors import DivergenceError
 from vgfast.model.residual import residual
+from vgfast.training.exchange import Reducer
 from vgfast.training.history import History
 from vgfast.training.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 
@@ -73,6 +76,7 @@ __all__ = [
     "History",
     "Log",
     "RMSprop",
+    "Reducer",
     "activations",
     "dropout",
     "fit_many",

@@ -14,7 +14,8 @@ from vgfast.inspection.report import GradientReport
 from vgfast.model.errors import DivergenceError, update_error
 from vgfast.model.losses import LOSSES
 from vgfast.model.quantities import INSPECTIONS, make_histograms
-from vgfast.training.epochs import prepare, train
+from vgfast.training.epochs import check_numbers, prepare, train
+from vgfast.training.exchange import Reducer
 from vgfast.training.fit import Learner, Loop, Stepper
 from vgfast.training.history import History
 from vgfast.training.optimizers import Optimizer
@@ -58,6 +59,7 @@ class Network(Exports):
         progress: bool | Callable[[int, int, History], Any] = False,
         inspect: str = "scalars",
         sample_weight: Any = None,
+        reduce: Callable[[np.ndarray, float], None] | Reducer | None = None,
     ) -> History:
         """Train on mini-batches of X (rows, n_in), dense or sparse, and y, or of a source in place of both, whose rows
         need not fit memory (see ``vgfast.data.blocks``); returns the ``History``.
@@ -73,6 +75,9 @@ class Network(Exports):
         sample_weight (rows,): weights w, at least 0; each batch's loss is then sum(w loss) / sum(w) over its rows, as
         if a row of weight 2 were there twice in its batch, and so are the losses and accuracies of the history. A batch
         whose weights are all 0 has loss 0 and gradient 0. validation_data: (X, y) or (X, y, sample_weight).
+        reduce: called before each update as reduce(flat, rows), with the gradient (n_params,) of the mean loss of so
+        many rows, or of so much weight, to change it in its place before clipping, the finite check and records; or a
+        ``vg.Reducer``, by which several processes train one net. Not with batch norm.
 
         The same seed gives the same bits, with any number of threads and with or without inspection (but see the README
         on inspected norms of huge values). Ctrl-C is answered after the current step, or 30 ms of short ones; it leaves
@@ -81,15 +86,12 @@ class Network(Exports):
         """
         from vgfast.training.callbacks import Callbacks  # here and below: only read when asked for
 
-        epochs = _check.integer("epochs", epochs, 1)
-        inspect_every = _check.integer("inspect_every", inspect_every, 0, _check.MOST_ELEMENTS)
-        if _check.choice("inspect", inspect, INSPECTIONS) == "histograms" and inspect_every == 0:
-            raise ValueError("inspect='histograms' needs inspect_every above 0, got 0; for example inspect_every=10")
+        epochs, inspect_every = check_numbers(epochs, inspect_every, inspect)
         listeners = Callbacks(callbacks)
         if not isinstance(progress, bool) and not callable(progress):
             raise TypeError(f"progress must be True, False, or a function of (done, total, history), got {progress!r}")
         optimizer = check_optimizer(optimizer, self.dtype)
-        loop_over, n_rows = prepare(self, X, y, sample_weight)
+        loop_over, n_rows = prepare(self, X, y, sample_weight, reduce)
         batch_size = _check.batch_size(batch_size, n_rows)
         self._architecture.check_batch_size(n_rows, batch_size)
         _check.integer("epochs x steps of an epoch", epochs * -(-n_rows // batch_size), 1, _check.MOST_ELEMENTS)

@@ -20,6 +20,7 @@ static void train(vg_slices *slices, int thread, int n_threads) {
         .n_threads = n_threads,
         .item = vg_item_size(run->plan->dtype),
         .checked = run->checked,
+        .exchanged = run->exchanged,
         .tools = {.unblocked = run->unblocked},
         .since = vg_ticks(),
     };
@@ -44,7 +45,8 @@ static void train(vg_slices *slices, int thread, int n_threads) {
     if (thread > 0) return;
     run->status = status == VG_PAUSED && step == run->n_steps ? VG_DONE : status;
     run->step = step;
-    run->checked = status == VG_PAUSED;
+    run->checked = status == VG_PAUSED || status == VG_EXCHANGE;
+    run->exchanged = status == VG_EXCHANGE;
 }
 
 static void simulate(void *context, int thread, int n_threads) {

@@ -21,8 +21,12 @@
  *   C  each thread applies it to its units. (After a failed check: twice, the first time without
  *      storing.)
  *
+ * Where gradients are exchanged, the call ends behind B, and C is done by the next one.
+ *
  * How a sum over the batch is split depends on sizes alone, and sums over threads are taken in a
  * fixed order. */
+#include <string.h>
+
 #include "run/normalization.h"
 #include "run/rules.h"
 #include "team/team.h"
@@ -335,39 +339,118 @@ static batch_sums chunks_forward_and_back(thread_context *c, size_t first) {
 }
 
 /* The weight of the batch; of one without any, which has no loss and no gradient, 1. */
-static double weight_of_batch(const thread_context *c, size_t first) {
+static double weight_of_batch(const thread_context *c, size_t step, size_t first) {
     const vg_run *const run = c->run;
-    double total = 0;
+    double total = run->batches ? run->batches[step].total : 0;
+    if (run->batches) return total > 0 ? total : 1;
     if (!run->weights) return (double)c->batch;
     for (size_t i = first; i < first + c->batch; i++)
         total += run->weights[run->order ? (size_t)run->order[i] : i];
     return total > 0 ? total : 1;
 }
 
+/* What this step is about. Returns the first of its rows in the epoch. */
+static size_t begin_step(thread_context *c, size_t step) {
+    const vg_run *const run = c->run;
+    const vg_batch *const given = run->batches ? &run->batches[step] : NULL;
+    const size_t first = given ? given->first : step * run->batch_size, left = run->n_rows - first;
+    c->batch = given ? given->rows : left < run->batch_size ? left : run->batch_size;
+    c->start = given ? first - given->offset : first;
+    c->draw = run->draws ? run->draws[1] : 0;
+    c->total = weight_of_batch(c, step, first);
+    c->chunk_rows = run->mode == VG_OUTPUTS ? 0 : vg_chunk_rows(run->plan, c->batch);
+    c->inspected = run->mode == VG_INSPECT ||
+                   (run->inspect_every && (run->steps_before + step) % run->inspect_every == 0);
+    read_moment(c, step);
+    if (!c->checked) check_parameters(c);
+    return first;
+}
+
+/* Whether the first row of the batch is among these: who has that counts the penalty. */
+static int begins_batch(const thread_context *c, size_t step) {
+    const vg_batch *const batches = c->run->batches;
+    return !batches || (batches[step].offset == 0 && c->batch > 0);
+}
+
+/* What there is to do when the parameters are those after the step, if it changes them. */
+static vg_status end_step(thread_context *c, size_t step, double loss, double correct) {
+    vg_run *const run = c->run;
+    if (run->mode == VG_TRAIN) {
+        vg_renew_running(c);
+        count_step(c);
+    }
+    if (c->thread == 0) {
+        run->losses[step] = loss + (begins_batch(c, step) ? vg_penalty_of_weights(c) : 0);
+        run->correct[step] = correct;
+        if (run->totals) run->totals[step] = c->total;
+        if (run->draws && run->mode == VG_TRAIN) run->draws[1]++;
+        if (c->until < INFINITY && ++c->unwatched >= c->look_every) {
+            *c->pause = vg_seconds() > c->until;
+            c->unwatched = 0;
+        }
+    }
+    barrier(c);
+    const vg_status status = *c->pause ? VG_PAUSED : VG_DONE;
+    if (c->inspected) {
+        vg_write_records(c);
+        barrier(c);
+        if (c->thread == 0) run->n_records++;
+    }
+    return status;
+}
+
+/* The half of an exchanged step before the exchange, after A: B by way of memory. */
+static vg_status give_gradient(thread_context *c, size_t step, batch_sums sums) {
+    vg_run *const run = c->run;
+    const double loss = sums.of_rows[0] / c->total;
+    if (c->batch == 0) {
+        if (c->thread == 0) memset(run->gradient, 0, run->plan->n_params * c->item);
+    } else if (c->chunk_rows > 0) {
+        vg_fold_gradient(c);
+    } else {
+        vg_write_gradient(c);
+    }
+    barrier(c);
+    if (c->thread == 0) {
+        run->losses[step] = loss;
+        run->correct[step] = sums.of_rows[1];
+        if (!isfinite(loss)) memset(run->gradient, 0xFF, c->item);
+    }
+    return VG_EXCHANGE;
+}
+
+/* The half behind the exchange. */
+static vg_status take_gradient(thread_context *c, size_t step, size_t first) {
+    const vg_run *const run = c->run;
+    c->exchanged = 0;
+    c->first_row = first;
+    c->rows = c->batch;
+    vg_measure_gradient(c);
+    const int well = barrier_all_finite(c) && moderate_rates(c);
+    const vg_status status = update_by_gradient(c, well);
+    if (status != VG_DONE) return status;
+    return end_step(c, step, run->losses[step], run->correct[step]);
+}
+
 vg_status vg_take_step(thread_context *c, size_t step) {
     vg_run *const run = c->run;
     if (run->mode == VG_APPLY) return apply_given(c);
-    const size_t first = step * run->batch_size, left = run->n_rows - first;
-    c->batch = left < run->batch_size ? left : run->batch_size;
-    c->start = first;
-    c->draw = run->draws ? run->draws[1] : 0;
-    c->total = weight_of_batch(c, first);
-    c->chunk_rows = run->mode == VG_OUTPUTS ? 0 : vg_chunk_rows(run->plan, c->batch);
-    if ((c->batch > run->workspace->rows || c->chunk_rows > 0) && !run->gradient)
-        return VG_NEEDS_GRADIENT;
-    c->inspected = run->mode == VG_INSPECT ||
-                   (run->inspect_every && (run->steps_before + step) % run->inspect_every == 0);
+    const size_t first = begin_step(c, step);
+    if (c->exchanged) return take_gradient(c, step, first);
+    const int needs_gradient =
+        c->batch > run->workspace->rows || c->chunk_rows > 0 || run->exchanges;
+    if (needs_gradient && !run->gradient) return VG_NEEDS_GRADIENT;
 
-    read_moment(c, step);
-    if (!c->checked) check_parameters(c);
     if (run->optimizer.penalty > 0) vg_square_weights(c);
-    const batch_sums sums =
-        c->chunk_rows > 0 ? chunks_forward_and_back(c, first) : parts_forward_and_back(c, first);
+    const batch_sums sums = c->batch == 0      ? (batch_sums){{0, 0}, 1}
+                            : c->chunk_rows > 0 ? chunks_forward_and_back(c, first)
+                                                : parts_forward_and_back(c, first);
     if (run->mode == VG_OUTPUTS) {
         vg_renew_running(c);
         barrier(c);
         return VG_DONE;
     }
+    if (run->exchanges) return give_gradient(c, step, sums);
     const int well = sums.finite && moderate_rates(c);
     const double loss = sums.of_rows[0] / c->total;
     if (!isfinite(loss)) return VG_NON_FINITE;
@@ -385,27 +468,5 @@ vg_status vg_take_step(thread_context *c, size_t step) {
         const vg_status status = two_passes(c, well);
         if (status != VG_DONE) return status;
     }
-
-    if (run->mode == VG_TRAIN) {
-        vg_renew_running(c);
-        count_step(c);
-    }
-    if (c->thread == 0) {
-        run->losses[step] = loss + vg_penalty_of_weights(c);
-        run->correct[step] = sums.of_rows[1];
-        if (run->totals) run->totals[step] = c->total;
-        if (run->draws && run->mode == VG_TRAIN) run->draws[1]++;
-        if (c->until < INFINITY && ++c->unwatched >= c->look_every) {
-            *c->pause = vg_seconds() > c->until;
-            c->unwatched = 0;
-        }
-    }
-    barrier(c);
-    const vg_status status = *c->pause ? VG_PAUSED : VG_DONE;
-    if (c->inspected) {
-        vg_write_records(c);
-        barrier(c);
-        if (c->thread == 0) run->n_records++;
-    }
-    return status;
+    return end_step(c, step, loss, sums.of_rows[1]);
 }

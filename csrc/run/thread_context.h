@@ -18,7 +18,8 @@ typedef struct {
     int columns_chosen;     /* threads that share rows where that is possible; and at present: */
     int column, n_columns;  /* of so many threads that share its rows, it is this one */
     size_t item;            /* bytes of an element */
-    size_t batch, start;    /* rows of this step's batch, and the first of them in the epoch */
+    size_t batch, start;    /* rows of this step's batch, and where in the epoch it begins; or,
+                             * where the batch has other rows too, would */
     uint64_t draw;          /* number of this step's random draws */
     double total;           /* weight of its rows, each 1 without weights; of 0 in all, 1 */
     vg_moment moment;       /* of the optimizer */
@@ -30,7 +31,7 @@ typedef struct {
     int sorted;             /* whether this thread's entries of the part are sorted already, of */
     size_t sorted_first, sorted_last, n_sorted; /* these rows of the weights, so many */
     size_t share_first, share_last; /* rows of the parameter in work that are this thread's */
-    int inspected, checked;
+    int inspected, checked, exchanged;
     vg_tools tools;
     double *times;    /* of this thread, (L + 1, VG_PHASES), or NULL */
     double epilogues; /* ticks in the epilogues of the product in work */

@@ -59,7 +59,8 @@ PHASES = in_order(dict(
     forward=c.VG_FORWARD, activation=c.VG_ACTIVATION, loss=c.VG_LOSS, backward=c.VG_BACKWARD, update=c.VG_UPDATE,
     normalization=c.VG_NORMALIZATION, gather=c.VG_GATHER, barrier=c.VG_BARRIER,
 ))
-DONE, PAUSED, NEEDS_GRADIENT, NON_FINITE = c.VG_DONE, c.VG_PAUSED, c.VG_NEEDS_GRADIENT, c.VG_NON_FINITE
+DONE, PAUSED, NEEDS_GRADIENT = c.VG_DONE, c.VG_PAUSED, c.VG_NEEDS_GRADIENT
+EXCHANGE, NON_FINITE = c.VG_EXCHANGE, c.VG_NON_FINITE
 TRAIN, GRADIENT, APPLY, INSPECT, OUTPUTS = c.VG_TRAIN, c.VG_GRADIENT, c.VG_APPLY, c.VG_INSPECT, c.VG_OUTPUTS
 THREADS_MOST = c.VG_THREADS_MOST
 FORWARD_ROWS = c.VG_FORWARD_ROWS
@@ -92,3 +93,7 @@ QUANTITIES = in_order(dict(
 ))
 assert sizeof(c.vg_record) == 8 * len(QUANTITIES)
 assert len(PHASES) == c.VG_PHASES
+
+# vg_batch, field by field.
+BATCH = np.dtype([("first", np.uint64), ("rows", np.uint64), ("offset", np.uint64), ("total", np.float64)])
+assert BATCH.itemsize == sizeof(c.vg_batch)

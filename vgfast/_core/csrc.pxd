@@ -36,7 +36,7 @@ cdef extern from "vgfast.h" nogil:
     ctypedef enum vg_phase:
         VG_FORWARD, VG_ACTIVATION, VG_LOSS, VG_BACKWARD, VG_UPDATE, VG_NORMALIZATION, VG_GATHER, VG_BARRIER, VG_PHASES
     ctypedef enum vg_op_kind: VG_OP_DENSE, VG_OP_LAYER_NORM, VG_OP_RMS_NORM, VG_OP_BATCH_NORM  # and others
-    ctypedef enum vg_status: VG_DONE, VG_PAUSED, VG_NEEDS_GRADIENT, VG_NON_FINITE
+    ctypedef enum vg_status: VG_DONE, VG_PAUSED, VG_NEEDS_GRADIENT, VG_EXCHANGE, VG_NON_FINITE
 
     ctypedef struct vg_tensor:
         size_t op
@@ -99,6 +99,10 @@ cdef extern from "vgfast.h" nogil:
         double until
         double steps[9]
 
+    ctypedef struct vg_batch:
+        uint64_t first, rows, offset
+        double total
+
     ctypedef struct vg_run:
         const vg_plan *plan
         const vg_workspace *workspace
@@ -113,6 +117,8 @@ cdef extern from "vgfast.h" nogil:
         uint64_t *draws
         const int64_t *order
         size_t n_rows, batch_size
+        const vg_batch *batches
+        bint exchanges, exchanged
         void *params
         void *gradient
         void *memory

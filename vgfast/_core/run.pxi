@@ -127,6 +127,13 @@ cdef class Run:
         cdef size_t n_bytes = self.run.plan.n_params * c.vg_item_size(self.run.plan.dtype)
         self.run.gradient = self.hold("gradient", gradient, n_bytes, 1)
 
+    def set_exchange(self, gradient):
+        """By way of this memory each step gives its gradient away: ``go`` then returns EXCHANGE, and goes on with what
+        the memory holds when it is called again."""
+        self.set_gradient(gradient)
+        self.run.exchanges = True
+        self.run.exchanged = False
+
     def set_optimizer(self, str rule, double lr, double weight_decay, tuple hyper, double clip_norm,
                       double clip_value, double penalty=0.0, tuple states=(), n_taken=None):
         """states: as many vectors (n_params,) as the rule has; n_taken: int64 (1,), the steps that it has taken, which
@@ -204,12 +211,20 @@ cdef class Run:
         or None."""
         self.rates = <double *>self.hold("rates", rates, self.room * 8, 0)
 
-    def begin_epoch(self, order):
-        """The next of these epochs; order: int64 (rows,), or None for 0, 1, 2, ..."""
+    def begin_epoch(self, order, batches=None):
+        """The next of these epochs; order: int64 (rows,), or None for 0, 1, 2, ... batches: BATCH (steps,), which rows
+        of the epoch are in which batch; None: as many in each, and all of it."""
         cdef size_t n_steps = (self.run.n_rows + self.run.batch_size - 1) // self.run.batch_size
+        cdef size_t n_rows = self.run.n_rows
+        if batches is not None:
+            n_steps, n_rows = len(batches), self.run.n_rows if order is None else len(order)
+            within = batches["first"] + batches["rows"] <= n_rows
+            if not (within.all() and (batches["rows"] <= self.run.batch_size).all()):
+                raise ValueError("a batch must lie within the epoch's rows and the workspace")
         if n_steps > self.room:
             raise ValueError(f"room for {self.room} steps is too little for an epoch of {n_steps}")
-        self.run.order = <const int64_t *>self.hold("order", order, self.run.n_rows * 8, 0)
+        self.run.batches = <const c.vg_batch *>self.hold("batches", batches, n_steps * sizeof(c.vg_batch), 0)
+        self.run.order = <const int64_t *>self.hold("order", order, n_rows * 8, 0)
         self.run.losses, self.run.correct, self.run.totals = self.losses, self.correct, self.totals
         self.run.optimizer.rates = self.rates
         if self.rates != NULL:

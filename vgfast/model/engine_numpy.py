@@ -39,6 +39,7 @@ from vgfast.model.losses import LOSSES, softmax
 from vgfast.model.norm_numpy import Normalized, normalize, normalize_back, renew_running
 from vgfast.model.quantities_numpy import Masks, Pass
 from vgfast.model.rules import RULES, RuleState
+from vgfast.model.run_numpy import NumPyRun
 
 _PROBABILITIES = {"softmax": softmax, "sigmoid": sigmoid}
 
@@ -70,15 +71,16 @@ class NumPyEngine(Engine):
 
     # ---- forward, chain, update -----------------------------------------------------------------------
 
-    def draw_masks(self, n_rows: int) -> Masks:
-        """Of the next step: (n_rows, n_l) for each hidden layer, None where nothing is dropped; () without dropout."""
+    def draw_masks(self, n_rows: int, first_row: int = 0) -> Masks:
+        """Of the next step: (n_rows, n_l) for each hidden layer, None where nothing is dropped; () without dropout.
+        first_row: of the batch."""
         if self.draws is None:
             return ()
         seed, step = (int(number) for number in self.draws)
         masks: list[np.ndarray | None] = []
         for l, of in enumerate(map(dropped, self.architecture.dropout), 1):
             shape = n_rows, self.architecture.sizes[l]
-            kept = philox.uniforms(seed, step, l, *shape) < of.keep if of.keep < 1 else None
+            kept = philox.uniforms(seed, step, l, *shape, first_row) < of.keep if of.keep < 1 else None
             masks.append(None if kept is None else kept * self.params.dtype.type(of.scale))
         return masks
 
@@ -303,97 +305,3 @@ def _finite(loss: float, found: Pass) -> Backward | None:
     if not np.isfinite(found.gradient).all():
         return None
     return Backward(loss, found.gradient, found.activations[:-1], found.deltas)
-
-
-class NumPyRun:
-    """Steps over rows x (rows, n_in) and t, batch by batch: what training asks of ``_core.Run``. ``steps_done``,
-    ``n_records``: how many steps were taken, and how many of them recorded."""
-
-    def __init__(
-        self,
-        engine: NumPyEngine,
-        x: Rows,
-        t: np.ndarray,
-        batch_size: int,
-        lock: _core.TrainingLock,
-        sample_weight: np.ndarray | None,
-    ) -> None:
-        self.engine, self.lock = engine, lock
-        self.set_data(x, t, batch_size, sample_weight=sample_weight)
-        self.n_records = self.steps_done = self.inspect_every = 0
-
-    def set_data(self, x: Any, t: Any, batch_size: int, sample_weight: Any = None, n_rows: int | None = None) -> None:
-        """n_rows: how many of them an epoch takes, by its order the first; None: all."""
-        self.x, self.t, self.batch_size, self.sample_weight = x, t, batch_size, sample_weight
-        self.n_rows = len(x) if n_rows is None else n_rows
-
-    def set_optimizer(self, *settings: Any) -> None:
-        """The ``Settings``, one by one, and what the ``RuleState`` has."""
-        n = len(Settings._fields)
-        self.settings, self.state = Settings(*settings[:n]), RuleState(*settings[n:])
-
-    def set_records(self, records: np.ndarray, inspect_every: int, exponents: np.ndarray | None = None) -> None:
-        self.records, self.inspect_every, self.exponents = records, inspect_every, exponents
-
-    def set_results(
-        self, losses: np.ndarray, correct: np.ndarray, steps_before: int, totals: np.ndarray | None = None
-    ) -> None:
-        self.losses, self.correct, self.totals = losses, correct, totals
-        self.room_begins = self.steps_done = steps_before
-        self.rates: np.ndarray | None = None
-        self.n_records = -(-steps_before // self.inspect_every) if self.inspect_every else 0
-
-    def set_rates(self, rates: np.ndarray | None) -> None:
-        """Of the steps for which there is room, in place of the optimizer's lr."""
-        self.rates = rates
-
-    def begin_epoch(self, order: np.ndarray | None) -> None:
-        self.order, self.epoch_begins = order, self.steps_done
-
-    def go(self, seconds: float = 0.0) -> int:
-        """One step; the status."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            return int(self.lock.change(self._take_step))
-
-    def _take_step(self) -> int:
-        engine, first = self.engine, (self.steps_done - self.epoch_begins) * self.batch_size
-        batch = slice(first, min(first + self.batch_size, self.n_rows))
-        rows = batch if self.order is None else self.order[batch]
-        x = self.x[rows]
-        forward = engine.forward_pass(x, engine.draw_masks(len(x)))
-        weights = None if self.sample_weight is None else self.sample_weight[rows]
-        loss, delta, correct = engine.loss(forward.zs[-1], self.t[rows], weights)
-        if not np.isfinite(loss):
-            return _core.NON_FINITE
-        found = engine.chain(forward, delta)
-        place = self.steps_done - self.room_begins
-        if self.rates is not None:
-            self.settings = self.settings._replace(lr=float(self.rates[place]))
-        total = len(x) if weights is None else weights.sum() or 1
-        settings, penalty = self._with_penalty(float(total))
-        inspected = self.inspect_every > 0 and self.steps_done % self.inspect_every == 0
-        if inspected:
-            self._record(found, weights, settings)
-        if not engine.update(found.gradient, settings, self.state):
-            return _core.NON_FINITE
-        engine.renew_running(forward)
-        right = correct.sum() if weights is None else weights @ correct
-        self.losses[place], self.correct[place] = loss + penalty, right
-        if self.totals is not None:
-            self.totals[place] = len(x) if weights is None else weights.sum()
-        self.steps_done += 1
-        self.n_records += inspected
-        return _core.DONE if batch.stop >= self.n_rows else _core.PAUSED
-
-    def _with_penalty(self, total: float) -> tuple[Settings, float]:
-        """The settings of a step on rows of this weight, and what the penalty adds to the loss."""
-        penalty = self.settings.penalty / total
-        squares = sum(float(np.square(W, dtype=np.float64).sum()) for W in self.engine.weights) if penalty else 0.0
-        return self.settings._replace(weight_decay=self.settings.weight_decay + penalty), penalty * squares / 2
-
-    def _record(self, found: Pass, weights: np.ndarray | None, settings: Settings) -> None:
-        engine = self.engine
-        step, _ = engine.step(found.gradient, settings, self.state)
-        self.records[self.n_records] = quantities.of_step(engine.architecture, engine.weights, found, step, weights)
-        if self.exponents is not None:
-            quantities.count_exponents(engine.architecture, found.gradient, self.exponents[self.n_records])

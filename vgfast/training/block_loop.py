@@ -45,16 +45,17 @@ class BlockLoop(Loop):
         inspect_every: int = 0,
         inspect: str = "scalars",
         rng: np.random.Generator | None = None,
+        reduce: Any = None,
     ) -> None:
-        """rng: shuffles blocks and rows; None: as they come."""
+        """rng: shuffles blocks and rows; None: as they come. reduce: a function, see ``exchange``."""
         net = learner.engine.architecture
         nothing = np.empty((0, net.sizes[0]), net.dtype), np.empty(0, np.int32)
         how: dict[str, Any] = {"inspect_every": inspect_every, "inspect": inspect, "rng": rng, "n_rows": len(source)}
+        how["reduce"] = reduce
         super().__init__(learner, *nothing, epochs, batch_size, optimizer, **how)
         self.source, self.shape = source, Shape(net, batch_size, len(source))
         self.places: list[Rows] = []
         self.weighs = True  # as is known only from the first block on
-        self.begun = 0  # steps before the rows in memory
         self.order = np.zeros(0, np.int64)
 
     def train(self, epochs: int, progress: Any = None) -> None:
@@ -89,7 +90,7 @@ class BlockLoop(Loop):
         rows.left = slice(n, None) if order is None else order[n:]
         if n == 0:
             return None
-        self.begun = self.done
+        self.rows_now = n
         self.run.set_data(self.x, self.t, self.batch_size, sample_weight=self.sample_weight, n_rows=n)
         self.take_steps(order, progress)
         return None if self.sample_weight is None else by_batch(self.sample_weight[self.order[:n]], self.batch_size)
@@ -110,5 +111,5 @@ class BlockLoop(Loop):
         return {"source": type(self.source).__name__, "blocks": str(blocks), "rows in memory": str(self.shape.most)}
 
     def divergence(self) -> DivergenceError:
-        first = (self.done - self.begun) * self.batch_size
+        first = self.rows_of_batch().start
         return self.diagnose(self.order[max(0, first - self.most_recent) : first + self.batch_size])

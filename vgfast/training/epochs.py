@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vgfast import _check
 from vgfast._check import Rows
 from vgfast.model.errors import DivergenceError
+from vgfast.model.quantities import INSPECTIONS
+from vgfast.training import exchange
 from vgfast.training.fit import Loop
 from vgfast.training.history import History
 
@@ -17,16 +20,29 @@ if TYPE_CHECKING:
     from vgfast.training.callbacks import Callbacks
 
 
-def prepare(net: Any, X: Any, y: Any, sample_weight: Any) -> tuple[Callable[..., Loop], int]:
-    """(what makes the loop over this data, or source, once the rest is known; its rows), with the errors of ``fit``."""
+def check_numbers(epochs: Any, inspect_every: Any, inspect: Any) -> tuple[int, int]:
+    """The epochs and steps between inspections of ``fit``, with its errors."""
+    epochs = _check.integer("epochs", epochs, 1)
+    inspect_every = _check.integer("inspect_every", inspect_every, 0, _check.MOST_ELEMENTS)
+    if _check.choice("inspect", inspect, INSPECTIONS) == "histograms" and inspect_every == 0:
+        raise ValueError("inspect='histograms' needs inspect_every above 0, got 0; for example inspect_every=10")
+    return epochs, inspect_every
+
+
+def prepare(net: Any, X: Any, y: Any, sample_weight: Any, reduce: Any) -> tuple[Callable[..., Loop], int]:
+    """(what makes the loop over this data, or source, once the rest is known; the rows of an epoch), with the errors of
+    ``fit``."""
+    exchange.check(reduce, net._architecture, not isinstance(X, np.ndarray) and hasattr(type(X), "blocks"))
     if hasattr(type(X), "blocks"):
         from vgfast.training import block_loop  # here and below: only read when asked for
 
         if block_loop.is_source(X):
             block_loop.check_source(X, y, sample_weight)
-            return partial(block_loop.BlockLoop, net._learner(), X), len(X)
+            return partial(block_loop.BlockLoop, net._learner(), X, reduce=reduce), len(X)
     x, t, weights = net._weighted(X, y, sample_weight)
-    return partial(Loop, net._learner(), x, t, sample_weight=weights), len(x)
+    n_rows = exchange.count_rows(reduce, len(x))
+    how = {"sample_weight": weights, "n_rows": n_rows, "reduce": reduce}
+    return partial(Loop, net._learner(), x, t, **how), n_rows
 
 
 def train(

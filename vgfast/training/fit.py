@@ -16,10 +16,11 @@ from vgfast.model.errors import DivergenceError
 from vgfast.model.losses import LOSSES
 from vgfast.model.quantities import RECORD, make_histograms
 from vgfast.model.rules import RuleState
+from vgfast.training.exchange import ByReducer, make_exchange
 from vgfast.training.history import History
 from vgfast.training.optimizers import Optimizer
 from vgfast.training.settings import read_settings
-from vgfast.training.shuffle import Shuffle
+from vgfast.training.shuffle import Shuffle, make_shuffle
 from vgfast.training.states import States
 
 # An engine hands control back after about so many seconds of steps: for Ctrl-C and progress.
@@ -126,9 +127,10 @@ class Loop:
         rng: np.random.Generator | None = None,
         sample_weight: np.ndarray | None = None,
         n_rows: int | None = None,
+        reduce: Any = None,
     ) -> None:
         """workspace: of an earlier one, to be used again if it fits. rng: shuffles the rows; None: as they come.
-        n_rows: of an epoch, where x are not all of them."""
+        n_rows: of an epoch, where x are not all of them. reduce: see ``exchange``."""
         self.learner, self.x, self.t, self.optimizer, self.batch_size = learner, x, t, optimizer, batch_size
         self.sample_weight, self.rng = sample_weight, rng
         self.n_rows = n_rows = len(x) if n_rows is None else n_rows
@@ -136,7 +138,7 @@ class Loop:
         # Of all rows together.
         self.weight = n_rows if sample_weight is None else float(np.add.reduce(by_batch(sample_weight, batch_size)))
         self.inspect_every = inspect_every
-        self.shuffle = None if rng is None else Shuffle(rng, len(x))
+        self.shuffle: Shuffle | None = None if rng is None else make_shuffle(rng, len(x), reduce)
         self.per_epoch = -(-n_rows // batch_size)
         self.total = epochs * self.per_epoch
         net = learner.engine.architecture
@@ -149,12 +151,21 @@ class Loop:
         self.has_accuracy = LOSSES[net.loss].has_accuracy
         self.history = History(self.losses)
         self.settings: tuple[Any, ...] = ()
+        self.epoch_begins, self.rows_now = 0, n_rows  # steps before this epoch, and its rows in memory
+        self.n_whole_records, self.told = 0, time.perf_counter()  # and when progress was told last
         self.rows = np.full(self.per_epoch, float(batch_size))  # of each batch
         self.rows[-1] = n_rows - (self.per_epoch - 1) * batch_size
         self.totals: np.ndarray | None = None  # like correct: the weight of each batch
-        how = {"in_parts": inspect_every == 0, "sparse": isinstance(x, SparseRows)}
-        self.workspace = learner.engine.make_workspace(batch_size, workspace, **how)
-        self.run = learner.engine.make_run(x, t, batch_size, self.workspace, learner.lock, sample_weight)
+        self.exchange = None if reduce is None else make_exchange(reduce, self)
+        # By its own run, or, as that has not all rows of a batch, step by step.
+        self.inspects_here = inspect_every > 0 and not (self.exchange and self.exchange.whole_records)
+        rows = self.exchange.most if isinstance(self.exchange, ByReducer) else batch_size
+        how = {"in_parts": not self.inspects_here, "sparse": isinstance(x, SparseRows)}
+        self.workspace = learner.engine.make_workspace(rows, workspace, **how)
+        self.run = learner.engine.make_run(x, t, rows, self.workspace, learner.lock, sample_weight)
+        if self.exchange is not None:
+            self.flat = learner.engine.make_vector()
+            self.run.set_exchange(self.flat)
 
     def use_optimizer(self) -> None:
         """Its settings and state now, which a callback may have changed since the last epoch."""
@@ -177,7 +188,8 @@ class Loop:
                 self.steps = np.arange(len(self.records), dtype=np.int64) * self.inspect_every
             if self.exponents is not None:
                 self.exponents = _grow(self.exponents, n_records)
-            self.run.set_records(self.records, self.inspect_every, self.exponents)
+            if self.inspects_here:
+                self.run.set_records(self.records, self.inspect_every, self.exponents)
         self.run.set_results(self.losses[done : done + more], self.correct, done, self.totals)
         self._set_rates(self.rates[done : done + more])
 
@@ -235,9 +247,15 @@ class Loop:
     def take_steps(self, order: np.ndarray | None, progress: Any) -> None:
         """On all rows of the run in this order."""
         run = self.run
-        run.begin_epoch(order)
+        self.epoch_begins = self.done
+        if self.exchange is None:
+            run.begin_epoch(order)
+        else:
+            run.begin_epoch(*self.exchange.begin_epoch(self, order))
         while (status := run.go(_SLICE)) != _core.DONE:
             self._go_on(status, progress)
+        if self.exchange is not None:
+            self.exchange.end_epoch(self)
 
     def _go_on(self, status: int, progress: Any) -> None:
         """What there is to do before an epoch goes on whose run has ended with this status."""
@@ -245,9 +263,34 @@ class Loop:
         if status == _core.NEEDS_GRADIENT:
             self.run.set_gradient(self.learner.engine.make_vector())
         elif status == _core.NON_FINITE:
-            raise self.divergence()
-        elif progress is not None:
+            raise self._explained() or self.divergence()
+        elif status == _core.EXCHANGE and self.exchange is not None:
+            self.exchange.exchange(self, self.flat)
+            status = _core.PAUSED if progress and time.perf_counter() > self.told + _SLICE else status
+        if status == _core.PAUSED and progress is not None:
             progress(self.done, self.total, self.current_history())
+            self.told = time.perf_counter()
+
+    def of_epoch(self) -> tuple[np.ndarray, np.ndarray]:
+        """Losses, and what is predicted rightly, of the steps of the epoch that has just been trained: views."""
+        first = len(self.seconds) * self.per_epoch
+        return self.losses[self.epoch_begins : self.done], self.correct[first : first + self.per_epoch]
+
+    def record_batch(self, x: Rows, t: np.ndarray, sample_weight: np.ndarray | None, step: int) -> None:
+        """What the step of the epoch shows that is about to be taken on these rows."""
+        learner, n = self.learner, self.n_records
+        settings = read_settings(self.optimizer, learner.engine.architecture.dtype)
+        settings = settings._replace(lr=float(self.rates[self.done]))
+        exponents = None if self.exponents is None else self.exponents[n : n + 1]
+        state = learner.state(self.optimizer)
+        found = learner.engine.inspect(x, t, settings, state, exponents, sample_weight)
+        if found is not None:
+            self.records[n] = found[1]
+            self.n_whole_records += 1
+
+    @property
+    def n_records(self) -> int:
+        return self.run.n_records if self.inspects_here else self.n_whole_records
 
     def note_epochs(self) -> None:
         """Write those that have ended into the history."""
@@ -282,7 +325,7 @@ class Loop:
 
     def current_history(self) -> History:
         """The history, cut to what is done."""
-        n = self.run.n_records
+        n = self.n_records
         self.history.loss, self.history.lr = self.losses[: self.done], self.rates[: self.done]
         self.history.gradients = self.records[:n]
         self.history.exponents = None if self.exponents is None else self.exponents[:n]
@@ -303,6 +346,8 @@ class Loop:
         if self.inspect_every:
             self.records, self.exponents = state["records"], state["exponents"]
             self.steps = np.arange(len(self.records), dtype=np.int64) * self.inspect_every
+            self.n_whole_records = len(self.records)
+        if self.inspects_here:
             self.run.set_records(self.records, self.inspect_every, self.exponents)
         none = np.zeros(0)
         self.run.set_results(none, none, len(self.losses), none if self.weighs else None)
@@ -322,6 +367,14 @@ class Loop:
         """So many rows before a batch that failed are looked at, at most."""
         rows = min(_RECENT, _RECENT_VALUES // self.learner.engine.architecture.sizes[0])
         return max(0, rows // self.batch_size - 1) * self.batch_size
+
+    def rows_of_batch(self) -> Any:
+        """Of the batch in work, which of the rows in memory."""
+        first = (self.done - self.epoch_begins) * self.batch_size
+        return slice(first, min(first + self.batch_size, self.rows_now))
+
+    def _explained(self) -> DivergenceError | None:
+        return None if self.exchange is None else self.exchange.explain(self, self.flat)
 
     def divergence(self) -> DivergenceError:
         """Of the step that has failed."""

@@ -37,6 +37,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
+def make_shuffle(rng: np.random.Generator, rows: int, reduce: Any = None) -> Shuffle:
+    """The order of so many rows; of a process's own ones, if reduce says that they are."""
+    return ShardShuffle(rng, rows, reduce.rank) if getattr(reduce, "sharded", False) else Shuffle(rng, rows)
+
+
 class Shuffle:
     """Rows in random order, as ``rng.permutation(rows)`` gives them, for one epoch after the other.
 
@@ -76,3 +81,16 @@ class Shuffle:
                 f"as int64, got {quote(order)}; return np.arange({n}) in another order"
             )
         return np.ascontiguousarray(order)
+
+
+class ShardShuffle(Shuffle):
+    """The order of a process's own rows: each process draws the same number from the generator which all of them have,
+    whatever rows it has, and goes on by it and its rank."""
+
+    def __init__(self, rng: np.random.Generator, rows: int, rank: int) -> None:
+        super().__init__(rng, rows)
+        self.rank, self.bits = rank, None
+
+    def _ask(self) -> np.ndarray:
+        seed = int(self.rng.integers(2**63))
+        return np.random.default_rng([seed, self.rank]).permutation(self.rows)

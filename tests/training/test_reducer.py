@@ -1,0 +1,183 @@
+"""vg.Reducer: several processes, here threads, that train one net as one process would."""
+
+import numpy as np
+import pytest
+import scipy.sparse
+from training.ranks import make_data, run_ranks
+
+import vgfast as vg
+from vgfast import reference
+from vgfast.training.exchange import share_batches, share_shards
+
+SIZES = [9, 16, 12, 4]
+STEPS = 50
+# Of values of about 1 after 50 steps, each of which adds some roundings of sums in another order.
+CLOSE = {"float64": 1e-12, "float32": 1e-5}
+OPTIMIZERS = {
+    "momentum": lambda: vg.SGD(0.05, momentum=0.9, nesterov=True),
+    "adam": lambda: vg.Adam(0.003),
+    "clip": lambda: vg.SGD(0.1, clip_norm=0.2),
+    "decay": lambda: vg.AdamW(0.003, weight_decay=0.1),
+    "penalty": lambda: vg.SGD(0.1, penalty=2.0),
+}
+
+
+def train(reduce=None, optimizer="momentum", data=None, dtype="float64", kind=vg.MLP, **how):
+    X, y = make_data(dtype=dtype) if data is None else data
+    net_how = {name: how.pop(name) for name in ("dropout", "normalization") if name in how}
+    net = kind(SIZES, dtype=dtype, rng=3, **net_how)
+    how = {"epochs": STEPS // 5, "batch_size": 16} | how
+    return net, net.fit(X, y, optimizer=OPTIMIZERS[optimizer](), reduce=reduce, **how)
+
+
+def assert_as_one(ranks, one, close=1e-12, sizes=None):
+    """All ranks hold the same bits, and those of the one process but for roundings."""
+    (net, history), *others = ranks
+    for other, its in others:
+        np.testing.assert_array_equal(net.params, other.params)
+        np.testing.assert_array_equal(history.loss, its.loss)
+        assert [e["accuracy"] for e in history.epochs] == [e["accuracy"] for e in its.epochs]
+    np.testing.assert_allclose(net.params, one[0].params, rtol=close, atol=close)
+    np.testing.assert_allclose(history.loss, one[1].loss, rtol=10 * close, atol=close)
+    for mine, its in zip(history.epochs, one[1].epochs, strict=True):
+        assert mine["loss"] == pytest.approx(its["loss"], rel=10 * close)
+        assert mine["accuracy"] == pytest.approx(its["accuracy"], abs=1e-12)
+    assert len(history.gradients) == len(one[1].gradients)
+    for name in history.gradients.dtype.names or ():
+        a, b = history.gradients[name], one[1].gradients[name]
+        np.testing.assert_allclose(a, b, rtol=1e3 * close, atol=1e3 * close, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", CLOSE)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_two_ranks_are_one_process(optimizer, dtype):
+    ranks = run_ranks(2, lambda r: train(r, optimizer, dtype=dtype))
+    assert_as_one(ranks, train(None, optimizer, dtype=dtype), CLOSE[dtype])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+@pytest.mark.parametrize("kind", [vg.MLP, reference.MLP], ids=["core", "numpy"])
+def test_any_number_of_ranks_with_dropout_weights_and_batches_that_do_not_divide(size, kind):
+    # 67 rows in batches of 11: the last has one row, which four ranks of five do not see.
+    how = {"kind": kind, "batch_size": 11, "dropout": 0.3, "epochs": 7, "inspect_every": 5}
+    how["sample_weight"] = np.random.default_rng(1).uniform(0.5, 2, 67)
+    assert_as_one(run_ranks(size, lambda r: train(r, **how)), train(None, **how))
+
+
+def test_rows_in_their_order_and_sparse():
+    X, y = make_data()
+    X = scipy.sparse.csr_matrix(np.where(np.abs(X) > 1, X, 0))
+    how = {"data": (X, y), "shuffle": False, "inspect_every": 4, "normalization": "layer"}
+    assert_as_one(run_ranks(3, lambda r: train(r, **how)), train(None, **how))
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weights"])
+def test_uneven_shards(weighted):
+    X, y = make_data()
+    parts = np.split(np.arange(67), [13, 40])
+    weights = np.random.default_rng(2).uniform(0.5, 2, 67) if weighted else None
+    how = {"shuffle": False, "inspect_every": 3}
+
+    def one_rank(r):
+        mine = parts[r.rank]
+        return train(r, data=(X[mine], y[mine]), sample_weight=None if weights is None else weights[mine], **how)
+
+    # One process takes the same batches when its rows are in the order in which the ranks take theirs.
+    counts = np.array([len(part) for part in parts])
+    shares = [share_shards(counts, 16, rank) for rank in range(3)]
+    order = np.concatenate(
+        [
+            parts[rank][int(shares[rank][step]["first"]) :][: int(shares[rank][step]["rows"])]
+            for step in range(5)
+            for rank in range(3)
+        ]
+    )
+    one = train(data=(X[order], y[order]), sample_weight=None if weights is None else weights[order], **how)
+    assert_as_one(run_ranks(3, one_rank, sharded=True), one)
+
+
+def test_shards_are_shuffled_by_one_generator():
+    X, y = make_data()
+    parts = np.split(np.arange(67), [20])
+    ranks = run_ranks(2, lambda r: train(r, data=(X[parts[r.rank]], y[parts[r.rank]])), sharded=True)
+    np.testing.assert_array_equal(ranks[0][0].params, ranks[1][0].params)
+    states = [net._rng.bit_generator.state for net, _ in ranks]
+    assert states[0] == states[1]
+    still, _ = run_ranks(1, lambda r: train(r, data=(X, y), shuffle=False), sharded=True)[0]
+    moved, _ = run_ranks(1, lambda r: train(r, data=(X, y)), sharded=True)[0]
+    assert (still.params != moved.params).any()
+
+
+@pytest.mark.parametrize(("n", "batch_size", "size"), [(67, 16, 3), (5, 5, 5), (12, 4, 7), (1, 1, 2), (100, 33, 4)])
+def test_every_row_is_taken_once(n, batch_size, size):
+    taken = [share_batches(n, batch_size, rank, size) for rank in range(size)]
+    assert sorted(np.concatenate([places for places, _ in taken])) == list(range(n))
+    for step in range(-(-n // batch_size)):
+        begins = 0
+        for places, batches in taken:
+            first, rows, offset, total = batches[step].tolist()
+            assert (offset, total) == (begins, min(batch_size, n - step * batch_size))
+            assert list(places[first : first + rows]) == list(
+                range(step * batch_size + begins, step * batch_size + begins + rows)
+            )
+            begins += rows
+        assert begins == min(batch_size, n - step * batch_size)
+
+
+@pytest.mark.parametrize("counts", [[13, 27, 27], [1, 50], [0, 5, 9], [40]])
+@pytest.mark.parametrize("batch_size", [1, 7, 16, 51])
+def test_shards_fill_their_batches(counts, batch_size):
+    shares = [share_shards(np.array(counts), batch_size, rank) for rank in range(len(counts))]
+    n = sum(counts)
+    whole = [min(batch_size, n - first) for first in range(0, n, batch_size)]
+    assert [int(x) for x in sum(share["rows"] for share in shares)] == whole
+    assert [int(share["rows"].sum()) for share in shares] == counts
+    for share, count in zip(shares, counts, strict=True):  # as large a part as of all rows, to the next row
+        assert np.abs(np.cumsum(share["rows"]) - np.cumsum(whole) * count / n).max() <= len(counts)
+
+
+def test_a_rank_whose_rows_are_not_finite_is_named_in_all():
+    X, y = make_data(dtype="float32")
+    X[16 * 2 + 12] = 3e38  # the third batch's, in the second half
+
+    def one_rank(r):
+        with pytest.raises(vg.DivergenceError) as error:
+            train(r, data=(X, y), dtype="float32", shuffle=False)
+        return error.value
+
+    errors = run_ranks(2, one_rank)
+    for error in errors:
+        assert "rank 1 of 2" in str(error)
+        assert error.step == 2
+        assert len(error.history.loss) == 2
+
+
+def test_a_reducer_that_says_nonsense_is_refused():
+    for rank, size in ((2, 2), (-1, 3), (0, 0)):
+
+        class Wrong(vg.Reducer):
+            def add(self, numbers):
+                raise AssertionError("nothing is to be added")
+
+        wrong = Wrong()
+        wrong.rank, wrong.size = rank, size
+        with pytest.raises(ValueError, match="of a Reducer must be"):
+            train(wrong)
+
+
+def test_a_rank_that_has_other_parameters_is_named():
+    def one_rank(r):
+        X, y = make_data()
+        r.check_every = 3
+
+        def spoil(net, history):
+            if r.rank == 1 and len(history.epochs) == 2:
+                net.weights[0][0, 0] += 1e-9
+
+        with pytest.raises(RuntimeError) as error:
+            train(r, data=(X, y), callbacks=[spoil])
+        return str(error.value)
+
+    texts = run_ranks(3, one_rank)
+    assert len(set(texts)) == 1
+    assert "the parameters of rank 1 of 3 are not those of the others before step 12" in texts[0]

@@ -1,0 +1,280 @@
+"""What ``fit(reduce=...)`` does with the gradient of a step before its update: it is given to a function; or it is
+added up over several processes, each of which takes a part of the rows of every batch."""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from vgfast import _check, _core
+from vgfast._check import SparseRows
+from vgfast.model.errors import DivergenceError
+
+
+class Reducer(ABC):
+    """Several processes that train one net as one process would: ``fit(reduce=...)`` of each takes such an object.
+
+    ``rank``: which of the ``size`` processes this is, from 0 on. ``sharded``: whether X and y hold the process's own
+    rows, of all of which an epoch consists; else all processes have the same, and each takes its part of every batch.
+    A process may have no row of a batch that is smaller than the others.
+
+    ``check_every``: after each so many steps it is compared whether all processes have the same parameters; 0: never. A
+    process that has others is named in a RuntimeError in each of them.
+
+    ``add(numbers)``: the sum over all processes of a contiguous array, in its place, with the same bits in each. All
+    processes call it with arrays of the same shape and dtype: float64, the net's dtype, or int32.
+
+    >>> import numpy as np, vgfast as vg
+    >>> class Alone(vg.Reducer):
+    ...     rank, size = 0, 1
+    ...     def add(self, numbers):
+    ...         pass
+    >>> X, y = np.eye(8), np.arange(8) % 2
+    >>> histories = [vg.MLP([8, 4, 2], rng=0).fit(X, y, epochs=3, reduce=how) for how in (None, Alone())]
+    >>> bool((histories[0].loss == histories[1].loss).all())
+    True
+    """
+
+    rank: int
+    size: int
+    sharded: bool = False
+    check_every: int = 100
+
+    @abstractmethod
+    def add(self, numbers: np.ndarray) -> None: ...
+
+
+def check(reduce: Any, net: Any, is_source: bool) -> None:
+    """TypeError or ValueError for what cannot be given to ``fit``."""
+    if reduce is None:
+        return
+    if not isinstance(reduce, Reducer) and not callable(reduce):
+        raise TypeError(
+            f"reduce must be a function of (flat, rows), or a vg.Reducer, got {_check.quote(reduce)}; for example "
+            f"vgfast.mpi.Reducer(comm)"
+        )
+    if net.has_batch_norm:
+        raise ValueError(
+            "reduce takes no net with batch norm, whose means and variances would be of each process's rows; use "
+            "normalization='layer' or 'rms'"
+        )
+    if isinstance(reduce, Reducer):
+        _check.integer("size of a Reducer", reduce.size, 1)
+        _check.integer("rank of a Reducer", reduce.rank, 0, reduce.size - 1)
+        if is_source:
+            raise ValueError(
+                "a Reducer takes rows in memory, got a source of blocks; give each process its rows as arrays, or a "
+                "memory map, with sharded=True"
+            )
+
+
+def count_rows(reduce: Any, n_rows: int) -> int:
+    """Of an epoch, where this process has so many."""
+    return int(_of_each(reduce, n_rows).sum()) if isinstance(reduce, Reducer) and reduce.sharded else n_rows
+
+
+def _of_each(reduce: Reducer, number: float) -> np.ndarray:
+    """What each process has for this, float64 (size,)."""
+    numbers = np.zeros(reduce.size)
+    numbers[reduce.rank] = number
+    reduce.add(numbers)
+    return numbers
+
+
+def share_batches(n_rows: int, batch_size: int, rank: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of an epoch of rows which all processes have: (the places in its order that a process takes, int64; BATCH of each
+    step). Lower ranks have the first rows of each batch; the numbers of rows differ by one at most."""
+    starts = np.arange(0, n_rows, batch_size)
+    whole = np.minimum(batch_size, n_rows - starts)
+    offset = whole * rank // size
+    rows = whole * (rank + 1) // size - offset
+    batches = _batches(rows, offset, whole)
+    places = np.repeat(starts + offset - batches["first"].astype(np.int64), rows) + np.arange(rows.sum())
+    return places, batches
+
+
+def share_shards(counts: np.ndarray, batch_size: int, rank: int) -> np.ndarray:
+    """BATCH of each step, where process i has counts[i] rows of its own, and takes them in its own order: of each batch
+    as large a part as it has of all rows, to the next row."""
+    place = np.concatenate([(np.arange(n) + 0.5) / max(1, n) for n in counts])
+    owners = np.repeat(np.arange(len(counts)), counts)[np.argsort(place, kind="stable")]
+    starts = np.arange(0, len(owners), batch_size)
+    whole = np.minimum(batch_size, len(owners) - starts)
+    rows, offset = (np.add.reduceat(of.astype(np.int64), starts) for of in (owners == rank, owners < rank))
+    return _batches(rows, offset, whole)
+
+
+def _batches(rows: np.ndarray, offset: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    batches = np.empty(len(rows), _core.BATCH)
+    batches["rows"], batches["offset"], batches["total"] = rows, offset, whole
+    batches["first"] = np.cumsum(rows) - rows
+    return batches
+
+
+class ByFunction:
+    """f(flat, rows) changes the gradient (n_params,) of the mean loss of rows that weigh so much."""
+
+    whole_records = False
+
+    def __init__(self, reduce: Callable[[np.ndarray, float], Any]) -> None:
+        self.reduce = reduce
+
+    def begin_epoch(self, loop: Any, order: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """What there is for C to go by."""
+        self.order = order
+        return order, None
+
+    def exchange(self, loop: Any, flat: np.ndarray) -> None:
+        rows = self._rows(loop)
+        weight: float = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
+        if loop.sample_weight is not None:
+            weight = float(loop.sample_weight[rows].sum())
+        got = self.reduce(flat, weight)
+        if got is not None and got is not flat:
+            shape = f" of shape {got.shape}" if isinstance(got, np.ndarray) else ""
+            raise ValueError(
+                f"reduce must change flat {flat.shape} in its place and return nothing, got {type(got).__name__}"
+                f"{shape}; write flat[...] = that"
+            )
+
+    def _rows(self, loop: Any) -> Any:
+        """Of the batch in work."""
+        rows = loop.rows_of_batch()
+        return rows if self.order is None else self.order[rows]
+
+    def end_epoch(self, loop: Any) -> None:
+        """Losses and accuracies are those of the rows here."""
+
+    def explain(self, loop: Any, flat: np.ndarray) -> DivergenceError | None:
+        """The error of a gradient that is not finite, where the one before it was; None where it was not either."""
+        if np.isfinite(flat).all() or not _is_finite(loop, self._rows(loop)):
+            return None
+        return DivergenceError(
+            f"reduce left a gradient of step {loop.done} that is not finite, and was given one that is; look at what "
+            f"it adds up and divides by; the net is as of that many steps",
+            loop.done,
+        )
+
+
+class ByReducer:
+    """Sums over processes. C knows the total weight of a batch, so that what it makes of the rows here, losses and
+    gradient, is a part of the whole batch's."""
+
+    def __init__(self, reduce: Reducer, loop: Any) -> None:
+        self.reduce = reduce
+        self.whole_records = reduce.size > 1
+        n = len(loop.x)
+        if reduce.sharded:
+            self.places = np.arange(n)
+            self.batches = share_shards(_of_each(reduce, n).astype(np.int64), loop.batch_size, reduce.rank)
+        else:
+            self.places, self.batches = share_batches(n, loop.batch_size, reduce.rank, reduce.size)
+        self.starts = np.arange(0, loop.n_rows, loop.batch_size)
+        self.most = max(1, int(self.batches["rows"].max()))  # rows of a batch, here
+
+    def begin_epoch(self, loop: Any, order: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+        self.whole = order  # of rows which all processes have
+        self.order = self.places if order is None else order[self.places]
+        if loop.sample_weight is not None:
+            self._weigh(loop, loop.sample_weight, order)
+        return self.order, self.batches
+
+    def _weigh(self, loop: Any, sample_weight: np.ndarray, order: np.ndarray | None) -> None:
+        """The batches; and, at first, all rows together."""
+        if self.reduce.sharded:
+            in_order, ends = sample_weight[self.order], np.cumsum(self.batches["rows"].astype(np.int64))
+            sums = np.concatenate([[0.0], np.cumsum(in_order)])[ends]
+            total = np.diff(sums, prepend=0.0)
+            self.reduce.add(total)
+        else:
+            total = np.add.reduceat(sample_weight if order is None else sample_weight[order], self.starts)
+        self.batches["total"] = total
+        loop.weight = float(total.sum())
+
+    def exchange(self, loop: Any, flat: np.ndarray) -> None:
+        if self.reduce.check_every and loop.done % self.reduce.check_every == 0:
+            self._compare(loop)
+        self.reduce.add(flat)
+        if self.whole_records and loop.inspect_every and loop.done % loop.inspect_every == 0:
+            self._record(loop)
+
+    def _compare(self, loop: Any) -> None:
+        """RuntimeError if not all processes have the parameters that most of them have."""
+        digests = _of_each(self.reduce, zlib.crc32(loop.learner.engine.vector.data))
+        values, counts = np.unique(digests, return_counts=True)
+        if len(values) == 1:
+            return
+        other = np.flatnonzero(digests != values[np.argmax(counts)])
+        raise RuntimeError(
+            f"the parameters of {_ranks(other, self.reduce.size)} are not those of the others before step {loop.done}; "
+            f"let every process begin with the same net, and change it by nothing but its steps"
+        )
+
+    def _record(self, loop: Any) -> None:
+        """The step that is about to be taken, by all rows of its batch."""
+        step = loop.done - loop.epoch_begins
+        x, t, weights = self._gather(loop, step)
+        loop.record_batch(x, t, weights, step)
+
+    def _gather(self, loop: Any, step: int) -> tuple[Any, np.ndarray, np.ndarray | None]:
+        """All rows of a batch, in their order."""
+        if not self.reduce.sharded:
+            first = step * loop.batch_size
+            rows: Any = slice(first, min(first + loop.batch_size, loop.n_rows))
+            rows = rows if self.whole is None else self.whole[rows]
+            return loop.x[rows], loop.t[rows], None if loop.sample_weight is None else loop.sample_weight[rows]
+        first, here, offset = (int(self.batches[step][name]) for name in ("first", "rows", "offset"))
+        n = min(loop.batch_size, loop.n_rows - step * loop.batch_size)
+
+        def gathered(array: Any) -> np.ndarray:
+            all_rows = np.zeros((n, *array.shape[1:]), array.dtype)
+            all_rows[offset : offset + here] = array[self.order[first : first + here]]
+            self.reduce.add(all_rows)
+            return all_rows
+
+        weights = None if loop.sample_weight is None else gathered(loop.sample_weight)
+        return gathered(loop.x), gathered(loop.t), weights
+
+    def end_epoch(self, loop: Any) -> None:
+        """Losses and accuracies of the epoch become those of whole batches."""
+        for part in loop.of_epoch():
+            self.reduce.add(part)
+
+    def explain(self, loop: Any, flat: np.ndarray) -> DivergenceError | None:
+        """The error that names the processes in which it began; None if all gradients were finite."""
+        if np.isfinite(flat).all():
+            return None
+        batch = self.batches[loop.done - loop.epoch_begins]
+        here = self.order[int(batch["first"]) : int(batch["first"] + batch["rows"])]
+        bad = np.flatnonzero(_of_each(self.reduce, not _is_finite(loop, here)))
+        if self.reduce.size == 1 or len(bad) == 0:
+            return None
+        return DivergenceError(
+            f"training diverged at step {loop.done}: the loss or gradient of {_ranks(bad, self.reduce.size)} was not "
+            f"finite; lower lr, or look at the rows there; the net is as of that many steps in every process",
+            loop.done,
+        )
+
+
+def _ranks(which: np.ndarray, size: int) -> str:
+    return f"rank{'s' * (len(which) > 1)} {', '.join(map(str, which))} of {size}"
+
+
+def _is_finite(loop: Any, rows: Any) -> bool:
+    """Whether the gradient of these rows is."""
+    x, t = loop.x[rows], loop.t[rows]
+    weights = None if loop.sample_weight is None else loop.sample_weight[rows]
+    return len(x) == 0 or loop.learner.engine.backward(x, t, weights) is not None
+
+
+def make_exchange(reduce: Any, loop: Any) -> ByFunction | ByReducer:
+    """What the loop goes by, whose x are sharded or not."""
+    if not isinstance(reduce, Reducer):
+        return ByFunction(reduce)
+    if reduce.sharded and isinstance(loop.x, SparseRows) and loop.inspect_every:
+        raise ValueError("sharded sparse rows are not inspected; give inspect_every=0, or the same X to every process")
+    return ByReducer(reduce, loop)
