@@ -23,6 +23,8 @@ ROOMS = [
     "sklearn",
     "vgfast",
     "bench",
+    "mpi",
+    "torch_distributed",
     "interop",
     "pretrain",
     "mlp",

@@ -15,6 +15,7 @@ from vgfast._check.arrays import name_unfinite as name_unfinite
 from vgfast._check.arrays import quote as quote
 from vgfast._check.sparse import Rows as Rows
 from vgfast._check.sparse import SparseRows as SparseRows
+from vgfast._check.sparse import checksum as checksum
 from vgfast._check.sparse import to_dense as to_dense
 
 # Numbers of units, rows of a batch and steps may be so many; and so many elements an array may have that repeats its

@@ -153,3 +153,14 @@ def _ascend(columns: np.ndarray, starts: np.ndarray) -> bool:
     between = starts[1:-1]
     falls[between[(between > 0) & (between < len(columns))] - 1] = False
     return not falls.any()
+
+
+def checksum(x: Rows, *arrays: np.ndarray | None) -> str:
+    """Of rows and what belongs to them."""
+    import zlib
+
+    found = 0
+    rows = (x.values, x.columns, x.starts) if isinstance(x, SparseRows) else (x,)
+    for array in (*rows, *arrays):
+        found = found if array is None else zlib.crc32(array.data, found)
+    return f"{found:08x}"

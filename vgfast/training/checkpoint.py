@@ -108,6 +108,10 @@ class Checkpoint:
         for callback, state in zip(_with_state(others), kept["callbacks"], strict=False):  # none before the first epoch
             callback.load_state_dict(state)
 
+    def besides(self) -> dict[str, Any]:
+        """What a subclass keeps in the file, too."""
+        return {}
+
     def write(self, loop: Loop, ended: bool, others: list[Any]) -> None:
         """Replace the file. ended: whether a callback has said so."""
         from vgfast.files import npz
@@ -124,17 +128,16 @@ class Checkpoint:
             "attributes": {name: value for name, value in _attributes(optimizer).items() if _is_plain(value)},
             "loop": loop.state(),
             "callbacks": [callback.state_dict() for callback in _with_state(others)],
+            **self.besides(),
         }
         npz.write(self.path, data)
 
 
 def _describe(loop: Loop, others: list[Any]) -> dict[str, str]:
     """What two trainings must have in common, as texts by name."""
-    optimizer = loop.optimizer
     net = {name: str(value) for name, value in loop.learner.engine.architecture._asdict().items()}
     settings = {
-        "optimizer": type(optimizer).__name__,
-        **{name: _text(value) for name, value in _attributes(optimizer).items()},
+        **describe_optimizer(loop.optimizer),
         "rows": str(loop.n_rows),
         "batch_size": str(loop.batch_size),
         "shuffle": str(loop.rng is not None),
@@ -145,6 +148,12 @@ def _describe(loop: Loop, others: list[Any]) -> dict[str, str]:
         **loop.describe_data(),
     }
     return net | settings
+
+
+def describe_optimizer(optimizer: Any) -> dict[str, str]:
+    """Its class and attributes."""
+    attributes = {name: _text(value) for name, value in _attributes(optimizer).items()}
+    return {"optimizer": type(optimizer).__name__, **attributes}
 
 
 def _attributes(optimizer: Any) -> dict[str, Any]:

@@ -48,6 +48,12 @@ class Reducer(ABC):
     def add(self, numbers: np.ndarray) -> None: ...
 
 
+class DriftError(RuntimeError):
+    """In all processes at once: some have other parameters."""
+
+    of_all_ranks = True
+
+
 def check(reduce: Any, net: Any, is_source: bool) -> None:
     """TypeError or ValueError for what cannot be given to ``fit``."""
     if reduce is None:
@@ -209,7 +215,7 @@ class ByReducer:
         if len(values) == 1:
             return
         other = np.flatnonzero(digests != values[np.argmax(counts)])
-        raise RuntimeError(
+        raise DriftError(
             f"the parameters of {_ranks(other, self.reduce.size)} are not those of the others before step {loop.done}; "
             f"let every process begin with the same net, and change it by nothing but its steps"
         )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vgfast import _core, config
-from vgfast._check import Rows, SparseRows
+from vgfast._check import Rows, SparseRows, checksum
 from vgfast.model.engine import Engine
 from vgfast.model.errors import DivergenceError
 from vgfast.model.losses import LOSSES
@@ -354,13 +354,7 @@ class Loop:
 
     def describe_data(self) -> dict[str, str]:
         """What a ``Checkpoint`` compares."""
-        import zlib
-
-        checksum = 0
-        rows = (self.x.values, self.x.columns, self.x.starts) if isinstance(self.x, SparseRows) else (self.x,)
-        for array in (*rows, self.t, self.sample_weight):
-            checksum = checksum if array is None else zlib.crc32(array.data, checksum)
-        return {"X, y and weights of the checksum": f"{checksum:08x}"}
+        return {"X, y and weights of the checksum": checksum(self.x, self.t, self.sample_weight)}
 
     @property
     def most_recent(self) -> int:

@@ -1,0 +1,235 @@
+"""One training by several processes of MPI, which mpi4py starts: ``mpiexec -n 4 python script.py``.
+
+Each process, a rank, runs the whole script. Those of a script that calls ``vgfast.mpi.fit`` where others call
+``net.fit`` take, of every batch, a part of the rows each; the gradient is the sum of their parts, so that each rank
+takes the step that one process would take on the whole batch, and all end with equal parameters. The same seed gives
+the same order of rows as in one process.
+
+On one machine, two threads of one process are faster than two ranks: they exchange nothing.
+``net.cost(...).scale(...)`` says from how many rows a rank on machines pay.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from vgfast import _check, config
+from vgfast._check import packages
+from vgfast.model.errors import DivergenceError
+from vgfast.training import exchange
+from vgfast.training.checkpoint import Checkpoint, describe_optimizer
+from vgfast.training.history import History
+from vgfast.training.settings import check_optimizer
+
+_INSTALL = "'vgfast[mpi]' mpich"
+
+
+def _world() -> Any:
+    try:
+        return packages.require("mpi4py.MPI", "vgfast.mpi", _INSTALL).COMM_WORLD
+    except RuntimeError as error:  # mpi4py is there, and finds no MPI
+        raise ImportError(
+            f"vgfast.mpi needs an MPI, which mpi4py cannot load ({error}); install one with: pip install mpich"
+        ) from None
+
+
+class Reducer(exchange.Reducer):
+    """Sums over the ranks of a communicator of mpi4py; None: over all. For ``net.fit(X, y, reduce=...)`` of each rank,
+    where ``vgfast.mpi.fit`` does too much.
+
+    exact: whether sums are taken in the order of the ranks, so that as many ranks give the same bits again, whatever
+    MPI does; each rank then gets the numbers of all, which takes ``size`` times the bytes. sharded: see ``vg.Reducer``.
+    """
+
+    def __init__(self, comm: Any = None, exact: bool = False, sharded: bool = False, check_every: int = 100) -> None:
+        self.comm = _world() if comm is None else comm
+        self.rank, self.size = self.comm.Get_rank(), self.comm.Get_size()
+        self.exact, self.sharded = _check.flag("exact", exact), _check.flag("sharded", sharded)
+        self.check_every = _check.integer("check_every", check_every, 0)
+
+    def add(self, numbers: np.ndarray) -> None:
+        if not self.exact:
+            self.comm.Allreduce(sys.modules["mpi4py.MPI"].IN_PLACE, numbers)
+            return
+        of_ranks = np.empty((self.size, *numbers.shape), numbers.dtype)
+        self.comm.Allgather(numbers, of_ranks)
+        numbers[...] = of_ranks[0]
+        for other in of_ranks[1:]:
+            numbers += other
+
+
+def fit(
+    net: Any,
+    X: Any,
+    y: Any,
+    epochs: int = 10,
+    batch_size: int = 32,
+    optimizer: Any = None,
+    shuffle: bool = True,
+    *,
+    comm: Any = None,
+    sharded: bool = False,
+    exact: bool = False,
+    check_every: int = 100,
+    threads: int = 1,
+    callbacks: Sequence[Any] = (),
+    progress: Any = False,
+    sample_weight: Any = None,
+    **how: Any,
+) -> History:
+    """Train the net as ``net.fit`` does, by all ranks of comm (None: all there are); returns the history of whole
+    batches, the same in each. batch_size: rows of a whole batch, of all ranks together.
+
+    X, y: the same in every rank; or, sharded, each rank's own rows. Ranks begin with the parameters, the random numbers
+    and what the optimizer knows of rank 0. exact, check_every: see ``Reducer``. threads: of each rank.
+    progress: shown by rank 0. callbacks: called in every rank, where they must do the same; of a ``vg.Checkpoint``,
+    only rank 0 reads and writes the file, and a training that was killed and is started again gives the bits of one
+    that was not, with the same number of ranks, and exact where MPI's own order of sums may differ. how: all else of
+    ``net.fit``.
+
+    Errors of ``net.fit``, and ValueError for ranks with different nets, settings or data, or more ranks than rows of a
+    batch: in all ranks, with the rank named, before any change. ``DivergenceError`` likewise in all ranks. Any other
+    error in one rank is printed, and ends all of them, as the others would wait for that one for ever: so does MPI
+    where a rank is killed.
+    """
+    reducer = Reducer(comm, exact, sharded, check_every)
+    settings = {"epochs": epochs, "batch_size": batch_size, "shuffle": shuffle}
+    optimizer = _agree(reducer, lambda: _describe(net, X, y, sample_weight, optimizer, settings, reducer))
+    _begin_alike(net, optimizer, reducer)
+    callbacks = [_OfRanks(one, reducer) if isinstance(one, Checkpoint) else one for one in callbacks]
+    how |= {"sample_weight": sample_weight, "callbacks": callbacks, "progress": progress and reducer.rank == 0}
+    with _or_all_end(reducer), config.threads(threads):
+        return net.fit(X, y, optimizer=optimizer, reduce=reducer, **settings, **how)
+
+
+class _Mine:
+    """What a rank says before a training. ``facts``: what all ranks must have in common, as texts by name."""
+
+    def __init__(self, optimizer: Any, n_rows: int, batch_size: int, facts: dict[str, str]) -> None:
+        self.optimizer, self.n_rows, self.batch_size, self.facts = optimizer, n_rows, batch_size, facts
+
+
+def _describe(
+    net: Any, X: Any, y: Any, sample_weight: Any, optimizer: Any, settings: dict[str, Any], reducer: Reducer
+) -> _Mine:
+    """The errors of ``fit`` that a rank can see alone."""
+    if not hasattr(net, "_learner"):
+        raise TypeError(f"net must be one of vgfast's, such as vg.MLP makes, got {_check.quote(net)}")
+    exchange.check(reducer, net._architecture, hasattr(type(X), "blocks"))
+    optimizer = check_optimizer(optimizer, net.dtype)
+    _check.integer("epochs", settings["epochs"], 1)
+    _check.flag("shuffle", settings["shuffle"])
+    x, t, weights = net._weighted(X, y, sample_weight)
+    batch_size = _check.integer("batch_size", settings["batch_size"], 1)
+    facts = {name: str(value) for name, value in net._architecture._asdict().items()}
+    facts |= {"random numbers of": type(net._rng.bit_generator).__name__}
+    facts |= {name: str(value) for name, value in settings.items()} | describe_optimizer(optimizer)
+    facts |= {"sample_weight": "none" if weights is None else "given"}
+    if not reducer.sharded:
+        facts |= {"rows of X": str(len(x)), "X, y and weights of the checksum": _check.checksum(x, t, weights)}
+    return _Mine(optimizer, len(x), batch_size, facts)
+
+
+def _agree(reducer: Reducer, describe: Callable[[], _Mine]) -> Any:
+    """The optimizer, when all ranks have said that they will do the same; else an error in all of them."""
+    mine, failed = None, None
+    try:
+        mine = describe()
+    except Exception as error:
+        failed = error if type(error) in (TypeError, ValueError, MemoryError) else RuntimeError(repr(error))
+    said = reducer.comm.allgather((failed, None if mine is None else (mine.n_rows, mine.batch_size, mine.facts)))
+    for rank, (failed, _) in enumerate(said):
+        if failed is not None:
+            raise type(failed)(f"rank {rank} of {reducer.size}: {failed}")
+    first = said[0][1][2]
+    for rank, (_, (_, _, facts)) in enumerate(said):
+        for name, fact in facts.items():
+            if fact != first.get(name):
+                raise ValueError(
+                    f"rank {rank} of {reducer.size} trains with {name} {fact}, and rank 0 with {first.get(name)}; give "
+                    f"all ranks the same"
+                )
+    assert mine is not None
+    rows = sum(n for _, (n, _, _) in said) if reducer.sharded else mine.n_rows
+    if min(mine.batch_size, rows) < reducer.size:
+        raise ValueError(
+            f"a batch must have a row for each of the {reducer.size} ranks, got batch_size={mine.batch_size} and "
+            f"{rows} rows in all; take larger batches, or fewer ranks"
+        )
+    return mine.optimizer
+
+
+def _begin_alike(net: Any, optimizer: Any, reducer: Reducer) -> None:
+    """All ranks take what rank 0 has: parameters, random numbers, and what the optimizer keeps."""
+    learner, comm = net._learner(), reducer.comm
+    digests = comm.allgather(zlib.crc32(learner.engine.vector.data))
+    others = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
+    if others and reducer.rank == 0:
+        warnings.warn(
+            f"rank{'s' * (len(others) > 1)} {', '.join(map(str, others))} of {reducer.size} had other parameters than "
+            f"rank 0, which all now take; make each net with the same seed",
+            stacklevel=3,
+        )
+    learner.lock.change(lambda: comm.Bcast(learner.engine.vector))
+    learner.rng.bit_generator.state = comm.bcast(learner.rng.bit_generator.state)
+    if learner.engine.draws is not None:
+        comm.Bcast(learner.engine.draws)
+    learner.set_optimizer_state(optimizer, comm.bcast(learner.optimizer_state(optimizer)))
+
+
+@contextmanager
+def _or_all_end(reducer: Reducer) -> Iterator[None]:
+    """An error that one rank alone has ends all."""
+    try:
+        yield
+    except BaseException as error:
+        if reducer.size == 1 or isinstance(error, DivergenceError) or getattr(error, "of_all_ranks", False):
+            raise
+        print(f"vgfast.mpi: rank {reducer.rank} of {reducer.size} failed, so all ranks end:", file=sys.stderr)
+        traceback.print_exc()
+        sys.stderr.flush()
+        reducer.comm.Abort(1)
+        raise
+
+
+class _OfRanks(Checkpoint):
+    """A checkpoint of all ranks, in rank 0's file."""
+
+    def __init__(self, checkpoint: Checkpoint, reducer: Reducer) -> None:
+        super().__init__(checkpoint.path, checkpoint.every)
+        self.reducer = reducer
+
+    def read(self, loop: Any, epochs: int, others: list[Any]) -> dict[str, Any] | None:
+        kept, failed = None, None
+        if self.reducer.rank == 0:
+            try:
+                kept = super().read(loop, epochs, others)
+            except (OSError, ValueError) as error:
+                failed = error
+        kept, failed = self.reducer.comm.bcast((kept, failed))
+        if failed is not None:
+            failed.of_all_ranks = True
+            raise failed
+        ranks = self.reducer.size if kept is None else kept["ranks"]
+        if ranks != self.reducer.size and self.reducer.rank == 0:
+            warnings.warn(
+                f"{self.path} is a checkpoint of {ranks} ranks, and goes on with {self.reducer.size}: sums are taken "
+                f"in another order, so that the last bits may differ",
+                stacklevel=2,
+            )
+        return kept
+
+    def besides(self) -> dict[str, Any]:
+        return {"ranks": self.reducer.size}
+
+    def write(self, loop: Any, ended: bool, others: list[Any]) -> None:
+        if self.reducer.rank == 0:
+            super().write(loop, ended, others)
