@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import vgfast as vg
-from vgfast import cli, datasets, lessons
+from vgfast import cli, datasets, lessons, mpi, torch_distributed
 from vgfast._check import packages
 from vgfast.bench import comparison, pretraining
 from vgfast.bench.competitors import COMPETITORS
@@ -59,9 +59,9 @@ def without(monkeypatch, module, do):
 
 def installed_by(text):
     """What the command at the end of a sentence installs, as a shell reads it."""
-    *command, requirement = shlex.split(text[text.index("pip install") :])
-    assert command == ["pip", "install"]
-    return brought(requirement)
+    pip, install, *requirements = shlex.split(text[text.index("pip install") :])
+    assert (pip, install) == ("pip", "install")
+    return set().union(*map(brought, requirements))
 
 
 # ---- what functions need -------------------------------------------------------------------------------
@@ -93,7 +93,9 @@ FUNCTIONS = {
     "the reproduction": (rbm_features.images, ["sklearn.model_selection"]),
     "to_onnx": (lambda: vg.MLP([2, 3, 2], rng=0).to_onnx("net.onnx"), ["onnx"]),
     "to_torch": (lambda: vg.MLP([2, 3, 2], rng=0).to_torch(), ["torch"]),
+    "vgfast.mpi": (lambda: mpi.fit(vg.MLP([2, 3, 2], rng=0), X, Y), ["mpi4py.MPI"]),
     "vgfast.sklearn": (lambda: __import__("vgfast.sklearn"), ["sklearn"]),
+    "vgfast.torch_distributed": (torch_distributed.Reducer, ["torch"]),
 }
 
 

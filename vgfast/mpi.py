@@ -25,7 +25,9 @@ from vgfast import _check, config
 from vgfast._check import packages
 from vgfast.model.errors import DivergenceError
 from vgfast.training import exchange
+from vgfast.training.callbacks import Callbacks
 from vgfast.training.checkpoint import Checkpoint, describe_optimizer
+from vgfast.training.epochs import check_numbers, check_progress
 from vgfast.training.history import History
 from vgfast.training.settings import check_optimizer
 
@@ -80,34 +82,43 @@ def fit(
     exact: bool = False,
     check_every: int = 100,
     threads: int = 1,
+    validation_data: tuple[Any, ...] | None = None,
+    inspect_every: int = 0,
+    inspect: str = "scalars",
     callbacks: Sequence[Any] = (),
     progress: Any = False,
     sample_weight: Any = None,
-    **how: Any,
 ) -> History:
     """Train the net as ``net.fit`` does, by all ranks of comm (None: all there are); returns the history of whole
     batches, the same in each. batch_size: rows of a whole batch, of all ranks together.
 
-    X, y: the same in every rank; or, sharded, each rank's own rows. Ranks begin with the parameters, the random numbers
-    and what the optimizer knows of rank 0. exact, check_every: see ``Reducer``. threads: of each rank.
-    progress: shown by rank 0. callbacks: called in every rank, where they must do the same; of a ``vg.Checkpoint``,
-    only rank 0 reads and writes the file, and a training that was killed and is started again gives the bits of one
-    that was not, with the same number of ranks, and exact where MPI's own order of sums may differ. how: all else of
-    ``net.fit``.
+    X, y, sample_weight: the same in every rank; or, sharded, each rank's own rows. All else is the same in every rank,
+    too, validation_data among it. Ranks begin with the parameters, the random numbers and what the optimizer knows of
+    rank 0. exact, check_every: see ``Reducer``. threads: of each rank. progress: shown by rank 0.
+    callbacks: called in every rank, where they must do the same; of a ``vg.Checkpoint``, only rank 0 reads and writes
+    the file, and a training that was killed and is started again gives the bits of one that was not, with the same
+    number of ranks, and exact where MPI's own order of sums may differ.
 
     Errors of ``net.fit``, and ValueError for ranks with different nets, settings or data, or more ranks than rows of a
-    batch: in all ranks, with the rank named, before any change. ``DivergenceError`` likewise in all ranks. Any other
-    error in one rank is printed, and ends all of them, as the others would wait for that one for ever: so does MPI
-    where a rank is killed.
+    batch: in all ranks, with the rank named, before any change. ``DivergenceError`` likewise in all ranks, and
+    RuntimeError where ranks no longer do the same. Any other error in one rank is printed, and ends all of them, as the
+    others would wait for that one for ever: so does MPI where a rank is killed.
     """
     reducer = Reducer(comm, exact, sharded, check_every)
-    settings = {"epochs": epochs, "batch_size": batch_size, "shuffle": shuffle}
-    optimizer = _agree(reducer, lambda: _describe(net, X, y, sample_weight, optimizer, settings, reducer))
+    how: dict[str, Any] = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "shuffle": shuffle,
+        "inspect_every": inspect_every,
+    }
+    how |= {"inspect": inspect, "validation_data": validation_data, "sample_weight": sample_weight}
+    how |= {"callbacks": callbacks, "progress": progress}
+    optimizer = _agree(reducer, lambda: _describe(net, X, y, optimizer, how, threads, reducer))
     _begin_alike(net, optimizer, reducer)
-    callbacks = [_OfRanks(one, reducer) if isinstance(one, Checkpoint) else one for one in callbacks]
-    how |= {"sample_weight": sample_weight, "callbacks": callbacks, "progress": progress and reducer.rank == 0}
+    how["callbacks"] = [_OfRanks(one, reducer) if isinstance(one, Checkpoint) else one for one in how["callbacks"]]
+    how["progress"] = progress if reducer.rank == 0 else False
     with _or_all_end(reducer), config.threads(threads):
-        return net.fit(X, y, optimizer=optimizer, reduce=reducer, **settings, **how)
+        return net.fit(X, y, optimizer=optimizer, reduce=reducer, **how)
 
 
 class _Mine:
@@ -117,22 +128,28 @@ class _Mine:
         self.optimizer, self.n_rows, self.batch_size, self.facts = optimizer, n_rows, batch_size, facts
 
 
-def _describe(
-    net: Any, X: Any, y: Any, sample_weight: Any, optimizer: Any, settings: dict[str, Any], reducer: Reducer
-) -> _Mine:
+def _describe(net: Any, X: Any, y: Any, optimizer: Any, how: dict[str, Any], threads: Any, reducer: Reducer) -> _Mine:
     """The errors of ``fit`` that a rank can see alone."""
     if not hasattr(net, "_learner"):
         raise TypeError(f"net must be one of vgfast's, such as vg.MLP makes, got {_check.quote(net)}")
     exchange.check(reducer, net._architecture, hasattr(type(X), "blocks"))
     optimizer = check_optimizer(optimizer, net.dtype)
-    _check.integer("epochs", settings["epochs"], 1)
-    _check.flag("shuffle", settings["shuffle"])
-    x, t, weights = net._weighted(X, y, sample_weight)
-    batch_size = _check.integer("batch_size", settings["batch_size"], 1)
+    check_numbers(how["epochs"], how["inspect_every"], how["inspect"])
+    _check.flag("shuffle", how["shuffle"])
+    _check.integer("threads", threads, 1)
+    callbacks = how["callbacks"] = Callbacks(how["callbacks"]).items
+    check_progress(how["progress"])
+    x, t, weights = net._weighted(X, y, how["sample_weight"])
+    held_out, names = how["validation_data"], [f"validation_data[{i}]" for i in range(3)]
+    validation = () if held_out is None else net._weighted(*_check.held_out(held_out), names)
+    batch_size = _check.integer("batch_size", how["batch_size"], 1)
     facts = {name: str(value) for name, value in net._architecture._asdict().items()}
-    facts |= {"random numbers of": type(net._rng.bit_generator).__name__}
-    facts |= {name: str(value) for name, value in settings.items()} | describe_optimizer(optimizer)
+    facts |= {"random numbers of": type(net._rng.bit_generator).__name__} | describe_optimizer(optimizer)
+    facts |= {name: str(how[name]) for name in ("epochs", "batch_size", "shuffle", "inspect_every", "inspect")}
+    facts |= {name: str(getattr(reducer, name)) for name in ("sharded", "exact", "check_every")}
     facts |= {"sample_weight": "none" if weights is None else "given"}
+    facts |= {"callbacks": ", ".join(getattr(one, "__name__", type(one).__name__) for one in callbacks) or "none"}
+    facts |= {"validation_data of the checksum": _check.checksum(*validation) if validation else "none"}
     if not reducer.sharded:
         facts |= {"rows of X": str(len(x)), "X, y and weights of the checksum": _check.checksum(x, t, weights)}
     return _Mine(optimizer, len(x), batch_size, facts)
@@ -218,11 +235,11 @@ class _OfRanks(Checkpoint):
         if failed is not None:
             failed.of_all_ranks = True
             raise failed
-        ranks = self.reducer.size if kept is None else kept["ranks"]
+        ranks = self.reducer.size if kept is None else kept.get("ranks", 1)  # a net.fit says none
         if ranks != self.reducer.size and self.reducer.rank == 0:
             warnings.warn(
-                f"{self.path} is a checkpoint of {ranks} ranks, and goes on with {self.reducer.size}: sums are taken "
-                f"in another order, so that the last bits may differ",
+                f"{self.path} is a checkpoint of {_count(ranks)}, and goes on with {self.reducer.size}: sums are "
+                f"taken in another order, so that the last bits may differ",
                 stacklevel=2,
             )
         return kept
@@ -233,3 +250,7 @@ class _OfRanks(Checkpoint):
     def write(self, loop: Any, ended: bool, others: list[Any]) -> None:
         if self.reducer.rank == 0:
             super().write(loop, ended, others)
+
+
+def _count(ranks: int) -> str:
+    return f"{ranks} rank{'s' * (ranks != 1)}"

@@ -14,7 +14,7 @@ from vgfast.inspection.report import GradientReport
 from vgfast.model.errors import DivergenceError, update_error
 from vgfast.model.losses import LOSSES
 from vgfast.model.quantities import INSPECTIONS, make_histograms
-from vgfast.training.epochs import check_numbers, prepare, train
+from vgfast.training.epochs import check_numbers, check_progress, prepare, train
 from vgfast.training.exchange import Reducer
 from vgfast.training.fit import Learner, Loop, Stepper
 from vgfast.training.history import History
@@ -88,8 +88,7 @@ class Network(Exports):
 
         epochs, inspect_every = check_numbers(epochs, inspect_every, inspect)
         listeners = Callbacks(callbacks)
-        if not isinstance(progress, bool) and not callable(progress):
-            raise TypeError(f"progress must be True, False, or a function of (done, total, history), got {progress!r}")
+        check_progress(progress)
         optimizer = check_optimizer(optimizer, self.dtype)
         loop_over, n_rows = prepare(self, X, y, sample_weight, reduce)
         batch_size = _check.batch_size(batch_size, n_rows)

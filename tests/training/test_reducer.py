@@ -3,23 +3,11 @@
 import numpy as np
 import pytest
 import scipy.sparse
-from training.ranks import make_data, run_ranks
+from training.ranks import CLOSE, OPTIMIZERS, SIZES, STEPS, assert_as_one, make_data, order_of_shards, run_ranks
 
 import vgfast as vg
 from vgfast import reference
 from vgfast.training.exchange import share_batches, share_shards
-
-SIZES = [9, 16, 12, 4]
-STEPS = 50
-# Of values of about 1 after 50 steps, each of which adds some roundings of sums in another order.
-CLOSE = {"float64": 1e-12, "float32": 1e-5}
-OPTIMIZERS = {
-    "momentum": lambda: vg.SGD(0.05, momentum=0.9, nesterov=True),
-    "adam": lambda: vg.Adam(0.003),
-    "clip": lambda: vg.SGD(0.1, clip_norm=0.2),
-    "decay": lambda: vg.AdamW(0.003, weight_decay=0.1),
-    "penalty": lambda: vg.SGD(0.1, penalty=2.0),
-}
 
 
 def train(reduce=None, optimizer="momentum", data=None, dtype="float64", kind=vg.MLP, **how):
@@ -28,24 +16,6 @@ def train(reduce=None, optimizer="momentum", data=None, dtype="float64", kind=vg
     net = kind(SIZES, dtype=dtype, rng=3, **net_how)
     how = {"epochs": STEPS // 5, "batch_size": 16} | how
     return net, net.fit(X, y, optimizer=OPTIMIZERS[optimizer](), reduce=reduce, **how)
-
-
-def assert_as_one(ranks, one, close=1e-12, sizes=None):
-    """All ranks hold the same bits, and those of the one process but for roundings."""
-    (net, history), *others = ranks
-    for other, its in others:
-        np.testing.assert_array_equal(net.params, other.params)
-        np.testing.assert_array_equal(history.loss, its.loss)
-        assert [e["accuracy"] for e in history.epochs] == [e["accuracy"] for e in its.epochs]
-    np.testing.assert_allclose(net.params, one[0].params, rtol=close, atol=close)
-    np.testing.assert_allclose(history.loss, one[1].loss, rtol=10 * close, atol=close)
-    for mine, its in zip(history.epochs, one[1].epochs, strict=True):
-        assert mine["loss"] == pytest.approx(its["loss"], rel=10 * close)
-        assert mine["accuracy"] == pytest.approx(its["accuracy"], abs=1e-12)
-    assert len(history.gradients) == len(one[1].gradients)
-    for name in history.gradients.dtype.names or ():
-        a, b = history.gradients[name], one[1].gradients[name]
-        np.testing.assert_allclose(a, b, rtol=1e3 * close, atol=1e3 * close, err_msg=name)
 
 
 @pytest.mark.parametrize("dtype", CLOSE)
@@ -82,16 +52,7 @@ def test_uneven_shards(weighted):
         mine = parts[r.rank]
         return train(r, data=(X[mine], y[mine]), sample_weight=None if weights is None else weights[mine], **how)
 
-    # One process takes the same batches when its rows are in the order in which the ranks take theirs.
-    counts = np.array([len(part) for part in parts])
-    shares = [share_shards(counts, 16, rank) for rank in range(3)]
-    order = np.concatenate(
-        [
-            parts[rank][int(shares[rank][step]["first"]) :][: int(shares[rank][step]["rows"])]
-            for step in range(5)
-            for rank in range(3)
-        ]
-    )
+    order = order_of_shards(parts, 16)
     one = train(data=(X[order], y[order]), sample_weight=None if weights is None else weights[order], **how)
     assert_as_one(run_ranks(3, one_rank, sharded=True), one)
 

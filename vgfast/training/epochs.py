@@ -29,6 +29,12 @@ def check_numbers(epochs: Any, inspect_every: Any, inspect: Any) -> tuple[int, i
     return epochs, inspect_every
 
 
+def check_progress(progress: Any) -> None:
+    """TypeError for what ``fit`` does not take."""
+    if not isinstance(progress, bool) and not callable(progress):
+        raise TypeError(f"progress must be True, False, or a function of (done, total, history), got {progress!r}")
+
+
 def prepare(net: Any, X: Any, y: Any, sample_weight: Any, reduce: Any) -> tuple[Callable[..., Loop], int]:
     """(what makes the loop over this data, or source, once the rest is known; the rows of an epoch), with the errors of
     ``fit``."""
@@ -74,6 +80,8 @@ def train(
             ended = bool(callbacks.items) and callbacks.end_epoch(net, loop, epochs)
             if display is not None:
                 display.end_epochs(loop.current_history())
+        if loop.exchange is not None:
+            loop.exchange.end(loop)
         callbacks.end(net, loop.current_history())
     except DivergenceError as error:
         error.history = loop.history

@@ -49,7 +49,7 @@ class Reducer(ABC):
 
 
 class DriftError(RuntimeError):
-    """In all processes at once: some have other parameters."""
+    """In all processes at once: some have other parameters, or end training before the others."""
 
     of_all_ranks = True
 
@@ -155,6 +155,9 @@ class ByFunction:
     def end_epoch(self, loop: Any) -> None:
         """Losses and accuracies are those of the rows here."""
 
+    def end(self, loop: Any) -> None:
+        """After the last epoch."""
+
     def explain(self, loop: Any, flat: np.ndarray) -> DivergenceError | None:
         """The error of a gradient that is not finite, where the one before it was; None where it was not either."""
         if np.isfinite(flat).all() or not _is_finite(loop, self._rows(loop)):
@@ -183,6 +186,7 @@ class ByReducer:
         self.most = max(1, int(self.batches["rows"].max()))  # rows of a batch, here
 
     def begin_epoch(self, loop: Any, order: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+        self._agree(loop, False)
         self.whole = order  # of rows which all processes have
         self.order = self.places if order is None else order[self.places]
         if loop.sample_weight is not None:
@@ -249,6 +253,18 @@ class ByReducer:
         """Losses and accuracies of the epoch become those of whole batches."""
         for part in loop.of_epoch():
             self.reduce.add(part)
+
+    def end(self, loop: Any) -> None:
+        self._agree(loop, True)
+
+    def _agree(self, loop: Any, ends: bool) -> None:
+        """RuntimeError if some processes end training now and others begin an epoch, for which they would wait."""
+        which = np.flatnonzero(_of_each(self.reduce, ends))
+        if 0 < len(which) < self.reduce.size:
+            raise DriftError(
+                f"training ends after {loop.noted} epochs in {_ranks(which, self.reduce.size)}, and not in the others; "
+                f"let callbacks give the same answers in every process"
+            )
 
     def explain(self, loop: Any, flat: np.ndarray) -> DivergenceError | None:
         """The error that names the processes in which it began; None if all gradients were finite."""

@@ -1,0 +1,44 @@
+"""Trainings that several ranks do as one process does, and what a rank has to show of one."""
+
+import hashlib
+
+import numpy as np
+from training.ranks import CLOSE, OPTIMIZERS, SIZES, STEPS, make_data, order_of_shards
+
+import vgfast as vg
+
+WEIGHTS = np.random.default_rng(1).uniform(0.5, 2, 67)
+# name: of an optimizer, what the net takes, what fit takes
+CASES = {
+    **{f"{name}, {dtype}": (name, {"dtype": dtype}, {}) for name in OPTIMIZERS for dtype in CLOSE},
+    # 67 rows in batches of 11: the last has one row, which not every rank sees.
+    "uneven batches": ("momentum", {"dropout": 0.3}, {"batch_size": 11, "sample_weight": WEIGHTS, "inspect_every": 5}),
+    "layer norm": ("adam", {"normalization": "layer"}, {"shuffle": False, "inspect_every": 4}),
+    "shards": ("momentum", {}, {"shuffle": False, "sharded": True, "inspect_every": 3}),
+    "weighted shards": ("adam", {}, {"shuffle": False, "sharded": True, "sample_weight": WEIGHTS}),
+}
+
+
+def split(size):
+    """The numbers of the rows of each rank's shard: of very different length."""
+    return np.split(np.arange(67), [13, 40, 52][: size - 1])
+
+
+def train(name, fit, rank=0, size=1, **more):
+    """(net, history) of a case. fit: of a rank, ``vgfast.mpi.fit``; else ``vg.MLP.fit``. size: where one process does
+    what ranks do with their shards, how many ranks."""
+    optimizer, of_net, how = CASES[name]
+    net = vg.MLP(SIZES, rng=3, **{"dtype": "float64"} | of_net)
+    X, y = make_data(dtype=net.dtype)
+    how = {"epochs": STEPS // 5, "batch_size": 16} | how | more
+    if how.get("sharded"):
+        alone = fit is vg.MLP.fit
+        rows = order_of_shards(split(size), how["batch_size"]) if alone else split(size)[rank]
+        X, y = X[rows], y[rows]
+        how |= {"sample_weight": how["sample_weight"][rows]} if "sample_weight" in how else {}
+        how = {key: value for key, value in how.items() if key != "sharded"} if alone else how
+    return net, fit(net, X, y, optimizer=OPTIMIZERS[optimizer](), **how)
+
+
+def digest(net):
+    return hashlib.sha256(net.params.tobytes()).hexdigest()

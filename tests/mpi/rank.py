@@ -1,0 +1,173 @@
+"""What one rank does in a test: ``mpiexec -n N python rank.py FOLDER WORK [ARGUMENT]``. It leaves in FOLDER a pickle of
+what it has found, by its number."""
+
+import os
+import pickle
+import random
+import signal
+import sys
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from mpi.cases import CASES, digest, train
+from mpi4py import MPI
+from training.ranks import SIZES, make_data
+
+import vgfast as vg
+from vgfast import mpi
+
+RANK, SIZE = MPI.COMM_WORLD.Get_rank(), MPI.COMM_WORLD.Get_size()
+
+
+def show(net, history):
+    """As far as one can be compared, and sent."""
+    kept = SimpleNamespace(loss=history.loss, epochs=history.epochs, gradients=history.gradients)
+    return SimpleNamespace(params=net.params, dtype=net.dtype), kept
+
+
+def cases(names):
+    names = names.split(";") if names else CASES
+    return {name: show(*train(name, mpi.fit, RANK, SIZE)) for name in names}
+
+
+def exact(_):
+    """Digests of the same training, three times; and where the sum is MPI's own."""
+    name = "uneven batches"
+    three = [digest(train(name, mpi.fit, RANK, SIZE, exact=True)[0]) for _ in range(3)]
+    return three, digest(train(name, mpi.fit, RANK, SIZE)[0])
+
+
+def refusal(net=None, X=None, y=None, **how):
+    """(error, what it says, whether the net is as it was) of a training that must not begin."""
+    data = make_data(dtype="float32")
+    net = vg.MLP(SIZES, rng=3) if net is None else net
+    before = net.params.copy() if isinstance(net, vg.MLP) else np.zeros(0)
+    state = net._rng.bit_generator.state if isinstance(net, vg.MLP) else None
+    try:
+        mpi.fit(net, data[0] if X is None else X, data[1] if y is None else y, **{"epochs": 2, "batch_size": 16} | how)
+    except (TypeError, ValueError, RuntimeError) as error:
+        same = state is None or ((net.params == before).all() and net._rng.bit_generator.state == state)
+        return type(error).__name__, str(error), bool(same)
+    return None
+
+
+def mine(here, there):
+    """What rank 1 has, and what the others have."""
+    return here if RANK == 1 else there
+
+
+class Source:
+    def __len__(self):
+        return 67
+
+    def blocks(self, order):
+        yield make_data(dtype="float32")
+
+
+def refusals(_):
+    X, y = make_data(dtype="float32")
+    spoilt = X.copy()
+    spoilt[40, 3] = np.nan
+    return {
+        "nets": refusal(mine(vg.MLP([9, 8, 4], rng=3), vg.MLP(SIZES, rng=3))),
+        "dtypes": refusal(vg.MLP(SIZES, rng=3, dtype=mine("float64", "float32"))),
+        "rows": refusal(X=X[: mine(50, 67)], y=y[: mine(50, 67)]),
+        "data": refusal(X=mine(X + 1, X)),
+        "optimizers": refusal(optimizer=vg.SGD(mine(0.2, 0.1))),
+        "epochs": refusal(epochs=mine(3, 2)),
+        "inspections": refusal(inspect_every=mine(3, 2)),
+        "callbacks": refusal(callbacks=mine([print], [])),
+        "held out": refusal(validation_data=mine((X[:9], y[:9]), (X[:8], y[:8]))),
+        "exactness": refusal(exact=RANK == 1),
+        "NaN": refusal(X=mine(spoilt, X)),
+        "NaN in a shard": refusal(X=mine(spoilt, X), sharded=True),
+        "no net": refusal(mine("net", None)),
+        "source": refusal(X=Source()),
+        "small batches": refusal(batch_size=SIZE - 1),
+        "few rows": refusal(X=X[:1], y=y[:1]),
+        "batch norm": refusal(vg.MLP(SIZES, rng=3, normalization="batch")),
+        "threads": refusal(threads=mine(0, 1)),
+        "progress": refusal(progress=mine(3, False)),
+    }
+
+
+def others(_):
+    """What ranks that begin or go on otherwise than they should come to."""
+    data = make_data(dtype="float32")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        net = vg.MLP(SIZES, rng=5 + RANK)
+        mpi.fit(net, *data, epochs=2, batch_size=16, optimizer=vg.Adam())
+    alike = digest(net), net._rng.bit_generator.state
+    ended = refusal(callbacks=[lambda net, history: RANK == 1], epochs=3)
+
+    def spoil(net, history):
+        if RANK == 1:
+            net.weights[0][0, 0] += 1e-3
+
+    drifted = refusal(callbacks=[spoil], epochs=3, check_every=2)
+    X, y = make_data(dtype="float32")
+    X[16 * 2 + 12] = 3e38  # of the third batch's second half
+    net, diverged = vg.MLP(SIZES, rng=3), None
+    try:
+        mpi.fit(net, X, y, batch_size=16, shuffle=False)
+    except vg.DivergenceError as error:
+        diverged = str(error), error.step, len(error.history.loss), digest(net)
+    return {
+        "warnings": [str(one.message) for one in caught],
+        "alike": alike,
+        "ended": ended,
+        "drifted": drifted,
+        "diverged": diverged,
+        "shown": show(*one_step(data)),
+    }
+
+
+def one_step(data):
+    """Of progress, which rank 0 alone is told."""
+    net, told = vg.MLP(SIZES, rng=3), []
+    history = mpi.fit(net, *data, epochs=1, batch_size=16, progress=lambda done, total, history: told.append(done))
+    assert bool(told) == (RANK == 0)
+    return net, history
+
+
+def fails(how):
+    """Rank 1 alone fails after two epochs: by an error, or as one that is killed."""
+
+    def callback(net, history):
+        if RANK == 1 and len(history.epochs) == 2:
+            if how == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise KeyError("no such row")
+
+    mpi.fit(vg.MLP(SIZES, rng=3), *make_data(dtype="float32"), epochs=100_000, batch_size=16, callbacks=[callback])
+
+
+def goes_on(argument):
+    """A training with a checkpoint, if it has a path; with a seed, one rank is killed at some step."""
+    path, seed = argument.split(",")
+    rng, add, steps = random.Random(seed), mpi.Reducer.add, []
+    who, when = rng.randrange(SIZE), rng.randrange(60)
+    net = vg.MLP(SIZES, dtype="float64", rng=3, dropout=0.2)
+
+    def mortal(self, numbers):
+        if numbers.size == net.n_params:  # a step's gradient
+            steps.append(len(steps))
+            if seed and who == RANK and steps[-1] == when:
+                os.kill(os.getpid(), signal.SIGKILL)
+        add(self, numbers)
+
+    mpi.Reducer.add = mortal
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        how = {"epochs": 12, "batch_size": 16, "inspect_every": 7, "exact": True, "optimizer": vg.Adam(0.003)}
+        history = mpi.fit(net, *make_data(), callbacks=[vg.Checkpoint(path)] if path else [], **how)
+    return {"shown": show(net, history), "steps": len(steps), "warnings": [str(one.message) for one in caught]}
+
+
+if __name__ == "__main__":
+    folder, work, *argument = sys.argv[1:]
+    found = globals()[work](*argument or [""])
+    Path(folder, f"{RANK}.pickle").write_bytes(pickle.dumps(found))

@@ -1,0 +1,266 @@
+"""vgfast.mpi: ranks that mpiexec starts train as one process does, or end together.
+
+Each start does many things, as it takes most of a second: ``rank.py`` is what a rank does.
+"""
+
+import os
+import pickle
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mpi.cases import CASES, train
+from training.ranks import CLOSE, assert_as_one
+
+import vgfast as vg
+
+HERE = Path(__file__).parent
+MPIEXEC = Path(sys.executable).with_name("mpiexec")
+pytest.importorskip("mpi4py", reason="needs mpi4py, which pip install 'vgfast[mpi]' brings")
+pytestmark = [
+    pytest.mark.any_isa,
+    pytest.mark.skipif(not MPIEXEC.exists(), reason="needs mpiexec beside Python, which pip install mpich brings"),
+]
+
+
+def start(size, folder, work, argument="", seconds=120):
+    """(what each rank has found, the process that has ended). Seconds: only so that no test waits for ever."""
+    folder.mkdir(exist_ok=True)
+    paths = [str(HERE.parent), str(Path(vg.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        [MPIEXEC, "-n", str(size), sys.executable, HERE / "rank.py", folder, work, argument],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=seconds,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+    )
+    found = [folder / f"{rank}.pickle" for rank in range(size)]
+    return [pickle.loads(file.read_bytes()) for file in found if file.exists()], done
+
+
+def run(size, folder, work, argument=""):
+    """What each rank has found."""
+    found, done = start(size, folder, work, argument)
+    assert done.returncode == 0, done.stderr
+    assert len(found) == size
+    return found
+
+
+# ---- as one process --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    return run(2, tmp_path_factory.mktemp("two"), "cases")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_ranks_are_one_process(name, two):
+    one = train(name, vg.MLP.fit, size=2)
+    assert_as_one([rank[name] for rank in two], one, CLOSE[one[0].dtype.name])
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_so_are_more_of_them_than_processors(size, tmp_path):
+    names = ["uneven batches", "weighted shards"]
+    found = run(size, tmp_path, "cases", ";".join(names))
+    for name in names:
+        assert_as_one([rank[name] for rank in found], train(name, vg.MLP.fit, size=size))
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_exact_sums_give_the_same_bits_each_time(size, tmp_path):
+    found = run(size, tmp_path, "exact")
+    assert len({digest for three, _ in found for digest in three}) == 1
+    assert len({own for _, own in found}) == 1
+
+
+# ---- what must not begin, or go on -----------------------------------------------------------------------
+
+# What the error says in each rank.
+REFUSALS = {
+    "nets": ("ValueError", "rank 1 of 2 trains with sizes (9, 8, 4), and rank 0 with (9, 16, 12, 4)"),
+    "dtypes": ("ValueError", "rank 1 of 2 trains with dtype float64, and rank 0 with float32"),
+    "rows": ("ValueError", "rank 1 of 2 trains with rows of X 50, and rank 0 with 67"),
+    "data": ("ValueError", "rank 1 of 2 trains with X, y and weights of the checksum"),
+    "optimizers": ("ValueError", "rank 1 of 2 trains with lr 0.2, and rank 0 with 0.1"),
+    "epochs": ("ValueError", "rank 1 of 2 trains with epochs 3, and rank 0 with 2"),
+    "inspections": ("ValueError", "rank 1 of 2 trains with inspect_every 3, and rank 0 with 2"),
+    "callbacks": ("ValueError", "rank 1 of 2 trains with callbacks print, and rank 0 with none"),
+    "held out": ("ValueError", "rank 1 of 2 trains with validation_data of the checksum"),
+    "exactness": ("ValueError", "rank 1 of 2 trains with exact True, and rank 0 with False"),
+    "NaN": ("ValueError", "rank 1 of 2: X has NaN in row 40, column 3"),
+    "NaN in a shard": ("ValueError", "rank 1 of 2: X has NaN in row 40, column 3"),
+    "no net": ("TypeError", "rank 1 of 2: net must be one of vgfast's, such as vg.MLP makes, got 'net'"),
+    "source": ("ValueError", "rank 0 of 2: a Reducer takes rows in memory, got a source of blocks"),
+    "small batches": ("ValueError", "a row for each of the 2 ranks, got batch_size=1 and 67 rows"),
+    "few rows": ("ValueError", "a row for each of the 2 ranks, got batch_size=16 and 1 rows"),
+    "batch norm": ("ValueError", "rank 0 of 2: reduce takes no net with batch norm"),
+    "threads": ("ValueError", "rank 1 of 2: threads must be at least 1, got 0"),
+    "progress": ("TypeError", "rank 1 of 2: progress must be True, False, or a function"),
+}
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory):
+    return run(2, tmp_path_factory.mktemp("refused"), "refusals")
+
+
+@pytest.mark.parametrize("what", REFUSALS)
+def test_what_ranks_cannot_do_together_is_refused_in_all_before_any_change(what, refused):
+    error, words = REFUSALS[what]
+    assert refused[0].keys() == REFUSALS.keys()
+    for found in refused:
+        assert found[what][0] == error
+        assert words in found[what][1]
+        assert found[what][2]
+    assert refused[0][what] == refused[1][what]
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    return run(3, tmp_path_factory.mktemp("others"), "others")
+
+
+def test_ranks_that_begin_with_other_seeds_take_rank_0s(others):
+    told = "ranks 1, 2 of 3 had other parameters than rank 0, which all now take; make each net with the same seed"
+    assert [found["warnings"] for found in others] == [[told], [], []]
+    assert others[0]["alike"] == others[1]["alike"] == others[2]["alike"]
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("ended", "training ends after 1 epochs in rank 1 of 3, and not in the others"),
+        ("drifted", "the parameters of rank 1 of 3 are not those of the others before step 6"),
+    ],
+)
+def test_a_rank_that_does_otherwise_is_named_in_all(what, words, others):
+    for found in others:
+        assert found[what][0] == "DriftError"
+        assert words in found[what][1]
+
+
+def test_a_rank_whose_rows_are_not_finite_is_named_in_all(others):
+    for found in others:
+        words, step, steps, digest = found["diverged"]
+        assert "of rank 2 of 3 was not finite" in words
+        assert (step, steps, digest) == (2, 2, others[0]["diverged"][3])
+
+
+def test_only_rank_0_tells_of_progress(others):
+    for found in others:  # each has looked whether it was told
+        np.testing.assert_array_equal(found["shown"][0].params, others[0]["shown"][0].params)
+
+
+# ---- ends ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("raises", ["vgfast.mpi: rank 1 of 3 failed, so all ranks end", "KeyError: 'no such row'"]),
+        ("killed", ["signal 9"]),
+    ],
+)
+def test_a_rank_that_fails_ends_all(how, words, tmp_path):
+    begin = time.perf_counter()
+    found, done = start(3, tmp_path, "fails", how)  # a training of an hour
+    print(f"a rank {how}: all ended after {time.perf_counter() - begin:.1f} s")
+    assert done.returncode != 0
+    assert found == []
+    for word in words:
+        assert word.lower() in (done.stdout + done.stderr).lower()
+
+
+def killed_and_gone_on(seed, folder):
+    """A training with a rank killed at some step, and what its second start finds; how many ranks."""
+    size = random.Random(seed).choice([2, 3])
+    path = folder / "run.npz"
+    lost, done = start(size, folder, "goes_on", f"{path},{seed}")
+    assert done.returncode != 0
+    assert len(lost) < size
+    assert path.exists()
+    for file in folder.glob("*.pickle"):
+        file.unlink()
+    return size, run(size, folder, "goes_on", f"{path},")
+
+
+def assert_as_unbroken(unbroken, gone_on):
+    for mine, its in zip(gone_on, unbroken, strict=True):
+        (net, history), (net_2, history_2) = mine["shown"], its["shown"]
+        assert mine["warnings"] == []
+        assert net.params.tobytes() == net_2.params.tobytes()
+        assert history.loss.tobytes() == history_2.loss.tobytes()
+        assert history.gradients.tobytes() == history_2.gradients.tobytes()
+        assert [e["accuracy"] for e in history.epochs] == [e["accuracy"] for e in history_2.epochs]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """By the number of ranks."""
+    return {n: run(n, tmp_path_factory.mktemp("whole"), "goes_on", ",") for n in (2, 3)}
+
+
+@pytest.mark.parametrize("seeds", [range(2), pytest.param(range(2, 20), marks=pytest.mark.once)], ids=["2", "18"])
+def test_a_training_that_was_killed_goes_on_to_the_same_bits(seeds, unbroken, tmp_path):
+    steps = []
+    for seed in seeds:
+        size, gone_on = killed_and_gone_on(seed, tmp_path / str(seed))
+        assert_as_unbroken(unbroken[size], gone_on)
+        steps.append(gone_on[0]["steps"])
+    assert max(steps) <= 60
+    assert min(steps) < 60  # the second start has not begun anew
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_with_another_number_of_ranks_it_goes_on_and_warns(size, unbroken, tmp_path):
+    path = tmp_path / "run.npz"
+    assert start(2, tmp_path, "goes_on", f"{path},0")[1].returncode != 0
+    found = run(size, tmp_path, "goes_on", f"{path},")
+    ends = f"ranks, and goes on with {size}: sums are taken in another order, so that the last bits may differ"
+    assert [len(rank["warnings"]) for rank in found] == [1] + [0] * (size - 1)
+    assert found[0]["warnings"][0] == f"{path} is a checkpoint of 2 {ends}"
+    whole = unbroken[2][0]["shown"]
+    assert_as_one([rank["shown"] for rank in found], whole)
+    assert found[0]["steps"] < 60
+
+
+# ---- where there is no MPI -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (None, "vgfast.mpi needs mpi4py, which is not installed; install it with: pip install 'vgfast[mpi]' mpich"),
+        (
+            "raise RuntimeError('cannot load MPI library')",
+            "cannot load MPI library); install one with: pip install mpich",
+        ),
+    ],
+    ids=["no mpi4py", "no MPI"],
+)
+def test_what_is_missing_is_named(module, words, monkeypatch, tmp_path):
+    from vgfast import mpi
+
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mpi4py"]:
+        monkeypatch.delitem(sys.modules, name)
+    if module is None:
+        monkeypatch.setitem(sys.modules, "mpi4py", None)
+    else:
+        package = tmp_path / "mpi4py"
+        package.mkdir()
+        (package / "__init__.py").write_text("")
+        (package / "MPI.py").write_text(module)
+        monkeypatch.syspath_prepend(tmp_path)
+    net = vg.MLP([2, 3, 2], rng=0)
+    before = net.params.copy()
+    with pytest.raises(ImportError) as error:
+        mpi.fit(net, np.eye(2), [0, 1])
+    assert words in str(error.value)
+    np.testing.assert_array_equal(net.params, before)
