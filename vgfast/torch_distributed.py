@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from vgfast import _check
 from vgfast._check import packages
 from vgfast.training import exchange
 
@@ -25,7 +26,8 @@ class Reducer(exchange.Reducer):
                 'there is no process group of torch yet; call torch.distributed.init_process_group("gloo") before'
             )
         self.rank, self.size = self._sum.get_rank(group), self._sum.get_world_size(group)
-        self.sharded, self.check_every = sharded, check_every
+        self.sharded = _check.flag("sharded", sharded)
+        self.check_every = _check.integer("check_every", check_every, 0)
 
     def add(self, numbers: np.ndarray) -> None:
         self._sum.all_reduce(self._torch.from_numpy(numbers), group=self.group)
