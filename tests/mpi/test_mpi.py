@@ -3,52 +3,19 @@
 Each start does many things, as it takes most of a second: ``rank.py`` is what a rank does.
 """
 
-import os
-import pickle
 import random
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from mpi.cases import CASES, train
+from mpi.start import needs_mpi, run, start
 from training.ranks import CLOSE, assert_as_one
 
 import vgfast as vg
 
-HERE = Path(__file__).parent
-MPIEXEC = Path(sys.executable).with_name("mpiexec")
-pytest.importorskip("mpi4py", reason="needs mpi4py, which pip install 'vgfast[mpi]' brings")
-pytestmark = [
-    pytest.mark.any_isa,
-    pytest.mark.skipif(not MPIEXEC.exists(), reason="needs mpiexec beside Python, which pip install mpich brings"),
-]
-
-
-def start(size, folder, work, argument="", seconds=120):
-    """(what each rank has found, the process that has ended). Seconds: only so that no test waits for ever."""
-    folder.mkdir(exist_ok=True)
-    paths = [str(HERE.parent), str(Path(vg.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
-    done = subprocess.run(
-        [MPIEXEC, "-n", str(size), sys.executable, HERE / "rank.py", folder, work, argument],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=seconds,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
-    )
-    found = [folder / f"{rank}.pickle" for rank in range(size)]
-    return [pickle.loads(file.read_bytes()) for file in found if file.exists()], done
-
-
-def run(size, folder, work, argument=""):
-    """What each rank has found."""
-    found, done = start(size, folder, work, argument)
-    assert done.returncode == 0, done.stderr
-    assert len(found) == size
-    return found
+pytestmark = [pytest.mark.any_isa, *needs_mpi]
 
 
 # ---- as one process --------------------------------------------------------------------------------------

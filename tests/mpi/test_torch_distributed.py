@@ -1,19 +1,17 @@
 """vgfast.torch_distributed: processes that gloo lets speak train as one does."""
 
 import importlib.util
-import os
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from mpi.cases import train
+from mpi.start import HERE, environment
 from training.ranks import CLOSE, assert_as_one
 
 import vgfast as vg
 
-HERE = Path(__file__).parent
 pytestmark = [
     pytest.mark.any_isa,
     pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch, which pip install torch brings"),
@@ -21,9 +19,8 @@ pytestmark = [
 
 
 def test_two_processes_are_one(tmp_path):
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE.parent), *filter(None, sys.path)])}
     command = [sys.executable, HERE / "torch_rank.py", tmp_path]
-    ranks = [subprocess.Popen([*command, str(rank), "2"], env=environment) for rank in range(2)]
+    ranks = [subprocess.Popen([*command, str(rank), "2"], env=environment()) for rank in range(2)]
     try:
         assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
     finally:

@@ -24,11 +24,22 @@ def add(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, default=Path(), metavar="DIR", help="where the picture goes (default: here)"
     )
+    parser.add_argument(
+        "--mpi",
+        action="store_true",
+        help="train one net by all processes of: mpiexec -n 2 vgfast demo --mpi; and compare it with one process's, "
+        "without a picture; needs vgfast[mpi]",
+    )
     parser.set_defaults(run=run)
     return parser
 
 
 def run(arguments: argparse.Namespace) -> None:
+    if arguments.mpi:
+        from vgfast.cli import demo_mpi
+
+        demo_mpi.run(arguments)
+        return
     need("demo", ("sklearn", "rich", "matplotlib"), "demo")
     from vgfast import lessons
     from vgfast.show import figures
