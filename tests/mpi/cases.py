@@ -40,5 +40,12 @@ def train(name, fit, rank=0, size=1, **more):
     return net, fit(net, X, y, optimizer=OPTIMIZERS[optimizer](), **how)
 
 
+def train_with_checkpoint(path, fit, epochs=12, **more):
+    """(net, history) of 5 steps an epoch. path: may be empty, for none."""
+    net = vg.MLP(SIZES, dtype="float64", rng=3, dropout=0.2)
+    how = {"epochs": epochs, "batch_size": 16, "inspect_every": 7, "optimizer": vg.Adam(0.003)} | more
+    return net, fit(net, *make_data(), callbacks=[vg.Checkpoint(path)] if path else [], **how)
+
+
 def digest(net):
     return hashlib.sha256(net.params.tobytes()).hexdigest()

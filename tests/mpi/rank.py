@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-from mpi.cases import CASES, digest, train
+from mpi.cases import CASES, digest, train, train_with_checkpoint
 from mpi4py import MPI
 from training.ranks import SIZES, make_data
 
@@ -150,10 +150,10 @@ def goes_on(argument):
     path, seed = argument.split(",")
     rng, add, steps = random.Random(seed), mpi.Reducer.add, []
     who, when = rng.randrange(SIZE), rng.randrange(60)
-    net = vg.MLP(SIZES, dtype="float64", rng=3, dropout=0.2)
+    n_params = vg.MLP(SIZES).n_params
 
     def mortal(self, numbers):
-        if numbers.size == net.n_params:  # a step's gradient
+        if numbers.size == n_params:  # a step's gradient
             steps.append(len(steps))
             if seed and who == RANK and steps[-1] == when:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -162,9 +162,19 @@ def goes_on(argument):
     mpi.Reducer.add = mortal
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        how = {"epochs": 12, "batch_size": 16, "inspect_every": 7, "exact": True, "optimizer": vg.Adam(0.003)}
-        history = mpi.fit(net, *make_data(), callbacks=[vg.Checkpoint(path)] if path else [], **how)
-    return {"shown": show(net, history), "steps": len(steps), "warnings": [str(one.message) for one in caught]}
+        shown = show(*train_with_checkpoint(path, mpi.fit, exact=True))
+    return {"shown": shown, "steps": len(steps), "warnings": [str(one.message) for one in caught]}
+
+
+def broken(path):
+    """What a checkpoint that cannot be read, in rank 0, comes to in each."""
+    if RANK == 0:
+        Path(path).write_bytes(b"no checkpoint")
+    MPI.COMM_WORLD.Barrier()
+    try:
+        train_with_checkpoint(path, mpi.fit)
+    except ValueError as error:
+        return type(error).__name__, str(error)
 
 
 if __name__ == "__main__":

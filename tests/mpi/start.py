@@ -31,14 +31,15 @@ def start(size, folder, work, argument="", seconds=120):
     """(what each rank has found by ``rank.py``, the process that has ended). seconds: so that no test waits for
     ever."""
     folder.mkdir(exist_ok=True)
-    done = subprocess.run(
-        [MPIEXEC, "-n", str(size), sys.executable, HERE / "rank.py", folder, work, argument],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=seconds,
-        env=environment(),
-    )
+    command = [MPIEXEC, "-n", str(size), sys.executable, HERE / "rank.py", folder, work, argument]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment(), **pipes) as ranks:
+        try:
+            out, err = ranks.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            ranks.terminate()  # and with it, unlike by kill, all ranks
+            raise
+    done = subprocess.CompletedProcess(command, ranks.returncode, out, err)
     found = [folder / f"{rank}.pickle" for rank in range(size)]
     return [pickle.loads(file.read_bytes()) for file in found if file.exists()], done
 

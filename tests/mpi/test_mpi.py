@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from mpi.cases import CASES, train
+from mpi.cases import CASES, train, train_with_checkpoint
 from mpi.start import needs_mpi, run, start
 from training.ranks import CLOSE, assert_as_one
 
@@ -196,6 +196,20 @@ def test_with_another_number_of_ranks_it_goes_on_and_warns(size, unbroken, tmp_p
     whole = unbroken[2][0]["shown"]
     assert_as_one([rank["shown"] for rank in found], whole)
     assert found[0]["steps"] < 60
+
+
+def test_a_checkpoint_of_one_process_goes_on_by_ranks(unbroken, tmp_path):
+    path = tmp_path / "run.npz"
+    train_with_checkpoint(path, vg.MLP.fit, epochs=5)
+    found = run(2, tmp_path, "goes_on", f"{path},")
+    assert found[0]["warnings"][0].startswith(f"{path} is a checkpoint of 1 rank, and goes on with 2")
+    assert [rank["steps"] for rank in found] == [35, 35]
+    assert_as_one([rank["shown"] for rank in found], unbroken[2][0]["shown"])
+    done = start(2, tmp_path, "broken", str(path))[0]
+    assert [len(rank) for rank in done] == [2, 2]
+    for error, words in done:
+        assert error == "ValueError"
+        assert f"{path} must be a checkpoint of this training, and cannot be read as one" in words
 
 
 # ---- where there is no MPI -------------------------------------------------------------------------------
