@@ -118,11 +118,13 @@ refuse_fast_math()
 libraries = [
     library("epoch", "run/epoch", []),
     library("step", "run/step", []),
+    library("batch", "run/batch", []),
     library("ops", "run/ops", []),
     library("update", "run/update", []),
     library("entries", "run/entries", []),
     library("rules", "run/rules", []),
     library("records", "run/records", []),
+    library("laps", "run/laps", []),
     library("norms", "run/norms", []),
     library("predict", "run/predict", []),
     library("normalization", "run/normalization", []),

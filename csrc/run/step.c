@@ -29,136 +29,9 @@
 
 #include "run/normalization.h"
 #include "run/rules.h"
-#include "team/team.h"
-#include "team/shares.h"
-
-/* ---- what takes how long --------------------------------------------------------------------- */
-
-/* All that a thread does between two laps is time of the latter's phase: nothing is left out. Of n
- * threads each counts 1/n, so that the phases of all add up to the time of the step. */
-static void add_time(thread_context *c, size_t l, vg_phase phase, double ticks) {
-    c->times[l * VG_PHASES + phase] += ticks / c->n_threads;
-}
-void vg_book_lap(thread_context *c, size_t l, vg_phase phase, size_t l_phi) {
-    const uint64_t now = vg_ticks();
-    add_time(c, l, phase, (double)(now - c->since) - c->epilogues);
-    add_time(c, l_phi, VG_ACTIVATION, c->epilogues);
-    c->epilogues = 0;
-    c->since = now;
-}
-/* What belongs to no phase is time at barriers. */
-static void barrier(thread_context *c) {
-    vg_team_barrier(c->n_threads);
-    lap(c, 0, VG_BARRIER);
-}
-
-/* The ticks of products' epilogues are read only where they are asked for. */
-static void time_epilogues(thread_context *c, int wanted) {
-    c->tools.ticks = wanted && c->times ? &c->epilogues : NULL;
-}
-
-/* ---- A: rows of the batch -------------------------------------------------------------------- */
-
-/* Rows [*from, *to) of the part in work that this thread takes, together with those that share
- * columns with it. */
-static void own_rows(const thread_context *c, size_t *from, size_t *to) {
-    if (c->run->plan->n_batch_norms > 0) { /* whole chunks, of which moments are taken */
-        const size_t chunk = vg_moment_rows(c->batch);
-        vg_share_rows((c->rows + chunk - 1) / chunk, c->thread, c->n_threads, from, to);
-        *from = *from * chunk < c->rows ? *from * chunk : c->rows;
-        *to = *to * chunk < c->rows ? *to * chunk : c->rows;
-        return;
-    }
-    vg_share_rows(c->rows, c->thread / c->n_columns, c->n_threads / c->n_columns, from, to);
-}
-
-/* Each thread takes rows of its own through all ops. */
-static void by_rows(thread_context *c) {
-    const vg_plan *const plan = c->run->plan;
-    size_t from, to;
-    own_rows(c, &from, &to);
-    for (size_t s = 0; s < plan->n_stages; s++) {
-        if (s > 0) barrier(c);
-        if (from < to) vg_stage_forward(c, &plan->stages[s], from, to - from);
-    }
-    if (c->run->mode == VG_OUTPUTS) return;
-    for (size_t s = plan->n_stages; s > 0; s--) {
-        if (from < to) vg_stage_backward(c, &plan->stages[s - 1], from, to - from);
-        if (s > 1) barrier(c);
-    }
-}
-
-/* Some threads take the same rows, and each makes columns of what an op makes of them; what cannot
- * be made by columns, they share by rows. */
-static void by_rows_and_columns(thread_context *c) {
-    const vg_plan *const plan = c->run->plan;
-    size_t from, to, first, last;
-    own_rows(c, &from, &to);
-    vg_share_rows(to - from, c->column, c->n_columns, &first, &last);
-    for (size_t i = 0; i < plan->n_ops; i++) {
-        const vg_op *const op = &plan->ops[i];
-        const int columns = op->kind == VG_OP_DENSE;
-        if (!vg_goes_forward(op)) continue;
-        const size_t start = columns ? from : from + first,
-                     rows = columns ? to - from : last - first;
-        if (i > 0) barrier(c);
-        if (rows > 0) vg_op_forward(c, op, start, rows);
-    }
-    if (c->run->mode == VG_OUTPUTS) return;
-    for (size_t i = plan->n_ops; i > 0; i--) {
-        const vg_op *const op = &plan->ops[i - 1];
-        const int columns = op->kind == VG_OP_DENSE;
-        const size_t start = columns ? from : from + first,
-                     rows = columns ? to - from : last - first;
-        if (!vg_goes_back(plan, op)) continue;
-        barrier(c);
-        if (rows > 0) vg_op_backward(c, op, start, rows);
-    }
-}
-
-/* Of the part of the batch in work, all threads together. */
-static void rows_forward_and_back(thread_context *c) {
-    c->n_columns = c->inspected ? 1 : c->columns_chosen;
-    c->column = c->thread % c->n_columns;
-    if (c->n_columns > 1)
-        by_rows_and_columns(c);
-    else
-        by_rows(c);
-    c->n_columns = 1;
-    c->column = 0;
-}
-
-/* sums (2) += those of the rows in work: their losses, and which are predicted rightly. Both at
- * once, as an addition waits for the one before. */
-static void add_rows_in_order(const thread_context *c, double *sums) {
-    const double *const losses = row_losses(c), *const correct = row_correct(c);
-    double loss = sums[0], right = sums[1];
-    for (size_t r = 0; r < c->rows; r++) {
-        loss += losses[r];
-        right += correct[r];
-    }
-    sums[0] = loss;
-    sums[1] = right;
-}
-
-/* ---- B and C: parameters --------------------------------------------------------------------- */
 
 static vg_update update_of(const thread_context *c, double scale, vg_pass pass) {
     return vg_update_at(&c->run->optimizer, c->moment, scale, pass);
-}
-
-/* ---- one step -------------------------------------------------------------------------------- */
-
-/* A barrier, and whether all threads' checks are finite: every thread gets the same answer. A check
- * is written before this barrier only, and there is another barrier before the next time. */
-static int barrier_all_finite(thread_context *c) {
-    const vg_run *const run = c->run;
-    run->notes[vg_check_at(run->workspace, c->thread)] = c->tools.check;
-    c->tools.check = 0;
-    barrier(c);
-    for (int t = 0; t < c->n_threads; t++)
-        if (!isfinite(run->notes[vg_check_at(run->workspace, t)])) return 0;
-    return 1;
 }
 
 /* What an update adds to must be of moderate size too. Before the first barrier of a call, because
@@ -211,13 +84,13 @@ static vg_norm gradient_norm(const thread_context *c) {
     return total;
 }
 
-/* C: the update by a gradient in memory, of which the units' norms are known. A NaN or an infinity
- * in it makes its norm non-finite. */
+/* C: the update by a gradient in memory, of which the units' norms are known, or not asked for. A
+ * NaN or an infinity in it makes its norm non-finite, and the check fail. */
 static vg_status update_by_gradient(thread_context *c, int well) {
     const vg_run *const run = c->run;
-    const vg_norm norm = gradient_norm(c);
+    const vg_norm norm = c->unmeasured ? (vg_norm){0, 0} : gradient_norm(c);
     if (!isfinite(norm.sum)) return VG_NON_FINITE;
-    barrier(c); /* the norms' places are about to be used again */
+    vg_barrier(c); /* the norms' places are about to be used again */
     if (run->mode == VG_GRADIENT) return VG_DONE;
 
     const double size = vg_norm_root(norm), most = run->optimizer.clip_norm;
@@ -225,7 +98,7 @@ static vg_status update_by_gradient(thread_context *c, int well) {
     if (!well) {
         const vg_update trial = update_of(c, scale, VG_TRY);
         vg_apply_gradient(c, &trial);
-        if (!barrier_all_finite(c)) return VG_NON_FINITE;
+        if (!vg_barrier_all_finite(c)) return VG_NON_FINITE;
     }
     const vg_pass pass = run->mode == VG_INSPECT ? VG_REPORT : VG_STORE;
     const vg_update update = update_of(c, scale, pass);
@@ -239,7 +112,7 @@ static vg_status two_passes(thread_context *c, int well) {
         vg_fold_gradient(c);
     else
         vg_write_gradient(c);
-    barrier(c);
+    vg_barrier(c);
     return update_by_gradient(c, well);
 }
 
@@ -249,93 +122,12 @@ static vg_status apply_given(thread_context *c) {
     read_moment(c, 0);
     check_parameters(c);
     vg_measure_gradient(c);
-    const int well = barrier_all_finite(c) && moderate_rates(c);
+    const int well = vg_barrier_all_finite(c) && moderate_rates(c);
     const vg_status status = update_by_gradient(c, well);
     if (status == VG_DONE) count_step(c);
     if (c->thread == 0 && status == VG_DONE && c->run->draws) c->run->draws[1]++;
-    barrier(c);
+    vg_barrier(c);
     return status;
-}
-
-/* What the rows of a batch add up to, losses and right predictions, and whether all checks are
- * finite. */
-typedef struct {
-    double of_rows[2];
-    int finite;
-} batch_sums;
-
-/* A for all of the batch, and what B does between its parts. */
-static batch_sums parts_forward_and_back(thread_context *c, size_t first) {
-    const vg_run *const run = c->run;
-    const vg_workspace *const w = run->workspace;
-    batch_sums sums = {{0, 0}, 1};
-    c->sums = run->gradient;
-    c->begun = 0;
-    for (size_t done = 0;; done += c->rows) {
-        c->first_row = first + done;
-        c->rows = c->batch - done < w->rows ? c->batch - done : w->rows;
-        c->sorted = 0;
-        time_epilogues(c, 1);
-        rows_forward_and_back(c);
-        time_epilogues(c, 0);
-        if (!barrier_all_finite(c)) sums.finite = 0;
-        add_rows_in_order(c, sums.of_rows);
-        if (done + c->rows == c->batch) return sums;
-        vg_sum_gradient(c);
-        c->begun = 1;
-        barrier(c);
-    }
-}
-
-/* A for a chunk of the batch, which begins with a row of the epoch, and its gradient. A thread
- * takes all its chunks through the same memory, unless somebody will look at all rows of the batch;
- * by parts, if there is not memory for a chunk. */
-static void chunk_forward_and_back(thread_context *c, size_t first, size_t chunk) {
-    const vg_run *const run = c->run;
-    const vg_workspace *const w = run->workspace;
-    const size_t start = chunk * c->chunk_rows, left = c->batch - start;
-    const size_t rows = left < c->chunk_rows ? left : c->chunk_rows;
-    const size_t each = w->rows / (size_t)w->n_threads, own = (size_t)c->thread * each;
-    const int looked_at = run->mode != VG_TRAIN || c->inspected;
-    const int in_place = w->rows >= c->batch && (looked_at || each < c->chunk_rows);
-    double *const losses = chunk_losses(c, chunk);
-    losses[0] = losses[1] = 0;
-    c->sums = chunk_sums(c, chunk);
-    c->begun = 0;
-    for (size_t done = 0; done < rows; done += c->rows) {
-        c->rows = in_place || rows - done < each ? rows - done : each;
-        c->place = in_place ? start + done : own;
-        c->first_row = first + start + done;
-        c->sorted = 0;
-        vg_stage_forward(c, &run->plan->stages[0], 0, c->rows);
-        vg_stage_backward(c, &run->plan->stages[0], 0, c->rows);
-        add_rows_in_order(c, losses);
-        vg_sum_gradient_alone(c);
-        c->begun = 1;
-    }
-}
-
-_Static_assert(VG_CHUNKS_MOST <= VG_GROUP_CHUNKS * VG_GROUPS_MOST, "there are more groups");
-
-/* A for all of the batch, chunk by chunk, each by one thread. */
-static batch_sums chunks_forward_and_back(thread_context *c, size_t first) {
-    const size_t n = n_chunks(c);
-    vg_units units = vg_share_units(n, c->thread, c->n_threads);
-    time_epilogues(c, 1);
-    for (size_t chunk; vg_take_unit(&units, &chunk);) {
-        chunk_forward_and_back(c, first, chunk);
-        if (vg_group_done(&units, chunk, VG_GROUP_CHUNKS)) vg_fold_group(c, chunk);
-    }
-    time_epilogues(c, 0);
-    c->place = 0;
-    c->first_row = first;
-    c->rows = c->batch;
-    batch_sums sums = {{0, 0}, barrier_all_finite(c)};
-    for (size_t chunk = 0; chunk < n; chunk++) {
-        sums.of_rows[0] += chunk_losses(c, chunk)[0];
-        sums.of_rows[1] += chunk_losses(c, chunk)[1];
-    }
-    return sums;
 }
 
 /* The weight of the batch; of one without any, which has no loss and no gradient, 1. */
@@ -358,6 +150,7 @@ static size_t begin_step(thread_context *c, size_t step) {
     c->start = given ? first - given->offset : first;
     c->draw = run->draws ? run->draws[1] : 0;
     c->total = weight_of_batch(c, step, first);
+    c->unmeasured = 0;
     c->chunk_rows = run->mode == VG_OUTPUTS ? 0 : vg_chunk_rows(run->plan, c->batch);
     c->inspected = run->mode == VG_INSPECT ||
                    (run->inspect_every && (run->steps_before + step) % run->inspect_every == 0);
@@ -389,20 +182,21 @@ static vg_status end_step(thread_context *c, size_t step, double loss, double co
             c->unwatched = 0;
         }
     }
-    barrier(c);
+    vg_barrier(c);
     const vg_status status = *c->pause ? VG_PAUSED : VG_DONE;
     if (c->inspected) {
         vg_write_records(c);
-        barrier(c);
+        vg_barrier(c);
         if (c->thread == 0) run->n_records++;
     }
     return status;
 }
 
 /* The half of an exchanged step before the exchange, after A: B by way of memory. */
-static vg_status give_gradient(thread_context *c, size_t step, batch_sums sums) {
+static vg_status give_gradient(thread_context *c, size_t step, vg_batch_sums sums) {
     vg_run *const run = c->run;
     const double loss = sums.of_rows[0] / c->total;
+    c->unmeasured = 1; /* another gradient will come back */
     if (c->batch == 0) {
         if (c->thread == 0) memset(run->gradient, 0, run->plan->n_params * c->item);
     } else if (c->chunk_rows > 0) {
@@ -410,7 +204,7 @@ static vg_status give_gradient(thread_context *c, size_t step, batch_sums sums) 
     } else {
         vg_write_gradient(c);
     }
-    barrier(c);
+    vg_barrier(c);
     if (c->thread == 0) {
         run->losses[step] = loss;
         run->correct[step] = sums.of_rows[1];
@@ -423,13 +217,25 @@ static vg_status give_gradient(thread_context *c, size_t step, batch_sums sums) 
 static vg_status take_gradient(thread_context *c, size_t step, size_t first) {
     const vg_run *const run = c->run;
     c->exchanged = 0;
+    c->unmeasured = !c->inspected && run->optimizer.clip_norm == INFINITY;
     c->first_row = first;
     c->rows = c->batch;
     vg_measure_gradient(c);
-    const int well = barrier_all_finite(c) && moderate_rates(c);
+    const int well = vg_barrier_all_finite(c) && moderate_rates(c);
     const vg_status status = update_by_gradient(c, well);
     if (status != VG_DONE) return status;
     return end_step(c, step, run->losses[step], run->correct[step]);
+}
+
+/* Whether an update that is more than W -= lr g goes by way of memory, though nothing asks for it:
+ * where weights and states do not stay in the caches, the rows of a tile lie in as many pages of
+ * each of them, and whole rows are quicker to read and write. */
+enum { STREAMED_BYTES = 768 << 10 }; /* half as much again as an L2 cache of 512 KiB */
+static int streams(const thread_context *c) {
+    const vg_run *const run = c->run;
+    const size_t vectors = 1 + (size_t)vg_rules[run->optimizer.rule].states;
+    return vectors > 1 && run->mode == VG_TRAIN && !run->plan->sparse && !c->inspected &&
+           c->chunk_rows == 0 && vectors * run->plan->n_params * c->item > STREAMED_BYTES;
 }
 
 vg_status vg_take_step(thread_context *c, size_t step) {
@@ -437,17 +243,16 @@ vg_status vg_take_step(thread_context *c, size_t step) {
     if (run->mode == VG_APPLY) return apply_given(c);
     const size_t first = begin_step(c, step);
     if (c->exchanged) return take_gradient(c, step, first);
-    const int needs_gradient =
-        c->batch > run->workspace->rows || c->chunk_rows > 0 || run->exchanges;
+    const int streamed = streams(c), needs_gradient = c->batch > run->workspace->rows ||
+                                                      c->chunk_rows > 0 || run->exchanges ||
+                                                      streamed;
     if (needs_gradient && !run->gradient) return VG_NEEDS_GRADIENT;
 
     if (run->optimizer.penalty > 0) vg_square_weights(c);
-    const batch_sums sums = c->batch == 0      ? (batch_sums){{0, 0}, 1}
-                            : c->chunk_rows > 0 ? chunks_forward_and_back(c, first)
-                                                : parts_forward_and_back(c, first);
+    const vg_batch_sums sums = vg_forward_and_back(c, first);
     if (run->mode == VG_OUTPUTS) {
         vg_renew_running(c);
-        barrier(c);
+        vg_barrier(c);
         return VG_DONE;
     }
     if (run->exchanges) return give_gradient(c, step, sums);
@@ -457,7 +262,7 @@ vg_status vg_take_step(thread_context *c, size_t step) {
 
     const int fused =
         run->mode == VG_TRAIN && run->optimizer.clip_norm == INFINITY && !run->unblocked;
-    if (well && fused && !(c->chunk_rows > 0 && c->inspected)) {
+    if (well && fused && !streamed && !(c->chunk_rows > 0 && c->inspected)) {
         const vg_update update = update_of(c, 1, VG_STORE);
         if (c->chunk_rows > 0)
             vg_fold_update(c, &update);
@@ -465,6 +270,7 @@ vg_status vg_take_step(thread_context *c, size_t step) {
             vg_update_fused(c, &update);
     } else {
         if (!run->gradient) return VG_NEEDS_GRADIENT;
+        c->unmeasured = well && fused;
         const vg_status status = two_passes(c, well);
         if (status != VG_DONE) return status;
     }

@@ -32,6 +32,7 @@ typedef struct {
     size_t sorted_first, sorted_last, n_sorted; /* these rows of the weights, so many */
     size_t share_first, share_last; /* rows of the parameter in work that are this thread's */
     int inspected, checked, exchanged;
+    int unmeasured; /* whether nobody asks for the norm of the gradient that is in work */
     vg_tools tools;
     double *times;    /* of this thread, (L + 1, VG_PHASES), or NULL */
     double epilogues; /* ticks in the epilogues of the product in work */
@@ -184,7 +185,7 @@ static inline uint32_t *wanted_exponents(const thread_context *c) {
 
 /* ---- times: what a thread does between two laps is time of the latter's phase ---------------- */
 
-/* step.c. Book the ticks since the last lap; those of products' epilogues are time of the
+/* laps.c. Book the ticks since the last lap; those of products' epilogues are time of the
  * activation of layer l_phi. */
 void vg_book_lap(thread_context *c, size_t l, vg_phase phase, size_t l_phi);
 
@@ -195,10 +196,27 @@ static inline void lap_of_product(thread_context *c, size_t l, vg_phase phase, s
     if (c->times) vg_book_lap(c, l, phase, l_phi);
 }
 
+/* laps.c. Wait for all threads; and, too, say whether all threads' checks are finite: every thread
+ * gets the same answer. Whether the ticks of products' epilogues are wanted. */
+void vg_barrier(thread_context *c);
+int vg_barrier_all_finite(thread_context *c);
+void vg_time_epilogues(thread_context *c, int wanted);
+
 /* ---- what the files of run/ give each other -------------------------------------------------- */
 
 /* step.c. Take this thread's part in step number `step` of the epoch. */
 vg_status vg_take_step(thread_context *c, size_t step);
+
+/* What the rows of a batch add up to, losses and right predictions, and whether all checks are
+ * finite. */
+typedef struct {
+    double of_rows[2];
+    int finite;
+} vg_batch_sums;
+
+/* batch.c. Take this thread's part of a batch, which begins with a row of the epoch, forward and
+ * back, and add up what goes through memory meanwhile. */
+vg_batch_sums vg_forward_and_back(thread_context *c, size_t first);
 
 /* ops.c. Whether there is something to do, on the way forward and back. */
 int vg_goes_forward(const vg_op *op);

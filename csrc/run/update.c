@@ -70,9 +70,10 @@ static void record_values(const thread_context *c, const vg_param *p, size_t fir
 }
 
 /* What is recorded when a gradient is known, which begins with row `first`: its norm, and the
- * values. */
+ * values; where nobody asks for it, nothing. */
 static void record_gradient(const thread_context *c, const vg_param *p, size_t first, size_t unit,
                             size_t n, const void *gradient) {
+    if (c->unmeasured) return;
     summary(c, unit)->gradient = c->kernels->square_norm(n, gradient);
     record_values(c, p, first);
 }

@@ -31,7 +31,7 @@ def worker_of(sizes, rows, flops=150e9):
 SMALL, LARGE = (784, 256, 128, 10), (784, 2048, 2048, 2048, 10)
 OTHERS = {"HDR of others": Network("HDR of others", 24e9, 1.2e-6, "")}
 # Efficiency in % with 2, 32 and 1,024 workers of 150 GFLOP/s, computed before this model was written, by the same
-# all-reduce of the gradient and without the collective of the step's few numbers.
+# all-reduce.
 EFFICIENCIES = [
     (SMALL, 128, "1GbE", (10, 5, 5)),
     (SMALL, 128, "10GbE", (50, 32, 29)),
@@ -58,15 +58,10 @@ EFFICIENCIES = [
 
 @pytest.mark.parametrize(("sizes", "rows", "network", "wanted"), EFFICIENCIES)
 def test_efficiencies_that_were_computed_before(sizes, rows, network, wanted):
-    """Within half a unit of their last digit, and a tenth for the rates, which are known to three digits. Beside them,
-    the few numbers take one latency a round more."""
+    """Within half a unit of their last digit, and a tenth for the rates, which are known to three digits."""
     worker, over = worker_of(sizes, rows), (NETWORKS | OTHERS)[network]
-    for p, rounds, percent in zip((2, 32, 1024), (1, 5, 10), wanted, strict=True):
-        row = scale_step(worker, p, over)
-        assert 100 * row.compute / (row.compute + row.gradient) == pytest.approx(percent, abs=0.6)
-        assert row.numbers == rounds * over.latency
-        more = row.compute / row.efficiency - (row.compute + row.gradient)
-        assert more == pytest.approx(rounds * over.latency, rel=1e-6)
+    for p, percent in zip((2, 32, 1024), wanted, strict=True):
+        assert 100 * scale_step(worker, p, over).efficiency == pytest.approx(percent, abs=0.6)
 
 
 @pytest.mark.parametrize("p", [2, 4, 16])
@@ -93,7 +88,7 @@ def test_the_all_reduce_takes_the_rounds_and_bytes_of_the_model(p):
         owned = path.pop()
     assert (done == vectors.sum(axis=0)).all()
     worker = replace(WORKER, dtype="float64", n_params=n)
-    assert scale_step(worker, p, Network("", bandwidth, latency, "")).gradient == pytest.approx(seconds, rel=1e-12)
+    assert scale_step(worker, p, Network("", bandwidth, latency, "")).exchange == pytest.approx(seconds, rel=1e-12)
 
 
 @pytest.mark.parametrize("network", NETWORKS)

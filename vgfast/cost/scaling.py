@@ -2,19 +2,17 @@
 
 Training is data-parallel. Each of p workers is a machine like this one and takes ``batch_size`` rows of its own forward
 and back; then all take the same update by the mean of their gradients, and a step is of p x batch_size rows. The
-workers exchange in two collectives a step, one after the other, when they have computed and not meanwhile:
+workers exchange when they have computed, and not meanwhile: n_params numbers of the net's dtype are added up over them,
+by Rabenseifner's all-reduce, which is a reduce-scatter and an all-gather, in
 
-    gradient   n_params numbers of the net's dtype, added up over the workers by Rabenseifner's all-reduce, which is a
-               reduce-scatter and an all-gather: 2 (p - 1)/p bytes / bandwidth + 2 ceil(log2 p) latency
-    numbers    the few numbers of a step, such as its rows and its loss, by recursive doubling: ceil(log2 p) latency,
-               beside which so few bytes take no time
+    exchange(p) = 2 (p - 1)/p bytes / bandwidth + 2 ceil(log2 p) latency
 
 These are the costs for powers of two in Thakur, Rabenseifner and Gropp, "Optimization of collective communication
 operations in MPICH" (2005), without the additions; other numbers of workers take a little more. So does a step whose
 gradient has to be in memory, where a worker alone fuses it with the update, and a network on which the messages of many
-workers meet: none of that is counted. Then
+workers meet; and ``vgfast.mpi`` adds up losses and accuracies once an epoch. None of that is counted. Then
 
-    T(p) = T(1) (1 + jitter sqrt(2 ln p)) + gradient + numbers,        efficiency(p) = T(1) / T(p),
+    T(p) = T(1) (1 + jitter sqrt(2 ln p)) + exchange(p),        efficiency(p) = T(1) / T(p),
 
 as each worker takes as many rows in T(p) as alone in T(1). All wait for the slowest: with times of a step that are
 normal with the relative standard deviation ``jitter``, the slowest of p is expected to take jitter sqrt(2 ln p) longer
@@ -22,7 +20,7 @@ at most (Boucheron, Lugosi and Massart, "Concentration inequalities", 2013, theo
 
 More rows a worker exchange as much. If T(1) is in proportion to the rows, which few rows fall short of, then
 
-    rows(e) = batch_size (gradient + numbers) / (T(1) (1/e - 1 - jitter sqrt(2 ln p)))
+    rows(e) = batch_size exchange(p) / (T(1) (1/e - 1 - jitter sqrt(2 ln p)))
 
 of them have the efficiency e; where waiting alone takes more, no number has.
 
@@ -65,22 +63,17 @@ class Worker:
 
 @dataclass(frozen=True)
 class ScalingRow:
-    """A step with so many workers, in seconds: ``compute``, as of one; ``waiting`` for the slowest; the collectives
-    ``gradient`` and ``numbers``. ``rows``: of all workers. ``rows_for_half`` and ``rows_for_nine_tenths``: rows a
+    """A step with so many workers, in seconds: ``compute``, as of one; ``waiting`` for the slowest; and ``exchange``.
+    ``rows``: of all workers. ``rows_for_half`` and ``rows_for_nine_tenths``: rows a
     worker from which on the efficiency is 0.5 and 0.9; None where it never is."""
 
     workers: int
     rows: int
     compute: float
     waiting: float
-    gradient: float
-    numbers: float
+    exchange: float
     rows_for_half: int | None
     rows_for_nine_tenths: int | None
-
-    @property
-    def exchange(self) -> float:
-        return self.gradient + self.numbers
 
     @property
     def step(self) -> float:
@@ -102,7 +95,7 @@ class ScalingRow:
         return self.exchange / self.step
 
     def to_dict(self) -> dict[str, Any]:
-        names = ("exchange", "step", "efficiency", "speedup", "share_of_exchange")
+        names = ("step", "efficiency", "speedup", "share_of_exchange")
         return {**asdict(self), **{name: getattr(self, name) for name in names}}
 
 
@@ -112,21 +105,18 @@ def scale_step(worker: Worker, workers: int, network: Network, jitter: float = 0
     >>> from vgfast.cost.networks import NETWORKS
     >>> worker = Worker((784, 256, 128, 10), "float32", 235_146, 2, 128, 860e-6, True)
     >>> [round(scale_step(worker, p, NETWORKS["10GbE"]).efficiency, 2) for p in (1, 2, 1024)]
-    [1.0, 0.49, 0.27]
+    [1.0, 0.5, 0.29]
     """
     seconds, batch_size = worker.seconds, worker.batch_size
     rounds = (workers - 1).bit_length()  # ceil(log2 workers)
-    gradient = 2 * (workers - 1) / workers * worker.bytes / network.bandwidth + 2 * rounds * network.latency
-    numbers = rounds * network.latency
+    exchange = 2 * (workers - 1) / workers * worker.bytes / network.bandwidth + 2 * rounds * network.latency
     late = jitter * math.sqrt(2 * math.log(workers))
 
     def rows_for(efficiency: float) -> int | None:
         room = 1 / efficiency - 1 - late
-        return max(1, math.ceil(batch_size * (gradient + numbers) / (seconds * room))) if room > 0 else None
+        return max(1, math.ceil(batch_size * exchange / (seconds * room))) if room > 0 else None
 
-    return ScalingRow(
-        workers, workers * batch_size, seconds, seconds * late, gradient, numbers, rows_for(0.5), rows_for(0.9)
-    )
+    return ScalingRow(workers, workers * batch_size, seconds, seconds * late, exchange, rows_for(0.5), rows_for(0.9))
 
 
 def simulate_step(row: ScalingRow, jitter: float, steps: int, rng: np.random.Generator) -> float:
