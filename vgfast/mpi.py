@@ -102,7 +102,7 @@ def fit(
     Errors of ``net.fit``, and ValueError for ranks with different nets, settings or data, or more ranks than rows of a
     batch: in all ranks, with the rank named, before any change. ``DivergenceError`` likewise in all ranks, and
     RuntimeError where ranks no longer do the same. Any other error in one rank is printed, and ends all of them, as the
-    others would wait for that one for ever: so does MPI where a rank is killed.
+    others would wait for that one for ever: so do errors of callbacks and schedules, and MPI where a rank is killed.
     """
     reducer = Reducer(comm, exact, sharded, check_every)
     how: dict[str, Any] = {
@@ -140,6 +140,7 @@ def _describe(net: Any, X: Any, y: Any, optimizer: Any, how: dict[str, Any], thr
     callbacks = how["callbacks"] = Callbacks(how["callbacks"]).items
     check_progress(how["progress"])
     x, t, weights = net._weighted(X, y, how["sample_weight"])
+    exchange.check_inspected(reducer, x, how["inspect_every"])
     held_out, names = how["validation_data"], [f"validation_data[{i}]" for i in range(3)]
     validation = () if held_out is None else net._weighted(*_check.held_out(held_out), names)
     batch_size = _check.integer("batch_size", how["batch_size"], 1)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import scipy.sparse
 from mpi.cases import CASES, digest, train, train_with_checkpoint
 from mpi4py import MPI
 from training.ranks import SIZES, make_data
@@ -88,6 +89,7 @@ def refusals(_):
         "small batches": refusal(batch_size=SIZE - 1),
         "few rows": refusal(X=X[:1], y=y[:1]),
         "batch norm": refusal(vg.MLP(SIZES, rng=3, normalization="batch")),
+        "sparse shards": refusal(X=scipy.sparse.csr_matrix(X), sharded=True, inspect_every=2),
         "threads": refusal(threads=mine(0, 1)),
         "progress": refusal(progress=mine(3, False)),
     }

@@ -68,6 +68,7 @@ REFUSALS = {
     "small batches": ("ValueError", "a row for each of the 2 ranks, got batch_size=1 and 67 rows"),
     "few rows": ("ValueError", "a row for each of the 2 ranks, got batch_size=16 and 1 rows"),
     "batch norm": ("ValueError", "rank 0 of 2: reduce takes no net with batch norm"),
+    "sparse shards": ("ValueError", "rank 0 of 2: sharded sparse rows are not inspected"),
     "threads": ("ValueError", "rank 1 of 2: threads must be at least 1, got 0"),
     "progress": ("TypeError", "rank 1 of 2: progress must be True, False, or a function"),
 }

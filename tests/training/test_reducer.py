@@ -113,6 +113,23 @@ def test_a_rank_whose_rows_are_not_finite_is_named_in_all():
         assert len(error.history.loss) == 2
 
 
+@pytest.mark.parametrize("sharded", [False, True])
+def test_an_update_that_is_not_finite_is_told_in_all_by_the_rows_there(sharded):
+    X, y = make_data(5000, dtype="float32")
+    parts = np.split(np.arange(5000), [4500]) if sharded else [np.arange(5000)] * 2
+
+    def one_rank(r):
+        net, rows = vg.MLP(SIZES, rng=3), parts[r.rank]
+        sgd = vg.SGD(lambda step: 1e-9 if step < 1 else 3e38)
+        with pytest.raises(vg.DivergenceError) as error:
+            net.fit(1e3 * X[rows], y[rows], 3, 2500, sgd, False, reduce=r)
+        return error.value
+
+    for error in run_ranks(2, one_rank, sharded):
+        assert "diverged at step 1 (epoch 1): the updated weights of layer 1 would not be finite" in str(error)
+        assert error.step == 1
+
+
 def test_a_reducer_that_says_nonsense_is_refused():
     for rank, size in ((2, 2), (-1, 3), (0, 0)):
 

@@ -267,14 +267,19 @@ class ByReducer:
             )
 
     def explain(self, loop: Any, flat: np.ndarray) -> DivergenceError | None:
-        """The error that names the processes in which it began; None if all gradients were finite."""
-        if np.isfinite(flat).all():
+        """The error that names the processes in which it began; or, if all gradients were finite, one by the rows here.
+        None if all rows are here."""
+        if self.reduce.size == 1:
             return None
         batch = self.batches[loop.done - loop.epoch_begins]
         here = self.order[int(batch["first"]) : int(batch["first"] + batch["rows"])]
-        bad = np.flatnonzero(_of_each(self.reduce, not _is_finite(loop, here)))
-        if self.reduce.size == 1 or len(bad) == 0:
-            return None
+        bad = (
+            np.zeros(0)
+            if np.isfinite(flat).all()
+            else np.flatnonzero(_of_each(self.reduce, not _is_finite(loop, here)))
+        )
+        if len(bad) == 0:
+            return loop.diagnose(here if len(here) > 0 else self.order[:1])
         return DivergenceError(
             f"training diverged at step {loop.done}: the loss or gradient of {_ranks(bad, self.reduce.size)} was not "
             f"finite; lower lr, or look at the rows there; the net is as of that many steps in every process",
@@ -293,10 +298,15 @@ def _is_finite(loop: Any, rows: Any) -> bool:
     return len(x) == 0 or loop.learner.engine.backward(x, t, weights) is not None
 
 
+def check_inspected(reduce: Reducer, x: Any, inspect_every: int) -> None:
+    """ValueError for rows that are not gathered."""
+    if reduce.sharded and isinstance(x, SparseRows) and inspect_every:
+        raise ValueError("sharded sparse rows are not inspected; give inspect_every=0, or the same X to every process")
+
+
 def make_exchange(reduce: Any, loop: Any) -> ByFunction | ByReducer:
     """What the loop goes by, whose x are sharded or not."""
     if not isinstance(reduce, Reducer):
         return ByFunction(reduce)
-    if reduce.sharded and isinstance(loop.x, SparseRows) and loop.inspect_every:
-        raise ValueError("sharded sparse rows are not inspected; give inspect_every=0, or the same X to every process")
+    check_inspected(reduce, loop.x, loop.inspect_every)
     return ByReducer(reduce, loop)
