@@ -1,0 +1,65 @@
+"""What two ranks of vgfast.mpi take for a step, beside what ``cost.scale`` says and beside two threads of one process.
+
+mpiexec -n 2 python benchmarks/two_ranks.py
+"""
+
+import json
+import time
+
+import numpy as np
+from mpi4py import MPI
+
+import vgfast as vg
+import vgfast.mpi
+
+SIZES, ROWS, STEPS, ROUNDS = [784, 256, 128, 10], 128, 20, 7
+comm = MPI.COMM_WORLD
+rng = np.random.default_rng(0)
+X, y = rng.random((2 * ROWS * STEPS, 784), np.float32), rng.integers(0, 10, 2 * ROWS * STEPS)
+
+
+def seconds_of(work):
+    comm.Barrier()
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def seconds_to_add(n):
+    """The all-reduce of n float32, by the slowest rank."""
+    reducer, numbers = vgfast.mpi.Reducer(comm), np.ones(n, np.float32)
+    one = min(seconds_of(lambda: reducer.add(numbers)) for _ in range(50))
+    return comm.allreduce(one, MPI.MAX)
+
+
+def main():
+    net = vg.MLP(SIZES, rng=0)
+    few, all_of_them = seconds_to_add(1), seconds_to_add(net.n_params)
+    latency, bandwidth = few / 2, net.n_params * 4 / (all_of_them - few)
+    ranks, threads = [], []
+    for _ in range(ROUNDS):
+        train = {"epochs": 1, "batch_size": 2 * ROWS, "optimizer": vg.SGD(1e-3), "shuffle": False}
+        ranks.append(seconds_of(lambda train=train: vgfast.mpi.fit(net, X, y, **train)) / STEPS)
+        if comm.rank == 0:
+            with vg.threads(2):
+                start = time.perf_counter()
+                vg.MLP(SIZES, rng=0).fit(X, y, **train)
+                threads.append((time.perf_counter() - start) / STEPS)
+        comm.Barrier()
+    with vg.threads(1):  # both at once, as in training
+        cost = net.cost(ROWS)
+    if comm.rank == 0:
+        row = cost.scale(2, bandwidth=bandwidth, latency=latency).rows[0]
+        found = {"step of two ranks": np.median(ranks), "of two threads": np.median(threads), "computed": row.step}
+        print(
+            json.dumps(
+                {
+                    **{name: round(1e6 * s) for name, s in found.items()},
+                    "GB/s": bandwidth / 1e9,
+                    "latency us": latency * 1e6,
+                }
+            )
+        )
+
+
+main()
