@@ -85,6 +85,9 @@ class Steps:
     def set_data(self, x, y, batch_size):
         self.n_steps = len(x) // batch_size
 
+    def set_exchange(self, gradient):
+        pass
+
     def set_results(self, *arrays):
         pass
 
@@ -127,6 +130,7 @@ def test_rows_add_up_to_the_step(steps, clockwork, monkeypatch):
         found = vg.MLP([60, 50], rng=0).cost(10)
     assert found.threads == 2
     assert (found.step.median, found.timed.median, found.measured) == pytest.approx((6e-3, 6e-3, 6e-3))
+    assert found.in_memory.median == pytest.approx(6e-3)
     took = {(row.layer, row.phase): row.measured.median for row in found.rows if row.measured.median > 0}
     assert took == pytest.approx({(l, cost._PHASES[phase]): seconds for (l, phase), seconds in TOOK.items()})
 

@@ -304,3 +304,19 @@ def test_a_simulation_that_is_too_large_is_refused():
     assert report.simulate(2)[0] > WORKER.seconds
     with pytest.raises(ValueError, match="steps must be at least 1"):
         report.simulate(0)
+
+
+def test_what_the_gradient_takes_in_memory_is_counted_where_it_is_exchanged():
+    over, longer = Network("", 1e9, 1e-5, ""), replace(WORKER, in_memory=1.2 * WORKER.seconds)
+    alone, two = (scale_step(longer, p, over) for p in (1, 2))
+    assert (alone.step, alone.efficiency) == (WORKER.seconds, 1)
+    assert two.step == pytest.approx(scale_step(WORKER, 2, over).step + 0.2 * WORKER.seconds, rel=1e-12)
+    assert two.efficiency == pytest.approx(WORKER.seconds / two.step, rel=1e-12)
+    enough, seconds = two.rows_for_half, WORKER.seconds / WORKER.batch_size
+    efficiency = [n * seconds / (n * 1.2 * seconds + two.exchange) for n in (enough - 1, enough)]
+    assert efficiency[0] < 0.5 <= efficiency[1]
+    assert scale_step(longer, 2, over, 0.0).rows_for_nine_tenths is None  # 1 / 1.2 is less
+    cost = vg.MLP([784, 256, 128, 10], rng=0).cost(128, measure=False)
+    measured = replace(cost, step=Measured(0.25, 0.2, 0.3), in_memory=Measured(0.3, 0.2, 0.4))
+    assert measured.scale(2, "1GbE").worker.in_memory == 0.3
+    assert "with its gradient in memory 300 ms" in " ".join(str(measured.scale(2, "1GbE")).split())

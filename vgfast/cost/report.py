@@ -126,6 +126,7 @@ class CostReport:
     rows: tuple[CostRow, ...]
     step: Measured | None = None
     timed: Measured | None = None
+    in_memory: Measured | None = None
     note: str = ""
 
     @property
@@ -213,6 +214,7 @@ class CostReport:
             "measured": self.measured if self.step else None,
             "step": asdict(self.step) if self.step else None,
             "step_with_timers": asdict(self.timed) if self.timed else None,
+            "step_with_gradient_in_memory": asdict(self.in_memory) if self.in_memory else None,
             "formula": self.formula,
             "note": self.note,
         }
@@ -267,7 +269,9 @@ class CostReport:
         (1.0, True, 15)
         """
         seconds, sizes, batch_size = self.step.median if self.step else self.predicted, self.sizes, self.batch_size
-        alone = Worker(sizes, self.dtype, self.n_params, self.threads, batch_size, seconds, self.step is not None)
+        in_memory = self.in_memory.median if self.in_memory else None
+        who = sizes, self.dtype, self.n_params, self.threads
+        alone = Worker(*who, batch_size, seconds, self.step is not None, in_memory)
         return scaling_report.scale(alone, workers, network, bandwidth, latency, jitter, noise_scale)
 
     def __str__(self) -> str:
@@ -386,4 +390,5 @@ def _report(net: Architecture, B: int, here: limits.Machine, roofs: Roofs, times
         rows=tuple(_cost_rows(counted, net, roofs, home, of_data, barriers * here.barrier.median, took)),
         step=times.step if times else None,
         timed=times.timed if times else None,
+        in_memory=times.in_memory if times else None,
     )

@@ -8,21 +8,22 @@ by Rabenseifner's all-reduce, which is a reduce-scatter and an all-gather, in
     exchange(p) = 2 (p - 1)/p bytes / bandwidth + 2 ceil(log2 p) latency
 
 These are the costs for powers of two in Thakur, Rabenseifner and Gropp, "Optimization of collective communication
-operations in MPICH" (2005), without the additions; other numbers of workers take a little more. So does a step whose
-gradient has to be in memory, where a worker alone fuses it with the update, and a network on which the messages of many
-workers meet; and ``vgfast.mpi`` adds up losses and accuracies once an epoch. None of that is counted. Then
+operations in MPICH" (2005), without the additions; other numbers of workers take a little more. So does a network on
+which the messages of many workers meet; and ``vgfast.mpi`` adds up losses and accuracies once an epoch. None of that is
+counted. A worker alone makes its gradient in registers and updates at once; where the gradient is exchanged, it has to
+be in memory, and a step takes M instead of T(1), which is measured where T(1) is. Then
 
-    T(p) = T(1) (1 + jitter sqrt(2 ln p)) + exchange(p),        efficiency(p) = T(1) / T(p),
+    T(p) = M (1 + jitter sqrt(2 ln p)) + exchange(p),        efficiency(p) = T(1) / T(p),
 
 as each worker takes as many rows in T(p) as alone in T(1). All wait for the slowest: with times of a step that are
 normal with the relative standard deviation ``jitter``, the slowest of p is expected to take jitter sqrt(2 ln p) longer
 at most (Boucheron, Lugosi and Massart, "Concentration inequalities", 2013, theorem 2.5).
 
-More rows a worker exchange as much. If T(1) is in proportion to the rows, which few rows fall short of, then
+More rows a worker exchange as much. If T(1) and M are in proportion to the rows, which few rows fall short of, then
 
-    rows(e) = batch_size exchange(p) / (T(1) (1/e - 1 - jitter sqrt(2 ln p)))
+    rows(e) = batch_size exchange(p) / (T(1) / e - M (1 + jitter sqrt(2 ln p)))
 
-of them have the efficiency e; where waiting alone takes more, no number has.
+of them have the efficiency e; where waiting and memory alone take more, no number has.
 
 What a larger batch is worth is another matter. A batch as large as the gradient noise scale takes twice the steps of
 the largest batches, and twice the rows of the smallest (McCandlish and others, "An empirical model of large-batch
@@ -45,7 +46,8 @@ _AT_ONCE = 1 << 20
 
 @dataclass(frozen=True)
 class Worker:
-    """One alone: the net, its threads, and the seconds of its step, ``measured`` or else predicted."""
+    """One alone: the net, its threads, and the seconds of its step, ``measured`` or else predicted; and of one whose
+    gradient is in memory, if that was measured."""
 
     sizes: tuple[int, ...]
     dtype: str
@@ -54,6 +56,7 @@ class Worker:
     batch_size: int
     seconds: float
     measured: bool
+    in_memory: float | None = None
 
     @property
     def bytes(self) -> int:
@@ -63,12 +66,13 @@ class Worker:
 
 @dataclass(frozen=True)
 class ScalingRow:
-    """A step with so many workers, in seconds: ``compute``, as of one; ``waiting`` for the slowest; and ``exchange``.
-    ``rows``: of all workers. ``rows_for_half`` and ``rows_for_nine_tenths``: rows a
-    worker from which on the efficiency is 0.5 and 0.9; None where it never is."""
+    """A step with so many workers, in seconds: ``compute``, of each; ``waiting`` for the slowest; and ``exchange``.
+    ``alone``: a step of one worker without others. ``rows``: of all workers. ``rows_for_half`` and
+    ``rows_for_nine_tenths``: rows a worker from which on the efficiency is 0.5 and 0.9; None where it never is."""
 
     workers: int
     rows: int
+    alone: float
     compute: float
     waiting: float
     exchange: float
@@ -82,7 +86,7 @@ class ScalingRow:
     @property
     def efficiency(self) -> float:
         """Rows a second and worker, over those of one worker alone."""
-        return self.compute / self.step
+        return self.alone / self.step
 
     @property
     def speedup(self) -> float:
@@ -107,16 +111,18 @@ def scale_step(worker: Worker, workers: int, network: Network, jitter: float = 0
     >>> [round(scale_step(worker, p, NETWORKS["10GbE"]).efficiency, 2) for p in (1, 2, 1024)]
     [1.0, 0.5, 0.29]
     """
-    seconds, batch_size = worker.seconds, worker.batch_size
+    alone, batch_size = worker.seconds, worker.batch_size
+    seconds = alone if workers == 1 or worker.in_memory is None else worker.in_memory
     rounds = (workers - 1).bit_length()  # ceil(log2 workers)
     exchange = 2 * (workers - 1) / workers * worker.bytes / network.bandwidth + 2 * rounds * network.latency
     late = jitter * math.sqrt(2 * math.log(workers))
 
     def rows_for(efficiency: float) -> int | None:
-        room = 1 / efficiency - 1 - late
-        return max(1, math.ceil(batch_size * exchange / (seconds * room))) if room > 0 else None
+        room = alone / efficiency - seconds * (1 + late)
+        return max(1, math.ceil(batch_size * exchange / room)) if room > 0 else None
 
-    return ScalingRow(workers, workers * batch_size, seconds, seconds * late, exchange, rows_for(0.5), rows_for(0.9))
+    enough = rows_for(0.5), rows_for(0.9)
+    return ScalingRow(workers, workers * batch_size, alone, seconds, seconds * late, exchange, *enough)
 
 
 def simulate_step(row: ScalingRow, jitter: float, steps: int, rng: np.random.Generator) -> float:

@@ -162,10 +162,11 @@ def _scaling_notes(report: Any) -> list[str]:
     worker, network = report.worker, report.network
     how = "measured" if worker.measured else "predicted"
     notes = [
-        f"A step alone takes {duration(worker.seconds)}, {how}, with {count(worker.threads, 'thread')}. The rest is "
-        "computed and was run on one machine only: a worker is a machine like this one, takes its own rows, and "
-        "exchanges nothing while it computes. Rows a worker for 50% and 90%: were a step's time in proportion to its "
-        "rows.",
+        f"A step alone takes {duration(worker.seconds)}, {how}, with {count(worker.threads, 'thread')}"
+        + (f", and with its gradient in memory {duration(worker.in_memory)}" if worker.in_memory else "")
+        + ". The rest is computed and was run on one machine only: a worker is a machine like this one, takes its own "
+        "rows, and exchanges nothing while it computes. Rows a worker for 50% and 90%: were a step's time in "
+        "proportion to its rows.",
         f"Bandwidth and latency of {network.name}: {network.source}.",
     ]
     if report.jitter:

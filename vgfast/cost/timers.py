@@ -26,12 +26,13 @@ _SEED = 0
 
 
 class Times(NamedTuple):
-    """Seconds of a step: without timers, with them, and of each (layer, phase); threads that took part; and of as many,
-    in the same rounds, the peaks of multiply-adds and of products, in operations a second, and the bytes a second that
-    they exchange."""
+    """Seconds of a step: without timers, with them, with a gradient that goes by way of memory, where it could be
+    exchanged, and of each (layer, phase); threads that took part; and of as many, in the same rounds, the peaks of
+    multiply-adds and of products, in operations a second, and the bytes a second that they exchange."""
 
     step: Measured
     timed: Measured
+    in_memory: Measured
     phases: dict[tuple[int, str], Measured]
     threads: int
     peak: Measured
@@ -52,17 +53,18 @@ def n_batches(of_one: int) -> int:
 
 
 def memory(net: Architecture, batch_size: int, rows: int) -> int:
-    """Bytes that ``time_steps`` takes, about: data, two copies of the parameters, and, by whole cache lines, outputs,
-    derivatives and deltas of so many rows at a time."""
+    """Bytes that ``time_steps`` takes, about, for each of two runs: data, two copies of the parameters, and, by whole
+    cache lines, outputs, derivatives and deltas of so many rows at a time."""
     data = batch_bytes(net, batch_size)
     columns = sum(-(-n // 16) * 16 for n in net.sizes)
-    return n_batches(data) * data + net.dtype.itemsize * (2 * net.n_params + 3 * rows * columns)
+    return 2 * (n_batches(data) * data + net.dtype.itemsize * (2 * net.n_params + 3 * rows * columns))
 
 
 class _Steps:
     """A run over random rows whose lr is 0: the work of training, for as long as it is asked for."""
 
-    def __init__(self, engine: CEngine, batch_size: int) -> None:
+    def __init__(self, engine: CEngine, batch_size: int, exchanges: bool = False) -> None:
+        """exchanges: whether each step gives its gradient away, and takes it back as it was."""
         self.rng = np.random.default_rng(_SEED)
         net = engine.architecture
         self.engine, self.n = engine, n_batches(batch_bytes(net, batch_size))
@@ -78,6 +80,8 @@ class _Steps:
         self.run = _core.Run(self.workspace, _core.TRAIN, vector)
         self.run.set_optimizer(*Settings("sgd", lr=0.0))
         self.run.set_data(x, y, batch_size)
+        if exchanges:
+            self.run.set_exchange(engine.make_vector())
         self.shuffle = Shuffle(self.rng, self.rows)
         self._begin()
 
@@ -110,8 +114,8 @@ class _Steps:
 class _Turns:
     """What takes turns: steps without timers, steps with them, and what as many threads do at best."""
 
-    def __init__(self, steps: _Steps, n_layers: int) -> None:
-        self.steps = steps
+    def __init__(self, steps: _Steps, exchanging: _Steps, n_layers: int) -> None:
+        self.steps, self.exchanging = steps, exchanging
         self.shape = (steps.workspace.n_threads, n_layers + 1, len(_core.PHASES))
         self.n_threads = steps.workspace.n_threads
         self.dtype = steps.engine.params.dtype
@@ -120,6 +124,10 @@ class _Turns:
         """Seconds of a step."""
         self.steps.run.set_times(None)
         return self.steps.take(SECONDS)[0]
+
+    def in_memory(self) -> float:
+        """The same of one whose gradient could be exchanged."""
+        return self.exchanging.take(SECONDS)[0]
 
     def timed(self) -> tuple[float, np.ndarray, int]:
         """Seconds of a step, ticks (threads, layers + 1, phases) of all, and how many there were."""
@@ -139,10 +147,13 @@ def time_steps(engine: CEngine, batch_size: int) -> Times:
     """Steps with and without timers and the peaks in turn. ValueError if the net's step is not finite."""
     net, steps = engine.architecture, _Steps(engine, batch_size)
     once, _ = steps.take(SECONDS)  # memory is touched, and the number of threads found
-    rounds = max(ROUNDS_LEAST, min(ROUNDS, int(_TOTAL / (2 * max(once, SECONDS)))))
-    turns = _Turns(steps, net.n_layers)
+    rounds = max(ROUNDS_LEAST, min(ROUNDS, int(_TOTAL / (3 * max(once, SECONDS)))))
+    exchanging = _Steps(engine, batch_size, exchanges=True)
+    exchanging.take(SECONDS)
+    turns = _Turns(steps, exchanging, net.n_layers)
     first_tick, first_second = _core.ticks(), time.perf_counter()
-    entrants: dict[str, Callable[[], Any]] = {"plain": turns.plain, "timed": turns.timed, "rates": turns.rates}
+    entrants: dict[str, Callable[[], Any]] = {"plain": turns.plain, "in memory": turns.in_memory}
+    entrants |= {"timed": turns.timed, "rates": turns.rates}
     *_, values = take_turns(entrants, rounds)
     rate = (_core.ticks() - first_tick) / (time.perf_counter() - first_second)
     timed, spent, counts = zip(*values["timed"], strict=True)
@@ -153,13 +164,8 @@ def time_steps(engine: CEngine, batch_size: int) -> Times:
         for i, phase in enumerate(_core.PHASES)
     }
     rates = map(Measured.from_rounds, zip(*values["rates"], strict=True))
-    return Times(
-        Measured.from_rounds(values["plain"]),
-        Measured.from_rounds(timed),
-        phases,
-        _threads(np.sum(spent, axis=0)),
-        *rates,
-    )
+    plain, with_timers, in_memory = map(Measured.from_rounds, (values["plain"], timed, values["in memory"]))
+    return Times(plain, with_timers, in_memory, phases, _threads(np.sum(spent, axis=0)), *rates)
 
 
 def _threads(spent: np.ndarray) -> int:
