@@ -24,7 +24,8 @@ losses
 ``fit_many``
     many small nets at once, one a thread.
 ``fit(..., reduce=f)``, ``Reducer``
-    the gradient of each step, to be changed before the update, as by several processes that train one net.
+    the gradient of each step, to be changed before the update, as by several processes that train one net:
+    ``vgfast.mpi.fit`` by MPI, ``vgfast.torch_distributed.Reducer`` by PyTorch's gloo.
 ``inspect_torch``
     the report of ``inspect`` of a module of PyTorch.
 ``reference.MLP``
