@@ -366,8 +366,8 @@ typedef struct {
 
     /* Whether the gradient of each step is given away before the update: the status is then
      * VG_EXCHANGE, and the next call goes on with what `gradient` holds. Of a loss that is not
-     * finite it begins with NaN, so that whoever adds up gradients finds out. With `exchanged`, it
-     * has been given: read and written, 0 at first. */
+     * finite it begins with NaN, so that whoever adds up gradients finds out. exchanged: 1 where it
+     * has been given, or 2 where a check had failed before; read and written, 0 at first. */
     int exchanges, exchanged;
 
     void *params;   /* (n_params + n_running,) */

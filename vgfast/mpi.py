@@ -23,11 +23,11 @@ import numpy as np
 
 from vgfast import _check, config
 from vgfast._check import packages
-from vgfast.model.errors import DivergenceError
 from vgfast.training import exchange
 from vgfast.training.callbacks import Callbacks
 from vgfast.training.checkpoint import Checkpoint, describe_optimizer
 from vgfast.training.epochs import check_numbers, check_progress
+from vgfast.training.fit import measured
 from vgfast.training.history import History
 from vgfast.training.settings import check_optimizer
 
@@ -45,7 +45,8 @@ def _world() -> Any:
 
 class Reducer(exchange.Reducer):
     """Sums over the ranks of a communicator of mpi4py; None: over all. For ``net.fit(X, y, reduce=...)`` of each rank,
-    where ``vgfast.mpi.fit`` does too much.
+    where ``vgfast.mpi.fit`` does too much; if one rank then fails, the others wait for it, unless it ends them
+    (``comm.Abort``).
 
     exact: whether sums are taken in the order of the ranks, so that as many ranks give the same bits again, whatever
     MPI does; each rank then gets the numbers of all, which takes ``size`` times the bytes. sharded: see ``vg.Reducer``.
@@ -90,11 +91,13 @@ def fit(
     sample_weight: Any = None,
 ) -> History:
     """Train the net as ``net.fit`` does, by all ranks of comm (None: all there are); returns the history of whole
-    batches, the same in each. batch_size: rows of a whole batch, of all ranks together.
+    batches, the same in each. batch_size: rows of a whole batch, of all ranks together. shuffle: by the net's own
+    generator, or not at all.
 
     X, y, sample_weight: the same in every rank; or, sharded, each rank's own rows. All else is the same in every rank,
     too, validation_data among it. Ranks begin with the parameters, the random numbers and what the optimizer knows of
-    rank 0. exact, check_every: see ``Reducer``. threads: of each rank. progress: shown by rank 0.
+    rank 0. exact, check_every: see ``Reducer``. threads: of each rank. progress: by rank 0, with the history of the
+    epochs that have ended.
     callbacks: called in every rank, where they must do the same; of a ``vg.Checkpoint``, only rank 0 reads and writes
     the file, and a training that was killed and is started again gives the bits of one that was not, with the same
     number of ranks, and exact where MPI's own order of sums may differ.
@@ -114,10 +117,10 @@ def fit(
     how |= {"inspect": inspect, "validation_data": validation_data, "sample_weight": sample_weight}
     how |= {"callbacks": callbacks, "progress": progress}
     optimizer = _agree(reducer, lambda: _describe(net, X, y, optimizer, how, threads, reducer))
-    _begin_alike(net, optimizer, reducer)
     how["callbacks"] = [_OfRanks(one, reducer) if isinstance(one, Checkpoint) else one for one in how["callbacks"]]
     how["progress"] = progress if reducer.rank == 0 else False
     with _or_all_end(reducer), config.threads(threads):
+        _begin_alike(net, optimizer, reducer)
         return net.fit(X, y, optimizer=optimizer, reduce=reducer, **how)
 
 
@@ -137,7 +140,12 @@ def _describe(net: Any, X: Any, y: Any, optimizer: Any, how: dict[str, Any], thr
     check_numbers(how["epochs"], how["inspect_every"], how["inspect"])
     _check.flag("shuffle", how["shuffle"])
     _check.integer("threads", threads, 1)
-    callbacks = how["callbacks"] = Callbacks(how["callbacks"]).items
+    listeners = Callbacks(how["callbacks"])
+    listeners.check_monitors(measured(net.loss, how["validation_data"] is not None))
+    callbacks = how["callbacks"] = listeners.items
+    for one in callbacks:
+        if isinstance(one, Checkpoint) and type(one) is not Checkpoint:
+            raise TypeError(f"ranks share a vg.Checkpoint itself, got its subclass {type(one).__name__}; give that one")
     check_progress(how["progress"])
     x, t, weights = net._weighted(X, y, how["sample_weight"])
     exchange.check_inspected(reducer, x, how["inspect_every"])
@@ -189,6 +197,11 @@ def _begin_alike(net: Any, optimizer: Any, reducer: Reducer) -> None:
     """All ranks take what rank 0 has: parameters, random numbers, and what the optimizer keeps."""
     learner, comm = net._learner(), reducer.comm
     digests = comm.allgather(zlib.crc32(learner.engine.vector.data))
+    learner.lock.change(lambda: comm.Bcast(learner.engine.vector))
+    learner.rng.bit_generator.state = comm.bcast(learner.rng.bit_generator.state)
+    if learner.engine.draws is not None:
+        comm.Bcast(learner.engine.draws)
+    learner.set_optimizer_state(optimizer, comm.bcast(learner.optimizer_state(optimizer)))
     others = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
     if others and reducer.rank == 0:
         warnings.warn(
@@ -196,11 +209,6 @@ def _begin_alike(net: Any, optimizer: Any, reducer: Reducer) -> None:
             f"rank 0, which all now take; make each net with the same seed",
             stacklevel=3,
         )
-    learner.lock.change(lambda: comm.Bcast(learner.engine.vector))
-    learner.rng.bit_generator.state = comm.bcast(learner.rng.bit_generator.state)
-    if learner.engine.draws is not None:
-        comm.Bcast(learner.engine.draws)
-    learner.set_optimizer_state(optimizer, comm.bcast(learner.optimizer_state(optimizer)))
 
 
 @contextmanager
@@ -209,7 +217,7 @@ def _or_all_end(reducer: Reducer) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if reducer.size == 1 or isinstance(error, DivergenceError) or getattr(error, "of_all_ranks", False):
+        if reducer.size == 1 or getattr(error, "of_all_ranks", False):
             raise
         print(f"vgfast.mpi: rank {reducer.rank} of {reducer.size} failed, so all ranks end:", file=sys.stderr)
         traceback.print_exc()

@@ -76,8 +76,8 @@ class Network(Exports):
         if a row of weight 2 were there twice in its batch, and so are the losses and accuracies of the history. A batch
         whose weights are all 0 has loss 0 and gradient 0. validation_data: (X, y) or (X, y, sample_weight).
         reduce: called before each update as reduce(flat, rows), with the gradient (n_params,) of the mean loss of so
-        many rows, or of so much weight, to change it in its place before clipping, the finite check and records; or a
-        ``vg.Reducer``, by which several processes train one net. Not with batch norm.
+        many rows, or of so much weight, to change it in its place, one array for all steps, before clipping, the finite
+        check and records; it may read the net. Or a ``vg.Reducer``, by which several processes train one net.
 
         The same seed gives the same bits, with any number of threads and with or without inspection (but see the README
         on inspected norms of huge values). Ctrl-C is answered after the current step, or 30 ms of short ones; it leaves

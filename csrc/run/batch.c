@@ -159,6 +159,6 @@ static vg_batch_sums chunks_forward_and_back(thread_context *c, size_t first) {
 }
 
 vg_batch_sums vg_forward_and_back(thread_context *c, size_t first) {
-    if (c->batch == 0) return (vg_batch_sums){{0, 0}, 1};
+    if (c->batch == 0) return (vg_batch_sums){{0, 0}, vg_barrier_all_finite(c)};
     return c->chunk_rows > 0 ? chunks_forward_and_back(c, first) : parts_forward_and_back(c, first);
 }

@@ -46,7 +46,7 @@ static void train(vg_slices *slices, int thread, int n_threads) {
     run->status = status == VG_PAUSED && step == run->n_steps ? VG_DONE : status;
     run->step = step;
     run->checked = status == VG_PAUSED || status == VG_EXCHANGE;
-    run->exchanged = status == VG_EXCHANGE;
+    run->exchanged = status != VG_EXCHANGE ? 0 : c.given_well ? 1 : 2;
 }
 
 static void simulate(void *context, int thread, int n_threads) {

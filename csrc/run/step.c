@@ -196,6 +196,7 @@ static vg_status end_step(thread_context *c, size_t step, double loss, double co
 static vg_status give_gradient(thread_context *c, size_t step, vg_batch_sums sums) {
     vg_run *const run = c->run;
     const double loss = sums.of_rows[0] / c->total;
+    c->given_well = sums.finite;
     c->unmeasured = 1; /* another gradient will come back */
     if (c->batch == 0) {
         if (c->thread == 0) memset(run->gradient, 0, run->plan->n_params * c->item);
@@ -216,21 +217,23 @@ static vg_status give_gradient(thread_context *c, size_t step, vg_batch_sums sum
 /* The half behind the exchange. */
 static vg_status take_gradient(thread_context *c, size_t step, size_t first) {
     const vg_run *const run = c->run;
+    const double loss = run->losses[step], correct = run->correct[step];
+    const int was_well = c->exchanged == 1;
     c->exchanged = 0;
     c->unmeasured = !c->inspected && run->optimizer.clip_norm == INFINITY;
     c->first_row = first;
     c->rows = c->batch;
     vg_measure_gradient(c);
-    const int well = vg_barrier_all_finite(c) && moderate_rates(c);
+    const int well = vg_barrier_all_finite(c) && was_well && moderate_rates(c);
     const vg_status status = update_by_gradient(c, well);
     if (status != VG_DONE) return status;
-    return end_step(c, step, run->losses[step], run->correct[step]);
+    return end_step(c, step, loss, correct);
 }
 
 /* Whether an update that is more than W -= lr g goes by way of memory, though nothing asks for it:
  * where weights and states do not stay in the caches, the rows of a tile lie in as many pages of
  * each of them, and whole rows are quicker to read and write. */
-enum { STREAMED_BYTES = 768 << 10 }; /* half as much again as an L2 cache of 512 KiB */
+enum { STREAMED_BYTES = 768 << 10 }; /* as found with L2 caches of 512 KiB */
 static int streams(const thread_context *c) {
     const vg_run *const run = c->run;
     const size_t vectors = 1 + (size_t)vg_rules[run->optimizer.rule].states;
@@ -270,7 +273,7 @@ vg_status vg_take_step(thread_context *c, size_t step) {
             vg_update_fused(c, &update);
     } else {
         if (!run->gradient) return VG_NEEDS_GRADIENT;
-        c->unmeasured = well && fused;
+        c->unmeasured = well && fused && !c->inspected;
         const vg_status status = two_passes(c, well);
         if (status != VG_DONE) return status;
     }

@@ -32,6 +32,7 @@ typedef struct {
     size_t sorted_first, sorted_last, n_sorted; /* these rows of the weights, so many */
     size_t share_first, share_last; /* rows of the parameter in work that are this thread's */
     int inspected, checked, exchanged;
+    int given_well; /* whether all checks were finite when the gradient was given away */
     int unmeasured; /* whether nobody asks for the norm of the gradient that is in work */
     vg_tools tools;
     double *times;    /* of this thread, (L + 1, VG_PHASES), or NULL */

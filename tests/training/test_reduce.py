@@ -192,3 +192,32 @@ def test_progress_is_told():
     told = []
     train(identity, progress=lambda done, total, history: told.append((done, total)))
     assert told[-1] == (20, 20)
+
+
+@pytest.mark.parametrize("kind", [vg.MLP, reference.MLP], ids=["core", "numpy"])
+def test_an_update_that_is_not_finite_is_refused_whatever_the_gradient(kind):
+    X, T = np.ones((8, 2)), np.zeros((8, 1))
+    X[:, 0] = 0  # so that no loss shows the first weight
+    net = kind([2, 1], loss="mse", rng=0)
+    net.params[...] = 0
+    net.params[0] = 3e38
+    before = net.params.copy()
+    with pytest.raises(vg.DivergenceError) as error:
+        net.fit(X, T, epochs=1, batch_size=8, optimizer=vg.SGD(10.0, weight_decay=1.0), reduce=identity)
+    assert error.value.step == 0
+    np.testing.assert_array_equal(net.params, before)
+
+
+def test_what_is_made_of_a_class_is_wanted():
+    class Half(vg.Reducer):
+        def add(self, numbers):
+            pass
+
+    with pytest.raises(TypeError, match="got the class Half"):
+        train(Half)
+    with pytest.raises(TypeError, match="got a Half without rank"):
+        train(Half())
+    half = Half()
+    half.rank, half.size, half.check_every = 0, 1, -3
+    with pytest.raises(ValueError, match="check_every of a Reducer must be"):
+        train(half)

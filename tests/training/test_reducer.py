@@ -159,3 +159,34 @@ def test_a_rank_that_has_other_parameters_is_named():
     texts = run_ranks(3, one_rank)
     assert len(set(texts)) == 1
     assert "the parameters of rank 1 of 3 are not those of the others before step 12" in texts[0]
+
+
+def test_the_history_of_a_training_that_diverges_is_of_whole_batches():
+    def diverge(reduce):
+        seen, (X, y) = [], make_data()
+        net = vg.MLP([9, 12, 1], "identity", "mse", dtype="float64", rng=3)
+        how = {"epochs": 60, "batch_size": 16, "optimizer": vg.SGD(0.5), "reduce": reduce}
+        how["progress"] = lambda done, total, history: seen.append(history.loss.copy())
+        with pytest.raises(vg.DivergenceError) as error:
+            net.fit(X, y[:, None], **how)
+        return error.value.history.loss, seen
+
+    (one, _), ranks = diverge(None), run_ranks(2, diverge)
+    assert len(one) > 5
+    for loss, seen in ranks:
+        np.testing.assert_allclose(loss, one, rtol=1e-9)
+        for part in seen:
+            np.testing.assert_allclose(part, one[: len(part)], rtol=1e-9)
+
+
+def test_ranks_that_end_with_other_parameters_are_told():
+    def one_rank(r):
+        def spoil(net, history):
+            net.params[...] += r.rank == 1
+
+        with pytest.raises(RuntimeError) as error:
+            train(r, callbacks=[spoil], epochs=1)
+        return str(error.value)
+
+    for text in run_ranks(3, one_rank):
+        assert "the parameters of rank 1 of 3 are not those of the others" in text

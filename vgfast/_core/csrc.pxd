@@ -118,7 +118,8 @@ cdef extern from "vgfast.h" nogil:
         const int64_t *order
         size_t n_rows, batch_size
         const vg_batch *batches
-        bint exchanges, exchanged
+        bint exchanges
+        int exchanged
         void *params
         void *gradient
         void *memory

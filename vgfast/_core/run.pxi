@@ -132,7 +132,7 @@ cdef class Run:
         the memory holds when it is called again."""
         self.set_gradient(gradient)
         self.run.exchanges = True
-        self.run.exchanged = False
+        self.run.exchanged = 0
 
     def set_optimizer(self, str rule, double lr, double weight_decay, tuple hyper, double clip_norm,
                       double clip_value, double penalty=0.0, tuple states=(), n_taken=None):

@@ -13,7 +13,7 @@ from vgfast._check import Rows
 from vgfast.model.errors import DivergenceError
 from vgfast.model.quantities import INSPECTIONS
 from vgfast.training import exchange
-from vgfast.training.fit import Loop
+from vgfast.training.fit import Loop, measured
 from vgfast.training.history import History
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def train(
     progress: bool | Callable[[int, int, History], Any],
 ) -> None:
     """Until there are so many epochs, or a callback says so."""
-    callbacks.check_monitors(loop.measured(validation is not None))
+    callbacks.check_monitors(measured(net.loss, validation is not None))
     kept = callbacks.read_checkpoint(loop, epochs)
     net._history = loop.history
     at_once = epochs if validation is None and not callbacks.items else 1

@@ -63,12 +63,21 @@ def check(reduce: Any, net: Any, is_source: bool) -> None:
             f"reduce must be a function of (flat, rows), or a vg.Reducer, got {_check.quote(reduce)}; for example "
             f"vgfast.mpi.Reducer(comm)"
         )
+    if isinstance(reduce, type):
+        raise TypeError(f"reduce must be a function or a vg.Reducer, got the class {reduce.__name__}; make one of it")
     if net.has_batch_norm:
         raise ValueError(
             "reduce takes no net with batch norm, whose means and variances would be of each process's rows; use "
             "normalization='layer' or 'rms'"
         )
     if isinstance(reduce, Reducer):
+        for name in ("rank", "size"):
+            if not hasattr(reduce, name):
+                raise TypeError(
+                    f"a Reducer must have rank and size, got a {type(reduce).__name__} without {name}; set it"
+                )
+        _check.flag("sharded of a Reducer", reduce.sharded)
+        _check.integer("check_every of a Reducer", reduce.check_every, 0)
         _check.integer("size of a Reducer", reduce.size, 1)
         _check.integer("rank of a Reducer", reduce.rank, 0, reduce.size - 1)
         if is_source:
@@ -155,6 +164,10 @@ class ByFunction:
     def end_epoch(self, loop: Any) -> None:
         """Losses and accuracies are those of the rows here."""
 
+    def steps_shown(self, loop: Any) -> int:
+        """By the history, while it is being made."""
+        return int(loop.done)
+
     def end(self, loop: Any) -> None:
         """After the last epoch."""
 
@@ -184,6 +197,7 @@ class ByReducer:
             self.places, self.batches = share_batches(n, loop.batch_size, reduce.rank, reduce.size)
         self.starts = np.arange(0, loop.n_rows, loop.batch_size)
         self.most = max(1, int(self.batches["rows"].max()))  # rows of a batch, here
+        self.n_whole = 0  # steps whose losses are of whole batches
 
     def begin_epoch(self, loop: Any, order: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None]:
         self._agree(loop, False)
@@ -250,12 +264,19 @@ class ByReducer:
         return gathered(loop.x), gathered(loop.t), weights
 
     def end_epoch(self, loop: Any) -> None:
-        """Losses and accuracies of the epoch become those of whole batches."""
+        """Losses and accuracies of the epoch, as far as it has come, become those of whole batches."""
         for part in loop.of_epoch():
             self.reduce.add(part)
+        self.n_whole = loop.done
+
+    def steps_shown(self, loop: Any) -> int:
+        """Whose losses are of whole batches."""
+        return loop.done if self.reduce.size == 1 else max(self.n_whole, loop.epoch_begins)
 
     def end(self, loop: Any) -> None:
         self._agree(loop, True)
+        if self.reduce.check_every:
+            self._compare(loop)
 
     def _agree(self, loop: Any, ends: bool) -> None:
         """RuntimeError if some processes end training now and others begin an epoch, for which they would wait."""
@@ -271,6 +292,12 @@ class ByReducer:
         None if all rows are here."""
         if self.reduce.size == 1:
             return None
+        error = self._explained(loop, flat)
+        error.of_all_ranks = True  # type: ignore[attr-defined]
+        self.end_epoch(loop)
+        return error
+
+    def _explained(self, loop: Any, flat: np.ndarray) -> DivergenceError:
         batch = self.batches[loop.done - loop.epoch_begins]
         here = self.order[int(batch["first"]) : int(batch["first"] + batch["rows"])]
         bad = (

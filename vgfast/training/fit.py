@@ -76,6 +76,12 @@ def _grow(array: np.ndarray, n: int) -> np.ndarray:
     return longer
 
 
+def measured(loss: str, validation: bool) -> list[str]:
+    """What the history of a net with this loss has of each epoch, with validation data or without."""
+    names = ["loss", "accuracy"] if LOSSES[loss].has_accuracy else ["loss"]
+    return names + [f"val_{name}" for name in names if validation]
+
+
 def by_batch(sample_weight: np.ndarray, batch_size: int) -> np.ndarray:
     """The weight of each batch of the rows as they come."""
     return np.add.reduceat(sample_weight, np.arange(0, len(sample_weight), batch_size))
@@ -274,7 +280,8 @@ class Loop:
     def of_epoch(self) -> tuple[np.ndarray, np.ndarray]:
         """Losses, and what is predicted rightly, of the steps of the epoch that has just been trained: views."""
         first = len(self.seconds) * self.per_epoch
-        return self.losses[self.epoch_begins : self.done], self.correct[first : first + self.per_epoch]
+        n = self.done - self.epoch_begins
+        return self.losses[self.epoch_begins : self.done], self.correct[first : first + n]
 
     def record_batch(self, x: Rows, t: np.ndarray, sample_weight: np.ndarray | None, step: int) -> None:
         """What the step of the epoch shows that is about to be taken on these rows."""
@@ -312,11 +319,6 @@ class Loop:
         self.totals = None if self.totals is None else self.totals[steps:]
         self.history.epochs += epochs
 
-    def measured(self, validation: bool) -> list[str]:
-        """What the history has of each epoch, with validation data or without."""
-        names = ["loss", "accuracy"] if self.has_accuracy else ["loss"]
-        return names + [f"val_{name}" for name in names if validation]
-
     def note_validation(self, scores: Any) -> None:
         """With the epoch that has just ended."""
         self.history.epochs[-1] |= {"val_loss": scores.loss}
@@ -326,7 +328,8 @@ class Loop:
     def current_history(self) -> History:
         """The history, cut to what is done."""
         n = self.n_records
-        self.history.loss, self.history.lr = self.losses[: self.done], self.rates[: self.done]
+        shown = self.done if self.exchange is None else self.exchange.steps_shown(self)
+        self.history.loss, self.history.lr = self.losses[:shown], self.rates[:shown]
         self.history.gradients = self.records[:n]
         self.history.exponents = None if self.exponents is None else self.exponents[:n]
         self.history.steps = self.steps[:n]
@@ -343,6 +346,7 @@ class Loop:
         """Be where ``state`` was given, with a net that has been put back too."""
         self.history.epochs, self.losses, self.rates = list(state["epochs"]), state["loss"], state["lr"]
         self.noted, self.correct, self.seconds = len(self.history.epochs), np.zeros(0), []
+        self.epoch_begins = len(self.losses)
         if self.inspect_every:
             self.records, self.exponents = state["records"], state["exponents"]
             self.steps = np.arange(len(self.records), dtype=np.int64) * self.inspect_every
