@@ -373,7 +373,7 @@ typedef struct {
     void *params;   /* (n_params + n_running,) */
     void *gradient; /* (n_params,), or NULL. VG_APPLY reads it; else it is written where clip_norm,
                      * the mode, a failed finite check, a batch in parts or chunks, `exchanges` or
-                     * `unblocked` needs it */
+                     * `unblocked` needs it, or where it is quicker */
     void *memory;   /* workspace->n_elements */
     double *notes;  /* workspace->n_notes */
     /* Of a sparse plan, where the gradient of weights is wanted: each thread's, two of n_entries,

@@ -205,8 +205,8 @@ def _begin_alike(net: Any, optimizer: Any, reducer: Reducer) -> None:
     others = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
     if others and reducer.rank == 0:
         warnings.warn(
-            f"rank{'s' * (len(others) > 1)} {', '.join(map(str, others))} of {reducer.size} had other parameters than "
-            f"rank 0, which all now take; make each net with the same seed",
+            f"{exchange.name_ranks(others, reducer.size)} had other parameters than rank 0, which all now take; make "
+            f"each net with the same seed",
             stacklevel=3,
         )
 

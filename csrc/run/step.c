@@ -15,8 +15,8 @@
  * A batch for which there is not memory at once is taken in parts: A, and B that only adds to the
  * gradient in memory, until with the last part B is as above.
  *
- * If the update needs to know the whole gradient first (clip_norm), or if a finite check has
- * failed, B writes the gradient to memory and
+ * If the update needs to know the whole gradient first (clip_norm), if a finite check has failed,
+ * or where it is quicker (see `streams`), B writes the gradient to memory and
  *      -- barrier --
  *   C  each thread applies it to its units. (After a failed check: twice, the first time without
  *      storing.)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -234,15 +234,13 @@ class ByReducer:
             return
         other = np.flatnonzero(digests != values[np.argmax(counts)])
         raise DriftError(
-            f"the parameters of {_ranks(other, self.reduce.size)} are not those of the others before step {loop.done}; "
-            f"let every process begin with the same net, and change it by nothing but its steps"
+            f"the parameters of {name_ranks(other, self.reduce.size)} are not those of the others before step "
+            f"{loop.done}; let every process begin with the same net, and change it by nothing but its steps"
         )
 
     def _record(self, loop: Any) -> None:
         """The step that is about to be taken, by all rows of its batch."""
-        step = loop.done - loop.epoch_begins
-        x, t, weights = self._gather(loop, step)
-        loop.record_batch(x, t, weights, step)
+        loop.record_batch(*self._gather(loop, loop.done - loop.epoch_begins))
 
     def _gather(self, loop: Any, step: int) -> tuple[Any, np.ndarray, np.ndarray | None]:
         """All rows of a batch, in their order."""
@@ -283,8 +281,8 @@ class ByReducer:
         which = np.flatnonzero(_of_each(self.reduce, ends))
         if 0 < len(which) < self.reduce.size:
             raise DriftError(
-                f"training ends after {loop.noted} epochs in {_ranks(which, self.reduce.size)}, and not in the others; "
-                f"let callbacks give the same answers in every process"
+                f"training ends after {loop.noted} epochs in {name_ranks(which, self.reduce.size)}, and not in the "
+                f"others; let callbacks give the same answers in every process"
             )
 
     def explain(self, loop: Any, flat: np.ndarray) -> DivergenceError | None:
@@ -308,13 +306,13 @@ class ByReducer:
         if len(bad) == 0:
             return loop.diagnose(here if len(here) > 0 else self.order[:1])
         return DivergenceError(
-            f"training diverged at step {loop.done}: the loss or gradient of {_ranks(bad, self.reduce.size)} was not "
-            f"finite; lower lr, or look at the rows there; the net is as of that many steps in every process",
+            f"training diverged at step {loop.done}: the loss or gradient of {name_ranks(bad, self.reduce.size)} was "
+            f"not finite; lower lr, or look at the rows there; the net is as of that many steps in every process",
             loop.done,
         )
 
 
-def _ranks(which: np.ndarray, size: int) -> str:
+def name_ranks(which: Sequence[int] | np.ndarray, size: int) -> str:
     return f"rank{'s' * (len(which) > 1)} {', '.join(map(str, which))} of {size}"
 
 

@@ -283,7 +283,7 @@ class Loop:
         n = self.done - self.epoch_begins
         return self.losses[self.epoch_begins : self.done], self.correct[first : first + n]
 
-    def record_batch(self, x: Rows, t: np.ndarray, sample_weight: np.ndarray | None, step: int) -> None:
+    def record_batch(self, x: Rows, t: np.ndarray, sample_weight: np.ndarray | None) -> None:
         """What the step of the epoch shows that is about to be taken on these rows."""
         learner, n = self.learner, self.n_records
         settings = read_settings(self.optimizer, learner.engine.architecture.dtype)
