@@ -11,12 +11,14 @@ On one machine, two threads of one process are faster than two ranks: they excha
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -105,7 +107,8 @@ def fit(
     Errors of ``net.fit``, and ValueError for ranks with different nets, settings or data, or more ranks than rows of a
     batch: in all ranks, with the rank named, before any change. ``DivergenceError`` likewise in all ranks, and
     RuntimeError where ranks no longer do the same. Any other error in one rank is printed, and ends all of them, as the
-    others would wait for that one for ever: so do errors of callbacks and schedules, and MPI where a rank is killed.
+    others would wait for that one for ever: so do errors of callbacks and schedules, and MPI where a rank is killed,
+    of which some MPIs say the process's number alone: rank 0 prints once, to stderr, which rank is which process.
     """
     reducer = Reducer(comm, exact, sharded, check_every)
     how: dict[str, Any] = {
@@ -117,6 +120,7 @@ def fit(
     how |= {"inspect": inspect, "validation_data": validation_data, "sample_weight": sample_weight}
     how |= {"callbacks": callbacks, "progress": progress}
     optimizer = _agree(reducer, lambda: _describe(net, X, y, optimizer, how, threads, reducer))
+    _name_processes(reducer)
     how["callbacks"] = [_OfRanks(one, reducer) if isinstance(one, Checkpoint) else one for one in how["callbacks"]]
     how["progress"] = progress if reducer.rank == 0 else False
     with _or_all_end(reducer), config.threads(threads):
@@ -191,6 +195,19 @@ def _agree(reducer: Reducer, describe: Callable[[], _Mine]) -> Any:
             f"{rows} rows in all; take larger batches, or fewer ranks"
         )
     return mine.optimizer
+
+
+def _name_processes(reducer: Reducer) -> None:
+    """For when one is killed."""
+    here = f"{os.getpid()} on {sys.modules['mpi4py.MPI'].Get_processor_name()}"
+    processes = reducer.comm.gather(here)
+    if reducer.size > 1 and reducer.rank == 0:
+        _print_once(", ".join(f"rank {rank} is process {process}" for rank, process in enumerate(processes)))
+
+
+@cache
+def _print_once(text: str) -> None:
+    print(f"vgfast.mpi: {text}", file=sys.stderr, flush=True)
 
 
 def _begin_alike(net: Any, optimizer: Any, reducer: Reducer) -> None:
