@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 import vgfast as vg
-from vgfast.training.exchange import share_shards
+from vgfast.training.shares import share_shards
 
 SIZES = [9, 16, 12, 4]
 STEPS = 50

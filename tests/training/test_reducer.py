@@ -7,7 +7,8 @@ from training.ranks import CLOSE, OPTIMIZERS, SIZES, STEPS, assert_as_one, make_
 
 import vgfast as vg
 from vgfast import reference
-from vgfast.training.exchange import share_batches, share_shards
+from vgfast.training import shares
+from vgfast.training.shares import share_batches, share_shards
 
 
 def train(reduce=None, optimizer="momentum", data=None, dtype="float64", kind=vg.MLP, **how):
@@ -95,6 +96,22 @@ def test_shards_fill_their_batches(counts, batch_size):
     assert [int(share["rows"].sum()) for share in shares] == counts
     for share, count in zip(shares, counts, strict=True):  # as large a part as of all rows, to the next row
         assert np.abs(np.cumsum(share["rows"]) - np.cumsum(whole) * count / n).max() <= len(counts)
+
+
+def test_shards_are_the_merge_of_all_rows_by_their_times(monkeypatch):
+    monkeypatch.setattr(shares, "_AT_ONCE", 50)  # of which there are many
+    rng = np.random.default_rng(5)
+    for _ in range(150):
+        counts = rng.integers(0, rng.choice([2, 5, 40]), rng.integers(1, 7))
+        counts[rng.integers(len(counts))] += 1
+        times = np.concatenate([(np.arange(n) + 0.5) / n for n in counts])
+        owners = np.repeat(np.arange(len(counts)), counts)[np.argsort(times, kind="stable")]
+        batch_size = int(rng.integers(1, len(owners) + 2))
+        for rank in range(len(counts)):
+            of_batches = np.split(owners, range(batch_size, len(owners), batch_size))
+            expected = [((batch == rank).sum(), (batch < rank).sum()) for batch in of_batches]
+            found = share_shards(counts, batch_size, rank)
+            assert list(zip(found["rows"], found["offset"], strict=True)) == expected
 
 
 def test_a_rank_whose_rows_are_not_finite_is_named_in_all():

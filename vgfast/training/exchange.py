@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from vgfast import _check, _core
+from vgfast import _check
 from vgfast._check import SparseRows
 from vgfast.model.errors import DivergenceError
+from vgfast.training.shares import share_batches, share_shards
 
 
 class Reducer(ABC):
@@ -98,36 +99,6 @@ def _of_each(reduce: Reducer, number: float) -> np.ndarray:
     numbers[reduce.rank] = number
     reduce.add(numbers)
     return numbers
-
-
-def share_batches(n_rows: int, batch_size: int, rank: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of an epoch of rows which all processes have: (the places in its order that a process takes, int64; BATCH of each
-    step). Lower ranks have the first rows of each batch; the numbers of rows differ by one at most."""
-    starts = np.arange(0, n_rows, batch_size)
-    whole = np.minimum(batch_size, n_rows - starts)
-    offset = whole * rank // size
-    rows = whole * (rank + 1) // size - offset
-    batches = _batches(rows, offset, whole)
-    places = np.repeat(starts + offset - batches["first"].astype(np.int64), rows) + np.arange(rows.sum())
-    return places, batches
-
-
-def share_shards(counts: np.ndarray, batch_size: int, rank: int) -> np.ndarray:
-    """BATCH of each step, where process i has counts[i] rows of its own, and takes them in its own order: of each batch
-    as large a part as it has of all rows, to the next row."""
-    place = np.concatenate([(np.arange(n) + 0.5) / max(1, n) for n in counts])
-    owners = np.repeat(np.arange(len(counts)), counts)[np.argsort(place, kind="stable")]
-    starts = np.arange(0, len(owners), batch_size)
-    whole = np.minimum(batch_size, len(owners) - starts)
-    rows, offset = (np.add.reduceat(of.astype(np.int64), starts) for of in (owners == rank, owners < rank))
-    return _batches(rows, offset, whole)
-
-
-def _batches(rows: np.ndarray, offset: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    batches = np.empty(len(rows), _core.BATCH)
-    batches["rows"], batches["offset"], batches["total"] = rows, offset, whole
-    batches["first"] = np.cumsum(rows) - rows
-    return batches
 
 
 class ByFunction:
