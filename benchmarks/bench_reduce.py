@@ -1,5 +1,5 @@
 """What ``fit(reduce=...)`` costs, and whether ``cost.scale`` says what a delay in it takes. To be run where nothing
-else does; two ranks of MPI are measured by ``two_ranks.py``.
+else does; ranks of MPI are measured by ``ranks.py``.
 
 pytest benchmarks/bench_reduce.py
 """
