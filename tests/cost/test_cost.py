@@ -11,7 +11,7 @@ import pytest
 
 import vgfast as vg
 from vgfast import _core
-from vgfast.cost import counts, limits, timers
+from vgfast.cost import counts, limits, rows, timers
 from vgfast.cost import report as cost
 from vgfast.cost.roofline import Roofs
 from vgfast.model.architecture import Architecture
@@ -132,7 +132,7 @@ def test_rows_add_up_to_the_step(steps, clockwork, monkeypatch):
     assert (found.step.median, found.timed.median, found.measured) == pytest.approx((6e-3, 6e-3, 6e-3))
     assert found.in_memory.median == pytest.approx(6e-3)
     took = {(row.layer, row.phase): row.measured.median for row in found.rows if row.measured.median > 0}
-    assert took == pytest.approx({(l, cost._PHASES[phase]): seconds for (l, phase), seconds in TOOK.items()})
+    assert took == pytest.approx({(l, rows.PHASES[phase]): seconds for (l, phase), seconds in TOOK.items()})
 
 
 def test_what_threads_exchange_takes_time():

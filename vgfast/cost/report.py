@@ -16,7 +16,7 @@ of the product before it are the timers' own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import groupby, pairwise
@@ -28,9 +28,9 @@ from vgfast import _check
 from vgfast._check import packages
 from vgfast.cost import counts, limits, scaling_report, shares, tables, timers
 from vgfast.cost.learning import LayerCost, LearningCost
-from vgfast.cost.limits import Level
 from vgfast.cost.roofline import Roofs
 from vgfast.cost.rounds import Measured
+from vgfast.cost.rows import PHASES, CostRow, cost_rows
 from vgfast.cost.scaling import Worker
 from vgfast.cost.scaling_report import ScalingReport
 from vgfast.model import init
@@ -45,60 +45,6 @@ if TYPE_CHECKING:
 
 LONGEST = 2.0  # seconds of a step that is still measured, as predicted
 
-_PHASES = {
-    "forward": "forward",
-    "activation": "activation",
-    "normalization": "normalization",
-    "loss": "loss",
-    "backward": "dX",
-    "update": "dW + update",
-}
-_PHASES |= {"gather": "gather", "barrier": "barriers"}
-
-
-@dataclass(frozen=True)
-class CostRow:
-    """One phase of one layer (0: of the batch). Times are in seconds; ``measured`` is None without measuring.
-
-    ``flops`` counts +, -, x, / and comparisons, ``functions`` exp, log and tanh; ``bytes`` are the least, ``intensity``
-    is flops over bytes; ``rate`` and ``bandwidth`` are flops and bytes over the measured time.
-    """
-
-    layer: int
-    phase: str
-    shape: tuple[int, ...]
-    flops: int
-    functions: int
-    bytes: int
-    intensity: float
-    limit: float
-    limit_by: str
-    predicted: float
-    measured: Measured | None
-
-    @property
-    def seconds(self) -> float:
-        """Measured, or else predicted."""
-        return self.measured.median if self.measured else self.predicted
-
-    @property
-    def share(self) -> float:
-        """Of the limit: its time over the measured one."""
-        return self.limit / self.measured.median if self.measured and self.measured.median > 0 else np.nan
-
-    @property
-    def rate(self) -> float:
-        return self.flops / self.measured.median if self.measured and self.measured.median > 0 else np.nan
-
-    @property
-    def bandwidth(self) -> float:
-        return self.bytes / self.measured.median if self.measured and self.measured.median > 0 else np.nan
-
-    @property
-    def bound(self) -> str:
-        """What bounds it: "compute", "functions", a cache's name, "memory" or "overhead"."""
-        return "overhead" if self.share < 0.5 else self.limit_by
-
 
 @dataclass(frozen=True)
 class CostReport:
@@ -107,9 +53,9 @@ class CostReport:
     second; ``home``: the nearest cache that holds what the step comes back to; ``roofs``: bytes a second that can be
     read from each level.
 
-    ``str()`` is a table of 80 columns, ``to_dict()`` plain data, ``plot()`` the roofline, ``beside(report)`` joins it
-    with what a ``GradientReport`` says of learning, ``scale(workers, network)`` says what more machines would bring.
-    ``note`` says why nothing was measured, where that was asked for.
+    ``str()`` is a table of 80 columns, ``to_dict()`` plain data, ``plot()`` the roofline, ``save_html(path)`` a page of
+    both, ``beside(report)`` joins it with what a ``GradientReport`` says of learning, ``scale(workers, network)`` says
+    what more machines would bring. ``note`` says why nothing was measured, where that was asked for.
     """
 
     sizes: tuple[int, ...]
@@ -227,6 +173,23 @@ class CostReport:
 
         return figures.draw_roofline(self)
 
+    def save_html(self, path: str | os.PathLike[str]) -> None:
+        """Write a page, one file that needs no network: the roofline, the table, and each phase's share of the time.
+
+        Errors: OSError where it cannot be written, the old file being as it was; TypeError or ValueError for what names
+        no file.
+
+        >>> import os, tempfile, vgfast as vg
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     vg.MLP([64, 30, 10], rng=0).cost(32, measure=False).save_html(os.path.join(folder, "cost.html"))
+        ...     os.listdir(folder)
+        ['cost.html']
+        """
+        from vgfast.show import page  # only read when asked for
+        from vgfast.show.page import data
+
+        page.save(page.checked_path(path), "What a training step costs", [data.of_cost(self)])
+
     def beside(self, report: GradientReport) -> LearningCost:
         """Each layer's share of the step's time, and what the inspected step did to its weights.
 
@@ -277,42 +240,11 @@ class CostReport:
     def __str__(self) -> str:
         return tables.as_text(self)
 
+    def _repr_html_(self) -> str:
+        return tables.as_html(self)
+
 
 # ---- prediction ------------------------------------------------------------------------------------------
-
-
-def _cost_rows(
-    counted: Sequence[counts.Work],
-    net: Architecture,
-    roofs: Roofs,
-    home: Level,
-    data: Level,
-    barriers: float,
-    took: dict[tuple[int, str], Measured],
-) -> Iterator[CostRow]:
-    """``counted``, each with what it must take and what it ``took``; at last, the barriers, and what else
-    belongs to no phase: the loss is added up, a call begins and ends."""
-    for row in counted:
-        levels = (data, home) if row.phase == "gather" else (home,) * len(row.parts)
-        kind = net.kinds[row.layer - 1] if row.layer > 0 else "identity"
-        limit, bound_by = roofs.limit(row.parts, kind, levels)
-        n_bytes = row.read + row.written
-        yield CostRow(
-            layer=row.layer,
-            phase=row.phase,
-            shape=row.shape,
-            flops=row.flops,
-            functions=row.functions,
-            bytes=n_bytes,
-            intensity=row.flops / n_bytes,
-            limit=limit,
-            limit_by=bound_by,
-            predicted=roofs.predicted(row.parts, kind, levels),
-            measured=took.get((row.layer, row.phase)),
-        )
-    alone = roofs.threads == 1
-    rest, of_all = "rest" if alone else "barriers", 0.0 if alone else barriers
-    yield CostRow(0, rest, (roofs.threads,), 0, 0, 0, np.nan, of_all, "overhead", of_all, took.get((0, "barriers")))
 
 
 def _why_not(n_bytes: int, seconds: float) -> str:
@@ -373,7 +305,7 @@ def _report(net: Architecture, B: int, here: limits.Machine, roofs: Roofs, times
     of_batch = timers.batch_bytes(net, B)
     at_once = shares.rows_at_once(net, B, roofs.threads)
     home, of_data = roofs.home(counts.working_set(net, at_once)), roofs.home(timers.n_batches(of_batch) * of_batch)
-    took = {(l, _PHASES[phase]): m for (l, phase), m in times.phases.items()} if times else {}
+    took = {(l, PHASES[phase]): m for (l, phase), m in times.phases.items()} if times else {}
     counted, barriers = counts.count_step(net, B), shares.count_barriers(net, B, roofs.threads)
     return CostReport(
         sizes=net.sizes,
@@ -387,7 +319,7 @@ def _report(net: Architecture, B: int, here: limits.Machine, roofs: Roofs, times
         product_peak=roofs.product,
         home=home.name,
         roofs=roofs.bandwidths(),
-        rows=tuple(_cost_rows(counted, net, roofs, home, of_data, barriers * here.barrier.median, took)),
+        rows=tuple(cost_rows(counted, net, roofs, home, of_data, barriers * here.barrier.median, took)),
         step=times.step if times else None,
         timed=times.timed if times else None,
         in_memory=times.in_memory if times else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from vgfast.show.numbers import count, duration, microseconds, percent, scaled, significant
-from vgfast.show.table import WIDTH, Layout, fit
+from vgfast.show.table import WIDTH, Layout, Table, fit
+from vgfast.show.table import as_html as table_html
 
 # What is counted and predicted; then what is measured; at last, what bounds it.
 _COUNTED = ("", "\nFLOPs", "least\nbytes", "FLOP\n/byte", "predicted\nus")
@@ -118,21 +120,37 @@ def _timers(report: Any) -> str:
     )
 
 
-def as_text(report: Any) -> str:
-    """As ``print(cost)`` shows it, at most 80 columns wide; layers that are the same work together, with their mean."""
-    measured = report.step is not None
-    layout = _LAYOUT if measured else _STATIC_LAYOUT
-    headings = (*_COUNTED, *(_MEASURED if measured else ()), "\nbound by")
-    lines = [*textwrap.wrap(f"{report.heading}.", WIDTH), "", *layout.heading(headings)]
+def _table(report: Any) -> Table:
+    """Layers that are the same work together, with their mean, below a row of one cell that says which."""
+    headings = (*_COUNTED, *(_MEASURED if report.step is not None else ()), "\nbound by")
+    rows: list[list[str]] = []
     for run in _alike_layers(report):
-        lines.append(_title(report, run))
+        rows.append([_title(report, run)])
         alike = zip(*(report.by_layer[l] for l in run), strict=True)
-        lines += [layout.line(_row(f" {rows[0].phase}", _mean_row(rows))) for rows in alike]
-    lines += [layout.line(_total(report)), ""]
-    notes = [report.formula, _limits(report)]
-    if measured and report.timed is not None:
-        notes.append(_timers(report))
-    return "\n".join([*lines, *(line for note in (*notes, report.note) for line in textwrap.wrap(note, WIDTH))])
+        rows += [_row(f" {of_phase[0].phase}", _mean_row(of_phase)) for of_phase in alike]
+    return Table(headings, [*rows, _total(report)])
+
+
+def _notes(report: Any) -> list[str]:
+    """What the table stands on."""
+    timers = [_timers(report)] if report.step is not None and report.timed is not None else []
+    return [note for note in (report.formula, _limits(report), *timers, report.note) if note]
+
+
+def as_text(report: Any) -> str:
+    """As ``print(cost)`` shows it, at most 80 columns wide."""
+    table, layout = _table(report), _STATIC_LAYOUT if report.step is None else _LAYOUT
+    lines = [*textwrap.wrap(f"{report.heading}.", WIDTH), "", *layout.heading(table.headings)]
+    lines += [row[0] if len(row) == 1 else layout.line(row) for row in table.rows]
+    return "\n".join([*lines, "", *(line for note in _notes(report) for line in textwrap.wrap(note, WIDTH))])
+
+
+def as_html(report: Any) -> str:
+    """The same as HTML; of many layers that differ, some rows."""
+    table = _table(report)
+    about = [f"{report.heading}.", *_notes(report)]
+    above, *below = (f"<p>{html.escape(sentence)}</p>" for sentence in about)
+    return above + table_html(table.headings, table.rows, what="rows") + "".join(below)
 
 
 # ---- several machines ------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +131,25 @@ class GradientReport:
         from vgfast.inspection import figures
 
         return figures.draw(self)
+
+    def save_html(self, path: str | os.PathLike[str]) -> None:
+        """Write a page, one file that needs no server and no network: the ledger beside what theory predicts, the
+        verdict in its words and the remedies.
+
+        Errors: OSError where it cannot be written, the old file being as it was; TypeError or ValueError for what names
+        no file.
+
+        >>> import os, tempfile, numpy as np, vgfast as vg
+        >>> report = vg.MLP([8, 16, 2], rng=0).inspect(np.eye(8), np.arange(8) % 2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report.save_html(os.path.join(folder, "report.html"))
+        ...     os.listdir(folder)
+        ['report.html']
+        """
+        from vgfast.show import page
+        from vgfast.show.page import data
+
+        page.save(page.checked_path(path), "Where the gradient goes", [data.of_report(self)])
 
     def __str__(self) -> str:
         from vgfast.inspection import tables  # here and below: imported when shown, not with the package

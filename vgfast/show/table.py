@@ -107,18 +107,30 @@ def _parts(line: str, width: int) -> list[str]:
     return [line] if len(line) <= width else textwrap.wrap(line, width)
 
 
-def as_html(headings: Sequence[str], rows: Sequence[Sequence[str]], colours: Sequence[Sequence[str]], what: str) -> str:
-    """A table whose rows end with a cell that goes through the row's colours from left to right; of too many rows,
-    some, and then a line that says so and calls the rows ``what``."""
+def as_html(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    colours: Sequence[Sequence[str]] | None = None,
+    what: str = "rows",
+) -> str:
+    """A table; with colours, each row ends with a cell that goes through the row's from left to right. A row of one
+    cell takes the whole width. Of too many rows, some, and then a line that says so and calls the rows ``what``."""
     n = min(len(rows), MOST_ROWS)
     chosen = [round(i * (len(rows) - 1) / max(n - 1, 1)) for i in range(n)]
     cells = "".join(f"<th>{html.escape(heading)}</th>" for heading in headings)
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in rows[i]) + _strip(colours[i]) + "</tr>"
+        "<tr>" + _cells(rows[i], len(headings)) + ("" if colours is None else _strip(colours[i])) + "</tr>"
         for i in chosen
     )
     note = "" if len(chosen) == len(rows) else f"<p>{len(chosen)} of the {len(rows)} {what} are shown.</p>"
     return f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>{note}"
+
+
+def _cells(row: Sequence[str], n: int) -> str:
+    """Of a table of n columns."""
+    if len(row) == 1 < n:
+        return f'<td colspan="{n}">{html.escape(row[0])}</td>'
+    return "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
 
 
 def _strip(colours: Sequence[str]) -> str:

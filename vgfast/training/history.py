@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vgfast import _check
 from vgfast._check import packages
 from vgfast.model.quantities import RECORD
 from vgfast.show.data import plain
+from vgfast.show.numbers import count
 from vgfast.training.records import over_time
 
 if TYPE_CHECKING:
@@ -82,6 +84,33 @@ class History:
 
         return figures.draw(self)
 
+    def save_html(self, path: str | os.PathLike[str], report: Any = None) -> None:
+        """Write a page, one file that needs no server and no network: gradient norm, frozen weights and more, layer by
+        step, the loss above them, and below, at the step that is chosen, the ledger of gains.
+
+        report: what ``net.inspect(X, y, ...)`` finds, before training or after it; theory's band, the verdict and the
+        remedies are its. Of many records some are shown, and the page says so; numbers are rounded to one part in
+        65,536. Errors: ValueError without inspected steps and for a report on a net of another depth; TypeError for
+        what is no report; OSError where the file cannot be written, the old one being as it was.
+
+        >>> import os, tempfile, numpy as np, vgfast as vg
+        >>> X, y, net = np.eye(4), [0, 1, 1, 0], vg.MLP([4, 8, 2], rng=0)
+        >>> h = net.fit(X, y, epochs=9, inspect_every=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     h.save_html(os.path.join(folder, "training.html"), net.inspect(X, y))
+        ...     os.listdir(folder)
+        ['training.html']
+        """
+        from vgfast.show import page
+        from vgfast.show.page import data
+
+        self._need_records("save_html")
+        name, n_layers = page.checked_path(path), self.gradients.shape[1]
+        if report is not None:
+            _check_report(report, n_layers)
+        title = f"Where the gradient went: {count(len(self.loss), 'step')}, {count(n_layers, 'layer')}"
+        page.save(name, title, [data.of_history(self, report)])
+
     def to_pandas(self) -> Any:
         """A DataFrame with one row an inspected step and layer: ``step``, ``layer`` (1..L), ``loss`` of the step's
         batch, then the quantities of ``vgfast.inspection.report``; those without a value are NaN.
@@ -139,3 +168,14 @@ class History:
                 f"history.{method} is about inspected steps, and none of the {len(self.loss)} steps of this "
                 f"history was inspected; ask for them with fit(..., {how})"
             )
+
+
+def _check_report(report: Any, n_layers: int) -> None:
+    """TypeError for what is no report, ValueError for one of another depth."""
+    if not all(hasattr(report, name) for name in ("verdict", "predicted", "to_dict")):
+        raise TypeError(f"report must be what net.inspect(X, y) returns, got {_check.quote(report)}")
+    if len(report.predicted) != n_layers:
+        raise ValueError(
+            f"the report must be on a net of {count(n_layers, 'layer')}, as this history is, got one of "
+            f"{len(report.predicted)}; give what net.inspect(X, y) returns of the net that was trained"
+        )
