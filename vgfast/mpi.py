@@ -161,7 +161,7 @@ def _describe(net: Any, X: Any, y: Any, optimizer: Any, how: dict[str, Any], thr
     facts |= {name: str(how[name]) for name in ("epochs", "batch_size", "shuffle", "inspect_every", "inspect")}
     facts |= {name: str(getattr(reducer, name)) for name in ("sharded", "exact", "check_every")}
     facts |= {"sample_weight": "none" if weights is None else "given"}
-    facts |= {"callbacks": ", ".join(getattr(one, "__name__", type(one).__name__) for one in callbacks) or "none"}
+    facts |= {"callbacks": ", ".join(map(_name_callback, callbacks)) or "none"}
     facts |= {"validation_data of the checksum": _check.checksum(*validation) if validation else "none"}
     if not reducer.sharded:
         facts |= {"rows of X": str(len(x)), "X, y and weights of the checksum": _check.checksum(x, t, weights)}
@@ -243,11 +243,18 @@ def _or_all_end(reducer: Reducer) -> Iterator[None]:
         raise
 
 
+def _name_callback(callback: Any) -> str:
+    """As it must be in all ranks. The path of a checkpoint need not: rank 0's is looked at."""
+    if isinstance(callback, Checkpoint):
+        return f"Checkpoint({callback.when})"
+    return str(getattr(callback, "__name__", type(callback).__name__))
+
+
 class _OfRanks(Checkpoint):
     """A checkpoint of all ranks, in rank 0's file."""
 
     def __init__(self, checkpoint: Checkpoint, reducer: Reducer) -> None:
-        super().__init__(checkpoint.path, checkpoint.every)
+        super().__init__(checkpoint.path, checkpoint.every, checkpoint.every_steps)
         self.reducer = reducer
 
     def read(self, loop: Any, epochs: int, others: list[Any]) -> dict[str, Any] | None:

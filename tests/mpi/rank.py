@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import scipy.sparse
-from mpi.cases import CASES, digest, train, train_with_checkpoint
+from mpi.cases import CASES, digest, split, train, train_with_checkpoint
 from mpi4py import MPI
 from training.ranks import SIZES, make_data
 
@@ -80,6 +80,7 @@ def refusals(_):
         "epochs": refusal(epochs=mine(3, 2)),
         "inspections": refusal(inspect_every=mine(3, 2)),
         "callbacks": refusal(callbacks=mine([print], [])),
+        "checkpoints": refusal(callbacks=[vg.Checkpoint("no file", every_steps=mine(3, 2))]),
         "held out": refusal(validation_data=mine((X[:9], y[:9]), (X[:8], y[:8]))),
         "exactness": refusal(exact=RANK == 1),
         "NaN": refusal(X=mine(spoilt, X)),
@@ -149,7 +150,7 @@ def fails(how):
 
 def goes_on(argument):
     """A training with a checkpoint, if it has a path; with a seed, one rank is killed at some step."""
-    path, seed = argument.split(",")
+    path, seed, sharded = argument.split(",")
     rng, add, steps = random.Random(seed), mpi.Reducer.add, []
     who, when = rng.randrange(SIZE), rng.randrange(60)
     n_params = vg.MLP(SIZES).n_params
@@ -164,7 +165,8 @@ def goes_on(argument):
     mpi.Reducer.add = mortal
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        shown = show(*train_with_checkpoint(path, mpi.fit, exact=True))
+        shard = split(SIZE)[RANK] if sharded else None
+        shown = show(*train_with_checkpoint(path, mpi.fit, shard=shard, exact=True))
     return {"shown": shown, "steps": len(steps), "warnings": [str(one.message) for one in caught]}
 
 

@@ -211,18 +211,19 @@ cdef class Run:
         or None."""
         self.rates = <double *>self.hold("rates", rates, self.room * 8, 0)
 
-    def begin_epoch(self, order, batches=None):
+    def begin_epoch(self, order, batches=None, size_t first=0):
         """The next of these epochs; order: int64 (rows,), or None for 0, 1, 2, ... batches: BATCH (steps,), which rows
-        of the epoch are in which batch; None: as many in each, and all of it."""
+        of the epoch are in which batch; None: as many in each, and all of it. first: its step to begin with."""
         cdef size_t n_steps = (self.run.n_rows + self.run.batch_size - 1) // self.run.batch_size
+        cdef size_t every = self.run.inspect_every
         cdef size_t n_rows = self.run.n_rows
         if batches is not None:
             n_steps, n_rows = len(batches), self.run.n_rows if order is None else len(order)
             within = batches["first"] + batches["rows"] <= n_rows
             if not (within.all() and (batches["rows"] <= self.run.batch_size).all()):
                 raise ValueError("a batch must lie within the epoch's rows and the workspace")
-        if n_steps > self.room:
-            raise ValueError(f"room for {self.room} steps is too little for an epoch of {n_steps}")
+        if n_steps > self.room or first > n_steps:
+            raise ValueError(f"room for {self.room} steps is too little for {n_steps} of an epoch, from {first} on")
         self.run.batches = <const c.vg_batch *>self.hold("batches", batches, n_steps * sizeof(c.vg_batch), 0)
         self.run.order = <const int64_t *>self.hold("order", order, n_rows * 8, 0)
         self.run.losses, self.run.correct, self.run.totals = self.losses, self.correct, self.totals
@@ -235,7 +236,9 @@ cdef class Run:
             self.totals += n_steps
         self.room -= n_steps
         self.run.steps_before += self.run.n_steps
-        self.run.step, self.run.n_steps = 0, n_steps
+        self.run.step, self.run.n_steps = first, n_steps
+        if first > 0 and every > 0:
+            self.run.n_records = (self.run.steps_before + first + every - 1) // every
         self.run.checked = False
 
     def set_records(self, records, size_t inspect_every, exponents=None):
@@ -363,13 +366,20 @@ cdef class Run:
         self.lock.end_turn()
         return n
 
-    def go(self, double seconds=0.0):
-        """Run to the end of the epoch, or for about so many seconds; returns the status."""
+    def go(self, double seconds=0.0, size_t stop=0):
+        """Run to the end of the epoch, or for about so many seconds, or, where stop is not 0, until so many steps of the
+        epoch are taken; returns the status."""
+        cdef size_t n_steps = self.run.n_steps
         self.run.checked = self.run.checked and self.lock.version == self.version
+        if 0 < stop < n_steps:
+            self.run.n_steps = max(stop, self.run.step)
         self.lock.begin_turn()
         with nogil:
             self.run.seconds = seconds
             c.vg_train(&self.run)
+        self.run.n_steps = n_steps
         self.version = self.lock.version
         self.lock.end_turn()
+        if self.run.status == c.VG_DONE and self.run.step < n_steps:
+            self.run.status = c.VG_PAUSED
         return self.run.status

@@ -75,13 +75,19 @@ class NumPyRun:
         the memory holds when it is called again."""
         self.exchanged = gradient
 
-    def begin_epoch(self, order: np.ndarray | None, batches: np.ndarray | None = None) -> None:
-        """batches: BATCH (steps,), which rows of the epoch are in which batch; None: as many in each, and all of it."""
+    def begin_epoch(self, order: np.ndarray | None, batches: np.ndarray | None = None, first: int = 0) -> None:
+        """batches: BATCH (steps,), which rows of the epoch are in which batch; None: as many in each, and all of it.
+        first: its step to begin with."""
         self.order, self.batches, self.epoch_begins = order, batches, self.steps_done
         self.n_steps = -(-self.n_rows // self.batch_size) if batches is None else len(batches)
+        if first > 0:
+            self.steps_done += first
+            self.n_records = -(-self.steps_done // self.inspect_every) if self.inspect_every else 0
 
-    def go(self, seconds: float = 0.0) -> int:
-        """One step, or half of it; the status."""
+    def go(self, seconds: float = 0.0, stop: int = 0) -> int:
+        """One step, or half of it, if the epoch has any more; the status. So it stops after any step."""
+        if self.steps_done - self.epoch_begins == self.n_steps:
+            return int(_core.DONE)
         with np.errstate(over="ignore", invalid="ignore"):
             return int(self.lock.change(self._take_step))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -62,8 +61,8 @@ class BlockLoop(Loop):
         for _ in range(epochs):
             self._train_at_once(1, progress)
 
-    def _train_epoch(self, progress: Any) -> float:
-        start = time.perf_counter()
+    def _train_epoch(self, progress: Any) -> None:
+        self.begin_clock()
         weights: list[np.ndarray] = []
         n_blocks = getattr(self.source, "n_blocks", None)
         order = None if self.rng is None or n_blocks is None else Shuffle(self.rng, n_blocks).draw()
@@ -79,7 +78,6 @@ class BlockLoop(Loop):
         self._weigh(weights)
         if progress is not None:
             progress(self.done, self.total, self.current_history())
-        return time.perf_counter() - start
 
     def _train_on(self, rows: Rows, progress: Any) -> np.ndarray | None:
         """All whole batches of these rows, and of the last ones all; the weights of the batches, if they have any."""

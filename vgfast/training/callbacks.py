@@ -162,7 +162,10 @@ class Callbacks:
         if self.checkpoint is not None and kept is not None:
             self.checkpoint.resume(kept, loop)
         self._call("on_train_begin", net, loop.current_history())
-        if self.checkpoint is None or kept is None:
+        if self.checkpoint is None:
+            return False
+        self.checkpoint.write_within_epochs(loop, self._others)
+        if kept is None:
             return False
         self.checkpoint.resume_callbacks(kept, self._others)
         return bool(kept["ended"])
@@ -172,8 +175,9 @@ class Callbacks:
         history = loop.current_history()
         answers = [function(net, history) for function in self._each]
         ended = any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
-        done = len(history.epochs)
-        if self.checkpoint is not None and (ended or done % self.checkpoint.every == 0 or done == epochs):
+        if self.checkpoint is not None and (
+            ended or len(history.epochs) == epochs or self.checkpoint.is_due(len(history.epochs), loop.done)
+        ):
             self.checkpoint.write(loop, ended, self._others)
         return ended
 

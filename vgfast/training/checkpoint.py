@@ -6,25 +6,32 @@ import os
 from typing import Any
 
 from vgfast import _check
+from vgfast.training import place
 from vgfast.training.fit import Loop
 
-# What a file says of itself, and the version of what it holds.
-_KIND = "vgfast checkpoint 2"
+# What a file says of itself, and the version of what it holds; that before was only written between epochs.
+_KIND, _KIND_BEFORE = "vgfast checkpoint 3", "vgfast checkpoint 2"
 
 
 class Checkpoint:
     """A callback for ``fit`` that keeps in a file what the training has reached, and goes on from there.
 
-    The file is written before the first epoch, after each ``every``-th and after the last. Where it is there already,
+    The file is written before the first epoch, after each ``every``-th and after the last, and also, where epochs are
+    long, after each ``every_steps``-th step, counted from step 0 on through all epochs. Where it is there already,
     ``fit`` begins with what it holds: parameters, what the optimizer knows of this net and its attributes, the random
-    numbers' state, the history, and the ``state_dict()`` of the other callbacks, which get it by
+    numbers' states, the history, and the ``state_dict()`` of the other callbacks, which get it by
     ``load_state_dict(state)`` if they have both methods, as ``vg.EarlyStopping`` has. So a script that was killed is
     simply run again, and comes to the same bits as if it had never been. A kill leaves the old file or the new one.
+
+    Within an epoch, what other callbacks keep is as of the epoch before, and ``on_train_begin`` then sees a net that is
+    some steps further than the history. Of a source, the blocks before the step are read again, and have to be the
+    same.
 
     ``epochs`` of ``fit`` counts from the very beginning: a training that has ended is not trained again, and for a
     longer one more epochs are asked for. Remove the file to begin anew.
 
-    Errors: TypeError or ValueError for no path, and an ``every`` below 1. By ``fit``, before anything changes:
+    Errors: TypeError or ValueError for no path, and an ``every`` or ``every_steps`` below 1. By ``fit``, before
+    anything changes:
     ValueError for a file that is damaged or no checkpoint, or of another training: of another architecture, optimizer,
     data, batch size; OSError where it cannot be written.
 
@@ -40,17 +47,27 @@ class Checkpoint:
     True
     """
 
-    def __init__(self, path: str | os.PathLike[str], every: int = 1) -> None:
+    def __init__(self, path: str | os.PathLike[str], every: int = 1, every_steps: int | None = None) -> None:
         from vgfast.files import foreign  # here and below: only read when asked for
 
         name = foreign.given_path(path, "write")
         if name is None:
             raise TypeError(f"path must name a file, which is replaced again and again, got {_check.quote(path)}")
         self.path, self.every = name, _check.integer("every", every, 1)
+        self.every_steps = None if every_steps is None else _check.integer("every_steps", every_steps, 1)
         self._training: dict[str, str] = {}
 
     def __repr__(self) -> str:
-        return f"Checkpoint({self.path!r}, every={self.every})"
+        return f"Checkpoint({self.path!r}, {self.when})"
+
+    @property
+    def when(self) -> str:
+        """It is written."""
+        return f"every={self.every}" + ("" if self.every_steps is None else f", every_steps={self.every_steps}")
+
+    def is_due(self, epochs: int, steps: int) -> bool:
+        """Whether it is to be written, where so many epochs have ended, after so many steps."""
+        return epochs % self.every == 0 or (self.every_steps is not None and steps % self.every_steps == 0)
 
     # ---- what fit calls ---------------------------------------------------------------------------------
 
@@ -65,7 +82,7 @@ class Checkpoint:
             return None
         try:
             kept = npz.read(self.path)
-            if kept["kind"] != _KIND:
+            if kept["kind"] not in (_KIND, _KIND_BEFORE):
                 raise ValueError(f"its kind is {kept['kind']!r}")
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
@@ -85,28 +102,41 @@ class Checkpoint:
                     f"or name another path"
                 )
         done = len(kept["loop"]["epochs"])
-        if done > epochs:
+        begun = int("seconds" in kept["loop"])
+        if done + begun > epochs:
             raise ValueError(
-                f"{self.path} is a checkpoint of a training that has done {done} epochs, got epochs={epochs}, which "
-                f"counts from the beginning; ask for at least {done}, or name another path"
+                f"{self.path} is a checkpoint of a training that has done {done} epochs{' and a part' * begun}, got "
+                f"epochs={epochs}, which counts from the beginning; ask for at least {done + begun}, or name another "
+                f"path"
             )
 
     def resume(self, kept: dict[str, Any], loop: Loop) -> None:
         """Put everything back but what callbacks know."""
         learner = loop.learner
         learner.engine.vector[...] = kept["params"]
-        learner.rng.bit_generator.state = kept["rng"]
+        place.set_random_states(loop, kept)
         for name, value in kept["attributes"].items():
             setattr(loop.optimizer, name, value)
         learner.set_optimizer_state(loop.optimizer, kept["optimizer"])
         if learner.engine.draws is not None:
             learner.engine.draws[...] = kept["draws"]
-        loop.resume(kept["loop"])
+        place.resume(loop, kept["loop"])
 
     def resume_callbacks(self, kept: dict[str, Any], others: list[Any]) -> None:
         """Put back what they know, when they have begun anew."""
         for callback, state in zip(_with_state(others), kept["callbacks"], strict=False):  # none before the first epoch
             callback.load_state_dict(state)
+
+    def write_within_epochs(self, loop: Loop, others: list[Any]) -> None:
+        """From now on, if it is to be."""
+
+        def write() -> None:
+            if loop.exchange is not None:
+                loop.exchange.sum_steps(loop)
+            self.write(loop, False, others)
+
+        if self.every_steps is not None:
+            loop.pauses.append((self.every_steps, write))
 
     def besides(self) -> dict[str, Any]:
         """What a subclass keeps in the file, too."""
@@ -122,11 +152,11 @@ class Checkpoint:
             "training": self._training,
             "ended": ended,
             "params": learner.engine.vector,
-            "rng": learner.rng.bit_generator.state,
+            **(loop.random_states if place.is_within(loop) else place.random_states(loop)),
             "draws": learner.engine.draws,
             "optimizer": learner.optimizer_state(optimizer),
             "attributes": {name: value for name, value in _attributes(optimizer).items() if _is_plain(value)},
-            "loop": loop.state(),
+            "loop": place.state(loop),
             "callbacks": [callback.state_dict() for callback in _with_state(others)],
             **self.besides(),
         }
@@ -140,7 +170,7 @@ def _describe(loop: Loop, others: list[Any]) -> dict[str, str]:
         **describe_optimizer(loop.optimizer),
         "rows": str(loop.n_rows),
         "batch_size": str(loop.batch_size),
-        "shuffle": str(loop.rng is not None),
+        "shuffle": _describe_shuffle(loop),
         "inspect_every": str(loop.inspect_every),
         "inspect": "scalars" if loop.exponents is None else "histograms",
         "random numbers of": loop.learner.rng.bit_generator.__class__.__name__,
@@ -148,6 +178,12 @@ def _describe(loop: Loop, others: list[Any]) -> dict[str, str]:
         **loop.describe_data(),
     }
     return net | settings
+
+
+def _describe_shuffle(loop: Loop) -> str:
+    if loop.rng is None or loop.rng is loop.learner.rng:
+        return str(loop.rng is not None)
+    return f"by a {type(loop.rng.bit_generator).__name__} of its own"
 
 
 def describe_optimizer(optimizer: Any) -> dict[str, str]:

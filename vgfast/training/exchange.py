@@ -132,7 +132,7 @@ class ByFunction:
         rows = loop.rows_of_batch()
         return rows if self.order is None else self.order[rows]
 
-    def end_epoch(self, loop: Any) -> None:
+    def sum_steps(self, loop: Any) -> None:
         """Losses and accuracies are those of the rows here."""
 
     def steps_shown(self, loop: Any) -> int:
@@ -172,6 +172,7 @@ class ByReducer:
 
     def begin_epoch(self, loop: Any, order: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None]:
         self._agree(loop, False)
+        self.n_whole = loop.done + loop.taken
         self.whole = order  # of rows which all processes have
         self.order = self.places if order is None else order[self.places]
         if loop.sample_weight is not None:
@@ -232,9 +233,9 @@ class ByReducer:
         weights = None if loop.sample_weight is None else gathered(loop.sample_weight)
         return gathered(loop.x), gathered(loop.t), weights
 
-    def end_epoch(self, loop: Any) -> None:
+    def sum_steps(self, loop: Any) -> None:
         """Losses and accuracies of the epoch, as far as it has come, become those of whole batches."""
-        for part in loop.of_epoch():
+        for part in loop.of_steps(self.n_whole):
             self.reduce.add(part)
         self.n_whole = loop.done
 
@@ -248,12 +249,20 @@ class ByReducer:
             self._compare(loop)
 
     def _agree(self, loop: Any, ends: bool) -> None:
-        """RuntimeError if some processes end training now and others begin an epoch, for which they would wait."""
-        which = np.flatnonzero(_of_each(self.reduce, ends))
+        """RuntimeError if some processes end training now and others begin an epoch, for which they would wait, or
+        begin at another step."""
+        begin = _of_each(self.reduce, -1 if ends else loop.done + loop.taken)
+        which = np.flatnonzero(begin < 0)
         if 0 < len(which) < self.reduce.size:
             raise DriftError(
                 f"training ends after {loop.noted} epochs in {name_ranks(which, self.reduce.size)}, and not in the "
                 f"others; let callbacks give the same answers in every process"
+            )
+        other = np.flatnonzero(begin != begin[0])
+        if len(other) > 0:
+            raise DriftError(
+                f"{name_ranks(other, self.reduce.size)} begins an epoch at step {begin[other[0]]:.0f}, and rank 0 at "
+                f"{begin[0]:.0f}; let all go on from one checkpoint, as vgfast.mpi.fit does"
             )
 
     def explain(self, loop: Any, flat: np.ndarray) -> DivergenceError | None:
@@ -263,7 +272,7 @@ class ByReducer:
             return None
         error = self._explained(loop, flat)
         error.of_all_ranks = True  # type: ignore[attr-defined]
-        self.end_epoch(loop)
+        self.sum_steps(loop)
         return error
 
     def _explained(self, loop: Any, flat: np.ndarray) -> DivergenceError:

@@ -16,6 +16,7 @@ from vgfast.model.errors import DivergenceError
 from vgfast.model.losses import LOSSES
 from vgfast.model.quantities import RECORD, make_histograms
 from vgfast.model.rules import RuleState
+from vgfast.training import place
 from vgfast.training.exchange import ByReducer, make_exchange
 from vgfast.training.history import History
 from vgfast.training.optimizers import Optimizer
@@ -158,6 +159,9 @@ class Loop:
         self.history = History(self.losses)
         self.settings: tuple[Any, ...] = ()
         self.epoch_begins, self.rows_now = 0, n_rows  # steps before this epoch, and its rows in memory
+        self.taken, self.started, self.spent = 0, 0.0, 0.0  # steps and seconds of an epoch that an earlier call began
+        self.pauses: list[tuple[int, Callable[[], None]]] = []  # what is done after each so many steps
+        self.random_states: dict[str, Any] = {}  # where there are pauses, those before the epoch drew its order
         self.n_whole_records, self.told = 0, time.perf_counter()  # and when progress was told last
         self.rows = np.full(self.per_epoch, float(batch_size))  # of each batch
         self.rows[-1] = n_rows - (self.per_epoch - 1) * batch_size
@@ -185,8 +189,10 @@ class Loop:
         done, more = self.done, epochs * self.per_epoch
         self.losses = _grow(self.losses, done + more)
         self.rates = _grow(self.rates, done + more)
-        self.correct = np.empty(more)
-        self.totals = np.empty(more) if self.weighs else None
+        # Both are empty until then, or of an epoch that an earlier call began.
+        totals = np.zeros(0) if self.totals is None else self.totals
+        self.correct = _grow(self.correct, more)[:more]
+        self.totals = _grow(totals, more)[:more] if self.weighs else None
         if self.inspect_every:
             n_records = -(-(done + more) // self.inspect_every)
             if n_records > len(self.records):
@@ -205,7 +211,7 @@ class Loop:
         if not callable(lr):
             rates[...] = lr
             return
-        rates[...] = self._scheduled(self.learner.states.steps_taken(self.optimizer), len(rates))
+        rates[...] = self._scheduled(self.learner.states.steps_taken(self.optimizer) - self.taken, len(rates))
         self.run.set_rates(rates)
 
     def _scheduled(self, first: int, n: int) -> np.ndarray:
@@ -237,31 +243,42 @@ class Loop:
         self.use_optimizer()
         self.make_room(epochs)
         for _ in range(epochs):
-            self.seconds.append(self._train_epoch(progress))
+            if self.pauses:
+                self.random_states = place.random_states(self)
+            self._train_epoch(progress)
+            self.seconds.append(time.perf_counter() - self.started)
         self.note_epochs()
 
-    def _train_epoch(self, progress: Any) -> float:
-        """Seconds that it took."""
+    def begin_clock(self) -> None:
+        """Of the epoch's seconds."""
+        self.started, self.spent = time.perf_counter() - self.spent, 0.0
+
+    def _train_epoch(self, progress: Any) -> None:
         stopping.obey()
         order = None if self.shuffle is None else self.shuffle.draw()
-        start = time.perf_counter()
+        self.begin_clock()
         self.take_steps(order, progress)
         if progress is not None:
             progress(self.done, self.total, self.current_history())
-        return time.perf_counter() - start
 
     def take_steps(self, order: np.ndarray | None, progress: Any) -> None:
-        """On all rows of the run in this order."""
-        run = self.run
-        self.epoch_begins = self.done
-        if self.exchange is None:
-            run.begin_epoch(order)
-        else:
-            run.begin_epoch(*self.exchange.begin_epoch(self, order))
-        while (status := run.go(_SLICE)) != _core.DONE:
+        """On all rows of the run in this order; but for those that an earlier call has taken."""
+        self.epoch_begins, batches = self.done, None
+        if self.exchange is not None:
+            order, batches = self.exchange.begin_epoch(self, order)
+        skipped = min(self.taken, -(-self.rows_now // self.batch_size))
+        self.run.begin_epoch(order, batches, skipped)
+        if skipped > 0:
+            self.taken -= skipped
+            self.n_whole_records = -(-self.done // self.inspect_every) if self.inspect_every else 0
+        while (status := self._go()) != _core.DONE:
             self._go_on(status, progress)
         if self.exchange is not None:
-            self.exchange.end_epoch(self)
+            self.exchange.sum_steps(self)
+
+    def _go(self) -> int:
+        """Steps, until there is something else to do."""
+        return place.go_with_pauses(self, _SLICE) if self.pauses else self.run.go(_SLICE)
 
     def _go_on(self, status: int, progress: Any) -> None:
         """What there is to do before an epoch goes on whose run has ended with this status."""
@@ -272,16 +289,18 @@ class Loop:
             raise self._explained() or self.divergence()
         elif status == _core.EXCHANGE and self.exchange is not None:
             self.exchange.exchange(self, self.flat)
-            status = _core.PAUSED if progress and time.perf_counter() > self.told + _SLICE else status
-        if status == _core.PAUSED and progress is not None:
+        if progress is None or status not in (_core.PAUSED, _core.EXCHANGE):
+            return
+        often = status == _core.EXCHANGE or bool(self.pauses)
+        if not often or time.perf_counter() > self.told + _SLICE:
             progress(self.done, self.total, self.current_history())
             self.told = time.perf_counter()
 
-    def of_epoch(self) -> tuple[np.ndarray, np.ndarray]:
-        """Losses, and what is predicted rightly, of the steps of the epoch that has just been trained: views."""
-        first = len(self.seconds) * self.per_epoch
-        n = self.done - self.epoch_begins
-        return self.losses[self.epoch_begins : self.done], self.correct[first : first + n]
+    def of_steps(self, first: int) -> tuple[np.ndarray, np.ndarray]:
+        """Losses, and what is predicted rightly, of the steps from this one on, which is of no epoch in the history:
+        views."""
+        noted = self.noted * self.per_epoch
+        return self.losses[first : self.done], self.correct[first - noted : self.done - noted]
 
     def record_batch(self, x: Rows, t: np.ndarray, sample_weight: np.ndarray | None) -> None:
         """What the step of the epoch shows that is about to be taken on these rows."""
@@ -335,26 +354,6 @@ class Loop:
         self.history.steps = self.steps[:n]
         self.note_epochs()
         return self.history
-
-    def state(self) -> dict[str, Any]:
-        """What ``resume`` needs, after an epoch."""
-        history = self.current_history()
-        arrays = {"loss": history.loss, "lr": history.lr, "records": history.gradients, "exponents": history.exponents}
-        return {"epochs": history.epochs, **arrays}
-
-    def resume(self, state: dict[str, Any]) -> None:
-        """Be where ``state`` was given, with a net that has been put back too."""
-        self.history.epochs, self.losses, self.rates = list(state["epochs"]), state["loss"], state["lr"]
-        self.noted, self.correct, self.seconds = len(self.history.epochs), np.zeros(0), []
-        self.epoch_begins = len(self.losses)
-        if self.inspect_every:
-            self.records, self.exponents = state["records"], state["exponents"]
-            self.steps = np.arange(len(self.records), dtype=np.int64) * self.inspect_every
-            self.n_whole_records = len(self.records)
-        if self.inspects_here:
-            self.run.set_records(self.records, self.inspect_every, self.exponents)
-        none = np.zeros(0)
-        self.run.set_results(none, none, len(self.losses), none if self.weighs else None)
 
     def describe_data(self) -> dict[str, str]:
         """What a ``Checkpoint`` compares."""
