@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import vgfast as vg
+from vgfast.files import folders
 from vgfast.inspection import mean_field, paths
 
 pd = pytest.importorskip("pandas")
@@ -324,14 +325,12 @@ def test_a_net_that_another_thread_trains():
 
 
 def test_files_that_cannot_be_written(tmp_path):
-    from vgfast.show import figures
-
     with pytest.raises(OSError, match="choose another path"):
         DONE.to_jsonl(tmp_path / "none" / "log.jsonl")
     DONE.to_jsonl(tmp_path / "log.jsonl")
     with pytest.raises(ValueError, match="is or is in a file; choose another"):
-        figures.check_folder(tmp_path / "log.jsonl" / "pictures")
-    figures.check_folder(tmp_path / "pictures")
+        folders.check(tmp_path / "log.jsonl" / "pictures")
+    folders.check(tmp_path / "pictures")
 
 
 CHOICES = {

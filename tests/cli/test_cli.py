@@ -6,7 +6,7 @@ import pytest
 from command import vgfast, vgfast_here
 
 from vgfast import cli
-from vgfast.cli.demo import PICTURE
+from vgfast.cli.demo import PAGE, PICTURE
 from vgfast.cost import limits
 from vgfast.lessons import demo
 
@@ -62,6 +62,22 @@ def test_demo_where_the_picture_cannot_go(tmp_path, quick):
     assert "the picture needs a folder, and " in done.stderr
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
+
+
+def test_demo_as_a_page(tmp_path, quick):
+    done = vgfast_here("demo", "--html", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    page = tmp_path / PAGE
+    assert str(page) in done.stdout
+    text = page.read_text()
+    before = text[: text.index("<script")]
+    for name, sizes, activation, init in demo.NETS:
+        hidden = len(sizes) - 2
+        assert f"<h2>{name}: {hidden} hidden layer{'s' * (hidden > 1)} of 30, {activation}, {init}: test acc" in before
+    assert before.count("inspected steps") >= len(demo.NETS)
+    assert text.count('"predicted_low":[0.') == len(demo.NETS)
+    assert json.loads(vgfast_here("demo", "--html", "--json").stdout)["page"].endswith(PAGE)
+    assert [file.name for file in tmp_path.iterdir()] == [PAGE]
 
 
 def test_info(capsys):
@@ -174,3 +190,26 @@ def test_what_cost_refuses(arguments, status, sentence):
     assert done.returncode == status
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_cost_as_a_page(tmp_path, quick):
+    asked = ("cost", "8", "16", "3", "--static", "--html", "--workers", "2,8", "--network", "10GbE")
+    done = vgfast_here(*asked, "--out", str(tmp_path / "made"))
+    assert done.returncode == 0, done.stderr
+    page = tmp_path / "made" / "cost.html"
+    assert done.stdout.endswith(f"The page: {page}\n")
+    text = page.read_text()
+    before = text[: text.index("<script")]
+    assert "layer 1: 8 -&gt; 16, relu" in before
+    assert "<td>2</td>" in before
+    data = json.loads(vgfast_here(*asked, "--json").stdout)
+    assert (data["page"], "picture" in data) == (str(tmp_path / "cost.html"), False)
+
+
+def test_a_page_that_cannot_be_saved_takes_no_number_with_it(tmp_path, quick):
+    (tmp_path / "cost.html").mkdir()
+    done = vgfast_here("cost", "8", "16", "3", "--static", "--html", "--json")
+    assert done.returncode == 1
+    assert "the page could not be saved (" in done.stderr
+    assert "the numbers are complete without it" in done.stderr
+    assert json.loads(done.stdout)["page"] is None

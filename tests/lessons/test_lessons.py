@@ -192,6 +192,7 @@ def test_the_interval_is_that_in_which_the_slope_is_large_enough(w):
 @needs_data
 def test_demo():
     found = demo.measure(quick=True)
+    assert [report.verdict for *_, report in found.pop("histories")] == ["healthy", "vanishing", "healthy"]
     seen = demo.conclude(found)
     assert seen.holds
     assert "The verdicts: shallow healthy, deep vanishing, cured healthy." in told(seen)
@@ -379,6 +380,25 @@ def test_costs_are_those_of_the_net(costs):
     assert all(rung["agrees"] for rung in found["rungs"])
     assert {"forward", "dX", "dW + update", "loss"} <= found["phases"].keys()
     assert len(cost.conclude(found).sentences) == 4
+
+
+@needs_data
+def test_a_lesson_as_a_page(tmp_path):
+    done = vgfast_here("lesson", "chain", "--html", "--out", str(tmp_path))
+    assert done.returncode == 0
+    path = tmp_path / "lesson-chain.html"
+    assert f"The page: {path}" in done.stdout
+    text = path.read_text()
+    before = text[: text.index("<script")]
+    for words in (chain.TITLE, "What is claimed", "What we do", "What you should see", "What you did see"):
+        assert words in before
+    assert 'src="data:image/png;base64,' in before
+    assert 'alt="What the table says, drawn. ' in before
+    assert "<td>" in before
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    data = json.loads(vgfast_here("lesson", "chain", "--html", "--json", "--out", str(tmp_path)).stdout)
+    assert data["page"] == str(path)
+    assert "picture" not in data
 
 
 @needs_data

@@ -88,10 +88,10 @@ def _asked(arguments: argparse.Namespace) -> tuple[Any, ...]:
 
 def _steps(arguments: argparse.Namespace) -> None:
     from vgfast.bench import comparison, tables
-    from vgfast.show import figures
+    from vgfast.files import folders
 
     settings, out = comparison.read_settings(*_asked(arguments)), arguments.out
-    figures.check_folder(out)
+    folders.check(out)
     rows = tables.Steps(console())
     _row_by_row(arguments, comparison, settings, rows, tables.show, lambda found: comparison.save_picture(found, out))
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vgfast.cli.results import check_picture, deliver
+from vgfast.cli.results import add_html, check_picture, deliver
 
 
 def add(commands: Any) -> argparse.ArgumentParser:
@@ -58,6 +58,7 @@ on more machines: vgfast cost 784 30 10 --workers 2,8,64 --network 10GbE""",
         metavar="DIR",
         help="save the roofline as a picture there, with --workers the efficiency, too",
     )
+    add_html(parser, "a page with the roofline and the table, in DIR or here")
     parser.set_defaults(run=run)
     return parser
 
@@ -65,8 +66,13 @@ on more machines: vgfast cost 784 30 10 --workers 2,8,64 --network 10GbE""",
 def run(arguments: argparse.Namespace) -> None:
     from vgfast import _check, _core, config
     from vgfast.cost import report as cost
+    from vgfast.files import folders
 
-    check_picture(arguments.out, "cost")
+    folder = arguments.out or Path()
+    if arguments.html:
+        folders.check(folder, "page")
+    else:
+        check_picture(arguments.out, "cost")
     workers = _workers(arguments)
     batch = _check.integer("--batch", arguments.batch, 1, _check.MOST_ELEMENTS)
     threads = config.get_num_threads() if arguments.threads is None else arguments.threads
@@ -92,8 +98,25 @@ def run(arguments: argparse.Namespace) -> None:
     def show() -> None:
         print(report, *(["", scaling] if scaling else []), sep="\n")
 
+    if arguments.html:
+        data = {**report.to_dict(), "scaling": scaling and scaling.to_dict(), "page": None}
+        return deliver(data, show, arguments, lambda: _save_page(report, scaling, folder), "The page", "page")
     wanted = save if arguments.out is not None else None
     deliver(data, show, arguments, wanted, "The roofline, and scaling.png beside it" if scaling else "The roofline")
+
+
+def _save_page(report: Any, scaling: Any, folder: Path) -> Path:
+    """Of the cost and, where that was asked for, of more machines."""
+    from vgfast.cost import tables
+    from vgfast.show import page
+    from vgfast.show.page import data
+
+    path, parts = (folder / "cost.html").resolve(), [data.of_cost(report)]
+    if scaling is not None:
+        about, table = tables.scaling_table(scaling)
+        parts.append({"kind": "table", "heading": about, **table._asdict()})
+    page.save(path, report.heading, parts)
+    return path
 
 
 def _workers(arguments: argparse.Namespace) -> list[int] | None:

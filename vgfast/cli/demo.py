@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vgfast.cli.results import deliver, need
+from vgfast.cli.results import add_html, deliver, need
 from vgfast.cli.streams import console
 
-PICTURE = "vanishing-gradient.png"
+PICTURE, PAGE = "vanishing-gradient.png", "vanishing-gradient.html"
 
 
 def add(commands: Any) -> argparse.ArgumentParser:
@@ -24,6 +24,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, default=Path(), metavar="DIR", help="where the picture goes (default: here)"
     )
+    add_html(parser, "a page with all inspected steps of the three, layer by layer")
     parser.add_argument(
         "--mpi",
         action="store_true",
@@ -42,24 +43,29 @@ def run(arguments: argparse.Namespace) -> None:
         return
     need("demo", ("sklearn", "rich", "matplotlib"), "demo")
     from vgfast import lessons
-    from vgfast.show import figures
+    from vgfast.files import folders
 
-    figures.check_folder(arguments.out)
+    saved, name = ("page", PAGE) if arguments.html else ("picture", PICTURE)
+    folders.check(arguments.out, saved)
     result = lessons.run("demo")
 
     def save() -> Path:
-        picture = (arguments.out / PICTURE).resolve()
-        lessons.save(result, picture)
-        return picture
+        path = (arguments.out / name).resolve()
+        if arguments.html:
+            lessons.save_page(result, path, brief=True)
+        else:
+            lessons.save(result, path)
+        return path
 
-    deliver(_data(result["found"]), lambda: _show(result), arguments, save, "Gradient norm, layer x step")
+    data = {**_data(result["found"]), saved: None}
+    deliver(data, lambda: _show(result), arguments, save, "Gradient norm, layer x step", saved)
 
 
 def _data(found: dict[str, Any]) -> dict[str, Any]:
     """For programs: without the norms of every inspected step, which are for the picture."""
     left_out = ("inspected", "norms")
     nets = [{name: of for name, of in net.items() if name not in left_out} for net in found["nets"]]
-    return {**found, "nets": nets, "picture": None}
+    return {**found, "nets": nets}
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vgfast.cli.results import deliver, list_titles, need
+from vgfast.cli.results import add_html, deliver, list_titles, need
 from vgfast.cli.streams import console
 
 
@@ -29,6 +29,7 @@ example: vgfast lesson vanishing --out pictures
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="which lesson (default: list them)")
     parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="picture's folder (default: here)")
+    add_html(parser, "a page with its words, table and picture")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="less of everything, in some seconds")
     size.add_argument("--deep", action="store_true", help="of isometry: ReZero with 10,000 layers, in some minutes")
@@ -45,19 +46,20 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.deep:
         lessons.check_deep(arguments.name)
     need("lesson", ("rich", "matplotlib", *lessons.NEEDS[arguments.name]), "lessons")
-    from vgfast.show import figures
-    from vgfast.show.data import plain
+    from vgfast.files import folders
 
-    figures.check_folder(arguments.out)
-    out, picture = console(), lessons.picture_of(arguments.name, arguments.out)
+    saved, kind = ("page", "html") if arguments.html else ("picture", "png")
+    folders.check(arguments.out, saved)
+    out, path = console(), lessons.path_of(arguments.name, arguments.out, kind)
     if not arguments.json:
         lessons.begin(arguments.name, out)
     result = lessons.run(arguments.name, arguments.quick, arguments.deep)
 
     def save() -> Path:
-        lessons.save(result, picture)
-        return picture
+        (lessons.save_page if arguments.html else lessons.save)(result, path)
+        return path
 
-    deliver({**plain(result), "picture": None}, lambda: lessons.end(result, out), arguments, save)
+    data = {**lessons.plain_result(result), saved: None}
+    deliver(data, lambda: lessons.end(result, out), arguments, save, f"The {saved}", saved)
     if not result["holds"]:
         raise ValueError(f"what lesson {arguments.name} claims did not come out here; the sentences above say what did")

@@ -33,13 +33,20 @@ def need(command: str, modules: Sequence[str], extra: str) -> None:
             ) from None
 
 
+def add_html(parser: argparse.ArgumentParser, page: str) -> None:
+    """The flag for a page in place of the picture."""
+    parser.add_argument(
+        "--html", action="store_true", help=f"save {page}, in place of the picture; it opens in any browser, offline"
+    )
+
+
 def check_picture(folder: Path | None, command: str) -> None:
     """Before the work is done, that its picture can be."""
     if folder is not None:
         need(f"picture of {command}", ("matplotlib",), "demo")
-        from vgfast.show import figures
+        from vgfast.files import folders
 
-        figures.check_folder(folder)
+        folders.check(folder)
 
 
 def deliver(
@@ -48,8 +55,10 @@ def deliver(
     arguments: argparse.Namespace,
     save: Callable[[], Path] | None = None,
     about: str = "The picture",
+    saved: str = "picture",
 ) -> None:
-    """Print the numbers, as ``show`` does or as JSON, and save the picture, whose path becomes ``data["picture"]``.
+    """Print the numbers, as ``show`` does or as JSON, and save the picture, whose path becomes ``data["picture"]``;
+    or what else is ``saved``, by that name.
 
     Numbers that cannot be printed are written to a file, but not where nobody reads on; of what then is not as it was
     to be, OSError says so.
@@ -58,7 +67,7 @@ def deliver(
     unread: streams.Unprinted | None = None
     folder = getattr(arguments, "out", None) or Path()
     if arguments.json and save is not None:
-        undrawn = _draw(data, save)
+        undrawn = _draw(data, saved, save)
     try:
         print(json.dumps(data, indent=2, allow_nan=False)) if arguments.json else show()
         sys.stdout.flush()
@@ -68,21 +77,21 @@ def deliver(
             raise OSError(f"the numbers could not be printed ({_reason(error)}); {where}") from error
         unread = error
     if not arguments.json and save is not None:
-        undrawn = _draw(data, save)
+        undrawn = _draw(data, saved, save)
         if undrawn is None:
-            print(f"{about}: {data['picture']}")
+            print(f"{about}: {data[saved]}")
     if isinstance(undrawn, Exception):
-        raise OSError(f"the picture could not be saved ({_reason(undrawn)}); the numbers are complete without it")
+        raise OSError(f"the {saved} could not be saved ({_reason(undrawn)}); the numbers are complete without it")
     if undrawn is not None:
         raise undrawn
     if unread is not None:
         raise unread
 
 
-def _draw(data: dict[str, Any], save: Callable[[], Path]) -> BaseException | None:
+def _draw(data: dict[str, Any], saved: str, save: Callable[[], Path]) -> BaseException | None:
     """What kept it from being done; an interruption, too, must wait until the numbers are given."""
     try:
-        data["picture"] = str(save())
+        data[saved] = str(save())
     except BaseException as error:
         return error
     return None

@@ -200,8 +200,8 @@ def _scaling_notes(report: Any) -> list[str]:
     return notes
 
 
-def scaling_as_text(report: Any) -> str:
-    """As ``print(cost.scale(...))`` shows it, at most 80 columns wide."""
+def scaling_table(report: Any) -> tuple[str, Table]:
+    """What is exchanged, in a sentence; and a row a number of workers."""
     worker, network = report.worker, report.network
     about = (
         f"{name_sizes(worker.sizes)}, {worker.batch_size} rows a worker, {worker.dtype}: each step exchanges "
@@ -211,6 +211,12 @@ def scaling_as_text(report: Any) -> str:
     headings = [*_WORKERS, *_WORTH]
     headings[2:2] = ["\nwaiting\nus"] if report.jitter else []
     rows = [_scaling_row(row, report.jitter) for row in report.rows]
-    layout = fit([headings, *rows], left=())
-    lines = [*textwrap.wrap(about, WIDTH), "", *layout.heading(headings), *map(layout.line, rows), ""]
+    return about, Table(headings, rows, " ".join(_scaling_notes(report)))
+
+
+def scaling_as_text(report: Any) -> str:
+    """As ``print(cost.scale(...))`` shows it, at most 80 columns wide."""
+    about, table = scaling_table(report)
+    layout = fit([table.headings, *table.rows], left=())
+    lines = [*textwrap.wrap(about, WIDTH), "", *layout.heading(table.headings), *map(layout.line, table.rows), ""]
     return "\n".join([*lines, *(line for note in _scaling_notes(report) for line in textwrap.wrap(note, WIDTH))])

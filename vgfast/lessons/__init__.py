@@ -6,7 +6,8 @@ One file a lesson, each to be read as an example too: it uses nothing but the pu
     CLAIM    what is claimed            PLAN    what we do            EXPECT    what you should see
     measure  (quick=False, **input) -> what was found, as plain data. The input is what the claim depends on, so that
              one can ask what happens otherwise; quick takes less of everything, to see that it runs, and deep, where
-             there is one, many more layers
+             there is one, many more layers. Under ``histories`` may be what was trained with inspected steps, for a
+             page: (name, History, GradientReport or None) each
     conclude (found) -> what you did see: whether the claim held, and sentences with the numbers found
     table    (found) -> the numbers, in rows
     draw     (found, figure): the picture; SIZE: its inches, if they are not those of most
@@ -19,12 +20,14 @@ True
 from __future__ import annotations
 
 import importlib
+import io
 import time
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from vgfast.show.console import print_paragraph, print_table
+from vgfast.show.data import plain
 from vgfast.show.palette import BLUE, GREEN, ORANGE, RED
 from vgfast.show.table import Table
 
@@ -93,14 +96,16 @@ def check_deep(name: str) -> None:
 
 
 def run(name: str, quick: bool = False, deep: bool = False) -> dict[str, Any]:
-    """What was found and seen, as plain data but for ``found``."""
+    """What was found and seen, as plain data but for ``found`` and ``histories``."""
     lesson = module(name)
     if deep:
         check_deep(name)
     start = time.perf_counter()
     found = lesson.measure(quick=quick, **({"deep": True} if deep else {}))
+    histories = found.pop("histories", [])
     holds, sentences = lesson.conclude(found)
     return {
+        "histories": histories,
         "lesson": name,
         "quick": quick,
         "deep": deep,
@@ -119,28 +124,60 @@ def accuracies_text(accuracy: float | None, diverged: int) -> str:
     return f"{100 * accuracy:.1f} %" + (f", {diverged} diverged" if diverged else "")
 
 
-def picture_of(name: str, folder: Path) -> Path:
-    """Where the picture goes."""
-    return (folder / f"lesson-{name}.png").resolve()
+def plain_result(result: dict[str, Any]) -> dict[str, Any]:
+    """For JSON."""
+    return plain({name: of for name, of in result.items() if name != "histories"})
 
 
-def save(result: dict[str, Any], path: Path) -> None:
+def path_of(name: str, folder: Path, kind: str = "png") -> Path:
+    """Where the picture goes, or a page."""
+    return (folder / f"lesson-{name}.{kind}").resolve()
+
+
+def save(result: dict[str, Any], path: Path | BinaryIO) -> None:
     """What the lesson draws, as a PNG; no global state of matplotlib is touched."""
     from vgfast.show.figures import Picture
 
     lesson = module(result["lesson"])
     figure = Picture(*getattr(lesson, "SIZE", SIZE))
     lesson.draw(result["found"], figure)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=130, format="png")
+
+
+def save_page(result: dict[str, Any], path: Path, brief: bool = False) -> None:
+    """All of it as one file of HTML: words, what was inspected, table and picture; ``brief``: what was seen, and the
+    numbers."""
+    from vgfast.show import page
+    from vgfast.show.page import data
+
+    lesson = module(result["lesson"])
+    histories = [data.of_history(history, report, name) for name, history, report in result["histories"]]
+    numbers = {"kind": "table", "heading": "The numbers", **result["table"]}
+    if brief:
+        return page.save(path, lesson.TITLE[0].upper() + lesson.TITLE[1:], [*histories, numbers], result["saw"])
+    picture, saw = io.BytesIO(), " ".join(result["saw"])
+    save(result, picture)
+    words = [*_words(lesson), ("What you did see", saw)]
+    text = [{"kind": "text", "heading": heading, "paragraphs": [" ".join(of.split())]} for heading, of in words]
+    drawn = data.picture(picture.getvalue(), f"What the table says, drawn. {saw}")
+    page.save(path, f"{result['lesson']}: {lesson.TITLE}", [*text, *histories, numbers, drawn])
+
+
+def _words(lesson: ModuleType) -> list[tuple[str, str]]:
+    """What is said before it runs, with headings."""
+    return [
+        ("What is claimed", lesson.CLAIM),
+        ("What we do", lesson.PLAN),
+        ("What you should see", lesson.EXPECT),
+    ]
 
 
 def begin(name: str, console: Any) -> None:
     """Before it runs: what is claimed, what we do, what you should see."""
     lesson = module(name)
     console.print(f"[bold]{name}[/bold]: {lesson.TITLE}", highlight=False)
-    print_paragraph("What is claimed.", lesson.CLAIM, console)
-    print_paragraph("What we do.", lesson.PLAN, console)
-    print_paragraph("What you should see.", lesson.EXPECT, console)
+    for heading, text in _words(lesson):
+        print_paragraph(f"{heading}.", text, console)
 
 
 def end(result: dict[str, Any], console: Any) -> None:

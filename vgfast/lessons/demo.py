@@ -49,20 +49,26 @@ def measure(quick: bool = False, nets: Sequence[tuple[str, Sequence[int], str, s
     epochs = QUICK_EPOCHS if quick else EPOCHS
     n, n_test = len(split[0]), len(split[1])
     found = [trained(*net, epochs, split) for net in nets]
-    return {"data": f"scikit-learn digits, {n} to train and {n_test} to test", "nets": found}
+    about = f"scikit-learn digits, {n} to train and {n_test} to test"
+    histories = [(heading(of), history, report) for of, history, report in found]
+    return {"data": about, "nets": [of for of, *_ in found], "histories": histories}
 
 
 def trained(
     name: str, sizes: Sequence[int], activation: str, init: str, epochs: int, split: Sequence[np.ndarray]
-) -> dict[str, Any]:
-    """A net after training, and what its inspected steps come to."""
+) -> tuple[dict[str, Any], vg.History, vg.GradientReport]:
+    """A net after training, what its inspected steps are, and what they come to, beside what theory says of its first
+    weights."""
     X, X_test, y, y_test = split
     net, sgd = vg.MLP(sizes, activation, init=init, rng=0), vg.SGD(lr=LR)
+    expected = net.inspect(X, y, optimizer=sgd, try_remedies=False).predicted
     history = net.fit(X, y, epochs=epochs, batch_size=BATCH, optimizer=sgd, inspect_every=INSPECT_EVERY)
     scores, steps = net.evaluate(X_test, y_test), len(history.loss)
-    report = vg.GradientReport(history.mean(), scores.loss, net.sizes, net.activations, steps, BATCH)
+    of_net = net.sizes, net.activations, steps, BATCH
+    report = vg.GradientReport(history.mean(), scores.loss, *of_net, expected=expected)
     last = net.inspect(X, y, optimizer=sgd, steps=steps)  # at the end: the report's verdict is on the mean of all steps
-    return {
+    report.remedies = last.remedies if last.verdict == report.verdict else []
+    found = {
         "name": name,
         "sizes": list(sizes),
         "activation": activation,
@@ -74,11 +80,12 @@ def trained(
         "test_accuracy": scores.accuracy,
         "verdict": report.verdict,
         "explanation": report.explanation,
-        "remedies": last.remedies if last.verdict == report.verdict else [],
+        "remedies": report.remedies,
         "layers": report.to_dict()["layers"],
         "inspected": history.steps.tolist(),
         "norms": history.gradients["grad_norm"].T.tolist(),
     }
+    return found, history, report
 
 
 def conclude(found: dict[str, Any]) -> Seen:
@@ -105,12 +112,17 @@ def depth(net: dict[str, Any]) -> str:
     return f"{n} hidden layer{'s' * (n != 1)}"
 
 
+def heading(net: dict[str, Any]) -> str:
+    """What it is, and how well it does."""
+    about = f"{depth(net)} of {net['sizes'][1]}, {net['activation']}, {net['init']}"
+    return f"{net['name']}: {about}: test accuracy {net['test_accuracy']:.1%}"
+
+
 def table(found: dict[str, Any]) -> Table:
     rows: list[tuple[str, ...]] = []
     for net in found["nets"]:
-        about = f"{depth(net)} of {net['sizes'][1]}, {net['activation']}, {net['init']}"
         rows += [("",)] * bool(rows)
-        rows.append((f"{net['name']}: {about}: test accuracy {net['test_accuracy']:.1%}",))
+        rows.append((heading(net),))
         for l, layer in enumerate(net["layers"], 1):
             gains = "the signal starts here"
             if layer["gain"] is not None:

@@ -3,10 +3,7 @@ global state of it is touched."""
 
 from __future__ import annotations
 
-import errno
 import io
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,17 +13,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 # Smaller and larger cannot be drawn on a log axis.
 _TINIEST, _LARGEST = 1e-300, 1e300
-
-
-def check_folder(folder: Path) -> None:
-    """Make the folder before the work is done; OSError if the picture could not be written there, ValueError if it is
-    no folder."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise ValueError(f"the picture needs a folder, and {folder} is or is in a file; choose another") from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, "the picture cannot be written to this folder; choose another", str(folder))
 
 
 class Picture(Figure):
