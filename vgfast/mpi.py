@@ -26,6 +26,7 @@ import numpy as np
 from vgfast import _check, config
 from vgfast._check import packages
 from vgfast.training import exchange
+from vgfast.training.block_loop import check_source, is_source
 from vgfast.training.callbacks import Callbacks
 from vgfast.training.checkpoint import Checkpoint, describe_optimizer
 from vgfast.training.epochs import check_numbers, check_progress
@@ -74,7 +75,7 @@ class Reducer(exchange.Reducer):
 def fit(
     net: Any,
     X: Any,
-    y: Any,
+    y: Any = None,
     epochs: int = 10,
     batch_size: int = 32,
     optimizer: Any = None,
@@ -96,8 +97,9 @@ def fit(
     batches, the same in each. batch_size: rows of a whole batch, of all ranks together. shuffle: by the net's own
     generator, or not at all.
 
-    X, y, sample_weight: the same in every rank; or, sharded, each rank's own rows. All else is the same in every rank,
-    too, validation_data among it. Ranks begin with the parameters, the random numbers and what the optimizer knows of
+    X, y, sample_weight: the same in every rank; or, sharded, each rank's own rows, or its own source of them in place
+    of all three (see ``vgfast.data.blocks``), for rows beyond its memory. All else is the same in every rank, too,
+    validation_data among it. Ranks begin with the parameters, the random numbers and what the optimizer knows of
     rank 0. exact, check_every: see ``Reducer``. threads: of each rank. progress: by rank 0, with the history of the
     epochs that have ended.
     callbacks: called in every rank, where they must do the same; of a ``vg.Checkpoint``, only rank 0 reads and writes
@@ -106,9 +108,10 @@ def fit(
 
     Errors of ``net.fit``, and ValueError for ranks with different nets, settings or data, or more ranks than rows of a
     batch: in all ranks, with the rank named, before any change. ``DivergenceError`` likewise in all ranks, and
-    RuntimeError where ranks no longer do the same. Any other error in one rank is printed, and ends all of them, as the
-    others would wait for that one for ever: so do errors of callbacks and schedules, and MPI where a rank is killed,
-    of which some MPIs say the process's number alone: rank 0 prints once, to stderr, which rank is which process.
+    RuntimeError where ranks no longer do the same; and the error of a source, with its rank named, after the last step
+    that all have the rows of. Any other error in one rank is printed, and ends all of them, as the others would wait
+    for that one for ever: so do errors of callbacks and schedules, and MPI where a rank is killed, of which some MPIs
+    say the process's number alone: rank 0 prints once, to stderr, which rank is which process.
     """
     reducer = Reducer(comm, exact, sharded, check_every)
     how: dict[str, Any] = {
@@ -139,7 +142,8 @@ def _describe(net: Any, X: Any, y: Any, optimizer: Any, how: dict[str, Any], thr
     """The errors of ``fit`` that a rank can see alone."""
     if not hasattr(net, "_learner"):
         raise TypeError(f"net must be one of vgfast's, such as vg.MLP makes, got {_check.quote(net)}")
-    exchange.check(reducer, net._architecture, hasattr(type(X), "blocks"))
+    from_source = is_source(X)
+    exchange.check(reducer, net._architecture, from_source)
     optimizer = check_optimizer(optimizer, net.dtype)
     check_numbers(how["epochs"], how["inspect_every"], how["inspect"])
     _check.flag("shuffle", how["shuffle"])
@@ -151,8 +155,12 @@ def _describe(net: Any, X: Any, y: Any, optimizer: Any, how: dict[str, Any], thr
         if isinstance(one, Checkpoint) and type(one) is not Checkpoint:
             raise TypeError(f"ranks share a vg.Checkpoint itself, got its subclass {type(one).__name__}; give that one")
     check_progress(how["progress"])
-    x, t, weights = net._weighted(X, y, how["sample_weight"])
-    exchange.check_inspected(reducer, x, how["inspect_every"])
+    if from_source:
+        check_source(X, y, how["sample_weight"])
+        x, t, weights = X, None, None
+    else:
+        x, t, weights = net._weighted(X, y, how["sample_weight"])
+        exchange.check_inspected(reducer, x, how["inspect_every"])
     held_out, names = how["validation_data"], [f"validation_data[{i}]" for i in range(3)]
     validation = () if held_out is None else net._weighted(*_check.held_out(held_out), names)
     batch_size = _check.integer("batch_size", how["batch_size"], 1)
@@ -160,6 +168,7 @@ def _describe(net: Any, X: Any, y: Any, optimizer: Any, how: dict[str, Any], thr
     facts |= {"random numbers of": type(net._rng.bit_generator).__name__} | describe_optimizer(optimizer)
     facts |= {name: str(how[name]) for name in ("epochs", "batch_size", "shuffle", "inspect_every", "inspect")}
     facts |= {name: str(getattr(reducer, name)) for name in ("sharded", "exact", "check_every")}
+    facts |= {"X": "from a source" if from_source else "in memory"}
     facts |= {"sample_weight": "none" if weights is None else "given"}
     facts |= {"callbacks": ", ".join(map(_name_callback, callbacks)) or "none"}
     facts |= {"validation_data of the checksum": _check.checksum(*validation) if validation else "none"}

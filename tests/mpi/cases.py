@@ -6,6 +6,8 @@ import numpy as np
 from training.ranks import CLOSE, OPTIMIZERS, SIZES, STEPS, make_data, order_of_shards
 
 import vgfast as vg
+from vgfast.data import blocks
+from vgfast.training import reader
 
 WEIGHTS = np.random.default_rng(1).uniform(0.5, 2, 67)
 # name: of an optimizer, what the net takes, what fit takes
@@ -16,12 +18,24 @@ CASES = {
     "layer norm": ("adam", {"normalization": "layer"}, {"shuffle": False, "inspect_every": 4}),
     "shards": ("momentum", {}, {"shuffle": False, "sharded": True, "inspect_every": 3}),
     "weighted shards": ("adam", {}, {"shuffle": False, "sharded": True, "sample_weight": WEIGHTS}),
+    "sources": (
+        "adam",
+        {"dropout": 0.2},
+        {"shuffle": False, "sharded": True, "sample_weight": WEIGHTS, "inspect_every": 6, "block": 5},
+    ),
 }
 
 
 def split(size):
     """The numbers of the rows of each rank's shard: of very different length."""
     return np.split(np.arange(67), [13, 40, 52][: size - 1])
+
+
+def in_blocks(X, y, sample_weight, size):
+    """A source of blocks of so many rows, of which two places in memory have two each."""
+    reader.BLOCK_BYTES = 2 * size * (9 * 8 + 4 + 16)
+    parts = [slice(first, first + size) for first in range(0, len(X), size)]
+    return blocks.from_function(lambda: ((X[p], y[p], sample_weight[p]) for p in parts), len(X))
 
 
 def train(name, fit, rank=0, size=1, **more):
@@ -37,6 +51,9 @@ def train(name, fit, rank=0, size=1, **more):
         X, y = X[rows], y[rows]
         how |= {"sample_weight": how["sample_weight"][rows]} if "sample_weight" in how else {}
         how = {key: value for key, value in how.items() if key != "sharded"} if alone else how
+    size = how.pop("block", None)
+    if size is not None and how.get("sharded"):
+        X, y = in_blocks(X, y, how.pop("sample_weight"), size), None
     return net, fit(net, X, y, optimizer=OPTIMIZERS[optimizer](), **how)
 
 

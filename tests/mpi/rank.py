@@ -46,8 +46,9 @@ def refusal(net=None, X=None, y=None, **how):
     net = vg.MLP(SIZES, rng=3) if net is None else net
     before = net.params.copy() if isinstance(net, vg.MLP) else np.zeros(0)
     state = net._rng.bit_generator.state if isinstance(net, vg.MLP) else None
+    rows = [X] if isinstance(X, Source) else [data[0] if X is None else X, data[1] if y is None else y]
     try:
-        mpi.fit(net, data[0] if X is None else X, data[1] if y is None else y, **{"epochs": 2, "batch_size": 16} | how)
+        mpi.fit(net, *rows, **{"epochs": 2, "batch_size": 16} | how)
     except (TypeError, ValueError, RuntimeError) as error:
         same = state is None or ((net.params == before).all() and net._rng.bit_generator.state == state)
         return type(error).__name__, str(error), bool(same)
@@ -60,10 +61,15 @@ def mine(here, there):
 
 
 class Source:
+    def __init__(self, failing=False):
+        self.failing = failing
+
     def __len__(self):
         return 67
 
     def blocks(self, order):
+        if self.failing:
+            raise OSError("the disk is gone")
         yield make_data(dtype="float32")
 
 
@@ -87,6 +93,8 @@ def refusals(_):
         "NaN in a shard": refusal(X=mine(spoilt, X), sharded=True),
         "no net": refusal(mine("net", None)),
         "source": refusal(X=Source()),
+        "one source": refusal(X=mine(Source(), None), sharded=True),
+        "weights beside a source": refusal(X=Source(), sharded=True, sample_weight=mine(np.ones(67), None)),
         "small batches": refusal(batch_size=SIZE - 1),
         "few rows": refusal(X=X[:1], y=y[:1]),
         "batch norm": refusal(vg.MLP(SIZES, rng=3, normalization="batch")),
@@ -123,6 +131,7 @@ def others(_):
         "alike": alike,
         "ended": ended,
         "drifted": drifted,
+        "failed": refusal(X=Source(failing=RANK == 1), sharded=True),
         "diverged": diverged,
         "shown": show(*one_step(data)),
     }

@@ -66,7 +66,9 @@ REFUSALS = {
     "NaN": ("ValueError", "rank 1 of 2: X has NaN in row 40, column 3"),
     "NaN in a shard": ("ValueError", "rank 1 of 2: X has NaN in row 40, column 3"),
     "no net": ("TypeError", "rank 1 of 2: net must be one of vgfast's, such as vg.MLP makes, got 'net'"),
-    "source": ("ValueError", "rank 0 of 2: a Reducer takes rows in memory, got a source of blocks"),
+    "source": ("ValueError", "rank 0 of 2: a Reducer of processes that have the same rows takes rows in memory"),
+    "one source": ("ValueError", "rank 1 of 2 trains with X from a source, and rank 0 with in memory; give all ranks"),
+    "weights beside a source": ("TypeError", "rank 1 of 2: fit takes sample_weight from the blocks of a source"),
     "small batches": ("ValueError", "a row for each of the 2 ranks, got batch_size=1 and 67 rows"),
     "few rows": ("ValueError", "a row for each of the 2 ranks, got batch_size=16 and 1 rows"),
     "batch norm": ("ValueError", "rank 0 of 2: reduce takes no net with batch norm"),
@@ -121,6 +123,15 @@ def test_a_rank_whose_rows_are_not_finite_is_named_in_all(others):
         words, step, steps, digest = found["diverged"]
         assert "of rank 2 of 3 was not finite" in words
         assert (step, steps, digest) == (2, 2, others[0]["diverged"][3])
+
+
+def test_all_end_with_the_error_of_a_source_in_one(others):
+    for found in others:
+        assert found["failed"][:2] == others[0]["failed"][:2]
+        error, words, same = found["failed"]
+        assert error == "RuntimeError"
+        assert words.startswith("rank 1 of 3: the source failed where block 0 was due (OSError: the disk is gone)")
+        assert not same  # the random numbers have been drawn
 
 
 def test_only_rank_0_tells_of_progress(others):

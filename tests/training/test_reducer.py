@@ -58,6 +58,18 @@ def test_uneven_shards(weighted):
     assert_as_one(run_ranks(3, one_rank, sharded=True), one)
 
 
+def test_a_huge_weight_does_not_hide_the_others_of_its_shard():
+    X, y = make_data()
+    parts, weights = np.split(np.arange(67), [13, 40]), np.r_[1e25, np.ones(66)]
+
+    def one_rank(r):
+        return train(r, data=(X[parts[r.rank]], y[parts[r.rank]]), sample_weight=weights[parts[r.rank]], shuffle=False)
+
+    order = order_of_shards(parts, 16)
+    one = train(data=(X[order], y[order]), sample_weight=weights[order], shuffle=False)
+    assert_as_one(run_ranks(3, one_rank, sharded=True), one)
+
+
 def test_shards_are_shuffled_by_one_generator():
     X, y = make_data()
     parts = np.split(np.arange(67), [20])

@@ -19,6 +19,9 @@ object of these two methods and this attribute is one too:
     0 to n_blocks - 1 (int64) in the order that is wanted, or None for that of the source. It is run by another thread;
     what it has given it may write to again once it is asked for the next.
 
+Several processes that train one net may have a source each, of their own rows: see ``vgfast.mpi.fit`` and
+``vg.Reducer``. If one source fails, all processes end with its error.
+
 Weights of 0, or from 1e-30 to 1e30, are taken. Errors, by ``fit``: ValueError or TypeError for rows that it would
 refuse in memory, and for a source that has fewer rows than it says, or more; RuntimeError where the source itself
 raises an error, which is its cause. Each names the block, counted in this epoch from 0, and the net is as of the last

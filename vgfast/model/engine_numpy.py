@@ -260,11 +260,19 @@ class NumPyEngine(Engine):
             found = self.chain(forward, delta)
             if not (np.isfinite(loss) and np.isfinite(found.gradient).all()):
                 return None
+            total = float(len(x) if sample_weight is None else sample_weight.sum()) or 1.0
+            settings, penalty = self.with_penalty(settings, total)
             step, _ = self.step(found.gradient, settings, state)
             records = quantities.of_step(self.architecture, self.weights, found, step, sample_weight)
         if exponents is not None:
             quantities.count_exponents(self.architecture, found.gradient, exponents[0])
-        return loss, records
+        return loss + penalty, records
+
+    def with_penalty(self, settings: Settings, total: float) -> tuple[Settings, float]:
+        """The settings of a step on rows of this weight, and what the penalty adds to the loss."""
+        penalty = settings.penalty / total
+        squares = sum(float(np.square(W, dtype=np.float64).sum()) for W in self.weights) if penalty else 0.0
+        return settings._replace(weight_decay=settings.weight_decay + penalty), penalty * squares / 2
 
     def apply(self, gradient: np.ndarray, settings: Settings, state: RuleState, lock: _core.TrainingLock) -> bool:
         with np.errstate(over="ignore", invalid="ignore"):

@@ -129,7 +129,7 @@ class NumPyRun:
             return _core.NON_FINITE
         if self.rates is not None:
             self.settings = self.settings._replace(lr=float(self.rates[place]))
-        settings, penalty = self._with_penalty(float(half.total or 1))
+        settings, penalty = engine.with_penalty(self.settings, float(half.total or 1))
         inspected = self.inspect_every > 0 and self.steps_done % self.inspect_every == 0
         if inspected and half.found is not None:
             self._record(half.found._replace(gradient=half.gradient), half.weights, settings)
@@ -144,12 +144,6 @@ class NumPyRun:
         self.steps_done += 1
         self.n_records += inspected
         return _core.DONE if step + 1 == self.n_steps else _core.PAUSED
-
-    def _with_penalty(self, total: float) -> tuple[Settings, float]:
-        """The settings of a step on rows of this weight, and what the penalty adds to the loss."""
-        penalty = self.settings.penalty / total
-        squares = sum(float(np.square(W, dtype=np.float64).sum()) for W in self.engine.weights) if penalty else 0.0
-        return self.settings._replace(weight_decay=self.settings.weight_decay + penalty), penalty * squares / 2
 
     def _record(self, found: Pass, weights: np.ndarray | None, settings: Settings) -> None:
         engine = self.engine

@@ -45,17 +45,21 @@ class BlockLoop(Loop):
         inspect: str = "scalars",
         rng: np.random.Generator | None = None,
         reduce: Any = None,
+        n_rows: int | None = None,
     ) -> None:
-        """rng: shuffles blocks and rows; None: as they come. reduce: a function, see ``exchange``."""
+        """rng: shuffles blocks and rows; None: as they come. reduce: see ``exchange``. n_rows: of an epoch, where the
+        source has not all of them."""
         net = learner.engine.architecture
         nothing = np.empty((0, net.sizes[0]), net.dtype), np.empty(0, np.int32)
-        how: dict[str, Any] = {"inspect_every": inspect_every, "inspect": inspect, "rng": rng, "n_rows": len(source)}
-        how["reduce"] = reduce
+        how: dict[str, Any] = {"inspect_every": inspect_every, "inspect": inspect, "rng": rng, "reduce": reduce}
+        how["n_rows"] = len(source) if n_rows is None else n_rows
+        self.source = source
         super().__init__(learner, *nothing, epochs, batch_size, optimizer, **how)
-        self.source, self.shape = source, Shape(net, batch_size, len(source))
+        self.shape = Shape(net, self.batch_rows, len(source))
         self.places: list[Rows] = []
         self.weighs = True  # as is known only from the first block on
         self.order = np.zeros(0, np.int64)
+        self.mixes: np.random.Generator | None = None  # blocks and rows of this epoch
 
     def train(self, epochs: int, progress: Any = None) -> None:
         for _ in range(epochs):
@@ -64,26 +68,37 @@ class BlockLoop(Loop):
     def _train_epoch(self, progress: Any) -> None:
         self.begin_clock()
         weights: list[np.ndarray] = []
+        self.mixes = self.begin_epoch()
         n_blocks = getattr(self.source, "n_blocks", None)
-        order = None if self.rng is None or n_blocks is None else Shuffle(self.rng, n_blocks).draw()
+        order = None if n_blocks is None else self.draw(n_blocks)
         try:
             with Reader(self.source, order, self.shape, self.places) as reader:
                 for rows in reader:
-                    weight = self._train_on(rows, progress)
+                    weight = self.train_on(rows, progress)
                     weights += [] if weight is None else [weight]
         except SourceError as error:
-            raise error.kind(
-                f"{error.text}; training has stopped after {self.done} steps, and the net is as of then"
-            ) from error.cause
-        self._weigh(weights)
+            raise self.explain(error) from error.cause
+        self.weigh(weights)
         if progress is not None:
             progress(self.done, self.total, self.current_history())
 
-    def _train_on(self, rows: Rows, progress: Any) -> np.ndarray | None:
+    def begin_epoch(self) -> np.random.Generator | None:
+        """What mixes it."""
+        return self.rng
+
+    def draw(self, n: int) -> np.ndarray | None:
+        """A random order of so many blocks or rows; None: as they come."""
+        return None if self.mixes is None else Shuffle(self.mixes, n).draw()
+
+    def explain(self, error: SourceError) -> Exception:
+        """What to raise."""
+        return error.kind(f"{error.text}; training has stopped after {self.done} steps, and the net is as of then")
+
+    def train_on(self, rows: Rows, progress: Any) -> np.ndarray | None:
         """All whole batches of these rows, and of the last ones all; the weights of the batches, if they have any."""
         self.x, self.t, self.sample_weight = rows.filled()
         n = len(self.x) if rows.last else len(self.x) // self.batch_size * self.batch_size
-        order = None if self.rng is None else Shuffle(self.rng, len(self.x)).draw()
+        order = self.draw(len(self.x))
         self.order = np.arange(len(self.x)) if order is None else order
         rows.left = slice(n, None) if order is None else order[n:]
         if n == 0:
@@ -93,7 +108,7 @@ class BlockLoop(Loop):
         self.take_steps(order, progress)
         return None if self.sample_weight is None else by_batch(self.sample_weight[self.order[:n]], self.batch_size)
 
-    def _weigh(self, weights: list[np.ndarray]) -> None:
+    def weigh(self, weights: list[np.ndarray]) -> None:
         """Note the weight of an epoch, of whose batches these are."""
         if not self.shape.weighted:
             return

@@ -44,7 +44,12 @@ def prepare(net: Any, X: Any, y: Any, sample_weight: Any, reduce: Any) -> tuple[
 
         if block_loop.is_source(X):
             block_loop.check_source(X, y, sample_weight)
-            return partial(block_loop.BlockLoop, net._learner(), X, reduce=reduce), len(X)
+            if not isinstance(reduce, exchange.Reducer):
+                return partial(block_loop.BlockLoop, net._learner(), X, reduce=reduce), len(X)
+            from vgfast.training.rank_loop import RankLoop
+
+            n_rows = exchange.count_rows(reduce, len(X))
+            return partial(RankLoop, net._learner(), X, reduce=reduce, n_rows=n_rows), n_rows
     x, t, weights = net._weighted(X, y, sample_weight)
     n_rows = exchange.count_rows(reduce, len(x))
     how = {"sample_weight": weights, "n_rows": n_rows, "reduce": reduce}

@@ -19,9 +19,10 @@ from vgfast.training.shares import share_batches, share_shards
 class Reducer(ABC):
     """Several processes that train one net as one process would: ``fit(reduce=...)`` of each takes such an object.
 
-    ``rank``: which of the ``size`` processes this is, from 0 on. ``sharded``: whether X and y hold the process's own
-    rows, of all of which an epoch consists; else all processes have the same, and each takes its part of every batch.
-    A process may have no row of a batch that is smaller than the others.
+    ``rank``: which of the ``size`` processes this is, from 0 on. ``sharded``: whether X and y, or a source in each
+    process in place of them, hold the process's own rows, of all of which an epoch consists; else all processes have
+    the same, and each takes its part of every batch. A process may have no row of a batch that is smaller than the
+    others.
 
     ``check_every``: after each so many steps it is compared whether all processes have the same parameters; 0: never. A
     process that has others is named in a RuntimeError in each of them.
@@ -81,19 +82,19 @@ def check(reduce: Any, net: Any, is_source: bool) -> None:
         _check.integer("check_every of a Reducer", reduce.check_every, 0)
         _check.integer("size of a Reducer", reduce.size, 1)
         _check.integer("rank of a Reducer", reduce.rank, 0, reduce.size - 1)
-        if is_source:
+        if is_source and not reduce.sharded:
             raise ValueError(
-                "a Reducer takes rows in memory, got a source of blocks; give each process its rows as arrays, or a "
-                "memory map, with sharded=True"
+                "a Reducer of processes that have the same rows takes rows in memory, got a source of blocks; give "
+                "each process a source of its own rows, with sharded=True"
             )
 
 
 def count_rows(reduce: Any, n_rows: int) -> int:
     """Of an epoch, where this process has so many."""
-    return int(_of_each(reduce, n_rows).sum()) if isinstance(reduce, Reducer) and reduce.sharded else n_rows
+    return int(of_each(reduce, n_rows).sum()) if isinstance(reduce, Reducer) and reduce.sharded else n_rows
 
 
-def _of_each(reduce: Reducer, number: float) -> np.ndarray:
+def of_each(reduce: Reducer, number: float) -> np.ndarray:
     """What each process has for this, float64 (size,)."""
     numbers = np.zeros(reduce.size)
     numbers[reduce.rank] = number
@@ -160,15 +161,19 @@ class ByReducer:
     def __init__(self, reduce: Reducer, loop: Any) -> None:
         self.reduce = reduce
         self.whole_records = reduce.size > 1
-        n = len(loop.x)
-        if reduce.sharded:
-            self.places = np.arange(n)
-            self.batches = share_shards(_of_each(reduce, n).astype(np.int64), loop.batch_size, reduce.rank)
-        else:
-            self.places, self.batches = share_batches(n, loop.batch_size, reduce.rank, reduce.size)
+        self.places, self.batches = self.share(loop)
         self.starts = np.arange(0, loop.n_rows, loop.batch_size)
         self.most = max(1, int(self.batches["rows"].max()))  # rows of a batch, here
         self.n_whole = 0  # steps whose losses are of whole batches
+        self.steps_before = 0  # of the epoch, where its batches are not all at hand
+
+    def share(self, loop: Any) -> tuple[np.ndarray, np.ndarray]:
+        """(places in the order of an epoch that are taken here, BATCH of each step)."""
+        n, reduce = len(loop.x), self.reduce
+        if not reduce.sharded:
+            return share_batches(n, loop.batch_size, reduce.rank, reduce.size)
+        counts = of_each(reduce, n).astype(np.int64)
+        return np.arange(n), share_shards(counts, loop.batch_size, reduce.rank)
 
     def begin_epoch(self, loop: Any, order: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None]:
         self._agree(loop, False)
@@ -176,15 +181,17 @@ class ByReducer:
         self.whole = order  # of rows which all processes have
         self.order = self.places if order is None else order[self.places]
         if loop.sample_weight is not None:
-            self._weigh(loop, loop.sample_weight, order)
+            self.weigh(loop, loop.sample_weight, order)
         return self.order, self.batches
 
-    def _weigh(self, loop: Any, sample_weight: np.ndarray, order: np.ndarray | None) -> None:
-        """The batches; and, at first, all rows together."""
+    def weigh(self, loop: Any, sample_weight: np.ndarray, order: np.ndarray | None) -> None:
+        """The batches, and all rows together."""
         if self.reduce.sharded:
-            in_order, ends = sample_weight[self.order], np.cumsum(self.batches["rows"].astype(np.int64))
-            sums = np.concatenate([[0.0], np.cumsum(in_order)])[ends]
-            total = np.diff(sums, prepend=0.0)
+            total, here = np.zeros(len(self.batches)), self.batches["rows"] > 0
+            if here.any():
+                starts, last = self.batches["first"][here].astype(np.int64), self.batches[here][-1]
+                end = int(last["first"] + last["rows"])
+                total[here] = np.add.reduceat(sample_weight[self.order[:end]], starts)
             self.reduce.add(total)
         else:
             total = np.add.reduceat(sample_weight if order is None else sample_weight[order], self.starts)
@@ -193,14 +200,14 @@ class ByReducer:
 
     def exchange(self, loop: Any, flat: np.ndarray) -> None:
         if self.reduce.check_every and loop.done % self.reduce.check_every == 0:
-            self._compare(loop)
+            self.compare(loop)
         self.reduce.add(flat)
         if self.whole_records and loop.inspect_every and loop.done % loop.inspect_every == 0:
             self._record(loop)
 
-    def _compare(self, loop: Any) -> None:
+    def compare(self, loop: Any) -> None:
         """RuntimeError if not all processes have the parameters that most of them have."""
-        digests = _of_each(self.reduce, zlib.crc32(loop.learner.engine.vector.data))
+        digests = of_each(self.reduce, zlib.crc32(loop.learner.engine.vector.data))
         values, counts = np.unique(digests, return_counts=True)
         if len(values) == 1:
             return
@@ -222,7 +229,7 @@ class ByReducer:
             rows = rows if self.whole is None else self.whole[rows]
             return loop.x[rows], loop.t[rows], None if loop.sample_weight is None else loop.sample_weight[rows]
         first, here, offset = (int(self.batches[step][name]) for name in ("first", "rows", "offset"))
-        n = min(loop.batch_size, loop.n_rows - step * loop.batch_size)
+        n = min(loop.batch_size, loop.n_rows - (self.steps_before + step) * loop.batch_size)
 
         def gathered(array: Any) -> np.ndarray:
             all_rows = np.zeros((n, *array.shape[1:]), array.dtype)
@@ -246,12 +253,15 @@ class ByReducer:
     def end(self, loop: Any) -> None:
         self._agree(loop, True)
         if self.reduce.check_every:
-            self._compare(loop)
+            self.compare(loop)
 
     def _agree(self, loop: Any, ends: bool) -> None:
         """RuntimeError if some processes end training now and others begin an epoch, for which they would wait, or
         begin at another step."""
-        begin = _of_each(self.reduce, -1 if ends else loop.done + loop.taken)
+        self.refuse_unlike(loop, of_each(self.reduce, -1 if ends else loop.done + loop.taken))
+
+    def refuse_unlike(self, loop: Any, begin: np.ndarray) -> None:
+        """RuntimeError if not all processes begin an epoch at the same step, or end: -1."""
         which = np.flatnonzero(begin < 0)
         if 0 < len(which) < self.reduce.size:
             raise DriftError(
@@ -279,9 +289,7 @@ class ByReducer:
         batch = self.batches[loop.done - loop.epoch_begins]
         here = self.order[int(batch["first"]) : int(batch["first"] + batch["rows"])]
         bad = (
-            np.zeros(0)
-            if np.isfinite(flat).all()
-            else np.flatnonzero(_of_each(self.reduce, not _is_finite(loop, here)))
+            np.zeros(0) if np.isfinite(flat).all() else np.flatnonzero(of_each(self.reduce, not _is_finite(loop, here)))
         )
         if len(bad) == 0:
             return loop.diagnose(here if len(here) > 0 else self.order[:1])

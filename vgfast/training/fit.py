@@ -17,7 +17,7 @@ from vgfast.model.losses import LOSSES
 from vgfast.model.quantities import RECORD, make_histograms
 from vgfast.model.rules import RuleState
 from vgfast.training import place
-from vgfast.training.exchange import ByReducer, make_exchange
+from vgfast.training.exchange import ByFunction, ByReducer, make_exchange
 from vgfast.training.history import History
 from vgfast.training.optimizers import Optimizer
 from vgfast.training.settings import read_settings
@@ -166,16 +166,20 @@ class Loop:
         self.rows = np.full(self.per_epoch, float(batch_size))  # of each batch
         self.rows[-1] = n_rows - (self.per_epoch - 1) * batch_size
         self.totals: np.ndarray | None = None  # like correct: the weight of each batch
-        self.exchange = None if reduce is None else make_exchange(reduce, self)
+        self.exchange = None if reduce is None else self.exchange_by(reduce)
         # By its own run, or, as that has not all rows of a batch, step by step.
         self.inspects_here = inspect_every > 0 and not (self.exchange and self.exchange.whole_records)
-        rows = self.exchange.most if isinstance(self.exchange, ByReducer) else batch_size
+        rows = self.batch_rows = self.exchange.most if isinstance(self.exchange, ByReducer) else batch_size
         how = {"in_parts": not self.inspects_here, "sparse": isinstance(x, SparseRows)}
         self.workspace = learner.engine.make_workspace(rows, workspace, **how)
         self.run = learner.engine.make_run(x, t, rows, self.workspace, learner.lock, sample_weight)
         if self.exchange is not None:
             self.flat = learner.engine.make_vector()
             self.run.set_exchange(self.flat)
+
+    def exchange_by(self, reduce: Any) -> ByFunction | ByReducer:
+        """What it goes by."""
+        return make_exchange(reduce, self)
 
     def use_optimizer(self) -> None:
         """Its settings and state now, which a callback may have changed since the last epoch."""
@@ -266,7 +270,8 @@ class Loop:
         self.epoch_begins, batches = self.done, None
         if self.exchange is not None:
             order, batches = self.exchange.begin_epoch(self, order)
-        skipped = min(self.taken, -(-self.rows_now // self.batch_size))
+        n_steps = -(-self.rows_now // self.batch_size) if batches is None else len(batches)
+        skipped = min(self.taken, n_steps)
         self.run.begin_epoch(order, batches, skipped)
         if skipped > 0:
             self.taken -= skipped

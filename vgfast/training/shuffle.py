@@ -92,5 +92,10 @@ class ShardShuffle(Shuffle):
         self.rank, self.bits = rank, None
 
     def _ask(self) -> np.ndarray:
-        seed = int(self.rng.integers(2**63))
-        return np.random.default_rng([seed, self.rank]).permutation(self.rows)
+        return own_generator(self.rng, self.rank).permutation(self.rows)
+
+
+def own_generator(rng: np.random.Generator, rank: int) -> np.random.Generator:
+    """A process's own, for an epoch, by one number of the generator which all processes have."""
+    with _shuffling:
+        return np.random.default_rng([int(rng.integers(2**63)), rank])
