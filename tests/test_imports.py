@@ -33,6 +33,7 @@ ROOMS = [
     "export",
     "state",
     "cost",
+    "live",
     "inspection",
     "training",
     "model",

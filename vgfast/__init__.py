@@ -21,6 +21,8 @@ losses
     batch, layer and RMS normalization; dropout and alpha dropout; x + scale f(x), ReZero's too.
 ``EarlyStopping``, ``Checkpoint``, ``Log``, ``History``
     what ``fit`` calls after each epoch, and what it returns.
+``watch``
+    a page in the browser that shows a training while it runs; ``vgfast watch`` does so for a whole script.
 ``fit_many``
     many small nets at once, one a thread.
 ``fit(..., reduce=f)``, ``Reducer``
@@ -41,7 +43,7 @@ losses
 ``threads``, ``set_num_threads``, ``get_num_threads``, ``show_config``
     how many threads, and on which machine.
 
-On the command line: ``vgfast demo``, ``lesson``, ``reproduce``, ``bench``, ``ladder``, ``cost`` and ``info``.
+On the command line: ``vgfast demo``, ``lesson``, ``reproduce``, ``bench``, ``ladder``, ``cost``, ``watch``, ``info``.
 """
 
 try:
@@ -92,6 +94,7 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "threads",
+    "watch",
 ]
 
 
@@ -120,6 +123,10 @@ def __getattr__(name: str):
         from vgfast.interop.inspect_torch import inspect_torch
 
         return inspect_torch
+    if name == "watch":
+        from vgfast.live.watch import watch
+
+        return watch
     if name == "from_torch":
         from vgfast.interop.from_torch import from_torch
 

@@ -84,9 +84,10 @@ class Network(Exports):
         the net as it is then, and what was recorded in ``net.history``. Errors: ``DivergenceError``, likewise; before
         any change TypeError, ValueError for bad input, MemoryError for huge batches, RuntimeError while it is trained.
         """
-        from vgfast.training.callbacks import Callbacks  # here and below: only read when asked for
+        from vgfast.training.callbacks import Callbacks, watching  # here and below: only read when asked for
 
         epochs, inspect_every = check_numbers(epochs, inspect_every, inspect)
+        inspect_every = inspect_every or watching.inspect_every
         listeners = Callbacks(callbacks)
         check_progress(progress)
         optimizer = check_optimizer(optimizer, self.dtype)

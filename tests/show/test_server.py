@@ -21,8 +21,8 @@ class Source:
     def document(self, live):
         return f"<p>{live['events']}</p>", "default-src 'none'"
 
-    def page(self):
-        return {"n": self.n}
+    def page(self, live):
+        return [{"type": "page", "page": {"n": self.n, "live": live}}, {"type": "state"}]
 
     def news(self, wanted):
         events, self.events = self.events, []
@@ -73,9 +73,11 @@ def events(server):
     assert answer.headers["Content-Type"].startswith("text/event-stream")
 
     def following():
-        while not (line := answer.readline()).startswith(b"data: "):
+        while True:
+            line = answer.readline()
             assert line, "the events have ended"
-        return json.loads(line[6:])
+            if line.startswith(b"data: ") and (event := json.loads(line[6:])) != {"type": "state"}:
+                return event
 
     return connection, following
 

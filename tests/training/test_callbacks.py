@@ -150,3 +150,33 @@ def test_what_it_cannot_monitor_is_refused_before_anything_changes():
 
 def test_it_shows_its_settings():
     assert repr(vg.EarlyStopping(3)) == "EarlyStopping(3, monitor='val_loss', restore_best=True)"
+
+
+@NETS
+def test_progress_is_told_within_epochs_and_at_their_ends(kind):
+    class Told(Note):
+        def on_progress(self, net, history):
+            self.calls.append(("progress", len(history.loss)))
+
+    told, other = Told(), []
+    how = {"callbacks": [told], "progress": lambda done, total, history: other.append(done)}
+    net = kind([5, 4, 3], rng=0)
+    net.fit(X, Y, 2, 20, **how)
+    ends = [call for call in told.calls if call not in [("progress", n) for n in (1, 2, 4, 5)]]
+    assert ends == [("begin", 0), ("progress", 3), ("epoch", 1), ("progress", 6), ("epoch", 2), ("end", 2)]
+    assert other == [n for what, n in told.calls if what == "progress"]
+
+
+def test_watching_is_of_every_fit_and_no_checkpoint_knows(tmp_path, monkeypatch):
+    from vgfast.training.callbacks import watching
+
+    note = Note()
+    note.state_dict = note.load_state_dict = None
+    vg.MLP([5, 4, 3], rng=0).fit(X, Y, 1, callbacks=[vg.Checkpoint(tmp_path / "kept")])
+    monkeypatch.setattr(watching, "callbacks", [note])
+    net = vg.MLP([5, 4, 3], rng=0)
+    net.fit(X, Y, 2, callbacks=[vg.Checkpoint(tmp_path / "kept")])
+    assert note.calls == [("begin", 1), ("epoch", 2), ("end", 2)]
+    monkeypatch.setattr(watching, "inspect_every", 3)
+    assert vg.MLP([5, 4, 3], rng=0).fit(X, Y, 2, 10).steps.tolist() == [0, 3, 6, 9]
+    assert vg.MLP([5, 4, 3], rng=0).fit(X, Y, 2, 10, inspect_every=5).steps.tolist() == [0, 5, 10]

@@ -9,9 +9,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from vgfast.cli import bench, cost, demo, info, ladder, lesson, reproduce, streams
+from vgfast.cli import bench, cost, demo, info, ladder, lesson, reproduce, streams, watch
 
-_COMMANDS = (demo, info, bench, cost, ladder, lesson, reproduce)
+_COMMANDS = (demo, info, bench, cost, ladder, lesson, reproduce, watch)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,6 +8,8 @@ and ends training by returning True. Or it is an object with any of these method
     and history are as they were kept.
 ``on_epoch_end(net, history)``
     after each epoch, as the function; ``history.epochs[-1]`` is that epoch's. An object may be called instead.
+``on_progress(net, history)``
+    about every 30 ms within an epoch, and at its end, when ``history.epochs`` does not have it yet.
 ``on_train_end(net, history)``
     after the last epoch; not where an error or Ctrl-C has ended training.
 
@@ -41,10 +43,22 @@ from vgfast.training.history import History
 
 # Of one epoch, what may be monitored; of the last two, the larger one is better.
 MONITORED = ("loss", "val_loss", "accuracy", "val_accuracy")
-_METHODS = ("on_train_begin", "on_epoch_end", "on_train_end")
+_METHODS = ("on_train_begin", "on_progress", "on_epoch_end", "on_train_end")
 
 # A function of (net, history), or an object with methods.
 Callback = Any
+
+
+class _Watching:
+    """What ``vgfast watch`` adds to every ``fit`` of this process: callbacks, after those given, of which no
+    ``Checkpoint`` knows, and inspected steps where none would be."""
+
+    def __init__(self) -> None:
+        self.callbacks: list[Callback] = []
+        self.inspect_every = 0
+
+
+watching = _Watching()
 
 
 class EarlyStopping:
@@ -134,11 +148,13 @@ class Callbacks:
                 )
         self._others = [item for item in self.items if not isinstance(item, Checkpoint)]
         self.checkpoint = next((item for item in self.items if isinstance(item, Checkpoint)), None)
+        self._told = [*self._others, *watching.callbacks]
         if len(self.items) - len(self._others) > 1:
             raise ValueError("callbacks must hold one Checkpoint at most, got several; go on from one of them")
+        self.items += tuple(watching.callbacks)
         self._each: list[Callable[..., Any]] = [
             getattr(item, "on_epoch_end", item)
-            for item in self._others
+            for item in self._told
             if callable(item) or hasattr(item, "on_epoch_end")
         ]
 
@@ -181,12 +197,26 @@ class Callbacks:
             self.checkpoint.write(loop, ended, self._others)
         return ended
 
+    def with_progress(self, net: Any, told: Any) -> Callable[..., Any] | None:
+        """What is to be told of progress: this, if it is any, and those with ``on_progress``; None for nobody."""
+        each = [item.on_progress for item in self._told if hasattr(item, "on_progress")]
+        if not each:
+            return told
+
+        def tell(done: int, total: int, history: History) -> None:
+            if told is not None:
+                told(done, total, history)
+            for on_progress in each:
+                on_progress(net, history)
+
+        return tell
+
     def end(self, net: Any, history: History) -> None:
         """After the last epoch."""
         self._call("on_train_end", net, history)
 
     def _call(self, method: str, net: Any, history: History) -> None:
-        for item in self._others:
+        for item in self._told:
             if hasattr(item, method):
                 getattr(item, method)(net, history)
 

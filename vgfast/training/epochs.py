@@ -74,7 +74,7 @@ def train(
         from vgfast.training.progress import Display
 
         display = Display(epochs, loop.total)
-    told = display or progress or None
+    told = callbacks.with_progress(net, display or progress or None)
     try:
         ended = callbacks.begin(net, loop, kept)
         while not ended and loop.noted < epochs:

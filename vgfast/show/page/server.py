@@ -47,8 +47,8 @@ class Source(Protocol):
     def document(self, live: dict[str, str]) -> tuple[str, str]:
         """(HTML, its Content-Security-Policy) of now; live: the addresses of events and commands."""
 
-    def page(self) -> dict[str, Any]:
-        """The data of the whole page, as of the last ``news``."""
+    def page(self, live: dict[str, str]) -> list[dict[str, Any]]:
+        """The events that tell everything, as of the last ``news``."""
 
     def news(self, wanted: bool) -> list[dict[str, Any]] | None:
         """The events since the last time, or None where everything has changed. wanted: whether anyone gets them."""
@@ -167,7 +167,7 @@ class Server:
             client.restart(page)
 
     def _page_event(self) -> bytes:
-        return _event({"type": "page", "page": self.source.page() | {"live": self.live}})
+        return b"".join(map(_event, self.source.page(self.live)))
 
     def close(self) -> None:
         """Tell the last news, and listen no more."""

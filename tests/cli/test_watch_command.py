@@ -1,0 +1,104 @@
+"""``vgfast watch``."""
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+from command import vgfast_here
+
+HEAD = """
+import numpy as np, sys, vgfast as vg
+def train(lr):
+    return vg.MLP([4, 8, 2], rng=0).fit(np.eye(4), [0, 1, 1, 0], 5, 2, vg.SGD(lr))
+"""
+RAISES = f"""{HEAD}
+print(sys.argv[1:], len(train(0.1).steps))
+raise ValueError("of the script's own")
+"""
+
+
+def whole(address):
+    """The first page and state that it sends."""
+    with urllib.request.urlopen(address.replace("/?", "/events?"), timeout=30) as events:
+        found = []
+        while len(found) < 2:
+            line = events.readline()
+            assert line
+            if line.startswith(b"data: "):
+                found.append(json.loads(line[6:]))
+    return found[0]["page"], found[1]
+
+
+def test_a_script_that_raises_is_shown_with_its_last_state_and_ends_as_by_python(tmp_path):
+    (tmp_path / "script.py").write_text(RAISES)
+    command = ["watch", "--json", "--no-browser", "--port", "0", "--inspect-every", "2", "script.py", "--lr", "1"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "vgfast", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    ) as process:
+        try:
+            address = json.loads(process.stdout.readline())["address"]
+            said = ""
+            while "stays until Ctrl-C" not in said:
+                said += (line := process.stderr.readline())
+                assert line
+            found, state = whole(address)
+        finally:
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=60)
+    plain = subprocess.run(
+        [sys.executable, "script.py", "--lr", "1"], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert out == "['--lr', '1'] 5\n"
+    assert (state["error"], state["running"]) == ("ValueError: of the script's own", False)
+    assert (found["title"], found["parts"][0]["n_steps"], found["parts"][0]["report"] is None) == (
+        "script.py",
+        10,
+        False,
+    )
+    assert process.returncode == plain.returncode == 1
+    traceback = said.split("the script has ended")[0]
+    assert traceback.replace('File "script.py"', f'File "{tmp_path / "script.py"}"') == plain.stderr
+
+
+@pytest.mark.parametrize(
+    ("last", "status", "error"),
+    [
+        ("", 0, None),
+        ("sys.exit(3)", 3, "The script has ended with 3."),
+        ("sys.exit('no luck')", "no luck", "The script has ended with 'no luck'."),
+        ("raise KeyboardInterrupt", 130, "KeyboardInterrupt: "),
+    ],
+)
+def test_the_exit_status_is_the_scripts(tmp_path, monkeypatch, last, status, error):
+    from vgfast.live import watch
+
+    ended = []
+    monkeypatch.setattr(watch.Watch, "end", lambda self, error="": ended.append(error or None))
+    script = tmp_path / "script.py"
+    script.write_text(f"{HEAD}\ntrain(0.1)\n{last}\n")
+    done = vgfast_here("watch", "--no-browser", "--port", "0", "--close", str(script))
+    assert (done.returncode, ended) == (status, [error])
+    assert ("Traceback" in done.stderr) == (status == 130)
+
+
+def test_a_script_that_there_is_not(tmp_path):
+    done = vgfast_here("watch", str(tmp_path / "none.py"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("vgfast: there is no script")
+    assert vgfast_here("watch", "--port", "70000", __file__).returncode == 1
+    assert vgfast_here("watch", "--inspect-every", "-1", __file__).returncode == 1
+
+
+def test_a_syntax_error_has_no_frames_of_ours(tmp_path):
+    (tmp_path / "script.py").write_text("1 +\n")
+    done = vgfast_here("watch", "--no-browser", "--port", "0", "--close", str(tmp_path / "script.py"))
+    assert done.returncode == 1
+    assert "SyntaxError" in done.stderr
+    assert "runpy" not in done.stderr

@@ -1,0 +1,249 @@
+"""``vg.watch``: a callback that shows trainings on a page in the browser while they run."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+from vgfast import _check
+from vgfast.inspection.report import GradientReport
+from vgfast.live.course import NOTHING, Course, Excerpt
+from vgfast.show import page
+from vgfast.show.page import data, server
+from vgfast.training.history import History
+from vgfast.training.records import over_time
+
+# Trainings that are kept, at most; seconds from one look to the next, and from one verdict to the next; records, and
+# with them rows, that a verdict is on.
+_TRAININGS, _LOOK, _JUDGE, _JUDGED = 8, 0.03, 1.0, 10
+_ROWS = 16
+
+
+def watch(net: Any = None, port: int = server.PORT, browser: bool = True) -> Watch:
+    """A callback for ``fit`` that shows the training live, on a page of this machine's browser.
+
+    The page has the loss, the gradients of the inspected steps, layer by step, their ledger and a verdict, as
+    ``history.save_html`` has them. It is served on 127.0.0.1 alone, at an address with a token that is printed on
+    stderr, until ``close()``, the end of a with
+    statement or that of the process. About every 30 ms ``fit`` hands over what is new; who looks at
+    the page, and how slowly, does not matter to the training. One callback may be of several trainings, of which the
+    last 8 are shown. Of long ones, every second record is dropped each time that there are 1,000, or 40,000 numbers
+    of a quantity, which the page says.
+
+    net: whose name is the page's title; None is "Training". port: if it is in use, one of the next 19; 0: any that is
+    free. browser: whether to open one, where there is a display.
+    Errors: TypeError or ValueError for a port that is none; OSError where no port is free.
+
+    >>> import numpy as np, vgfast as vg
+    >>> net = vg.MLP([4, 8, 2], rng=0)
+    >>> page = vg.watch(net, port=0, browser=False)  # doctest: +SKIP
+    the page is at http://127.0.0.1:40715/?token=PfVZ...
+    >>> net.fit(np.eye(4), [0, 1, 1, 0], epochs=9, inspect_every=1, callbacks=[page])  # doctest: +SKIP
+    >>> page.close()  # doctest: +SKIP
+    """
+    if net is not None and not hasattr(net, "sizes"):
+        raise TypeError(f"net must be a net such as vg.MLP makes, or None, got {_check.quote(net)}")
+    port = _check.integer("port", port, 0, 65535)
+    watching = Watch("Training" if net is None else repr(net), port)
+    if _check.flag("browser", browser):
+        server.open_browser(watching.address)
+    print(f"the page is at {watching.address}", file=sys.stderr, flush=True)
+    return watching
+
+
+class _Shown:
+    """A training that is on the page: what was told of it, and the verdict on its last records."""
+
+    def __init__(self, number: int, net: Any) -> None:
+        self.course = Course(f"Training {number}: {net!r}", len(net.sizes) - 1)
+        self.sizes, self.activations = net.sizes, net.activations
+        self.told = self.judged = NOTHING
+        self.due = 0.0  # when it is looked at next
+        self.report: GradientReport | None = None
+
+    def judge(self, records: np.ndarray) -> None:
+        """By the mean of these, which are some of the last."""
+        with np.errstate(all="ignore"):  # of a training that diverged
+            about = self.sizes, self.activations, self.course.n_steps, _ROWS
+            self.report = GradientReport(over_time(records), self.course.last_loss, *about)
+
+    def part(self, excerpt: Excerpt) -> dict[str, Any]:
+        return self.course.as_part(excerpt, self.report)
+
+
+class Watch:
+    """What ``watch`` returns: the callback, and the page's ``address``."""
+
+    def __init__(self, title: str, port: int) -> None:
+        self.title, self.error = title, ""
+        self._lock = threading.Lock()
+        self._shown: list[_Shown] = []
+        self._begun, self._changed = 0, False
+        self._speed, self._judge_at = Speed(), 0.0
+        self._state = self._find_state()
+        self._server = server.Server(self, port)
+        self.address, self.notice = self._server.address, self._server.notice
+
+    def close(self) -> None:
+        """The page is served no more."""
+        self._server.close()
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Watch({self.address!r})"
+
+    # ---- called by fit, in the thread of the training ---------------------------------------------------
+
+    def on_train_begin(self, net: Any, history: History) -> None:
+        """A training more."""
+        with self._lock:
+            self._begun += 1
+            shown = _Shown(self._begun, net)
+            shown.course.follow(history)
+            shown.course.add(history)
+            shown.course.add_epochs(history)
+            self._shown = [*self._shown, shown][-_TRAININGS:]
+            self._changed = True
+
+    def on_progress(self, net: Any, history: History) -> None:
+        """Copy what is new, if it is time."""
+        self._look(history)
+
+    def on_epoch_end(self, net: Any, history: History) -> None:
+        """The same, with the epochs."""
+        self._look(history, epoch=True)
+
+    def on_train_end(self, net: Any, history: History) -> None:
+        """The last look."""
+        self._look(history, epoch=True, ended=True)
+
+    def _look(self, history: History, epoch: bool = False, ended: bool = False) -> None:
+        now = time.perf_counter()
+        with self._lock:
+            shown = next((each for each in reversed(self._shown) if each.course.history() is history), None)
+            if shown is None or (now < shown.due and not ended):
+                return
+            shown.due = now + _LOOK
+            shown.course.add(history)
+            if epoch:
+                shown.course.add_epochs(history)
+            shown.course.running = not ended
+
+    def end(self, error: str = "") -> None:
+        """There will be no more training; the page shows the last state of each, and the error."""
+        with self._lock:
+            self.error = error
+            for course in (each.course for each in self._shown if each.course.running):
+                history, course.running = course.history(), False
+                if history is not None:
+                    course.add(history)
+
+    # ---- called by the server, in its threads -----------------------------------------------------------
+
+    def document(self, live: dict[str, str]) -> tuple[str, str]:
+        """The page, and its policy."""
+        with self._lock:
+            excerpts = [(each, each.course.excerpt()) for each in self._shown]
+        parts = [each.part(excerpt) for each, excerpt in excerpts]
+        return page.text(self.title, parts, self._about(), live), page.policy(live=True)
+
+    def page(self, live: dict[str, str]) -> list[dict[str, Any]]:
+        """The page and its state, as far as they were told; where that does not hold any more, of now: the next
+        ``news`` will say so."""
+        with self._lock:
+            shown = list(self._shown)
+            excerpts = [
+                each.course.excerpt(until=each.told if each.told.version == each.course.version else None)
+                for each in shown
+            ]
+        parts = [each.part(excerpt) for each, excerpt in zip(shown, excerpts, strict=True)]
+        whole = {"type": "page", "page": page.data_of(self.title, parts, self._about(), live)}
+        return [whole, {"type": "state", **self._state}]
+
+    def _about(self) -> list[str]:
+        if not self._shown:
+            return ["No training has begun yet: the page waits for net.fit."]
+        more = self._begun - _TRAININGS
+        return [f"Shown are the last {_TRAININGS} of {self._begun:,} trainings."] if more > 0 else []
+
+    def command(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """There is none."""
+        raise ValueError("this page only shows a training, and takes no commands; vgfast play does")
+
+    def news(self, wanted: bool) -> list[dict[str, Any]] | None:
+        """New records and verdicts, and the state; None when a training has begun, or records were thinned."""
+        judged = self._judge()
+        with self._lock:
+            changed, self._changed = self._changed, False
+            fresh = []
+            for i, each in enumerate(self._shown):
+                place = each.course.place()
+                changed = changed or place.version != each.told.version
+                if wanted and not changed and (place != each.told or each in judged):
+                    fresh.append((i, each, each.course.excerpt(each.told)))
+                each.told = place
+            told, self._state = self._state, self._find_state()
+        if changed:
+            return None
+        events = []
+        for i, each, excerpt in fresh:
+            report = {"report": data.of_report(each.report)} if each in judged else {}
+            events.append({"type": "records", "part": i, **excerpt.as_data(), **report})
+        return events if self._state == told else [*events, {"type": "state", **self._state}]
+
+    def _judge(self) -> list[_Shown]:
+        """Those on which there is a new verdict, about one a second."""
+        now = time.perf_counter()
+        if now < self._judge_at:
+            return []
+        self._judge_at = now + _JUDGE
+        with self._lock:
+            due = [each for each in self._shown if each.course.n_records and each.judged != each.course.place()]
+            for each in due:
+                each.judged = each.course.place()
+            records = [each.course.last(_JUDGED) for each in due]
+        for each, of in zip(due, records, strict=True):
+            each.judge(of)
+        return due
+
+    def _find_state(self) -> dict[str, Any]:
+        """Of the last training."""
+        course = self._shown[-1].course if self._shown else None
+        step = course.n_steps if course else 0
+        return {
+            "running": any(each.course.running for each in self._shown),
+            "step": step,
+            "ms_per_step": self._speed.measure(self._begun, step),
+            "error": self.error or None,
+            "sentences": [],
+            "boundary": None,
+        }
+
+
+class Speed:
+    """Of steps, over the last second or so."""
+
+    def __init__(self) -> None:
+        self._looks: deque[tuple[int, float, int]] = deque(maxlen=6)
+        self._last: float | None = None
+
+    def measure(self, training: int, step: int) -> float | None:
+        """Milliseconds of one, now that there are so many of this training; None if that is not known yet."""
+        if not self._looks or self._looks[-1][0] != training:
+            self._looks.clear()
+        elif self._looks[-1][2] == step:  # ended, or between two looks: what was said before holds
+            return self._last
+        self._looks.append((training, time.perf_counter(), step))
+        (_, then, before), (_, now, after) = self._looks[0], self._looks[-1]
+        self._last = round(1e3 * (now - then) / (after - before), 6) if after > before else None
+        return self._last
