@@ -95,6 +95,7 @@ FUNCTIONS = {
     "to_torch": (lambda: vg.MLP([2, 3, 2], rng=0).to_torch(), ["torch"]),
     "vgfast.mpi": (lambda: mpi.fit(vg.MLP([2, 3, 2], rng=0), X, Y), ["mpi4py.MPI"]),
     "vgfast.sklearn": (lambda: __import__("vgfast.sklearn"), ["sklearn"]),
+    "vg.widget": (lambda: vg.widget(vg.MLP([2, 3, 2], rng=0)), ["anywidget"]),
     "vgfast.torch_distributed": (torch_distributed.Reducer, ["torch"]),
 }
 

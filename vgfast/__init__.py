@@ -23,6 +23,8 @@ losses
     what ``fit`` calls after each epoch, and what it returns.
 ``watch``
     a page in the browser that shows a training while it runs; ``vgfast watch`` does so for a whole script.
+``History.save_html``, ``GradientReport.save_html``, ``net.cost(...).save_html``; ``widget``
+    pages of one file for any browser, without a network; and the same in a notebook, while a net trains.
 ``fit_many``
     many small nets at once, one a thread.
 ``fit(..., reduce=f)``, ``Reducer``
@@ -95,6 +97,7 @@ __all__ = [
     "show_config",
     "threads",
     "watch",
+    "widget",
 ]
 
 
@@ -111,6 +114,10 @@ def __getattr__(name: str):
         from vgfast.training.log import Log
 
         return Log
+    if name == "widget":  # itself imports anywidget only when it is called
+        from vgfast.training.widget import widget
+
+        return widget
     if name == "fit_many":
         from vgfast.training.many import fit_many
 

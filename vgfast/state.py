@@ -203,6 +203,11 @@ class State:
 
         return summarize(self._architecture, self._inits)
 
+    def _repr_html_(self) -> str:
+        from vgfast.model import summary
+
+        return summary.as_html(self._architecture, self._inits, repr(self))
+
     # ---- who may use it ---------------------------------------------------------------------------
 
     def _read(self, work: Callable[[Self], _Result]) -> _Result:

@@ -12,6 +12,7 @@ from pages import Tags, data_in, unpacked
 
 import vgfast as vg
 from vgfast.model.quantities import RECORD
+from vgfast.pretrain import RBM
 from vgfast.show import page
 from vgfast.show.page import data
 from vgfast.training.history import History
@@ -81,6 +82,17 @@ def test_the_numbers_of_a_history(trained, tmp_path):
         np.testing.assert_allclose(unpacked(part["fields"][name]), trained.gradients[name], rtol=2**-16, atol=0)
     assert part["band"] is part["report"] is None
     assert "static" not in part
+
+
+def test_epochs_end_where_they_did_though_more_steps_follow(small_problem):
+    """As in a training that goes on: the second epoch is over, and not noted yet."""
+    seen = []
+
+    def look(done, total, history):
+        seen.append((done, data.losses(history)["epoch_steps"]))
+
+    vg.MLP([5, 8, 3], rng=0).fit(*small_problem, epochs=2, batch_size=10, progress=look, callbacks=[lambda *_: None])
+    assert seen[-1] == (8, [4])
 
 
 def test_factors_are_there_where_they_do_something(small_problem):
@@ -233,6 +245,31 @@ def test_points_are_means_of_neighbours():
         unpacked(part["loss"])[:-1], history.loss[:4998].reshape(-1, 3).mean(axis=1), rtol=2**-15
     )
     assert unpacked(part["loss_steps"])[:2].tolist() == [1, 4]
+
+
+def test_what_notebooks_keep_in_their_files_is_short(small_problem):
+    X, y = small_problem
+    net = vg.MLP([5, *[8] * 100, 3], "tanh", rng=0, residual=True, normalization="layer", dropout=0.1)
+    history = net.fit(X, y, epochs=2, batch_size=1, inspect_every=1)
+    report, cost = net.inspect(X, y, vg.Adam(), try_remedies=False), net.cost(16, measure=False)
+    machine = RBM(4, n_iter=100, rng=0).fit(X > 0)
+    for shown in (net, history, report, cost, machine, machine.history_):
+        text = shown._repr_html_()
+        assert "<table>" in text
+        assert len(text) < 30_000
+        assert not re.search("<script|<link|<img|https?:", text)
+    assert text.count("<tr>") == 41
+    assert "40 of the 100 epochs are shown." in text
+    for untrained in (RBM(4), RBM(4).history_):
+        assert "No epoch yet." in untrained._repr_html_()
+
+
+def test_a_net_in_a_notebook_is_its_summary():
+    net = vg.MLP([5, 8, 3], "tanh", rng=0)
+    text = net._repr_html_()
+    assert text.startswith("<p>MLP([5, 8, 3], &#x27;tanh&#x27;, ")
+    assert "<tr><td>1</td><td>(5, 8)</td><td>48</td><td>tanh</td><td>glorot_uniform</td></tr>" in text
+    assert "75 parameters of float32" in text
 
 
 # ---- files -----------------------------------------------------------------------------------------------

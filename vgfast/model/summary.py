@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import html
+
 from vgfast.model.architecture import Architecture
 from vgfast.model.dropout import AlphaDropout, rate_of
 from vgfast.model.losses import LOSSES
 from vgfast.show.numbers import scaled
 from vgfast.show.table import WIDTH, Table, lines
+from vgfast.show.table import as_html as table_html
 
 
 class Summary(str):
@@ -51,6 +54,18 @@ def _residual(net: Architecture) -> str:
 
 def summarize(net: Architecture, inits: tuple[str, ...]) -> Summary:
     """A row a layer, and lines on all. inits: one a layer, or none if they are not known."""
+    return Summary("\n".join([*lines(table(net, inits)), *_below(net)]))
+
+
+def as_html(net: Architecture, inits: tuple[str, ...], heading: str) -> str:
+    """The same below a heading; of many layers, some rows."""
+    rows = table(net, inits)
+    above, *below = (f"<p>{html.escape(line)}</p>" for line in (heading, *_below(net)))
+    return above + table_html(rows.headings, rows.rows, what="layers") + "".join(below)
+
+
+def table(net: Architecture, inits: tuple[str, ...]) -> Table:
+    """A row a layer."""
     columns = {
         "layer": [str(l) for l in range(1, net.n_layers + 1)],
         "weights": [f"({m}, {n})" for m, n in net.shapes],
@@ -60,10 +75,13 @@ def summarize(net: Architecture, inits: tuple[str, ...]) -> Summary:
     columns |= {"dropout": _rates(net)} if net.dropout else {}
     columns |= {"residual": _added(net)} if net.residual else {}
     columns["init"] = list(inits or ("-",) * net.n_layers)
-    table = lines(Table(tuple(columns), list(zip(*columns.values(), strict=True))))
+    return Table(tuple(columns), list(zip(*columns.values(), strict=True)))
+
+
+def _below(net: Architecture) -> list[str]:
+    """Lines on all layers together."""
     link = LOSSES[net.loss].link
     total = [f"{net.n_params:,} parameters of {net.dtype}, {scaled(net.n_params * net.dtype.itemsize)} bytes"]
     total += [f"loss {net.loss}" + (f", which has its {link}" if link in ("softmax", "sigmoid") else "")]
     whole = "; ".join(total)
-    below = [_residual(net)] if net.residual else []
-    return Summary("\n".join([*table, *below, *([whole] if len(whole) <= WIDTH else total)]))
+    return [*([_residual(net)] if net.residual else []), *([whole] if len(whole) <= WIDTH else total)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vgfast.show.table import Table, lines
+from vgfast.show.table import Table, as_html, lines
 
 _HEADINGS = {
     "loss": "loss",
@@ -37,12 +37,21 @@ class PretrainHistory:
     def __str__(self) -> str:
         if not self.epochs:
             return "No epoch yet."
+        return "\n".join(lines(self._table()))
+
+    def _repr_html_(self) -> str:
+        if not self.epochs:
+            return "<p>No epoch yet.</p>"
+        table = self._table()
+        return as_html(table.headings, table.rows, what="epochs")
+
+    def _table(self) -> Table:
         names = [name for name in _HEADINGS if name in self.epochs[-1]]
         rows = [
             (str(i), *(f"{epoch[name]:.1%}" if name == "frozen" else f"{epoch[name]:.4g}" for name in names))
             for i, epoch in enumerate(self.epochs, 1)
         ]
-        return "\n".join(lines(Table(("epoch", *(_HEADINGS[name] for name in names)), rows)))
+        return Table(("epoch", *(_HEADINGS[name] for name in names)), rows)
 
     def __repr__(self) -> str:
         return f"<PretrainHistory of {len(self.epochs)} epochs; print it to see them>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -147,6 +148,9 @@ class TiedLayer:
         n = self.n_components if self._parameters is None else self._parameters.W.shape[1]
         trained = f"{self.n_features_in_} visible and " if self._parameters is not None else ""
         return f"<{type(self).__name__} of {trained}{n} hidden units>"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(repr(self))}</p>{self.history_._repr_html_()}"
 
     def copy(self) -> Self:
         """An independent layer, with parameters, settings and a generator of its own."""

@@ -157,6 +157,7 @@ class Loop:
         self.exponents = make_histograms(0, net) if inspect == "histograms" else None
         self.has_accuracy = LOSSES[net.loss].has_accuracy
         self.history = History(self.losses)
+        self.history.steps_per_epoch = self.per_epoch
         self.settings: tuple[Any, ...] = ()
         self.epoch_begins, self.rows_now = 0, n_rows  # steps before this epoch, and its rows in memory
         self.taken, self.started, self.spent = 0, 0.0, 0.0  # steps and seconds of an epoch that an earlier call began

@@ -24,7 +24,8 @@ class History:
     ``loss`` (steps,) float64: the mean loss of each batch before its update.
     ``lr`` (steps,) float64: the learning rate of each step.
     ``epochs``: one dict an epoch: ``loss`` and, unless the loss is mse, ``accuracy``, both over the batches
-    as they were trained on; ``val_loss`` and ``val_accuracy`` with validation data; ``seconds``.
+    as they were trained on; ``val_loss`` and ``val_accuracy`` with validation data; ``seconds``. Each has
+    ``steps_per_epoch`` steps; of one that was interrupted there are more, which no epoch has.
     ``gradients`` (records, layers), a structured array with one field a quantity (see ``GradientReport``);
     ``steps`` (records,): which step of this call each record is of.
     ``exponents`` (records, layers, bins) uint32 or None: with inspect="histograms", how many entries of dW_l have
@@ -41,6 +42,7 @@ class History:
     def __init__(self, loss: np.ndarray) -> None:
         self.loss, self.lr = loss, np.zeros(0)
         self.epochs: list[dict[str, Any]] = []
+        self.steps_per_epoch = 0
         self.gradients = np.zeros((0, 0), RECORD)
         self.steps = np.zeros(0, np.int64)
         self.exponents: np.ndarray | None = None
@@ -108,8 +110,7 @@ class History:
         name, n_layers = page.checked_path(path), self.gradients.shape[1]
         if report is not None:
             _check_report(report, n_layers)
-        title = f"Where the gradient went: {count(len(self.loss), 'step')}, {count(n_layers, 'layer')}"
-        page.save(name, title, [data.of_history(self, report)])
+        page.save(name, data.title_of(self), [data.of_history(self, report)])
 
     def to_pandas(self) -> Any:
         """A DataFrame with one row an inspected step and layer: ``step``, ``layer`` (1..L), ``loss`` of the step's

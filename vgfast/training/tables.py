@@ -53,7 +53,8 @@ def ledger_row(l: int, record: Any, names: Collection[str] = ("weight_gain", "ac
 
 def ledger_rows(mean: np.ndarray) -> list[tuple[str, ...]]:
     """A row a layer of what its records (L,) come to."""
-    return [ledger_row(l, record, factors(mean)) for l, record in enumerate(mean, 1)]
+    names = factors(mean)
+    return [ledger_row(l, record, names) for l, record in enumerate(mean, 1)]
 
 
 def exponent_lines(counts: np.ndarray) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from vgfast.show.data import plain
+from vgfast.show.numbers import count
 
 # Of a history, at most: numbers of each field, records, characters of all fields, and points of the loss.
 MOST_NUMBERS, MOST_RECORDS, MOST_CHARACTERS, MOST_POINTS = 40_000, 1000, 420_000, 2000
@@ -103,6 +104,11 @@ def of_history(history: Any, report: Any = None, name: str = "") -> dict[str, An
     }
 
 
+def title_of(history: Any) -> str:
+    """Of a page of one training."""
+    return f"Where the gradient went: {count(len(history.loss), 'step')}, {count(history.gradients.shape[1], 'layer')}"
+
+
 def _thinned(records: np.ndarray) -> tuple[int, dict[str, Any]]:
     """(every, fields): one record of so many, packed, so that a page can go by mail."""
     every = stride(*records.shape)
@@ -135,7 +141,7 @@ def losses(history: Any) -> dict[str, Any]:
         "loss_steps": packed(steps),
         "lr": packed(history.lr[steps]) if n and len(history.lr) == n else None,
         "epochs": [plain(epoch) for epoch in epochs],
-        "epoch_steps": [n * number // len(epochs) for number in range(1, len(epochs) + 1)],
+        "epoch_steps": [history.steps_per_epoch * number for number in range(1, len(epochs) + 1)],
     }
 
 

@@ -22,7 +22,8 @@ function fill(element, attributes, children) {
 }
 
 const paragraphs = (sentences, kind) => (sentences ?? []).map((text) => make("p", { class: kind }, text));
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+let themed = document.documentElement; // who knows the colours of the style sheet
+const colour = (name) => getComputedStyle(themed).getPropertyValue(name).trim();
 const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 const positive = (x) => x > 0 && x < Infinity;
 
@@ -1160,15 +1161,16 @@ function stillTable(part) {
 const VIEWS = { history: History, report: Report, cost: Cost, text: Still, table: Still, picture: Still };
 
 class Page {
-  constructor(root) {
-    this.root = root;
+  /** In the element root; keys are heard where they are pressed within that. */
+  constructor(root, keys = root) {
+    this.root = themed = root;
     this.views = [];
     this.waiting = new Set();
     new ResizeObserver(() => this.views.forEach((view) => view.resize?.(this.width()))).observe(root);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () =>
       this.views.forEach((view) => view.refresh?.()),
     );
-    root.ownerDocument.addEventListener("keydown", (event) => this.press(event));
+    keys.addEventListener("keydown", (event) => this.press(event));
   }
 
   /** Pixels for what is drawn. */
@@ -1206,11 +1208,15 @@ class Page {
   }
 }
 
-/** Shows the data in a notebook's widget. */
+/** Shows the data in a notebook's widget, whose style stays within it. */
 async function render({ model, el }) {
-  const page = new Page(el);
-  await page.show(model.get("data"));
-  model.on("change:data", () => page.show(model.get("data")));
+  const root = make("main");
+  (el.shadowRoot ?? el.attachShadow({ mode: "open" })).replaceChildren(make("style", {}, model.get("style")), root);
+  const page = new Page(root);
+  const show = () => page.show(model.get("data"));
+  model.on("change:data", show);
+  await show();
+  return () => model.off("change:data", show);
 }
 
 /** Shows the data that stand in the page, if they do. */
@@ -1219,7 +1225,7 @@ async function start() {
     root = document.getElementById("vgfast-page");
   if (!data || !root) return;
   const begin = performance.now();
-  await new Page(root).show(JSON.parse(data.textContent));
+  await new Page(root, document).show(JSON.parse(data.textContent));
   root.dataset.drawn = Math.round(performance.now() - begin); // milliseconds
 }
 
