@@ -89,7 +89,7 @@ class BySources(ByReducer):
             raise RanksError(
                 ValueError,
                 f"the sources of all processes must give y and sample_weight alike, got {of_other} in rank "
-                f"{other[0]} of {self.reduce.size}, and {of_first} in rank 0",
+                f"{other[0]} of {self.reduce.size}, and {of_first} in rank 0; write the blocks of all the same way",
                 None,
             )
         self.alike = True
