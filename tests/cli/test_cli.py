@@ -201,6 +201,8 @@ def test_a_cost_as_a_page(tmp_path, quick):
     text = page.read_text()
     before = text[: text.index("<script")]
     assert "layer 1: 8 -&gt; 16, relu" in before
+    assert "<h2>With more machines</h2>" in before
+    assert "<th>efficiency</th>" in before
     assert "<td>2</td>" in before
     data = json.loads(vgfast_here(*asked, "--json").stdout)
     assert (data["page"], "picture" in data) == (str(tmp_path / "cost.html"), False)

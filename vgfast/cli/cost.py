@@ -114,8 +114,8 @@ def _save_page(report: Any, scaling: Any, folder: Path) -> Path:
     path, parts = (folder / "cost.html").resolve(), [data.of_cost(report)]
     if scaling is not None:
         about, table = tables.scaling_table(scaling)
-        parts.append({"kind": "table", "heading": about, **table._asdict()})
-    page.save(path, report.heading, parts)
+        parts.append(data.table("With more machines", table._replace(notes=f"{about} {table.notes}")))
+    page.save(path, data.COST_TITLE, parts)
     return path
 
 

@@ -188,7 +188,7 @@ class CostReport:
         from vgfast.show import page  # only read when asked for
         from vgfast.show.page import data
 
-        page.save(page.checked_path(path), "What a training step costs", [data.of_cost(self)])
+        page.save(page.checked_path(path), data.COST_TITLE, [data.of_cost(self)])
 
     def beside(self, report: GradientReport) -> LearningCost:
         """Each layer's share of the step's time, and what the inspected step did to its weights.

@@ -152,7 +152,7 @@ def save_page(result: dict[str, Any], path: Path, brief: bool = False) -> None:
 
     lesson = module(result["lesson"])
     histories = [data.of_history(history, report, name) for name, history, report in result["histories"]]
-    numbers = {"kind": "table", "heading": "The numbers", **result["table"]}
+    numbers = data.table("The numbers", Table(**result["table"]))
     if brief:
         return page.save(path, lesson.TITLE[0].upper() + lesson.TITLE[1:], [*histories, numbers], result["saw"])
     picture, saw = io.BytesIO(), " ".join(result["saw"])

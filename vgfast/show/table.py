@@ -107,6 +107,15 @@ def _parts(line: str, width: int) -> list[str]:
     return [line] if len(line) <= width else textwrap.wrap(line, width)
 
 
+def on_one_line(heading: str) -> str:
+    """Without its line breaks, and the hyphens before them.
+
+    >>> on_one_line("\\neffi-\\nciency"), on_one_line("rows a\\nworker")
+    ('efficiency', 'rows a worker')
+    """
+    return heading.replace("-\n", "").replace("\n", " ").strip()
+
+
 def as_html(
     headings: Sequence[str],
     rows: Sequence[Sequence[str]],
@@ -117,7 +126,7 @@ def as_html(
     cell takes the whole width. Of too many rows, some, and then a line that says so and calls the rows ``what``."""
     n = min(len(rows), MOST_ROWS)
     chosen = [round(i * (len(rows) - 1) / max(n - 1, 1)) for i in range(n)]
-    cells = "".join(f"<th>{html.escape(heading)}</th>" for heading in headings)
+    cells = "".join(f"<th>{html.escape(on_one_line(heading))}</th>" for heading in headings)
     body = "".join(
         "<tr>" + _cells(rows[i], len(headings)) + ("" if colours is None else _strip(colours[i])) + "</tr>"
         for i in chosen

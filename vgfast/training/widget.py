@@ -38,7 +38,7 @@ def _page(net: Any, history: History | None) -> dict[str, Any]:
     if history is None or not len(history.steps):
         how = "No step has been inspected; net.fit(..., inspect_every=10, callbacks=[widget]) shows them here."
         table = summary.table(net._architecture, net._inits)
-        return page.data_of(repr(net), [{"kind": "table", "heading": "Its layers", **table._asdict()}], [how])
+        return page.data_of(repr(net), [data.table("Its layers", table)], [how])
     return page.data_of(data.title_of(history), [data.of_history(history)])
 
 

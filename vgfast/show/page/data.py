@@ -15,6 +15,7 @@ import numpy as np
 
 from vgfast.show.data import plain
 from vgfast.show.numbers import count
+from vgfast.show.table import Table, on_one_line
 
 # Of a history, at most: numbers of each field, records, characters of all fields, and points of the loss.
 MOST_NUMBERS, MOST_RECORDS, MOST_CHARACTERS, MOST_POINTS = 40_000, 1000, 420_000, 2000
@@ -22,6 +23,7 @@ MOST_NUMBERS, MOST_RECORDS, MOST_CHARACTERS, MOST_POINTS = 40_000, 1000, 420_000
 FIELDS = ("grad_norm", "update_ratio", "frozen", "stuck", "saturated", "dead", "weight_gain", "activation_gain", "gain")
 FACTORS = ("normalization_gain", "skip_gain")
 PREDICTED = ("predicted_gain", "predicted_low", "predicted_high")
+COST_TITLE = "What a training step costs"
 # Bits of the mantissa that is kept, the first among them: of f24 and of d32.
 _F24, _D32 = 16, 21
 
@@ -175,6 +177,11 @@ def of_cost(cost: Any, name: str = "") -> dict[str, Any]:
     about = [sentence for sentence in (cost.heading + ".", found["formula"], found["note"]) if sentence]
     more = {"step": step, "roofs": found["read_bandwidth"], "rows": rows, "about": about}
     return plain({"kind": "cost", "name": name, **found, **more}) | {"static": cost._repr_html_()}
+
+
+def table(heading: str, rows: Table) -> dict[str, Any]:
+    """A part that shows a table."""
+    return {"kind": "table", "heading": heading, **rows._asdict(), "headings": [*map(on_one_line, rows.headings)]}
 
 
 def picture(png: bytes, alt: str) -> dict[str, Any]:

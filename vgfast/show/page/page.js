@@ -1146,7 +1146,9 @@ function stillTable(part) {
     make(
       "tr",
       {},
-      row.map((cell, i) => make(i ? "td" : "th", { scope: i ? null : "row" }, String(cell))),
+      row.length === 1 // stands above those that follow
+        ? make("th", { colspan: part.headings.length }, row)
+        : row.map((cell, i) => make(i ? "td" : "th", { scope: i ? null : "row" }, String(cell))),
     ),
   );
   const table = make("table", {}, make("thead", {}, head), make("tbody", {}, rows));
