@@ -311,6 +311,8 @@ def test_sdist_to_wheel_to_tests(tmp_path):
         "vgfast/_core/crossing.pyi",
         "vgfast/lessons/chain.py",
         "vgfast/published/d2l.py",
+        *(f"vgfast/show/page/{name}" for name in ("page.js", "page.css")),
+        *(f"vgfast/show/page/uplot/{name}" for name in ("uPlot.iife.min.js", "uPlot.min.css", "LICENSE")),
     } <= set(inside)
     assert not any(name.startswith(("tests", "csrc")) for name in inside)
 

@@ -66,6 +66,7 @@ def trained(
     marks = [1, epochs // 3, epochs]
     thin = slice(None, None, max(1, epochs // 100))  # for the picture
     return {
+        "history": history,
         "hidden": depth,
         "marks": marks,
         "at_marks": speed[[mark - 1 for mark in marks]].tolist(),
@@ -95,7 +96,9 @@ def measure(
     depths, epochs = ([min(hidden), max(hidden)], 100) if quick else (sorted(hidden), 300)
     nets = [trained(depth, activation, init, epochs, data, seed) for depth in depths]
     cured = trained(max(depths), "relu", "he_normal", epochs, data, seed)
-    return {"activation": activation, "nets": nets, "cured": cured}
+    names = [*(f"{net['hidden']} hidden, {activation}" for net in nets), f"{cured['hidden']} hidden, relu"]
+    histories = [(name, net.pop("history"), None) for name, net in zip(names, [*nets, cured], strict=True)]
+    return {"activation": activation, "nets": nets, "cured": cured, "histories": histories}
 
 
 def conclude(found: dict[str, Any]) -> Seen:
