@@ -334,8 +334,9 @@ typedef enum {
     VG_NON_FINITE      /* the next step would leave a non-finite loss, gradient or parameter */
 } vg_status;
 
-/* Rows [first, first + rows) of an epoch, of which there may be none: they are those of a batch from
- * its row `offset` on, and `total` is the weight of all rows of that. */
+/* Rows [first, first + rows) of an epoch: they are those of a batch from its row `offset` on, and
+ * `total` is the weight of all rows of that. There may be none: a step then changes nothing, unless
+ * what it exchanges does. */
 typedef struct {
     uint64_t first, rows, offset;
     double total;

@@ -7,6 +7,16 @@ the same order of rows as in one process.
 
 On one machine, two threads of one process are faster than two ranks: they exchange nothing.
 ``net.cost(...).scale(...)`` says from how many rows a rank on machines pay.
+
+With ``average_every=H`` it is another algorithm, local SGD, for networks on which the exchange takes longer than the
+step. Each rank takes H steps by itself, by the mean over its part of each batch. Then all go on with the average of
+their parameters, to which a rank counts by the weight of the rows that it has taken since the last average. So they do
+after each epoch, too, and all end with equal bits. What the optimizer keeps stays each rank's own; a rank without a row
+of a batch leaves that step out. With plain SGD and H = 1 it is the training without, but for rounding. Losses and
+accuracies are of whole batches, by the parameters that each rank had. Ranks are compared where an epoch begins, unless
+check_every is 0. inspect_every, an optimizer's penalty and sources of blocks are refused, as they are of whole batches.
+(S. U. Stich, Local SGD converges fast and communicates little, ICLR 2019; H. B. McMahan and others,
+Communication-efficient learning of deep networks from decentralized data, AISTATS 2017.)
 """
 
 from __future__ import annotations
@@ -55,11 +65,19 @@ class Reducer(exchange.Reducer):
     MPI does; each rank then gets the numbers of all, which takes ``size`` times the bytes. sharded: see ``vg.Reducer``.
     """
 
-    def __init__(self, comm: Any = None, exact: bool = False, sharded: bool = False, check_every: int = 100) -> None:
+    def __init__(
+        self,
+        comm: Any = None,
+        exact: bool = False,
+        sharded: bool = False,
+        check_every: int = 100,
+        average_every: int | None = None,
+    ) -> None:
         self.comm = _world() if comm is None else comm
         self.rank, self.size = self.comm.Get_rank(), self.comm.Get_size()
         self.exact, self.sharded = _check.flag("exact", exact), _check.flag("sharded", sharded)
         self.check_every = _check.integer("check_every", check_every, 0)
+        self.average_every = None if average_every is None else _check.integer("average_every", average_every, 1)
 
     def add(self, numbers: np.ndarray) -> None:
         if not self.exact:
@@ -85,6 +103,7 @@ def fit(
     sharded: bool = False,
     exact: bool = False,
     check_every: int = 100,
+    average_every: int | None = None,
     threads: int = 1,
     validation_data: tuple[Any, ...] | None = None,
     inspect_every: int = 0,
@@ -106,6 +125,8 @@ def fit(
     the file, and a training that was killed and is started again gives the bits of one that was not, with the same
     number of ranks, and exact where MPI's own order of sums may differ.
 
+    average_every: None; or, for slow networks, the H of **another algorithm**, local SGD: see ``help(vgfast.mpi)``.
+
     Errors of ``net.fit``, and ValueError for ranks with different nets, settings or data, or more ranks than rows of a
     batch: in all ranks, with the rank named, before any change. ``DivergenceError`` likewise in all ranks, and
     RuntimeError where ranks no longer do the same; and the error of a source, with its rank named, after the last step
@@ -113,7 +134,7 @@ def fit(
     for that one for ever: so do errors of callbacks and schedules, and MPI where a rank is killed, of which some MPIs
     say the process's number alone: rank 0 prints once, to stderr, which rank is which process.
     """
-    reducer = Reducer(comm, exact, sharded, check_every)
+    reducer = Reducer(comm, exact, sharded, check_every, average_every)
     how: dict[str, Any] = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -160,14 +181,14 @@ def _describe(net: Any, X: Any, y: Any, optimizer: Any, how: dict[str, Any], thr
         x, t, weights = X, None, None
     else:
         x, t, weights = net._weighted(X, y, how["sample_weight"])
-        exchange.check_inspected(reducer, x, how["inspect_every"])
+    exchange.check_run(reducer, x, how["inspect_every"], optimizer)
     held_out, names = how["validation_data"], [f"validation_data[{i}]" for i in range(3)]
     validation = () if held_out is None else net._weighted(*_check.held_out(held_out), names)
     batch_size = _check.integer("batch_size", how["batch_size"], 1)
     facts = {name: str(value) for name, value in net._architecture._asdict().items()}
     facts |= {"random numbers of": type(net._rng.bit_generator).__name__} | describe_optimizer(optimizer)
     facts |= {name: str(how[name]) for name in ("epochs", "batch_size", "shuffle", "inspect_every", "inspect")}
-    facts |= {name: str(getattr(reducer, name)) for name in ("sharded", "exact", "check_every")}
+    facts |= {name: str(getattr(reducer, name)) for name in ("sharded", "exact", "check_every", "average_every")}
     facts |= {"X": "from a source" if from_source else "in memory"}
     facts |= {"sample_weight": "none" if weights is None else "given"}
     facts |= {"callbacks": ", ".join(map(_name_callback, callbacks)) or "none"}
@@ -265,6 +286,7 @@ class _OfRanks(Checkpoint):
     def __init__(self, checkpoint: Checkpoint, reducer: Reducer) -> None:
         super().__init__(checkpoint.path, checkpoint.every, checkpoint.every_steps)
         self.reducer = reducer
+        self.optimizers: list[Any] = []  # what they keep in each rank, where that is not the same
 
     def read(self, loop: Any, epochs: int, others: list[Any]) -> dict[str, Any] | None:
         kept, failed = None, None
@@ -278,6 +300,13 @@ class _OfRanks(Checkpoint):
             failed.of_all_ranks = True
             raise failed
         ranks = self.reducer.size if kept is None else kept.get("ranks", 1)  # a net.fit says none
+        if ranks != self.reducer.size and self.reducer.average_every is not None:
+            refused = ValueError(
+                f"{self.path} is a checkpoint of {_count(ranks)}, each with an optimizer of its own, and goes on with "
+                f"{self.reducer.size}; take as many, or name another path"
+            )
+            refused.of_all_ranks = True  # type: ignore[attr-defined]
+            raise refused
         if ranks != self.reducer.size and self.reducer.rank == 0:
             warnings.warn(
                 f"{self.path} is a checkpoint of {_count(ranks)}, and goes on with {self.reducer.size}: sums are "
@@ -286,10 +315,17 @@ class _OfRanks(Checkpoint):
             )
         return kept
 
+    def resume(self, kept: dict[str, Any], loop: Any) -> None:
+        super().resume(kept, loop)
+        if kept.get("optimizers"):
+            loop.learner.set_optimizer_state(loop.optimizer, kept["optimizers"][self.reducer.rank])
+
     def besides(self) -> dict[str, Any]:
-        return {"ranks": self.reducer.size}
+        return {"ranks": self.reducer.size, "optimizers": self.optimizers}
 
     def write(self, loop: Any, ended: bool, others: list[Any]) -> None:
+        if self.reducer.average_every is not None and loop.done > 0:  # until then it is rank 0's in all
+            self.optimizers = self.reducer.comm.gather(loop.learner.optimizer_state(loop.optimizer)) or []
         if self.reducer.rank == 0:
             super().write(loop, ended, others)
 

@@ -246,6 +246,7 @@ vg_status vg_take_step(thread_context *c, size_t step) {
     if (run->mode == VG_APPLY) return apply_given(c);
     const size_t first = begin_step(c, step);
     if (c->exchanged) return take_gradient(c, step, first);
+    if (c->batch == 0 && !run->exchanges) return end_step(c, step, 0, 0); /* counted, and no more */
     const int streamed = streams(c), needs_gradient = c->batch > run->workspace->rows ||
                                                       c->chunk_rows > 0 || run->exchanges ||
                                                       streamed;

@@ -16,6 +16,7 @@ CASES = {
     # 67 rows in batches of 11: the last has one row, which not every rank sees.
     "uneven batches": ("momentum", {"dropout": 0.3}, {"batch_size": 11, "sample_weight": WEIGHTS, "inspect_every": 5}),
     "layer norm": ("adam", {"normalization": "layer"}, {"shuffle": False, "inspect_every": 4}),
+    "averages after each step": ("plain", {"dropout": 0.3}, {"average_every": 1, "sample_weight": WEIGHTS}),
     "shards": ("momentum", {}, {"shuffle": False, "sharded": True, "inspect_every": 3}),
     "weighted shards": ("adam", {}, {"shuffle": False, "sharded": True, "sample_weight": WEIGHTS}),
     "sources": (
@@ -51,6 +52,8 @@ def train(name, fit, rank=0, size=1, **more):
         X, y = X[rows], y[rows]
         how |= {"sample_weight": how["sample_weight"][rows]} if "sample_weight" in how else {}
         how = {key: value for key, value in how.items() if key != "sharded"} if alone else how
+    if fit is vg.MLP.fit:
+        how.pop("average_every", None)
     size = how.pop("block", None)
     if size is not None and how.get("sharded"):
         X, y = in_blocks(X, y, how.pop("sample_weight"), size), None

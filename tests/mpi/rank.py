@@ -88,6 +88,9 @@ def refusals(_):
         "callbacks": refusal(callbacks=mine([print], [])),
         "checkpoints": refusal(callbacks=[vg.Checkpoint("no file", every_steps=mine(3, 2))]),
         "held out": refusal(validation_data=mine((X[:9], y[:9]), (X[:8], y[:8]))),
+        "averages": refusal(average_every=mine(3, 2)),
+        "averages and inspection": refusal(average_every=2, inspect_every=2),
+        "few averages": refusal(average_every=0),
         "exactness": refusal(exact=RANK == 1),
         "NaN": refusal(X=mine(spoilt, X)),
         "NaN in a shard": refusal(X=mine(spoilt, X), sharded=True),
@@ -177,6 +180,21 @@ def goes_on(argument):
         shard = split(SIZE)[RANK] if sharded else None
         shown = show(*train_with_checkpoint(path, mpi.fit, shard=shard, exact=True))
     return {"shown": shown, "steps": len(steps), "warnings": [str(one.message) for one in caught]}
+
+
+def averages(path):
+    """A training by local SGD, and one that goes on from a checkpoint halfway."""
+    if SIZE == 3:  # two have left a file
+        return refusal(average_every=3, epochs=4, optimizer=vg.Adam(), callbacks=[vg.Checkpoint(path)])
+    made = []
+    for file, epochs in (("", 4), (path, 2), (path, 4)):
+        net, optimizer = vg.MLP(SIZES, rng=3), vg.Adam()
+        callbacks = [vg.Checkpoint(file, every_steps=6)] if file else []
+        how = {"epochs": epochs, "batch_size": 16, "callbacks": callbacks, "average_every": 3}
+        history = mpi.fit(net, *make_data(dtype="float32"), optimizer=optimizer, **how)
+        kept = [vector.tobytes() for vector in net._states.find(optimizer).vectors]
+        made.append((digest(net), history.loss.tobytes(), kept))
+    return made
 
 
 def broken(path):

@@ -62,6 +62,9 @@ REFUSALS = {
     "callbacks": ("ValueError", "rank 1 of 2 trains with callbacks print, and rank 0 with none"),
     "checkpoints": ("ValueError", "rank 1 of 2 trains with callbacks Checkpoint(every=1, every_steps=3), and rank 0"),
     "held out": ("ValueError", "rank 1 of 2 trains with validation_data of the checksum"),
+    "averages": ("ValueError", "rank 1 of 2 trains with average_every 3, and rank 0 with 2"),
+    "averages and inspection": ("ValueError", "average_every takes no inspect_every, got 2"),
+    "few averages": ("ValueError", "average_every must be at least 1, got 0"),
     "exactness": ("ValueError", "rank 1 of 2 trains with exact True, and rank 0 with False"),
     "NaN": ("ValueError", "rank 1 of 2: X has NaN in row 40, column 3"),
     "NaN in a shard": ("ValueError", "rank 1 of 2: X has NaN in row 40, column 3"),
@@ -233,6 +236,22 @@ def test_a_checkpoint_of_one_process_goes_on_by_ranks(unbroken, tmp_path):
     for error, words in done:
         assert error == "ValueError"
         assert f"{path} must be a checkpoint of this training, and cannot be read as one" in words
+
+
+def test_local_sgd_ends_equal_and_goes_on_with_the_optimizer_of_each_rank(tmp_path):
+    path = tmp_path / "run.npz"
+    first, second = run(2, tmp_path, "averages", str(path))
+    for whole, _, gone_on in (first, second):
+        assert gone_on == whole
+    assert first[0][:2] == second[0][:2]
+    assert first[0][2] != second[0][2]
+    words = (
+        "a checkpoint of 2 ranks, each with an optimizer of its own, and goes on with 3; take as many, or name another"
+    )
+    for error, said, same in run(3, tmp_path, "averages", str(path)):
+        assert error == "ValueError"
+        assert words in said
+        assert same
 
 
 # ---- where there is no MPI -------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ STEPS = 50
 # Of values of about 1 after 50 steps, each of which adds some roundings of sums in another order.
 CLOSE = {"float64": 1e-12, "float32": 1e-5}
 OPTIMIZERS = {
+    "plain": lambda: vg.SGD(0.1),
     "momentum": lambda: vg.SGD(0.05, momentum=0.9, nesterov=True),
     "adam": lambda: vg.Adam(0.003),
     "clip": lambda: vg.SGD(0.1, clip_norm=0.2),

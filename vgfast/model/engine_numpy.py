@@ -206,11 +206,15 @@ class NumPyEngine(Engine):
         self.params[...] = params
         for vector, then in zip(state.vectors, vectors, strict=True):
             vector[...] = then
+        self.count_step(state)
+        return True
+
+    def count_step(self, state: RuleState) -> None:
+        """On which rates and dropout's masks depend."""
         if state.n_taken is not None:
             state.n_taken[0] += 1
         if self.draws is not None:
             self.draws[1] += np.uint64(1)
-        return True
 
     # ---- the methods of every engine ------------------------------------------------------------------
 

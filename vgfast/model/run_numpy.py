@@ -133,7 +133,9 @@ class NumPyRun:
         inspected = self.inspect_every > 0 and self.steps_done % self.inspect_every == 0
         if inspected and half.found is not None:
             self._record(half.found._replace(gradient=half.gradient), half.weights, settings)
-        if not engine.update(half.gradient, settings, self.state):
+        if half.forward is None and self.exchanged is None:  # no rows: counted, and no more
+            engine.count_step(self.state)
+        elif not engine.update(half.gradient, settings, self.state):
             return _core.NON_FINITE
         if half.forward is not None:
             engine.renew_running(half.forward)

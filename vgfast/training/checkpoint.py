@@ -76,6 +76,7 @@ class Checkpoint:
         now there is one, as it is better known now if it cannot be written."""
         from vgfast.files import npz
 
+        self._check_averages(loop)
         self._training = _describe(loop, others)
         if not os.path.exists(self.path):
             self.write(loop, False, [])
@@ -91,6 +92,15 @@ class Checkpoint:
             ) from None
         self._compare(kept, epochs)
         return kept
+
+    def _check_averages(self, loop: Loop) -> None:
+        """ValueError if it is to be written where processes have parameters of their own."""
+        steps = _average_every(loop)
+        if steps is not None and self.every_steps is not None and self.every_steps % steps != 0:
+            raise ValueError(
+                f"every_steps of a Checkpoint must be a multiple of average_every={steps}, as only then all processes "
+                f"have the same parameters, got {self.every_steps}"
+            )
 
     def _compare(self, kept: dict[str, Any], epochs: int) -> None:
         """ValueError if it is another training's."""
@@ -130,7 +140,7 @@ class Checkpoint:
     def write_within_epochs(self, loop: Loop, others: list[Any]) -> None:
         """From now on, if it is to be."""
 
-        def write() -> None:
+        def write(loop: Loop) -> None:
             if loop.exchange is not None:
                 loop.exchange.sum_steps(loop)
             self.write(loop, False, others)
@@ -177,7 +187,12 @@ def _describe(loop: Loop, others: list[Any]) -> dict[str, str]:
         "callbacks with a state": ", ".join(type(callback).__name__ for callback in _with_state(others)) or "none",
         **loop.describe_data(),
     }
+    settings |= {} if _average_every(loop) is None else {"average_every": str(_average_every(loop))}
     return net | settings
+
+
+def _average_every(loop: Loop) -> int | None:
+    return getattr(loop.reduce, "average_every", None)
 
 
 def _describe_shuffle(loop: Loop) -> str:

@@ -27,6 +27,9 @@ class Reducer(ABC):
     ``check_every``: after each so many steps it is compared whether all processes have the same parameters; 0: never. A
     process that has others is named in a RuntimeError in each of them.
 
+    ``average_every``: None, or, for local SGD, after how many steps, which each process takes by itself on its part of
+    the batches, parameters are averaged; see ``vgfast.mpi.fit``.
+
     ``add(numbers)``: the sum over all processes of a contiguous array, in its place, with the same bits in each. All
     processes call it with arrays of the same shape and dtype: float64, the net's dtype, or int32.
 
@@ -45,6 +48,7 @@ class Reducer(ABC):
     size: int
     sharded: bool = False
     check_every: int = 100
+    average_every: int | None = None
 
     @abstractmethod
     def add(self, numbers: np.ndarray) -> None: ...
@@ -82,6 +86,13 @@ def check(reduce: Any, net: Any, is_source: bool) -> None:
         _check.integer("check_every of a Reducer", reduce.check_every, 0)
         _check.integer("size of a Reducer", reduce.size, 1)
         _check.integer("rank of a Reducer", reduce.rank, 0, reduce.size - 1)
+        if reduce.average_every is not None:
+            _check.integer("average_every of a Reducer", reduce.average_every, 1)
+        if is_source and reduce.average_every is not None:
+            raise ValueError(
+                "average_every takes rows in memory, got a source of blocks; give each process its rows as arrays, or "
+                "a memory map, or leave average_every out"
+            )
         if is_source and not reduce.sharded:
             raise ValueError(
                 "a Reducer of processes that have the same rows takes rows in memory, got a source of blocks; give "
@@ -105,7 +116,7 @@ def of_each(reduce: Reducer, number: float) -> np.ndarray:
 class ByFunction:
     """f(flat, rows) changes the gradient (n_params,) of the mean loss of rows that weigh so much."""
 
-    whole_records = False
+    whole_records, by_gradients = False, True
 
     def __init__(self, reduce: Callable[[np.ndarray, float], Any]) -> None:
         self.reduce = reduce
@@ -158,6 +169,8 @@ class ByReducer:
     """Sums over processes. C knows the total weight of a batch, so that what it makes of the rows here, losses and
     gradient, is a part of the whole batch's."""
 
+    by_gradients = True  # whether C gives away that of each step
+
     def __init__(self, reduce: Reducer, loop: Any) -> None:
         self.reduce = reduce
         self.whole_records = reduce.size > 1
@@ -187,16 +200,21 @@ class ByReducer:
     def weigh(self, loop: Any, sample_weight: np.ndarray, order: np.ndarray | None) -> None:
         """The batches, and all rows together."""
         if self.reduce.sharded:
-            total, here = np.zeros(len(self.batches)), self.batches["rows"] > 0
-            if here.any():
-                starts, last = self.batches["first"][here].astype(np.int64), self.batches[here][-1]
-                end = int(last["first"] + last["rows"])
-                total[here] = np.add.reduceat(sample_weight[self.order[:end]], starts)
+            total = self.weigh_here(sample_weight)
             self.reduce.add(total)
         else:
             total = np.add.reduceat(sample_weight if order is None else sample_weight[order], self.starts)
         self.batches["total"] = total
         loop.weight = float(total.sum())
+
+    def weigh_here(self, sample_weight: np.ndarray) -> np.ndarray:
+        """The weight of the rows here of each batch."""
+        total, here = np.zeros(len(self.batches)), self.batches["rows"] > 0
+        if here.any():
+            starts, last = self.batches["first"][here].astype(np.int64), self.batches[here][-1]
+            end = int(last["first"] + last["rows"])
+            total[here] = np.add.reduceat(sample_weight[self.order[:end]], starts)
+        return total
 
     def exchange(self, loop: Any, flat: np.ndarray) -> None:
         if self.reduce.check_every and loop.done % self.reduce.check_every == 0:
@@ -242,7 +260,7 @@ class ByReducer:
 
     def sum_steps(self, loop: Any) -> None:
         """Losses and accuracies of the epoch, as far as it has come, become those of whole batches."""
-        for part in loop.of_steps(self.n_whole):
+        for part in loop.of_steps(self.n_whole)[:2]:
             self.reduce.add(part)
         self.n_whole = loop.done
 
@@ -311,15 +329,19 @@ def _is_finite(loop: Any, rows: Any) -> bool:
     return len(x) == 0 or loop.learner.engine.backward(x, t, weights) is not None
 
 
-def check_inspected(reduce: Reducer, x: Any, inspect_every: int) -> None:
-    """ValueError for rows that are not gathered."""
+def check_run(reduce: Reducer, x: Any, inspect_every: int, optimizer: Any) -> None:
+    """ValueError for what a ``Reducer`` cannot do with other arguments."""
     if reduce.sharded and isinstance(x, SparseRows) and inspect_every:
         raise ValueError("sharded sparse rows are not inspected; give inspect_every=0, or the same X to every process")
-
-
-def make_exchange(reduce: Any, loop: Any) -> ByFunction | ByReducer:
-    """What the loop goes by, whose x are sharded or not."""
-    if not isinstance(reduce, Reducer):
-        return ByFunction(reduce)
-    check_inspected(reduce, loop.x, loop.inspect_every)
-    return ByReducer(reduce, loop)
+    if reduce.average_every is None:
+        return
+    if inspect_every:
+        raise ValueError(
+            f"average_every takes no inspect_every, got {inspect_every}: between averages each process has parameters "
+            f"of its own; let a callback call net.inspect after an epoch"
+        )
+    if getattr(optimizer, "penalty", 0) > 0:
+        raise ValueError(
+            f"average_every takes no optimizer with a penalty, which is divided by the rows of a whole batch, got "
+            f"penalty={optimizer.penalty}; use weight_decay"
+        )

@@ -17,7 +17,8 @@ from vgfast.model.losses import LOSSES
 from vgfast.model.quantities import RECORD, make_histograms
 from vgfast.model.rules import RuleState
 from vgfast.training import place
-from vgfast.training.exchange import ByFunction, ByReducer, make_exchange
+from vgfast.training.averaging import make_exchange
+from vgfast.training.exchange import ByFunction, ByReducer
 from vgfast.training.history import History
 from vgfast.training.optimizers import Optimizer
 from vgfast.training.settings import read_settings
@@ -150,8 +151,7 @@ class Loop:
         self.total = epochs * self.per_epoch
         net = learner.engine.architecture
         self.losses, self.rates = np.zeros(0), np.zeros(0)
-        self.noted = 0  # epochs; of the later ones, a number a step and a number an epoch:
-        self.correct = np.zeros(0)
+        self.noted, self.correct = 0, np.zeros(0)  # epochs; of the later ones, a number a step and a number an epoch:
         self.seconds: list[float] = []
         self.records, self.steps = np.zeros((0, net.n_layers), RECORD), np.zeros(0, np.int64)
         self.exponents = make_histograms(0, net) if inspect == "histograms" else None
@@ -161,20 +161,21 @@ class Loop:
         self.settings: tuple[Any, ...] = ()
         self.epoch_begins, self.rows_now = 0, n_rows  # steps before this epoch, and its rows in memory
         self.taken, self.started, self.spent = 0, 0.0, 0.0  # steps and seconds of an epoch that an earlier call began
-        self.pauses: list[tuple[int, Callable[[], None]]] = []  # what is done after each so many steps
+        self.pauses: list[tuple[int, Callable[[Any], None]]] = []  # what is done with this after each so many steps
         self.random_states: dict[str, Any] = {}  # where there are pauses, those before the epoch drew its order
         self.n_whole_records, self.told = 0, time.perf_counter()  # and when progress was told last
         self.rows = np.full(self.per_epoch, float(batch_size))  # of each batch
         self.rows[-1] = n_rows - (self.per_epoch - 1) * batch_size
         self.totals: np.ndarray | None = None  # like correct: the weight of each batch
-        self.exchange = None if reduce is None else self.exchange_by(reduce)
+        self.reduce, self.exchange = reduce, None if reduce is None else self.exchange_by(reduce)
         # By its own run, or, as that has not all rows of a batch, step by step.
         self.inspects_here = inspect_every > 0 and not (self.exchange and self.exchange.whole_records)
         rows = self.batch_rows = self.exchange.most if isinstance(self.exchange, ByReducer) else batch_size
         how = {"in_parts": not self.inspects_here, "sparse": isinstance(x, SparseRows)}
         self.workspace = learner.engine.make_workspace(rows, workspace, **how)
         self.run = learner.engine.make_run(x, t, rows, self.workspace, learner.lock, sample_weight)
-        if self.exchange is not None:
+        self.flat: Any = None
+        if self.exchange is not None and self.exchange.by_gradients:
             self.flat = learner.engine.make_vector()
             self.run.set_exchange(self.flat)
 
@@ -271,8 +272,7 @@ class Loop:
         self.epoch_begins, batches = self.done, None
         if self.exchange is not None:
             order, batches = self.exchange.begin_epoch(self, order)
-        n_steps = -(-self.rows_now // self.batch_size) if batches is None else len(batches)
-        skipped = min(self.taken, n_steps)
+        skipped = min(self.taken, -(-self.rows_now // self.batch_size) if batches is None else len(batches))
         self.run.begin_epoch(order, batches, skipped)
         if skipped > 0:
             self.taken -= skipped
@@ -302,11 +302,12 @@ class Loop:
             progress(self.done, self.total, self.current_history())
             self.told = time.perf_counter()
 
-    def of_steps(self, first: int) -> tuple[np.ndarray, np.ndarray]:
-        """Losses, and what is predicted rightly, of the steps from this one on, which is of no epoch in the history:
-        views."""
+    def of_steps(self, first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Losses, what is predicted rightly, and weights, if they are noted, of the steps from this one on, which is of
+        no epoch in the history: views."""
         noted = self.noted * self.per_epoch
-        return self.losses[first : self.done], self.correct[first - noted : self.done - noted]
+        steps = slice(first - noted, self.done - noted)
+        return self.losses[first : self.done], self.correct[steps], None if self.totals is None else self.totals[steps]
 
     def record_batch(self, x: Rows, t: np.ndarray, sample_weight: np.ndarray | None) -> None:
         """What the step of the epoch shows that is about to be taken on these rows."""

@@ -14,6 +14,11 @@ def is_within(loop: Any) -> bool:
     return bool(loop.done % loop.per_epoch)
 
 
+def steps_of_epoch(loop: Any, first: int, last: int) -> slice:
+    """Those of the training from the first on and before the last, by their numbers in the epoch."""
+    return slice(first - loop.epoch_begins, last - loop.epoch_begins)
+
+
 def go_with_pauses(loop: Any, seconds: float) -> int:
     """Steps of an epoch for about so long, but none beyond a pause, in which is done what is to be; the status. What
     there is to do after an epoch's last step, others do."""
@@ -23,7 +28,7 @@ def go_with_pauses(loop: Any, seconds: float) -> int:
     if loop.done > done and is_within(loop):
         for every, act in loop.pauses:
             if loop.done % every == 0:
-                act()
+                act(loop)
     return status
 
 
