@@ -52,7 +52,9 @@ def test_packed_numbers_come_back(rng, decades):
     assert ("d32" in packed) == (decades == 300)
 
 
-@pytest.mark.parametrize("edge", [2.0**-126, 2.0**-127, 2.0**127, 1e39, 2.0**-1022, 1.7976931348623157e308])
+@pytest.mark.parametrize(
+    "edge", [2.0**-126, 1.2345e-39, 2.0**128 * (1 - 2**-24), 1e39, 2.0**-1022, 1.7976931348623157e308]
+)
 def test_the_ends_of_the_range(edge):
     found = unpacked(data.packed(np.array([edge, -edge])))
     np.testing.assert_allclose(found, [edge, -edge], rtol=2**-16, atol=0)
