@@ -21,14 +21,12 @@ Communication-efficient learning of deep networks from decentralized data, AISTA
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -131,8 +129,8 @@ def fit(
     batch: in all ranks, with the rank named, before any change. ``DivergenceError`` likewise in all ranks, and
     RuntimeError where ranks no longer do the same; and the error of a source, with its rank named, after the last step
     that all have the rows of. Any other error in one rank is printed, and ends all of them, as the others would wait
-    for that one for ever: so do errors of callbacks and schedules, and MPI where a rank is killed, of which some MPIs
-    say the process's number alone: rank 0 prints once, to stderr, which rank is which process.
+    for that one for ever: so do errors of callbacks and schedules. MPI ends all where a rank is killed: Open MPI's
+    mpiexec says which one; MPICH's says the number of a process, which may be one that it has ended itself.
     """
     reducer = Reducer(comm, exact, sharded, check_every, average_every)
     how: dict[str, Any] = {
@@ -144,7 +142,6 @@ def fit(
     how |= {"inspect": inspect, "validation_data": validation_data, "sample_weight": sample_weight}
     how |= {"callbacks": callbacks, "progress": progress}
     optimizer = _agree(reducer, lambda: _describe(net, X, y, optimizer, how, threads, reducer))
-    _name_processes(reducer)
     how["callbacks"] = [_OfRanks(one, reducer) if isinstance(one, Checkpoint) else one for one in how["callbacks"]]
     how["progress"] = progress if reducer.rank == 0 else False
     with _or_all_end(reducer), config.threads(threads):
@@ -225,19 +222,6 @@ def _agree(reducer: Reducer, describe: Callable[[], _Mine]) -> Any:
             f"{rows} rows in all; take larger batches, or fewer ranks"
         )
     return mine.optimizer
-
-
-def _name_processes(reducer: Reducer) -> None:
-    """For when one is killed."""
-    here = f"{os.getpid()} on {sys.modules['mpi4py.MPI'].Get_processor_name()}"
-    processes = reducer.comm.gather(here)
-    if reducer.size > 1 and reducer.rank == 0:
-        _print_once(", ".join(f"rank {rank} is process {process}" for rank, process in enumerate(processes)))
-
-
-@cache
-def _print_once(text: str) -> None:
-    print(f"vgfast.mpi: {text}", file=sys.stderr, flush=True)
 
 
 def _begin_alike(net: Any, optimizer: Any, reducer: Reducer) -> None:

@@ -1,7 +1,6 @@
 """vgfast demo --mpi: what rank 0 tells."""
 
 import json
-import re
 import subprocess
 import sys
 
@@ -18,7 +17,7 @@ def test_two_ranks_come_to_what_one_process_does():
     command = [MPIEXEC, "-n", "2", sys.executable, "-m", "vgfast", "demo", "--mpi", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     found = json.loads(done.stdout)  # once: of rank 0 alone
-    assert re.fullmatch(r"vgfast.mpi: rank 0 is process \d+ on .+, rank 1 is process \d+ on .+\n", done.stderr)
+    assert done.stderr == ""
     assert (found["ranks"], found["rows_of_a_batch_by_rank"]) == (2, [32, 32])
     assert found["equal_bits"]
     assert 0 < found["largest_difference"] < 1e-12  # of sums in another order
