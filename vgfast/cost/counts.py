@@ -105,12 +105,13 @@ def _normalization(norm: Normalization) -> tuple[int, int]:
     return (6 if centred else 3) + norm.has_gains + norm.has_shifts, (9 if centred else 6) + norm.has_gains
 
 
-def _layer(net: Architecture, l: int, B: int) -> list[Work]:
-    (m, n), item, last = net.shapes[l - 1], net.dtype.itemsize, l == net.n_layers
+def _layer(net: Architecture, l: int, B: int, rate: float, ends_block: bool) -> list[Work]:
+    """rate: of its dropout; ends_block: whether a residual connection ends there."""
+    (m, n), item, last = net.sizes[l - 1 : l + 1], net.dtype.itemsize, l == net.n_layers
     product, norm = 2 * B * m * n, net.norm_of(l)
     phi = CATALOG[net.kinds[l - 1]]
     out = B * n * item
-    stored, rate = out if phi.stored else 0, (*net.rates, 0.0)[l - 1]
+    stored = out if phi.stored else 0
     with_phi = norm is not None and norm.place == "before"
     biased = norm is None or not norm.replaces_biases
     activate = [
@@ -118,7 +119,7 @@ def _layer(net: Architecture, l: int, B: int) -> list[Work]:
         if with_phi
         else Part(B * n * (1 + phi.operations), B * n * phi.functions, read=n * item, written=out + stored)
     ]
-    if l in {last for _, last in net.blocks}:  # forward, and back by both ways
+    if ends_block:  # forward, and back by both ways
         activate.append(Part(6 * B * n, read=6 * out, written=3 * out))
     if rate > 0:
         moved = isinstance((*net.dropouts, 0.0)[l - 1], AlphaDropout)  # an addition more
@@ -159,8 +160,9 @@ def count_step(net: Architecture, B: int) -> list[Work]:
     n_in = net.sizes[0]
     x = B * n_in * net.dtype.itemsize
     rows = [Work(0, "gather", (B, n_in), (Part(read=x + B * _SAMPLE), Part(written=x)))]
-    for l in range(1, net.n_layers + 1):
-        rows += _layer(net, l, B)
+    ends = {last for _, last in net.blocks}
+    for l, rate in enumerate((*net.rates, 0.0), 1):
+        rows += _layer(net, l, B, rate, l in ends)
     return rows
 
 

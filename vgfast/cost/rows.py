@@ -79,9 +79,10 @@ def cost_rows(
 ) -> Iterator[CostRow]:
     """``counted``, each with what it must take and what it ``took``; at last, the barriers, and what else
     belongs to no phase: the loss is added up, a call begins and ends."""
+    kinds = net.kinds
     for row in counted:
         levels = (data, home) if row.phase == "gather" else (home,) * len(row.parts)
-        kind = net.kinds[row.layer - 1] if row.layer > 0 else "identity"
+        kind = kinds[row.layer - 1] if row.layer > 0 else "identity"
         limit, bound_by = roofs.limit(row.parts, kind, levels)
         n_bytes = row.read + row.written
         yield CostRow(

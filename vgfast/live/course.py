@@ -186,7 +186,7 @@ class Course:
             "layers": self.n_layers,
             "every": excerpt.every,
             "band": band_of(report),
-            "report": None if report is None else data.of_report(report),
+            "report": None if report is None else data.verdict_of(report),
             "static": static + ("" if report is None else report._repr_html_()),
             **excerpt.as_data(),
         }

@@ -197,7 +197,7 @@ class Watch:
             return None
         events = []
         for i, each, excerpt in fresh:
-            report = {"report": data.of_report(each.report)} if each in judged else {}
+            report = {"report": data.verdict_of(each.report)} if each in judged else {}
             events.append({"type": "records", "part": i, **excerpt.as_data(), **report})
         return events if self._state == told else [*events, {"type": "state", **self._state}]
 

@@ -90,7 +90,7 @@ def of_history(history: Any, report: Any = None, name: str = "") -> dict[str, An
     band = None
     if report is not None:
         band = {field: plain(report.predicted[field]) for field in PREDICTED}
-    static = history._repr_html_() + ("" if report is None else _static_report(report))
+    static = history._repr_html_() + ("" if report is None else report._repr_html_())
     return {
         "kind": "history",
         "name": name,
@@ -101,7 +101,7 @@ def of_history(history: Any, report: Any = None, name: str = "") -> dict[str, An
         "steps": packed(np.asarray(history.steps[::every], np.int64)),
         "fields": shown_fields,
         "band": band,
-        "report": None if report is None else of_report(report),
+        "report": None if report is None else verdict_of(report),
         "static": "".join(f"<p>{html.escape(sentence)}</p>" for sentence in about) + static,
     }
 
@@ -152,18 +152,13 @@ def losses(history: Any) -> dict[str, Any]:
 
 def of_report(report: Any, name: str = "") -> dict[str, Any]:
     """Of a ``GradientReport``."""
-    wanted = ("verdict", "explanation", "fault", "layer", "remedies", "loss", "layers")
-    found = report.to_dict()
-    return {
-        "kind": "report",
-        "name": name,
-        **{key: plain(found[key]) for key in wanted},
-        "static": _static_report(report),
-    }
+    return {**verdict_of(report, name), "layers": report.to_dict()["layers"], "static": report._repr_html_()}
 
 
-def _static_report(report: Any) -> str:
-    return report._repr_html_()
+def verdict_of(report: Any, name: str = "") -> dict[str, Any]:
+    """What it says, without the numbers of its layers."""
+    wanted = ("verdict", "explanation", "fault", "layer", "remedies", "loss")
+    return {"kind": "report", "name": name, **{key: plain(getattr(report, key)) for key in wanted}}
 
 
 def of_cost(cost: Any, name: str = "") -> dict[str, Any]:
