@@ -95,7 +95,7 @@ class Browser:
             self.problems.append(details.get("exception", {}).get("description") or details["text"])
         elif message["method"] == "Runtime.consoleAPICalled" and of["type"] in ("error", "warning", "assert"):
             self.problems.append(" ".join(str(arg.get("value", arg.get("description"))) for arg in of["args"]))
-        elif message["method"] == "Log.entryAdded" and of["entry"]["level"] in ("error", "warning"):
+        elif message["method"] == "Log.entryAdded" and of["entry"]["level"] == "error":
             self.problems.append(of["entry"]["text"])
         elif message["method"] == "Network.requestWillBeSent":
             self.requests.append(of["request"]["url"])
