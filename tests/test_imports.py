@@ -17,6 +17,7 @@ HOME = Path(vgfast.__file__).parent
 ROOMS = [
     "__main__",
     "cli",
+    "play",
     "examples",
     "lessons",
     "published",

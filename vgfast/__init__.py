@@ -45,7 +45,8 @@ losses
 ``threads``, ``set_num_threads``, ``get_num_threads``, ``show_config``
     how many threads, and on which machine.
 
-On the command line: ``vgfast demo``, ``lesson``, ``reproduce``, ``bench``, ``ladder``, ``cost``, ``watch``, ``info``.
+On the command line: ``vgfast demo``, ``lesson``, ``reproduce``, ``bench``, ``ladder``, ``cost``, ``watch``, ``play``
+and ``info``.
 """
 
 try:

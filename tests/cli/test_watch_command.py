@@ -1,4 +1,4 @@
-"""``vgfast watch``."""
+"""``vgfast watch`` and ``vgfast play``."""
 
 import json
 import signal
@@ -102,3 +102,17 @@ def test_a_syntax_error_has_no_frames_of_ours(tmp_path):
     assert done.returncode == 1
     assert "SyntaxError" in done.stderr
     assert "runpy" not in done.stderr
+
+
+def test_play_is_there_until_ctrl_c():
+    command = [sys.executable, "-m", "vgfast", "play", "--json", "--no-browser", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            page, state = whole(json.loads(process.stdout.readline())["address"])
+            assert process.stderr.readline() == "the net waits; the page stays until Ctrl-C\n"
+        finally:
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+    assert [part["kind"] for part in page["parts"]] == ["play", "history"]
+    assert not state["running"]
+    assert (process.returncode, out, err) == (0, "", "\n")

@@ -9,9 +9,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from vgfast.cli import bench, cost, demo, info, ladder, lesson, reproduce, streams, watch
+from vgfast.cli import bench, cost, demo, info, ladder, lesson, play, reproduce, streams, watch
 
-_COMMANDS = (demo, info, bench, cost, ladder, lesson, reproduce, watch)
+_COMMANDS = (demo, play, watch, info, bench, cost, ladder, lesson, reproduce)
 
 
 def _parser() -> argparse.ArgumentParser:

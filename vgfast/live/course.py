@@ -95,9 +95,7 @@ class Course:
         most = len(self._records)
         while len(new := history.gradients[self.n_records * self.every :: self.every]):
             if self.n_records == most:
-                kept = -(-most // 2)
-                self._records[:kept], self._steps[:kept] = self._records[::2].copy(), self._steps[::2].copy()
-                self.n_records, self.every, self.version = kept, 2 * self.every, self.version + 1
+                self._halve_records()
                 continue
             first, n = self.n_records, min(len(new), most - self.n_records)
             self._records[first : first + n] = new[:n]
@@ -111,16 +109,25 @@ class Course:
         most = len(self._loss)
         while n := (len(history.loss) - self.n_points * self.loss_every) // self.loss_every:
             if self.n_points == most:
-                kept = most // 2
-                self._loss[:kept] = self._loss.reshape(kept, 2).mean(axis=1)
-                self.n_points, self.loss_every, self.version = kept, 2 * self.loss_every, self.version + 1
-                self._lr[:kept] = history.lr[self._middles(0, kept)]
+                self._halve_losses()
+                self._lr[: self.n_points] = history.lr[self._middles(0, self.n_points)]
                 continue
             first, n = self.n_points, min(n, most - self.n_points)
             losses = history.loss[first * self.loss_every : (first + n) * self.loss_every]
             self._loss[first : first + n] = losses.reshape(n, self.loss_every).mean(axis=1)
             self._lr[first : first + n] = history.lr[self._middles(first, first + n)]
             self.n_points += n
+
+    def _halve_records(self) -> None:
+        kept = -(-self.n_records // 2)
+        self._records[:kept] = self._records[: self.n_records : 2].copy()
+        self._steps[:kept] = self._steps[: self.n_records : 2].copy()
+        self.n_records, self.every, self.version = kept, 2 * self.every, self.version + 1
+
+    def _halve_losses(self) -> None:
+        kept = self.n_points // 2
+        self._loss[:kept] = self._loss[: 2 * kept].reshape(kept, 2).mean(axis=1)
+        self.n_points, self.loss_every, self.version = kept, 2 * self.loss_every, self.version + 1
 
     def _middles(self, first: int, end: int) -> np.ndarray:
         """The steps in the middle of these points."""
