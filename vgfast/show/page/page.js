@@ -3,21 +3,21 @@
 
 // ---- small things ----
 
-/** What makes elements of a namespace: make("p.quiet", { id: "a" }, children) has that class and, where they are given,
-    attributes; false and null are left out, strings are text. */
+/** make("p.quiet", { id: "a" }, children) has that class and, where there are any, attributes; false and null are left
+    out, strings are text. */
 const maker =
-	space =>
+	create =>
 	(name, ...children) => {
 		const [tag, ...classes] = name.split(".");
-		const element = document.createElementNS(`http://www.w3.org/${space}`, tag);
+		const element = create(tag);
 		if (classes.length) element.setAttribute("class", classes.join(" "));
 		if (children[0]?.constructor === Object) set(element, children.shift());
 		const present = children.flat(Infinity).filter(child => child !== false && child != null && child !== "");
 		element.append(...present);
 		return element;
 	};
-const make = maker("1999/xhtml"),
-	draw = maker("2000/svg");
+const make = maker(tag => document.createElement(tag));
+const draw = maker(tag => document.createElementNS("http://www.w3.org/2000/svg", tag));
 
 function set(element, attributes) {
 	for (const [name, value] of Object.entries(attributes)) {
