@@ -218,6 +218,8 @@ static __attribute__((noinline)) void NAME(gemm)(size_t m, size_t n, size_t k,
         finish->context = &timed;
     }
     NAME(product)(m, n, k, ab, begun, tools, NAME(TO_TILE), finish);
+    finish->epilogue = timed.epilogue; /* the caller's never points into this frame */
+    finish->context = timed.context;
 }
 static __attribute__((noinline)) void NAME(gemm_to_weights)(size_t m, size_t n, size_t k,
                                                             const NAME(operands) *ab,
