@@ -30,7 +30,7 @@ def test_the_examples_of_the_help_can_be_typed():
     for subparser in commands.choices.values():
         for example in re.findall(r"^[^:\n]+: vgfast (.*)", subparser.epilog or "", re.MULTILINE):
             seen.add(parser.parse_args(shlex.split(example)).command)
-    assert seen == {"bench", "cost", "ladder", "lesson", "reproduce", "watch"}
+    assert seen == {"bench", "cost", "ladder", "lesson", "play", "reproduce", "watch"}
 
 
 @pytest.mark.parametrize(("command", "name"), [("lesson", "chain"), ("reproduce", "d2l")])
