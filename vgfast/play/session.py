@@ -168,7 +168,7 @@ class Session:
             points = {"x": data.packed(x), "y": data.packed(y), "label": data.packed(lab.task.y)}
         play = {
             "kind": "play",
-            "name": _TITLE,
+            "name": "Settings",
             "controls": as_controls(lab.settings),
             "presets": presets.as_data(),
             "settings": lab.settings,
