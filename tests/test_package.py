@@ -281,8 +281,8 @@ def quick_compiler(folder):
 @pytest.mark.once
 @pytest.mark.skipif(not has_sources(), reason="needs the sources")
 def test_sdist_to_wheel_to_tests(tmp_path):
-    """The sdist alone makes a wheel, which passes tests in an environment of its own, and which is below 2 MB with the
-    core that is optimised, which is tested wherever the tests run."""
+    """The sdist alone makes a wheel, which passes tests in an environment of its own, and which is below 2.1 MB with
+    the core that is optimised, which is tested wherever the tests run; what pages are made of is 45 kB of it."""
     source = checkout(tmp_path / "source")
     build = "from setuptools import build_meta as b; print(b.build_{}({!r}))"
     out = str(tmp_path)
@@ -305,7 +305,7 @@ def test_sdist_to_wheel_to_tests(tmp_path):
     entries = {entry.filename: entry for entry in zipfile.ZipFile(wheel).infolist()}
     inside = list(entries)
     quick = entries[f"vgfast/_core/{CORE.name}"].compress_size
-    assert wheel.stat().st_size - quick + len(zlib.compress(CORE.read_bytes())) < 2_000_000
+    assert wheel.stat().st_size - quick + len(zlib.compress(CORE.read_bytes())) < 2_100_000
     assert {
         "vgfast/py.typed",
         "vgfast/_core/crossing.pyi",
