@@ -70,6 +70,20 @@ def test_a_huge_weight_does_not_hide_the_others_of_its_shard():
     assert_as_one(run_ranks(3, one_rank, sharded=True), one)
 
 
+def test_weighted_epochs_have_the_same_bits_however_many_are_noted_at_once():
+    """Weights added up in the order of an epoch differ in the last bit from one epoch to the next."""
+    weights = np.random.default_rng(2).uniform(0, 2, 67)
+
+    def one_rank(r, callbacks):
+        _, history = train(r, batch_size=1, sample_weight=weights, callbacks=callbacks)
+        return [epoch["loss"] for epoch in history.epochs]
+
+    at_once, one_by_one = (
+        run_ranks(2, lambda r, given=given: one_rank(r, given)) for given in ([], [lambda net, history: None])
+    )
+    assert at_once == one_by_one
+
+
 def test_shards_are_shuffled_by_one_generator():
     X, y = make_data()
     parts = np.split(np.arange(67), [20])

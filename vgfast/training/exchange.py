@@ -198,14 +198,14 @@ class ByReducer:
         return self.order, self.batches
 
     def weigh(self, loop: Any, sample_weight: np.ndarray, order: np.ndarray | None) -> None:
-        """The batches, and all rows together."""
+        """The batches; and all rows together, unless they are here, as one sum for all epochs has the same bits."""
         if self.reduce.sharded:
             total = self.weigh_here(sample_weight)
             self.reduce.add(total)
+            loop.weight = float(total.sum())
         else:
             total = np.add.reduceat(sample_weight if order is None else sample_weight[order], self.starts)
         self.batches["total"] = total
-        loop.weight = float(total.sum())
 
     def weigh_here(self, sample_weight: np.ndarray) -> np.ndarray:
         """The weight of the rows here of each batch."""
