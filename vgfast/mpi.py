@@ -271,9 +271,11 @@ class _OfRanks(Checkpoint):
         super().__init__(checkpoint.path, checkpoint.every, checkpoint.every_steps)
         self.reducer = reducer
         self.optimizers: list[Any] = []  # what they keep in each rank, where that is not the same
+        self.data: list[dict[str, str]] = []  # of each rank
 
     def read(self, loop: Any, epochs: int, others: list[Any]) -> dict[str, Any] | None:
         kept, failed = None, None
+        self.data = self.reducer.comm.allgather(loop.describe_data())
         if self.reducer.rank == 0:
             try:
                 kept = super().read(loop, epochs, others)
@@ -285,12 +287,12 @@ class _OfRanks(Checkpoint):
             raise failed
         ranks = self.reducer.size if kept is None else kept.get("ranks", 1)  # a net.fit says none
         if ranks != self.reducer.size and self.reducer.average_every is not None:
-            refused = ValueError(
+            raise _refused(
                 f"{self.path} is a checkpoint of {_count(ranks)}, each with an optimizer of its own, and goes on with "
                 f"{self.reducer.size}; take as many, or name another path"
             )
-            refused.of_all_ranks = True  # type: ignore[attr-defined]
-            raise refused
+        if kept is not None and ranks == self.reducer.size:
+            self._compare_data(kept)
         if ranks != self.reducer.size and self.reducer.rank == 0:
             warnings.warn(
                 f"{self.path} is a checkpoint of {_count(ranks)}, and goes on with {self.reducer.size}: sums are "
@@ -299,19 +301,36 @@ class _OfRanks(Checkpoint):
             )
         return kept
 
+    def _compare_data(self, kept: dict[str, Any]) -> None:
+        """ValueError if a rank has other data than it had."""
+        for rank, (had, has) in enumerate(zip(kept.get("data", ()), self.data, strict=False)):
+            for name, fact in had.items():
+                if has.get(name) != fact:
+                    raise _refused(
+                        f"{self.path} is a checkpoint of a training with {name} {fact} in rank {rank}, got "
+                        f"{has.get(name, 'none')}; go on with the same, or name another path"
+                    )
+
     def resume(self, kept: dict[str, Any], loop: Any) -> None:
         super().resume(kept, loop)
         if kept.get("optimizers"):
             loop.learner.set_optimizer_state(loop.optimizer, kept["optimizers"][self.reducer.rank])
 
     def besides(self) -> dict[str, Any]:
-        return {"ranks": self.reducer.size, "optimizers": self.optimizers}
+        return {"ranks": self.reducer.size, "optimizers": self.optimizers, "data": self.data}
 
     def write(self, loop: Any, ended: bool, others: list[Any]) -> None:
         if self.reducer.average_every is not None and loop.done > 0:  # until then it is rank 0's in all
             self.optimizers = self.reducer.comm.gather(loop.learner.optimizer_state(loop.optimizer)) or []
         if self.reducer.rank == 0:
             super().write(loop, ended, others)
+
+
+def _refused(text: str) -> ValueError:
+    """In all ranks."""
+    error = ValueError(text)
+    error.of_all_ranks = True  # type: ignore[attr-defined]
+    return error
 
 
 def _count(ranks: int) -> str:

@@ -197,6 +197,15 @@ def averages(path):
     return made
 
 
+def other_shard(path):
+    """A checkpoint of shards, with which rank 1 goes on with rows that are not those that it had."""
+    X, y = make_data(dtype="float32")
+    mine = split(SIZE)[RANK]
+    how = {"sharded": True, "callbacks": [vg.Checkpoint(path)], "batch_size": 16}
+    mpi.fit(vg.MLP(SIZES, rng=3), X[mine], y[mine], epochs=1, **how)
+    return refusal(X=X[mine] + (RANK == 1), y=y[mine], **how)
+
+
 def broken(path):
     """What a checkpoint that cannot be read, in rank 0, comes to in each."""
     if RANK == 0:

@@ -234,6 +234,15 @@ def test_a_checkpoint_of_one_process_goes_on_by_ranks(unbroken, tmp_path):
         assert f"{path} must be a checkpoint of this training, and cannot be read as one" in words
 
 
+def test_a_rank_that_goes_on_with_other_rows_is_named(tmp_path):
+    path = tmp_path / "run.npz"
+    for error, words, same in run(2, tmp_path, "other_shard", str(path)):
+        assert error == "ValueError"
+        assert words.startswith(f"{path} is a checkpoint of a training with X, y and weights of the checksum ")
+        assert " in rank 1, got " in words
+        assert same
+
+
 def test_local_sgd_ends_equal_and_goes_on_with_the_optimizer_of_each_rank(tmp_path):
     path = tmp_path / "run.npz"
     first, second = run(2, tmp_path, "averages", str(path))
