@@ -27,5 +27,5 @@ def axe():
     """The text of axe-core, which finds what keeps people from reading a page."""
     path = Path(os.environ.get("AXE_CORE") or ROOT / "node_modules/axe-core/axe.min.js")
     if not path.is_file():
-        pytest.skip("needs axe-core: npm install axe-core, or AXE_CORE with the path of axe.min.js")
+        pytest.skip("needs axe-core: npm install --no-save axe-core, or AXE_CORE with the path of axe.min.js")
     return path.read_text(encoding="utf-8")
