@@ -1128,8 +1128,8 @@ class Page {
 		this.status = make("div.state");
 		this.problem = make("p.problem", { role: "alert" });
 		new ResizeObserver(() => this.views.forEach(view => view.resize?.(this.width()))).observe(root);
-		const dark = matchMedia("(prefers-color-scheme: dark)");
-		dark.addEventListener("change", () => this.views.forEach(view => this.later(view)));
+		const dark = matchMedia("screen and (prefers-color-scheme: dark)");
+		dark.addEventListener("change", () => this.views.forEach(view => view.refresh?.()));
 		keys.addEventListener("keydown", event => this.press(event));
 	}
 
