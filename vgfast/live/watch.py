@@ -20,7 +20,7 @@ from vgfast.training.records import over_time
 
 # Trainings that are kept, at most; seconds from one look to the next, and from one verdict to the next; records, and
 # with them rows, that a verdict is on.
-_TRAININGS, _LOOK, _JUDGE, _JUDGED = 8, 0.03, 1.0, 10
+_TRAININGS, _LOOK, _JUDGE, _JUDGED = 8, 0.1, 1.0, 10
 _ROWS = 16
 
 
@@ -30,7 +30,7 @@ def watch(net: Any = None, port: int = server.PORT, browser: bool = True) -> Wat
     The page has the loss, the gradients of the inspected steps, layer by step, their ledger and a verdict, as
     ``history.save_html`` has them. It is served on 127.0.0.1 alone, at an address with a token that is printed on
     stderr, until ``close()``, the end of a with
-    statement or that of the process. About every 30 ms ``fit`` hands over what is new; who looks at
+    statement or that of the process. Ten times a second ``fit`` hands over what is new; who looks at
     the page, and how slowly, does not matter to the training. One callback may be of several trainings, of which the
     last 8 are shown. Of long ones, every second record is dropped each time that there are 1,000, or 40,000 numbers
     of a quantity, which the page says.
