@@ -60,7 +60,8 @@ class Reducer(exchange.Reducer):
     (``comm.Abort``).
 
     exact: whether sums are taken in the order of the ranks, so that as many ranks give the same bits again, whatever
-    MPI does; each rank then gets the numbers of all, which takes ``size`` times the bytes. sharded: see ``vg.Reducer``.
+    MPI does; each rank then gets the numbers of all, which takes ``size`` times the bytes. The others: see
+    ``vg.Reducer``.
     """
 
     def __init__(

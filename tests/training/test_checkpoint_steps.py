@@ -198,6 +198,10 @@ def test_it_is_written_after_these_steps(tmp_path, monkeypatch):
     assert [n for n, _ in written] == [0, 14, 28, 35]
 
 
+def test_any_number_of_steps_may_be_more_than_there_are(tmp_path):
+    assert bits_of(train(checkpoint=vg.Checkpoint(tmp_path / "run", every_steps=10**30))) == bits_of(train())
+
+
 @NETS
 def test_callbacks_and_progress_see_whole_epochs_and_all_steps(kind, tmp_path):
     path, told = tmp_path / "run", []

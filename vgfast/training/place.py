@@ -23,7 +23,7 @@ def go_with_pauses(loop: Any, seconds: float) -> int:
     """Steps of an epoch for about so long, but none beyond a pause, in which is done what is to be; the status. What
     there is to do after an epoch's last step, others do."""
     done = loop.done
-    stop = min((done // every + 1) * every for every, _ in loop.pauses)
+    stop = min(loop.total, *((done // every + 1) * every for every, _ in loop.pauses))
     status: int = loop.run.go(seconds, stop - loop.epoch_begins)
     if loop.done > done and is_within(loop):
         for every, act in loop.pauses:
