@@ -77,7 +77,28 @@ def test_an_address_comes_to_the_same_bits(session, browser):
     browser.open("about:blank")
     browser.open(session.address + shared, f"{WORDS}?.includes('step 40')")
     assert session._lab.net.params.tobytes() == bits
+    browser.run("document.querySelector('[data-do=step]').click()")
+    browser.wait("location.hash.endsWith('&steps=41')")
+    browser.run(f"location.hash = {shared!r}")  # into the address of a page that is open
+    browser.wait(f"{WORDS}?.includes('step 40')")
+    assert session._lab.net.params.tobytes() == bits
     assert browser.problems == []
+
+
+def test_commands_are_obeyed_in_their_order(session, browser):
+    preset = "document.querySelector('[data-preset=relu]')"
+    browser.run(f"{preset}.click(); document.querySelector('[data-do=start]').click()")
+    browser.wait(f"{preset}.getAttribute('aria-pressed') === 'true' && {WORDS}?.includes('Running')")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_people_can_play(session, browser, axe, dark):
+    browser.look(360, dark=dark)
+    browser.open(f"{session.address}#{SETTINGS}&steps=40", f"{WORDS}?.includes('step 40')")
+    assert browser.run("[document.documentElement.scrollWidth, innerWidth]") == [360, 360]
+    browser.run(f"{axe}; undefined")
+    faults = browser.run("axe.run().then(found => found.violations.map(v => [v.impact, v.id, v.nodes[0].html]))")
+    assert [fault for fault in faults if fault[0] in ("serious", "critical")] == []
 
 
 def test_a_net_that_trains_is_followed(session, browser):

@@ -385,10 +385,7 @@ class Ledger {
 		this.band = band;
 		Object.assign(this, Ledger.axes(fields));
 		this.rows = evenly(n, MOST_ROWS).map(layer => this.row(layer));
-		const body = make(
-			"tbody",
-			this.rows.map(({ element }) => element),
-		);
+		const body = make("tbody", ...this.rows.map(row => row.element));
 		this.table = make("table.ledger", this.head(), body);
 		this.element = make("div", this.key(), scrolling(label, this.table), someOf(this.rows.length, n));
 	}
@@ -1059,7 +1056,6 @@ class Play extends View {
 		if (hash && location.hash !== `#${hash}`) history.replaceState(null, "", `#${hash}`);
 	}
 
-	/** The whole state is in the address. */
 	share(element) {
 		const say = words => () => (element.textContent = words);
 		navigator.clipboard.writeText(location.href).then(say("address copied"), say("see the address"));
@@ -1124,7 +1120,7 @@ class Page {
 		this.views = [];
 		this.hash = location.hash; // as it was asked for
 		this.waiting = new Set();
-		this.queue = Promise.resolve();
+		this.queue = this.asked = Promise.resolve();
 		this.status = make("div.state");
 		this.problem = make("p.problem", { role: "alert" });
 		new ResizeObserver(() => this.views.forEach(view => view.resize?.(this.width()))).observe(root);
@@ -1133,7 +1129,6 @@ class Page {
 		keys.addEventListener("keydown", event => this.press(event));
 	}
 
-	/** Pixels for what is drawn. */
 	width() {
 		const { paddingLeft, paddingRight } = getComputedStyle(this.root);
 		return Math.max(Math.floor(this.root.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight)), 200);
@@ -1165,7 +1160,7 @@ class Page {
 		this.waiting.add(view);
 	}
 
-	/** Take the events of a server, one after the other. */
+	/** Take a server's events in turn. */
 	listen(live) {
 		this.live = live;
 		const events = new EventSource(live.events);
@@ -1174,7 +1169,7 @@ class Page {
 		events.onerror = () => (this.status.textContent = "The program has ended, or is busy; this is what it sent last.");
 		const restore = hash => hash.length > 1 && this.command("set", { hash: hash.slice(1) });
 		if (this.views.some(view => view instanceof Play)) restore(this.hash);
-		addEventListener("hashchange", () => restore(location.hash));
+		addEventListener("hashchange", ({ newURL }) => restore(new URL(newURL).hash));
 	}
 
 	async receive(message) {
@@ -1193,8 +1188,12 @@ class Page {
 		for (const view of this.views) view.state?.(message);
 	}
 
-	/** Ask the server for something; what it refuses, it says why. */
-	async command(order, more = {}) {
+	/** Ask the server, when all before is answered. */
+	command(order, more = {}) {
+		return (this.asked = this.asked.then(() => this.ask(order, more)));
+	}
+
+	async ask(order, more) {
 		const body = JSON.stringify({ do: order, ...more });
 		const headers = { "Content-Type": "application/json", "X-Vgfast": "1" };
 		const answer = await fetch(this.live.commands, { method: "POST", headers, body }).then(
