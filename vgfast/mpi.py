@@ -287,9 +287,10 @@ class _OfRanks(Checkpoint):
             failed.of_all_ranks = True
             raise failed
         ranks = self.reducer.size if kept is None else kept.get("ranks", 1)  # a net.fit says none
-        if ranks != self.reducer.size and self.reducer.average_every is not None:
+        own = "an optimizer" if self.reducer.average_every is not None else "rows" if self.reducer.sharded else ""
+        if ranks != self.reducer.size and own:
             raise _refused(
-                f"{self.path} is a checkpoint of {_count(ranks)}, each with an optimizer of its own, and goes on with "
+                f"{self.path} is a checkpoint of {_count(ranks)}, each with {own} of its own, and goes on with "
                 f"{self.reducer.size}; take as many, or name another path"
             )
         if kept is not None and ranks == self.reducer.size:

@@ -87,8 +87,9 @@ class Network(Exports):
         from vgfast.training.callbacks import Callbacks, watching  # here and below: only read when asked for
 
         epochs, inspect_every = check_numbers(epochs, inspect_every, inspect)
-        inspect_every = inspect_every or watching.inspect_every
         listeners = Callbacks(callbacks)
+        if inspect_every == 0 and reduce is None and listeners.checkpoint is None:  # both compare it
+            inspect_every = watching.inspect_every
         check_progress(progress)
         optimizer = check_optimizer(optimizer, self.dtype)
         loop_over, n_rows = prepare(self, X, y, sample_weight, reduce)

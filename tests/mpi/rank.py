@@ -206,6 +206,16 @@ def other_shard(path):
     return refusal(X=X[mine] + (RANK == 1), y=y[mine], **how)
 
 
+def fewer_shards(path):
+    """A checkpoint of shards of two ranks, with which three go on, of which rank 0 has the rows that it had."""
+    X, y = make_data(dtype="float32")
+    rows = np.arange(20) if RANK == 0 else np.array_split(np.arange(20, len(X)), SIZE - 1)[RANK - 1]
+    how = {"sharded": True, "callbacks": [vg.Checkpoint(path)], "batch_size": 16, "epochs": 2}
+    if SIZE == 3:
+        return refusal(X=X[rows], y=y[rows], **how)
+    mpi.fit(vg.MLP(SIZES, rng=3), X[rows], y[rows], **how)
+
+
 def broken(path):
     """What a checkpoint that cannot be read, in rank 0, comes to in each."""
     if RANK == 0:

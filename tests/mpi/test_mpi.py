@@ -243,6 +243,18 @@ def test_a_rank_that_goes_on_with_other_rows_is_named(tmp_path):
         assert same
 
 
+def test_shards_go_on_with_as_many_ranks(tmp_path):
+    path = tmp_path / "run.npz"
+    run(2, tmp_path, "fewer_shards", str(path))
+    for error, words, same in run(3, tmp_path, "fewer_shards", str(path)):
+        assert error == "ValueError"
+        assert words == (
+            f"{path} is a checkpoint of 2 ranks, each with rows of its own, and goes on with 3; take as many, or name "
+            f"another path"
+        )
+        assert same
+
+
 def test_local_sgd_ends_equal_and_goes_on_with_the_optimizer_of_each_rank(tmp_path):
     path = tmp_path / "run.npz"
     first, second = run(2, tmp_path, "averages", str(path))

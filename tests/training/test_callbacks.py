@@ -180,3 +180,5 @@ def test_watching_is_of_every_fit_and_no_checkpoint_knows(tmp_path, monkeypatch)
     monkeypatch.setattr(watching, "inspect_every", 3)
     assert vg.MLP([5, 4, 3], rng=0).fit(X, Y, 2, 10).steps.tolist() == [0, 3, 6, 9]
     assert vg.MLP([5, 4, 3], rng=0).fit(X, Y, 2, 10, inspect_every=5).steps.tolist() == [0, 5, 10]
+    for compares in ({"callbacks": [vg.Checkpoint(tmp_path / "other")]}, {"reduce": lambda flat, rows: None}):
+        assert len(vg.MLP([5, 4, 3], rng=0).fit(X, Y, 2, 10, **compares).steps) == 0

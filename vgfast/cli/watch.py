@@ -36,7 +36,8 @@ Python's own.""",
         type=int,
         default=0,
         metavar="N",
-        help="inspect every N-th step of trainings that inspect none; changes no bit of their nets",
+        help="inspect every N-th step of trainings that inspect none, but for those with a Checkpoint or with reduce, "
+        "which compare that number; changes no bit of their nets",
     )
     parser.add_argument("--close", action="store_true", help="close the page when the script has ended")
     parser.add_argument("script", type=Path, metavar="SCRIPT", help="the file to run")

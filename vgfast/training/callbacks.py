@@ -9,7 +9,8 @@ and ends training by returning True. Or it is an object with any of these method
 ``on_epoch_end(net, history)``
     after each epoch, as the function; ``history.epochs[-1]`` is that epoch's. An object may be called instead.
 ``on_progress(net, history)``
-    about every 30 ms within an epoch, and at its end, when ``history.epochs`` does not have it yet.
+    about every 30 ms within an epoch, and at its end, when ``history.epochs`` does not have it yet. It looks and
+    changes nothing: at which steps it is called, nobody knows, nor does a ``vg.Checkpoint``.
 ``on_train_end(net, history)``
     after the last epoch; not where an error or Ctrl-C has ended training.
 
