@@ -88,8 +88,7 @@ class Network(Exports):
 
         epochs, inspect_every = check_numbers(epochs, inspect_every, inspect)
         listeners = Callbacks(callbacks)
-        if inspect_every == 0 and reduce is None and listeners.checkpoint is None:  # both compare it
-            inspect_every = watching.inspect_every
+        inspect_every = inspect_every or watching.added(reduce, listeners.checkpoint)
         check_progress(progress)
         optimizer = check_optimizer(optimizer, self.dtype)
         loop_over, n_rows = prepare(self, X, y, sample_weight, reduce)
