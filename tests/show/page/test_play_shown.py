@@ -40,8 +40,10 @@ def test_presets_show_what_their_lessons_say(session, browser):
     """Before the first step; that they learn or do not is tested without a browser."""
     norms, frozen = {}, {}
     for name, of in presets.PRESETS.items():
-        browser.run(f"document.querySelector('[data-preset=\"{name}\"]').click()")
-        browser.wait(f"document.querySelector('.claim').textContent === {of.claim()!r}")
+        button = f"document.querySelector('[data-preset=\"{name}\"]')"
+        browser.run(f"{button}.click()")
+        browser.wait(f"{button}.getAttribute('aria-pressed') === 'true'")  # from here on the page is of this net
+        assert browser.run("document.querySelector('.claim').textContent") == of.claim()
         verdict = VERDICTS.get(name, "vanishing:" if "biases too" in of.settings.get("init", "") else "healthy:")
         browser.wait(f"{VERDICT}?.startsWith({verdict!r})")
         shown = float(session._look.report.layers["grad_norm"][0])
