@@ -64,6 +64,12 @@ def test_demo_where_the_picture_cannot_go(tmp_path, quick):
     assert "Traceback" not in done.stderr
 
 
+def test_demo_by_processes_has_no_page():
+    done = vgfast_here("demo", "--mpi", "--html")
+    assert done.returncode == 1
+    assert done.stderr == "vgfast: --mpi compares trainings of which no page is made; leave out --html, or --mpi\n"
+
+
 def test_demo_as_a_page(tmp_path, quick):
     done = vgfast_here("demo", "--html", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr

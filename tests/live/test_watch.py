@@ -2,7 +2,10 @@
 
 import base64
 import gc
+import html
 import json
+import os
+import signal
 import zlib
 
 import numpy as np
@@ -199,20 +202,65 @@ def test_a_training_that_diverges_is_shown_to_its_end(page):
     assert (state["running"], state["error"]) == (False, str(error.value))
 
 
+def test_a_training_that_failed_is_no_longer_running(page):
+    """Whoever catches the error: it is told with the training, and above until there is another."""
+    with pytest.raises(vg.DivergenceError) as error:
+        vg.MLP([6, 8, 3], rng=0).fit(X, Y, 500, 8, vg.SGD(1e5), inspect_every=1, callbacks=[page])
+    words = f"DivergenceError: {error.value}"
+    assert page.news(True) is None
+    found, state = whole(page)
+    assert (state["running"], state["error"], state["step"]) == (False, words, error.value.step)
+    assert found["parts"][0]["n_steps"] == error.value.step
+    assert found["parts"][0]["about"] == [f"This training was ended by {words}"]
+    assert html.escape(words) in page.document({"events": "/e", "commands": "/c"})[0].split("<script")[0]
+    vg.MLP([6, 8, 3], rng=0).fit(X, Y, callbacks=[page], **HOW)
+    page.news(True)
+    found, state = whole(page)
+    assert state["error"] is None
+    assert [len(part["about"]) for part in found["parts"]] == [1, 0]
+
+
+def test_an_error_that_cannot_be_told():
+    class Odd(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    assert live.in_words(Odd()) == "Odd: it does not say why"
+
+
+def test_a_script_without_a_training(page):
+    page.end()
+    page.news(True)
+    assert whole(page)[0]["about"] == ["The script has ended, and no training by net.fit was in it."]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_trains_without_the_page(page):
+    """Whatever its lock was at: who would let go of it is not in the fork."""
+    with page._lock:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)
+            vg.MLP([6, 3], rng=0).fit(X, Y, callbacks=[page])
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert page._shown == []
+
+
 def test_it_takes_no_commands(page):
     with pytest.raises(ValueError, match="takes no commands; vgfast play does"):
         page.command({"do": "start"})
 
 
 def test_the_document_has_tables_without_scripts(page):
-    html, policy = page.document({"events": "/e", "commands": "/c"})
-    assert "No training has begun yet" in html
+    text, policy = page.document({"events": "/e", "commands": "/c"})
+    assert "No training has begun yet" in text
     history = vg.MLP([6, 8, 3], rng=0).fit(X, Y, callbacks=[page], **HOW)
     page.news(True)
-    html, policy = page.document({"events": "/e", "commands": "/c"})
+    text, policy = page.document({"events": "/e", "commands": "/c"})
     assert "connect-src 'self'" in policy
-    assert "<table" in html.split("<script")[0]
-    assert f"{len(history.loss)}" in html
+    assert "<table" in text.split("<script")[0]
+    assert f"{len(history.loss)}" in text
 
 
 def test_watch_says_where_the_page_is(capsys):
@@ -221,6 +269,12 @@ def test_watch_says_where_the_page_is(capsys):
         assert capsys.readouterr().err == f"the page is at {page.address}\n"
         assert page.title == repr(net)
         assert repr(page) == f"Watch({page.address!r})"
+
+
+def test_watch_says_that_a_port_is_in_use(capsys):
+    with Watch("", 0) as other, vg.watch(port=other._server.port, browser=False) as page:
+        said = f"port {other._server.port} is in use; the page is on port {page._server.port}\n"
+        assert capsys.readouterr().err == f"{said}the page is at {page.address}\n"
 
 
 @pytest.mark.parametrize(

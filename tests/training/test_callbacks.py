@@ -68,6 +68,30 @@ def test_after_an_error_there_is_no_end(ctrl_c):
     assert len(net.history.epochs) == 1
 
 
+@NETS
+@pytest.mark.parametrize("last", [ValueError("of a callback"), KeyboardInterrupt(), None])
+def test_an_error_is_told_before_it_goes_on(kind, last):
+    """To all, with what there is by then; None: training itself fails."""
+    told = []
+
+    class Fail:
+        def on_epoch_end(self, net, history):
+            if last is not None:
+                raise last
+
+    class Hear:
+        def on_exception(self, net, history, error):
+            told.append((history is net.history, len(history.loss), error))
+
+    lr = 0.1 if last is not None else 1e30
+    with pytest.raises(BaseException) as raised:  # noqa: PT011
+        kind([5, 4, 3], rng=0).fit(X, Y, 9, 20, vg.SGD(lr), callbacks=[Hear(), Fail(), Hear()])
+    assert told == 2 * [(True, 3 if last is not None else raised.value.step, raised.value)]
+    assert last in (raised.value, None)
+    kind([5, 4, 3], rng=0).fit(X, Y, 9, callbacks=[Hear()])
+    assert len(told) == 2
+
+
 # ---- early stopping ----------------------------------------------------------------------------------
 
 

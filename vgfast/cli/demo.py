@@ -37,6 +37,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     if arguments.mpi:
+        if arguments.html:
+            raise ValueError("--mpi compares trainings of which no page is made; leave out --html, or --mpi")
         from vgfast.cli import demo_mpi
 
         demo_mpi.run(arguments)

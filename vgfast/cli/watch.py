@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import builtins
 import json
-import runpy
+import os
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 
 from vgfast.cli import streams
+from vgfast.show import PORT
 
 
 def add(commands: Any) -> argparse.ArgumentParser:
@@ -48,7 +52,7 @@ Python's own.""",
 
 def add_page(parser: argparse.ArgumentParser) -> None:
     """What commands with a page have in common."""
-    parser.add_argument("--port", type=int, default=8765, metavar="N", help="where to listen, or on the next free port")
+    parser.add_argument("--port", type=int, default=PORT, metavar="N", help="where to listen, or on the next free port")
     parser.add_argument("--no-browser", action="store_true", help="open no browser, only print the address")
 
 
@@ -60,19 +64,21 @@ def run(arguments: argparse.Namespace) -> None:
     every = _check.integer("--inspect-every", arguments.inspect_every, 0, _check.MOST_ELEMENTS)
     if not arguments.script.is_file():
         raise OSError(f"there is no script {str(arguments.script)!r} to run; name a file of Python")
-    watch = Watch(f"{arguments.script.name}", _check.integer("--port", arguments.port, 0, 65535))
+    watch, process = Watch(arguments.script.name, _check.integer("--port", arguments.port, 0, 65535)), os.getpid()
     show(watch, arguments)
     watching.callbacks.append(watch)
     watching.inspect_every, before = every, watching.inspect_every
     try:
-        status = _run_script(arguments.script, arguments.arguments, watch)
+        with _as_main(arguments.script, arguments.arguments) as main:
+            status = _run_script(main, watch)
+            if os.getpid() == process:  # and not that of a fork, which ends where the script does
+                if not arguments.close:
+                    stay("the script has ended")
+                watch.close()
     finally:
         watching.callbacks.remove(watch)
         watching.inspect_every = before
-    if not arguments.close:
-        stay("the script has ended")
-    watch.close()
-    if status is not None:
+    if status:
         raise SystemExit(status)
 
 
@@ -99,32 +105,51 @@ def stay(why: str) -> None:
         print(file=sys.stderr)
 
 
-def _run_script(script: Path, arguments: list[str], watch: Any) -> Any:
-    """The status to exit with, None where the script has ended by itself; what it raises is told as Python does."""
-    argv, path = sys.argv, sys.path[:]
+@contextmanager
+def _as_main(script: Path, arguments: list[str]) -> Iterator[ModuleType]:
+    """The module that a script is, with what it finds in ``sys``: beyond its end, for threads that go on."""
+    before = sys.argv, sys.path[:], sys.modules["__main__"]
     sys.argv, sys.path[0:0] = [str(script), *arguments], [str(script.resolve().parent)]
+    main = sys.modules["__main__"] = ModuleType("__main__")
+    main.__dict__.update(__file__=os.path.abspath(script), __builtins__=builtins)
     try:
-        runpy.run_path(str(script), run_name="__main__")
-    except SystemExit as error:
-        watch.end("" if error.code in (None, 0) else f"The script has ended with {error.code!r}.")
-        return error.code
-    except BaseException as error:
-        watch.end(f"{type(error).__name__}: {error}")
-        sys.excepthook(type(error), error.with_traceback(_of_script(error, script)), error.__traceback__)
-        if isinstance(error, KeyboardInterrupt):
-            watch.close()
-            raise SystemExit(130) from None
-        return 1
-    else:
-        watch.end()
-        return None
+        yield main
     finally:
-        sys.argv, sys.path[:] = argv, path
+        sys.argv, sys.path[:], sys.modules["__main__"] = before
 
 
-def _of_script(error: BaseException, script: Path) -> TracebackType | None:
+def _run_script(main: Any, watch: Any) -> int:
+    """The status to exit with; what it raises is told as Python does."""
+    try:
+        exec(compile(Path(main.__file__).read_bytes(), main.__file__, "exec", dont_inherit=True), main.__dict__)
+    except BaseException as error:
+        return _told(error, main.__file__, watch)
+    watch.end()
+    return 0
+
+
+def _told(error: BaseException, file: str, watch: Any) -> int:
+    """The status to exit with, when the page and stderr have it."""
+    from vgfast.live.watch import in_words
+
+    if isinstance(error, SystemExit):
+        code = error.code
+        status = code if isinstance(code, int) else 0 if code is None else 1
+        watch.end(f"The script has ended with {code!r}." if status else "")
+        if status and not isinstance(code, int):
+            print(code, file=sys.stderr, flush=True)
+        return status
+    watch.end(in_words(error))
+    sys.excepthook(type(error), error.with_traceback(_of_script(error, file)), error.__traceback__)
+    if isinstance(error, KeyboardInterrupt):
+        watch.close()
+        raise SystemExit(130)
+    return 1
+
+
+def _of_script(error: BaseException, file: str) -> TracebackType | None:
     """The traceback from the script on."""
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename != str(script):
+    while trace is not None and trace.tb_frame.f_code.co_filename != file:
         trace = trace.tb_next
     return trace

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import weakref
 from typing import Any, NamedTuple
 
@@ -76,7 +77,7 @@ class Course:
         self.epochs: list[dict[str, Any]] = []
         self.epoch_steps: list[int] = []
         self._factors: tuple[str, ...] = ()
-        self.running, self.due = True, 0.0
+        self.running, self.due, self.ended_by = True, 0.0, ""
         self.history: Any = lambda: None  # a weak reference, as a history can be large
 
     def follow(self, history: History) -> None:
@@ -167,8 +168,8 @@ class Course:
         return self._records[max(0, self.n_records - most) : self.n_records].copy()
 
     def about(self) -> list[str]:
-        """Sentences on what is left out."""
-        sentences = []
+        """Sentences on how it ended, if by an error, and on what is left out."""
+        sentences = [f"This training was ended by {self.ended_by}"] if self.ended_by else []
         if self.every > 1:
             sentences.append(
                 f"Of the inspected steps one of every {self.every:,} is shown: each time that there were "
@@ -185,7 +186,7 @@ class Course:
             )
         return sentences
 
-    def as_part(self, excerpt: Excerpt, report: Any = None, static: str = "") -> dict[str, Any]:
+    def as_part(self, excerpt: Excerpt, report: Any = None) -> dict[str, Any]:
         """The part of a page. report: a ``GradientReport``, or None."""
         return {
             "kind": "history",
@@ -194,7 +195,12 @@ class Course:
             "every": excerpt.every,
             "band": band_of(report),
             "report": None if report is None else data.verdict_of(report),
-            "static": static + ("" if report is None else report._repr_html_()),
+            "static": "".join(
+                [
+                    *(f"<p>{html.escape(each)}</p>" for each in excerpt.about),
+                    "" if report is None else report._repr_html_(),
+                ]
+            ),
             **excerpt.as_data(),
         }
 

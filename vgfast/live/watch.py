@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -13,27 +14,27 @@ import numpy as np
 from vgfast import _check
 from vgfast.inspection.report import GradientReport
 from vgfast.live.course import NOTHING, Course, Excerpt
-from vgfast.show import page
+from vgfast.show import PORT, page
 from vgfast.show.page import data, server
 from vgfast.training.history import History
 from vgfast.training.records import over_time
 
 # Trainings that are kept, at most; seconds from one look to the next, and from one verdict to the next; records, and
-# with them rows, that a verdict is on.
+# with them rows, that a verdict is on; characters of an error.
 _TRAININGS, _LOOK, _JUDGE, _JUDGED = 8, 0.1, 1.0, 10
-_ROWS = 16
+_ROWS, _MESSAGE = 16, 1000
 
 
-def watch(net: Any = None, port: int = server.PORT, browser: bool = True) -> Watch:
+def watch(net: Any = None, port: int = PORT, browser: bool = True) -> Watch:
     """A callback for ``fit`` that shows the training live, on a page of this machine's browser.
 
     The page has the loss, the gradients of the inspected steps, layer by step, their ledger and a verdict, as
     ``history.save_html`` has them. It is served on 127.0.0.1 alone, at an address with a token that is printed on
-    stderr, until ``close()``, the end of a with
-    statement or that of the process. Ten times a second ``fit`` hands over what is new; who looks at
-    the page, and how slowly, does not matter to the training. One callback may be of several trainings, of which the
-    last 8 are shown. Of long ones, every second record is dropped each time that there are 1,000, or 40,000 numbers
-    of a quantity, which the page says.
+    stderr, until ``close()``, the end of a with statement or that of the process. Ten times a second ``fit`` hands over
+    what is new; who looks at the page, and how slowly, does not matter to the training. Where an error or Ctrl-C ends a
+    training, the page shows its last state and the error. One callback may be of several trainings, of which the last 8
+    are shown. Of long ones, every second record is dropped each time that there are 1,000, or 40,000 numbers of a
+    quantity, which the page says.
 
     net: whose name is the page's title; None is "Training". port: if it is in use, one of the next 19; 0: any that is
     free. browser: whether to open one, where there is a display.
@@ -52,8 +53,24 @@ def watch(net: Any = None, port: int = server.PORT, browser: bool = True) -> Wat
     watching = Watch("Training" if net is None else repr(net), port)
     if _check.flag("browser", browser):
         server.open_browser(watching.address)
+    if watching.notice:
+        print(watching.notice, file=sys.stderr)
     print(f"the page is at {watching.address}", file=sys.stderr, flush=True)
     return watching
+
+
+def in_words(error: BaseException) -> str:
+    """Its type and what it says, cut where that is long.
+
+    >>> in_words(ValueError("no luck")), in_words(KeyboardInterrupt()), len(in_words(ValueError("a" * 5000)))
+    ('ValueError: no luck', 'KeyboardInterrupt', 1000)
+    """
+    try:
+        message = str(error)
+    except Exception:  # of whoever wrote it
+        message = "it does not say why"
+    text = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return text if len(text) <= _MESSAGE else text[: _MESSAGE - 3] + "..."
 
 
 class _Shown:
@@ -81,9 +98,9 @@ class Watch:
 
     def __init__(self, title: str, port: int) -> None:
         self.title, self.error = title, ""
-        self._lock = threading.Lock()
+        self._lock, self._process = threading.Lock(), os.getpid()
         self._shown: list[_Shown] = []
-        self._begun, self._changed = 0, False
+        self._begun, self._changed, self._ended = 0, False, False
         self._speed, self._judge_at = Speed(), 0.0
         self._state = self._find_state()
         self._server = server.Server(self, port)
@@ -106,6 +123,8 @@ class Watch:
 
     def on_train_begin(self, net: Any, history: History) -> None:
         """A training more."""
+        if self._is_elsewhere():
+            return
         with self._lock:
             self._begun += 1
             shown = _Shown(self._begun, net)
@@ -127,7 +146,18 @@ class Watch:
         """The last look."""
         self._look(history, epoch=True, ended=True)
 
-    def _look(self, history: History, epoch: bool = False, ended: bool = False) -> None:
+    def on_exception(self, net: Any, history: History, error: BaseException) -> None:
+        """The last look, and what has ended it."""
+        self._look(history, epoch=True, ended=True, ended_by=in_words(error))
+
+    def _is_elsewhere(self) -> bool:
+        """Whether this is a fork of the process that serves the page: it has none of its threads, nor who would let go
+        of the lock, should one have held it."""
+        return os.getpid() != self._process
+
+    def _look(self, history: History, epoch: bool = False, ended: bool = False, ended_by: str = "") -> None:
+        if self._is_elsewhere():
+            return
         now = time.perf_counter()
         with self._lock:
             shown = next((each for each in reversed(self._shown) if each.course.history() is history), None)
@@ -137,12 +167,13 @@ class Watch:
             shown.course.add(history)
             if epoch:
                 shown.course.add_epochs(history)
-            shown.course.running = not ended
+            shown.course.running, shown.course.ended_by = not ended, ended_by
+            self._changed = self._changed or bool(ended_by)
 
     def end(self, error: str = "") -> None:
         """There will be no more training; the page shows the last state of each, and the error."""
         with self._lock:
-            self.error = error
+            self.error, self._ended, self._changed = error, True, True
             for course in (each.course for each in self._shown if each.course.running):
                 history, course.running = course.history(), False
                 if history is not None:
@@ -172,7 +203,8 @@ class Watch:
 
     def _about(self) -> list[str]:
         if not self._shown:
-            return ["No training has begun yet: the page waits for net.fit."]
+            ended = "The script has ended, and no training by net.fit was in it."
+            return [ended if self._ended else "No training has begun yet: the page waits for net.fit."]
         more = self._begun - _TRAININGS
         return [f"Shown are the last {_TRAININGS} of {self._begun:,} trainings."] if more > 0 else []
 
@@ -224,7 +256,7 @@ class Watch:
             "running": any(each.course.running for each in self._shown),
             "step": step,
             "ms_per_step": self._speed.measure(self._begun, step),
-            "error": self.error or None,
+            "error": self.error or (course and course.ended_by) or None,
             "sentences": [],
             "boundary": None,
         }

@@ -14,7 +14,7 @@ from vgfast.play import presets
 from vgfast.play.lab import Lab, Look, Steps, Taken
 from vgfast.play.sentences import sentences
 from vgfast.play.settings import MOST_STEPS, as_controls, as_text, checked, defaults, from_text
-from vgfast.show import page
+from vgfast.show import PORT, page
 from vgfast.show.page import data, server
 
 # Seconds: of a slice of training, after which commands are heard; between two looks while it runs; until a command is
@@ -28,7 +28,7 @@ class Session:
     """The page of ``vgfast play``, served until ``close``. The net trains while it has taken fewer steps than
     ``goal``."""
 
-    def __init__(self, port: int = server.PORT) -> None:
+    def __init__(self, port: int = PORT) -> None:
         self._changed = threading.Condition()
         self._put(Lab(defaults()), 0)
         self._busy, self._ended = False, False

@@ -13,6 +13,8 @@ and ends training by returning True. Or it is an object with any of these method
     changes nothing: at which steps it is called, nobody knows, nor does a ``vg.Checkpoint``.
 ``on_train_end(net, history)``
     after the last epoch; not where an error or Ctrl-C has ended training.
+``on_exception(net, history, error)``
+    where an error or Ctrl-C has ended it; net and history are as they were left, and the error goes on afterwards.
 
 They are called in the order of the list; a ``vg.Checkpoint`` after all others. What it is to keep of an object is what
 ``state_dict()`` gives, plain data and arrays, and ``load_state_dict(state)`` takes.
@@ -44,7 +46,7 @@ from vgfast.training.history import History
 
 # Of one epoch, what may be monitored; of the last two, the larger one is better.
 MONITORED = ("loss", "val_loss", "accuracy", "val_accuracy")
-_METHODS = ("on_train_begin", "on_progress", "on_epoch_end", "on_train_end")
+_METHODS = ("on_train_begin", "on_progress", "on_epoch_end", "on_train_end", "on_exception")
 
 # A function of (net, history), or an object with methods.
 Callback = Any
@@ -220,10 +222,14 @@ class Callbacks:
         """After the last epoch."""
         self._call("on_train_end", net, history)
 
-    def _call(self, method: str, net: Any, history: History) -> None:
+    def fail(self, net: Any, history: History, error: BaseException) -> None:
+        """Where an error has ended training after ``begin`` was called."""
+        self._call("on_exception", net, history, error)
+
+    def _call(self, method: str, *told: Any) -> None:
         for item in self._told:
             if hasattr(item, method):
-                getattr(item, method)(net, history)
+                getattr(item, method)(*told)
 
 
 def _is_callback(item: Any) -> bool:

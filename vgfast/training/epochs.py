@@ -88,8 +88,10 @@ def train(
         if loop.exchange is not None:
             loop.exchange.end(loop)
         callbacks.end(net, loop.current_history())
-    except DivergenceError as error:
-        error.history = loop.history
+    except BaseException as error:
+        if isinstance(error, DivergenceError):
+            error.history = loop.history
+        callbacks.fail(net, loop.current_history(), error)
         raise
     finally:
         net._history = loop.current_history()  # a callback may have trained in between

@@ -67,6 +67,9 @@ def _kind() -> type:
         def on_train_end(self, net: Any, history: History) -> None:
             self._show(net, history)
 
+        def on_exception(self, net: Any, history: History, error: BaseException) -> None:
+            self._show(net, history)
+
         def _show(self, net: Any, history: History) -> None:
             self.data = _page(net, history)
             self._sent = time.monotonic()

@@ -22,7 +22,9 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any, ClassVar, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
-HOST, PORT = "127.0.0.1", 8765
+from vgfast.show import PORT
+
+HOST = "127.0.0.1"
 # Ports that are tried from the wanted one on; connections at once; bytes of a command.
 _PORTS, _CONNECTIONS, _BODY = 20, 64, 16384
 # Seconds: between two looks for news; for a browser to send a request, or to take what is written; without news, until
