@@ -65,9 +65,9 @@ from vgfast.mlp import MLP
 from vgfast.model import activations, dropout, init, norm
 from vgfast.model.errors import DivergenceError
 from vgfast.model.residual import residual
-from vgfast.training.exchange import Reducer
 from vgfast.training.history import History
 from vgfast.training.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+from vgfast.training.ranks import Reducer
 
 __all__ = [
     "MLP",

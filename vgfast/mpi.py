@@ -33,7 +33,7 @@ import numpy as np
 
 from vgfast import _check, config
 from vgfast._check import packages
-from vgfast.training import exchange
+from vgfast.training import ranks
 from vgfast.training.block_loop import check_source, is_source
 from vgfast.training.callbacks import Callbacks
 from vgfast.training.checkpoint import Checkpoint, describe_optimizer
@@ -54,7 +54,7 @@ def _world() -> Any:
         ) from None
 
 
-class Reducer(exchange.Reducer):
+class Reducer(ranks.Reducer):
     """Sums over the ranks of a communicator of mpi4py; None: over all. For ``net.fit(X, y, reduce=...)`` of each rank,
     where ``vgfast.mpi.fit`` does too much; if one rank then fails, the others wait for it, unless it ends them
     (``comm.Abort``).
@@ -162,7 +162,7 @@ def _describe(net: Any, X: Any, y: Any, optimizer: Any, how: dict[str, Any], thr
     if not hasattr(net, "_learner"):
         raise TypeError(f"net must be one of vgfast's, such as vg.MLP makes, got {_check.quote(net)}")
     from_source = is_source(X)
-    exchange.check(reducer, net._architecture, from_source)
+    ranks.check(reducer, net._architecture, from_source)
     optimizer = check_optimizer(optimizer, net.dtype)
     check_numbers(how["epochs"], how["inspect_every"], how["inspect"])
     _check.flag("shuffle", how["shuffle"])
@@ -179,7 +179,7 @@ def _describe(net: Any, X: Any, y: Any, optimizer: Any, how: dict[str, Any], thr
         x, t, weights = X, None, None
     else:
         x, t, weights = net._weighted(X, y, how["sample_weight"])
-    exchange.check_run(reducer, x, how["inspect_every"], optimizer)
+    ranks.check_run(reducer, x, how["inspect_every"], optimizer)
     held_out, names = how["validation_data"], [f"validation_data[{i}]" for i in range(3)]
     validation = () if held_out is None else net._weighted(*_check.held_out(held_out), names)
     batch_size = _check.integer("batch_size", how["batch_size"], 1)
@@ -237,7 +237,7 @@ def _begin_alike(net: Any, optimizer: Any, reducer: Reducer) -> None:
     others = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
     if others and reducer.rank == 0:
         warnings.warn(
-            f"{exchange.name_ranks(others, reducer.size)} had other parameters than rank 0, which all now take; make "
+            f"{ranks.name_ranks(others, reducer.size)} had other parameters than rank 0, which all now take; make "
             f"each net with the same seed",
             stacklevel=3,
         )
@@ -249,7 +249,7 @@ def _or_all_end(reducer: Reducer) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if reducer.size == 1 or getattr(error, "of_all_ranks", False):
+        if reducer.size == 1 or ranks.is_raised_by_all(error):
             raise
         print(f"vgfast.mpi: rank {reducer.rank} of {reducer.size} failed, so all ranks end:", file=sys.stderr)
         traceback.print_exc()
@@ -284,20 +284,19 @@ class _OfRanks(Checkpoint):
                 failed = error
         kept, failed = self.reducer.comm.bcast((kept, failed))
         if failed is not None:
-            failed.of_all_ranks = True
-            raise failed
-        ranks = self.reducer.size if kept is None else kept.get("ranks", 1)  # a net.fit says none
+            raise ranks.raised_by_all(failed)
+        had = self.reducer.size if kept is None else kept.get("ranks", 1)  # a net.fit says none
         own = "an optimizer" if self.reducer.average_every is not None else "rows" if self.reducer.sharded else ""
-        if ranks != self.reducer.size and own:
+        if had != self.reducer.size and own:
             raise _refused(
-                f"{self.path} is a checkpoint of {_count(ranks)}, each with {own} of its own, and goes on with "
+                f"{self.path} is a checkpoint of {_count(had)}, each with {own} of its own, and goes on with "
                 f"{self.reducer.size}; take as many, or name another path"
             )
-        if kept is not None and ranks == self.reducer.size:
+        if kept is not None and had == self.reducer.size:
             self._compare_data(kept)
-        if ranks != self.reducer.size and self.reducer.rank == 0:
+        if had != self.reducer.size and self.reducer.rank == 0:
             warnings.warn(
-                f"{self.path} is a checkpoint of {_count(ranks)}, and goes on with {self.reducer.size}: sums are "
+                f"{self.path} is a checkpoint of {_count(had)}, and goes on with {self.reducer.size}: sums are "
                 f"taken in another order, so that the last bits may differ",
                 stacklevel=2,
             )
@@ -330,10 +329,8 @@ class _OfRanks(Checkpoint):
 
 def _refused(text: str) -> ValueError:
     """In all ranks."""
-    error = ValueError(text)
-    error.of_all_ranks = True  # type: ignore[attr-defined]
-    return error
+    return ranks.raised_by_all(ValueError(text))
 
 
-def _count(ranks: int) -> str:
-    return f"{ranks} rank{'s' * (ranks != 1)}"
+def _count(n: int) -> str:
+    return f"{n} rank{'s' * (n != 1)}"

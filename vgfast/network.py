@@ -15,10 +15,10 @@ from vgfast.model.errors import DivergenceError, update_error
 from vgfast.model.losses import LOSSES
 from vgfast.model.quantities import INSPECTIONS, make_histograms
 from vgfast.training.epochs import check_numbers, check_progress, prepare, train
-from vgfast.training.exchange import Reducer
 from vgfast.training.fit import Learner, Loop, Stepper
 from vgfast.training.history import History
 from vgfast.training.optimizers import Optimizer
+from vgfast.training.ranks import Reducer
 from vgfast.training.settings import PLAIN, check_optimizer, refuse_penalty
 
 if TYPE_CHECKING:

@@ -8,12 +8,13 @@ import numpy as np
 
 from vgfast import _check
 from vgfast._check import packages
-from vgfast.training import exchange
+from vgfast.training import ranks
 
 
-class Reducer(exchange.Reducer):
+class Reducer(ranks.Reducer):
     """Sums over a process group; None: over all. For ``net.fit(X, y, reduce=Reducer())`` of each process, whose nets
-    must begin alike, by the same seed. sharded, check_every: see ``vg.Reducer``.
+    must begin alike, by the same seed. sharded, check_every, and what happens if one process fails: see
+    ``vg.Reducer``.
 
     Errors: ImportError without torch; RuntimeError before ``torch.distributed.init_process_group("gloo")``.
     """

@@ -9,14 +9,8 @@ import numpy as np
 
 from vgfast.model.errors import DivergenceError
 from vgfast.training import place
-from vgfast.training.exchange import (
-    ByFunction,
-    ByReducer,
-    Reducer,
-    check_run,
-    name_ranks,
-    of_each,
-)
+from vgfast.training.exchange import ByFunction, ByReducer, Exchange
+from vgfast.training.ranks import Reducer, check_run, name_ranks, of_each, raised_by_all
 
 
 class ByAveraging(ByReducer):
@@ -42,7 +36,7 @@ class ByAveraging(ByReducer):
         if self.reduce.check_every:  # now that all should have the same, as they do not between averages
             self.compare(loop)
         weights = loop.sample_weight
-        self.own["total"] = self.own["rows"] if weights is None else self.weigh_here(weights)
+        self.own["total"] = self.own["rows"] if weights is None else self.weigh_rows_here(weights)
         return order, self.own
 
     def average(self, loop: Any, failed: bool = False) -> None:
@@ -73,8 +67,7 @@ class ByAveraging(ByReducer):
         return dtype.type(np.rint(share * parts) / parts)
 
     def sum_steps(self, loop: Any) -> None:
-        """Losses and accuracies of the epoch, as far as it has come, become those of whole batches; and each process
-        then has the same parameters."""
+        """Each process then has the same parameters, too."""
         if self.averaged < loop.done:
             self.average(loop)
         self._sum(loop, loop.done)
@@ -103,17 +96,17 @@ class ByAveraging(ByReducer):
         done = of_each(self.reduce, loop.done).astype(int)
         self._sum(loop, int(done.min()))
         step = int(done[which].min())
-        error = DivergenceError(
-            f"training diverged at step {step}: the loss, gradient or new parameters of "
-            f"{name_ranks(which, self.reduce.size)} were not finite; lower lr, or look at the rows there; the net is "
-            f"the average of what all had",
-            step,
+        return raised_by_all(
+            DivergenceError(
+                f"training diverged at step {step}: the loss, gradient or new parameters of "
+                f"{name_ranks(which, self.reduce.size)} were not finite; lower lr, or look at the rows there; the net "
+                f"is the average of what all had",
+                step,
+            )
         )
-        error.of_all_ranks = True  # type: ignore[attr-defined]
-        return error
 
 
-def make_exchange(reduce: Any, loop: Any) -> ByFunction | ByReducer:
+def make_exchange(reduce: Any, loop: Any) -> Exchange:
     """What the loop goes by, whose x are sharded or not."""
     if not isinstance(reduce, Reducer):
         return ByFunction(reduce)

@@ -78,7 +78,7 @@ class BlockLoop(Loop):
                     weights += [] if weight is None else [weight]
         except SourceError as error:
             raise self.explain(error) from error.cause
-        self.weigh(weights)
+        self.note_weight(weights)
         if progress is not None:
             progress(self.done, self.total, self.current_history())
 
@@ -108,8 +108,8 @@ class BlockLoop(Loop):
         self.take_steps(order, progress)
         return None if self.sample_weight is None else by_batch(self.sample_weight[self.order[:n]], self.batch_size)
 
-    def weigh(self, weights: list[np.ndarray]) -> None:
-        """Note the weight of an epoch, of whose batches these are."""
+    def note_weight(self, weights: list[np.ndarray]) -> None:
+        """Of all rows together, by what the batches of an epoch weigh."""
         if not self.shape.weighted:
             return
         self.weight = float(np.add.reduce(np.concatenate(weights)))

@@ -12,7 +12,7 @@ from vgfast import _check
 from vgfast._check import Rows
 from vgfast.model.errors import DivergenceError
 from vgfast.model.quantities import INSPECTIONS
-from vgfast.training import exchange
+from vgfast.training import ranks
 from vgfast.training.fit import Loop, measured
 from vgfast.training.history import History
 
@@ -38,20 +38,20 @@ def check_progress(progress: Any) -> None:
 def prepare(net: Any, X: Any, y: Any, sample_weight: Any, reduce: Any) -> tuple[Callable[..., Loop], int]:
     """(what makes the loop over this data, or source, once the rest is known; the rows of an epoch), with the errors of
     ``fit``."""
-    exchange.check(reduce, net._architecture, not isinstance(X, np.ndarray) and hasattr(type(X), "blocks"))
+    ranks.check(reduce, net._architecture, not isinstance(X, np.ndarray) and hasattr(type(X), "blocks"))
     if hasattr(type(X), "blocks"):
         from vgfast.training import block_loop  # here and below: only read when asked for
 
         if block_loop.is_source(X):
             block_loop.check_source(X, y, sample_weight)
-            if not isinstance(reduce, exchange.Reducer):
+            if not isinstance(reduce, ranks.Reducer):
                 return partial(block_loop.BlockLoop, net._learner(), X, reduce=reduce), len(X)
             from vgfast.training.rank_loop import RankLoop
 
-            n_rows = exchange.count_rows(reduce, len(X))
+            n_rows = ranks.count_rows(reduce, len(X))
             return partial(RankLoop, net._learner(), X, reduce=reduce, n_rows=n_rows), n_rows
     x, t, weights = net._weighted(X, y, sample_weight)
-    n_rows = exchange.count_rows(reduce, len(x))
+    n_rows = ranks.count_rows(reduce, len(x))
     how = {"sample_weight": weights, "n_rows": n_rows, "reduce": reduce}
     return partial(Loop, net._learner(), x, t, **how), n_rows
 

@@ -18,7 +18,7 @@ from vgfast.model.quantities import RECORD, make_histograms
 from vgfast.model.rules import RuleState
 from vgfast.training import place
 from vgfast.training.averaging import make_exchange
-from vgfast.training.exchange import ByFunction, ByReducer
+from vgfast.training.exchange import Exchange
 from vgfast.training.history import History
 from vgfast.training.optimizers import Optimizer
 from vgfast.training.settings import read_settings
@@ -170,7 +170,7 @@ class Loop:
         self.reduce, self.exchange = reduce, None if reduce is None else self.exchange_by(reduce)
         # By its own run, or, as that has not all rows of a batch, step by step.
         self.inspects_here = inspect_every > 0 and not (self.exchange and self.exchange.whole_records)
-        rows = self.batch_rows = self.exchange.most if isinstance(self.exchange, ByReducer) else batch_size
+        rows = self.batch_rows = (self.exchange and self.exchange.most_rows) or batch_size
         how = {"in_parts": not self.inspects_here, "sparse": isinstance(x, SparseRows)}
         self.workspace = learner.engine.make_workspace(rows, workspace, **how)
         self.run = learner.engine.make_run(x, t, rows, self.workspace, learner.lock, sample_weight)
@@ -179,7 +179,7 @@ class Loop:
             self.flat = learner.engine.make_vector()
             self.run.set_exchange(self.flat)
 
-    def exchange_by(self, reduce: Any) -> ByFunction | ByReducer:
+    def exchange_by(self, reduce: Any) -> Exchange:
         """What it goes by."""
         return make_exchange(reduce, self)
 
@@ -294,7 +294,7 @@ class Loop:
         elif status == _core.NON_FINITE:
             raise self._explained() or self.divergence()
         elif status == _core.EXCHANGE and self.exchange is not None:
-            self.exchange.exchange(self, self.flat)
+            self.exchange.change_gradient(self, self.flat)
         if progress is None or status not in (_core.PAUSED, _core.EXCHANGE):
             return
         often = status == _core.EXCHANGE or bool(self.pauses)

@@ -1,8 +1,8 @@
 """A run of steps by several processes, each of which has a source of its own rows.
 
-What a process has in memory at a time ends at another row in each. So all say how many of the next batches they have
-their parts of, and take the steps of the fewest; then again. Only between such runs of steps can a source fail: the
-process whose source it is says so in place of a number, and all end with its error."""
+What a process has in memory at a time ends at another row in each. So all gather of how many of the next batches each
+has its part, its status, and take the steps of the fewest; then again. Only between such runs of steps can a source
+fail: that is then the status of its process, which sends its error to all, and all end with it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import numpy as np
 
 from vgfast.model.errors import DivergenceError
 from vgfast.training.block_loop import BlockLoop
-from vgfast.training.exchange import ByReducer, Reducer, name_ranks, of_each
+from vgfast.training.exchange import ByReducer
+from vgfast.training.ranks import Reducer, name_ranks, of_each, raised_by_all
 from vgfast.training.reader import Rows, Shape, SourceError
 from vgfast.training.shares import share_shards
 from vgfast.training.shuffle import own_generator
 
-# What a process says in place of a number of steps.
+# The status of a process is for how many of the next steps it has its rows, at least one; or it is one of these.
 _FAILED, _ENDS = 0.0, -1.0
 _KINDS = {kind.__name__: kind for kind in (TypeError, ValueError, RuntimeError)}
 
@@ -58,17 +59,17 @@ class BySources(ByReducer):
 
     def begin_epoch(self, loop: Any, order: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Of some steps of it: what there is for C to go by."""
-        said = self._say(loop, self.n_ready)
+        ready = self._gather_status(loop, self.n_ready)
         if self.steps_before == 0:
             self.refuse_unlike(loop, of_each(self.reduce, loop.done + loop.taken))
         if not self.alike:
             self._compare_kinds(loop.shape)
         self.n_whole = loop.done + loop.taken
-        steps = slice(self.steps_before, self.steps_before + int(said.min()))
+        steps = slice(self.steps_before, self.steps_before + int(ready.min()))
         self.batches, self.order = self.all_batches[steps].copy(), loop.order
         self.batches["first"] -= self.place_begins
         if loop.sample_weight is not None:
-            self.weigh(loop, loop.sample_weight, order)
+            self.weigh_batches(loop, loop.sample_weight, order)
         return order, self.batches
 
     def end_steps(self) -> None:
@@ -76,7 +77,7 @@ class BySources(ByReducer):
         self.steps_before += len(self.batches)
 
     def end(self, loop: Any) -> None:
-        self._say(loop, _ENDS)
+        self._gather_status(loop, _ENDS)
         if self.reduce.check_every:
             self.compare(loop)
 
@@ -96,30 +97,31 @@ class BySources(ByReducer):
 
     # ---- a source that fails ----------------------------------------------------------------------------
 
-    def _say(self, loop: Any, number: float) -> np.ndarray:
-        """What each process says; the error of all if the source of one has failed, or some end before the others."""
-        said = of_each(self.reduce, number)
-        if (said == _FAILED).any():
-            raise self._tell(said, None)
-        self.refuse_unlike(loop, np.minimum(said, 0))
-        return said
+    def _gather_status(self, loop: Any, own: float) -> np.ndarray:
+        """Of each process, where the source of this one has not failed; the error of all if that of another has, or if
+        some end before the others."""
+        status = of_each(self.reduce, own)
+        if (status == _FAILED).any():
+            raise self._share_error(status, None)
+        self.refuse_unlike(loop, np.minimum(status, 0))
+        return status
 
-    def fail(self, error: SourceError) -> RanksError:
-        """Tell all others of an error here; the one of all."""
-        return self._tell(of_each(self.reduce, _FAILED), error)
+    def report_failure(self, error: SourceError) -> RanksError:
+        """Of the source of this process, to the others, which are in ``_gather_status``; the error of all."""
+        return self._share_error(of_each(self.reduce, _FAILED), error)
 
-    def _tell(self, said: np.ndarray, error: SourceError | None) -> RanksError:
-        """The error of the first process that has one. error: of this process."""
-        rank = int(np.flatnonzero(said == _FAILED)[0])
-        mine = error is not None and rank == self.reduce.rank
-        text = f"{error.kind.__name__} {error.text}".encode("utf-8", "replace") if error is not None and mine else b""
+    def _share_error(self, status: np.ndarray, own: SourceError | None) -> RanksError:
+        """That of the first process that has failed, which sends its text to all. own: of this process, if any."""
+        rank = int(np.flatnonzero(status == _FAILED)[0])
+        sent = own if rank == self.reduce.rank else None
+        text = b"" if sent is None else f"{sent.kind.__name__} {sent.text}".encode("utf-8", "replace")
         length = int(of_each(self.reduce, len(text))[rank])
         letters = np.zeros(length, np.int32)
         letters[: len(text)] = np.frombuffer(text, np.uint8)
         self.reduce.add(letters)
-        kind, _, told = letters.astype(np.uint8).tobytes().decode().partition(" ")
-        cause = error.cause if error is not None and mine else None
-        return RanksError(_KINDS[kind], f"{name_ranks([rank], self.reduce.size)}: {told}", cause)
+        kind, _, got = letters.astype(np.uint8).tobytes().decode().partition(" ")
+        cause = None if sent is None else sent.cause
+        return RanksError(_KINDS[kind], f"{name_ranks([rank], self.reduce.size)}: {got}", cause)
 
 
 def _describe(kind: int) -> str:
@@ -155,22 +157,16 @@ class RankLoop(BlockLoop):
         return np.concatenate(weights) if weights and self.shape.weighted else None
 
     def explain(self, error: SourceError) -> Exception:
-        told = error if isinstance(error, RanksError) else self.exchange.fail(error)
-        return _of_all(super().explain(told))
+        of_all = error if isinstance(error, RanksError) else self.exchange.report_failure(error)
+        return raised_by_all(super().explain(of_all))
 
-    def weigh(self, weights: list[np.ndarray]) -> None:
+    def note_weight(self, weights: list[np.ndarray]) -> None:
         try:
-            super().weigh(weights)
+            super().note_weight(weights)
         except ValueError as error:
-            raise _of_all(error) from None
+            raise raised_by_all(error) from None
 
     def divergence(self) -> DivergenceError:
         batch = self.exchange.batches[self.done - self.epoch_begins]
         first, rows = int(batch["first"]), int(batch["rows"])
         return self.diagnose(self.order[max(0, first - self.most_recent) : first + rows])
-
-
-def _of_all(error: Exception) -> Exception:
-    """It is raised in all processes."""
-    error.of_all_ranks = True  # type: ignore[attr-defined]
-    return error
