@@ -23,9 +23,10 @@ class Checkpoint:
     ``load_state_dict(state)`` if they have both methods, as ``vg.EarlyStopping`` has. So a script that was killed is
     simply run again, and comes to the same bits as if it had never been. A kill leaves the old file or the new one.
 
-    Within an epoch, what other callbacks keep is as of the epoch before, and ``on_train_begin`` then sees a net that is
-    some steps further than the history. Of a source, the blocks before the step are read again, and have to be the
-    same.
+    Where a training goes on within an epoch, ``on_train_begin`` sees a net that is some steps further than the history.
+    The state of another callback is then that of the end of the epoch before, or, if it has an ``on_progress`` that
+    changes it, of some moment in the steps since. Of a source, the blocks before the step are read again, and have to
+    be the same.
 
     ``epochs`` of ``fit`` counts from the very beginning: a training that has ended is not trained again, and for a
     longer one more epochs are asked for. Remove the file to begin anew.
