@@ -14,12 +14,14 @@ from vgfast.inspection.report import GradientReport
 from vgfast.model.errors import DivergenceError, update_error
 from vgfast.model.losses import LOSSES
 from vgfast.model.quantities import INSPECTIONS, make_histograms
-from vgfast.training.epochs import check_numbers, check_progress, prepare, train
-from vgfast.training.fit import Learner, Loop, Stepper
+from vgfast.training.epochs import check_batches, check_numbers, check_progress, prepare, train
+from vgfast.training.fit import Loop
 from vgfast.training.history import History
+from vgfast.training.learner import Learner
 from vgfast.training.optimizers import Optimizer
 from vgfast.training.ranks import Reducer
 from vgfast.training.settings import PLAIN, check_optimizer, refuse_penalty
+from vgfast.training.stepper import Stepper
 
 if TYPE_CHECKING:
     from vgfast.inspection.case import Case
@@ -92,15 +94,12 @@ class Network(Exports):
         check_progress(progress)
         optimizer = check_optimizer(optimizer, self.dtype)
         loop_over, n_rows = prepare(self, X, y, sample_weight, reduce)
-        batch_size = _check.batch_size(batch_size, n_rows)
-        self._architecture.check_batch_size(n_rows, batch_size)
-        _check.integer("epochs x steps of an epoch", epochs * -(-n_rows // batch_size), 1, _check.MOST_ELEMENTS)
+        batch_size = check_batches(self._architecture, batch_size, n_rows, epochs)
         validation = None if validation_data is None else self._weighted(*_check.held_out(validation_data), _VALIDATION)
         try:
             self._lock.own("trained")
             rng = shuffle if isinstance(shuffle, np.random.Generator) else self._rng if shuffle else None
             loop = loop_over(epochs, batch_size, optimizer, inspect_every, inspect, rng=rng)
-            loop.check_schedule()
             train(self, loop, epochs, validation, listeners, progress)
         finally:
             self._lock.disown()

@@ -22,10 +22,10 @@ from vgfast.model.norm import Normalization
 from vgfast.model.parameters import ParameterViews, copy_state
 from vgfast.model.residual import Residual
 from vgfast.model.rules import RuleState
-from vgfast.training.fit import Stepper
 from vgfast.training.history import History
 from vgfast.training.optimizers import Tag
 from vgfast.training.states import States
+from vgfast.training.stepper import Stepper
 
 if TYPE_CHECKING:
     from vgfast.model.summary import Summary

@@ -15,8 +15,9 @@ from vgfast import _core, reference
 from vgfast.bench import loops
 from vgfast.bench.competitors import Competitor, Textbook, VGFast
 from vgfast.bench.problems import LR
-from vgfast.training.fit import Loop, Stepper
+from vgfast.training.fit import Loop
 from vgfast.training.optimizers import SGD
+from vgfast.training.stepper import Stepper
 
 ROUNDS = 15
 

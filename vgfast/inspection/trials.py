@@ -17,7 +17,8 @@ from vgfast.inspection.case import Case, find_shut_layer, scale_to_unit
 from vgfast.model.engine import Engine
 from vgfast.model.errors import DivergenceError
 from vgfast.model.losses import LOSSES
-from vgfast.training.fit import Learner, Loop
+from vgfast.training.fit import Loop
+from vgfast.training.learner import Learner
 from vgfast.training.optimizers import SGD
 from vgfast.training.states import States
 

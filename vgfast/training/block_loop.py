@@ -8,7 +8,8 @@ import numpy as np
 
 from vgfast import _check
 from vgfast.model.errors import DivergenceError
-from vgfast.training.fit import Learner, Loop, by_batch
+from vgfast.training.fit import Loop, by_batch
+from vgfast.training.learner import Learner
 from vgfast.training.optimizers import Optimizer
 from vgfast.training.reader import Reader, Rows, Shape, SourceError
 from vgfast.training.shuffle import Shuffle

@@ -10,11 +10,14 @@ import numpy as np
 
 from vgfast import _check
 from vgfast._check import Rows
+from vgfast.model.architecture import Architecture
 from vgfast.model.errors import DivergenceError
 from vgfast.model.quantities import INSPECTIONS
 from vgfast.training import ranks
 from vgfast.training.fit import Loop, measured
 from vgfast.training.history import History
+from vgfast.training.optimizers import Optimizer
+from vgfast.training.states import States
 
 if TYPE_CHECKING:
     from vgfast.training.callbacks import Callbacks
@@ -29,6 +32,22 @@ def check_numbers(epochs: Any, inspect_every: Any, inspect: Any) -> tuple[int, i
     return epochs, inspect_every
 
 
+def check_batches(net: Architecture, batch_size: Any, n_rows: int, epochs: int) -> int:
+    """The rows of a batch, where an epoch has so many, with the errors of ``fit``."""
+    batch_size = _check.batch_size(batch_size, n_rows)
+    net.check_batch_size(n_rows, batch_size)
+    _check.integer("epochs x steps of an epoch", epochs * -(-n_rows // batch_size), 1, _check.MOST_ELEMENTS)
+    return batch_size
+
+
+def check_schedule(optimizer: Optimizer, states: States, n_steps: int, dtype: np.dtype) -> None:
+    """ValueError where its lr is a schedule that has no rate for one of so many steps to come."""
+    if callable(optimizer.lr):
+        from vgfast.training import schedules  # here and below: only read when asked for
+
+        schedules.check_rates(optimizer.lr, states.steps_taken(optimizer), n_steps, dtype)
+
+
 def check_progress(progress: Any) -> None:
     """TypeError for what ``fit`` does not take."""
     if not isinstance(progress, bool) and not callable(progress):
@@ -40,7 +59,7 @@ def prepare(net: Any, X: Any, y: Any, sample_weight: Any, reduce: Any) -> tuple[
     ``fit``."""
     ranks.check(reduce, net._architecture, not isinstance(X, np.ndarray) and hasattr(type(X), "blocks"))
     if hasattr(type(X), "blocks"):
-        from vgfast.training import block_loop  # here and below: only read when asked for
+        from vgfast.training import block_loop
 
         if block_loop.is_source(X):
             block_loop.check_source(X, y, sample_weight)
@@ -65,6 +84,7 @@ def train(
     progress: bool | Callable[[int, int, History], Any],
 ) -> None:
     """Until there are so many epochs, or a callback says so."""
+    check_schedule(loop.optimizer, net._states, loop.total, net.dtype)
     callbacks.check_monitors(measured(net.loss, validation is not None))
     kept = callbacks.read_checkpoint(loop, epochs)
     net._history = loop.history

@@ -1,29 +1,27 @@
-"""A run of steps: what ``fit`` and ``step`` hand to an engine, slice by slice, and what comes back."""
+"""A run of steps: what ``fit`` hands to an engine, slice by slice, and what comes back."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from vgfast import _core, config
+from vgfast import _core
 from vgfast._check import Rows, SparseRows, checksum
-from vgfast.model.engine import Engine
 from vgfast.model.errors import DivergenceError
 from vgfast.model.losses import LOSSES
 from vgfast.model.quantities import RECORD, make_histograms
-from vgfast.model.rules import RuleState
 from vgfast.training import place
 from vgfast.training.averaging import make_exchange
 from vgfast.training.exchange import Exchange
 from vgfast.training.history import History
+from vgfast.training.learner import Learner
 from vgfast.training.optimizers import Optimizer
 from vgfast.training.settings import read_settings
 from vgfast.training.shuffle import Shuffle, make_shuffle
-from vgfast.training.states import States
 
 # An engine hands control back after about so many seconds of steps: for Ctrl-C and progress.
 _SLICE = 0.03
@@ -48,27 +46,6 @@ class _Stopping(threading.local):
 stopping = _Stopping()
 
 
-class Stepper:
-    """What later calls of ``step`` with as many rows as before, and the same optimizer, need not do again: the memory
-    of a ``Loop`` over one batch, whose settings have been checked. For engines that have a workspace."""
-
-    def __init__(self, loop: Loop) -> None:
-        self.run: _core.Run = loop.run
-        self.workspace, self.optimizer = loop.workspace, loop.optimizer
-        self.run.let_go()
-        self.settings, self.limit = loop.optimizer.settings(), config.get_num_threads()
-        self.lr, self.steps_taken = loop.optimizer.checked().lr, loop.learner.states.steps_taken
-
-    def step(self, x: Any, y: Any, optimizer: Optimizer | None) -> float | None:
-        """The loss; None if anything is not as it was or not as C takes it, and then nothing has changed."""
-        if optimizer is not self.optimizer or self.limit != config.get_num_threads():
-            return None
-        if optimizer.settings() != self.settings:
-            return None
-        lr = optimizer.at(self.steps_taken(optimizer)).lr if callable(optimizer.lr) else self.lr
-        return self.run.step_on(x, y, lr)
-
-
 def _grow(array: np.ndarray, n: int) -> np.ndarray:
     """The array, with room for n entries; grown by a half at least, so that growing costs little."""
     if n <= len(array):
@@ -87,35 +64,6 @@ def measured(loss: str, validation: bool) -> list[str]:
 def by_batch(sample_weight: np.ndarray, batch_size: int) -> np.ndarray:
     """The weight of each batch of the rows as they come."""
     return np.add.reduceat(sample_weight, np.arange(0, len(sample_weight), batch_size))
-
-
-class Learner(NamedTuple):
-    """What is trained: an engine, with the states that optimizers have for it, the net's random numbers, and the
-    lock that says who may use its parameters. ``diagnose(x, t, step, optimizer, what, batch_size, sample_weight)``: the
-    error for the last of these batches, at which training failed after so many good steps."""
-
-    engine: Engine
-    states: States
-    rng: np.random.Generator
-    lock: _core.TrainingLock
-    diagnose: Callable[[Rows, np.ndarray, int, Optimizer, str, int, np.ndarray | None], DivergenceError]
-
-    def state(self, optimizer: Optimizer) -> RuleState:
-        """Made when first asked for."""
-        return self.states.get(optimizer, self.engine.make_vector) if optimizer.keeps else RuleState()
-
-    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """All that the optimizer keeps of this net, whatever its rule: numbers and arrays by name. Empty before its
-        first step."""
-        state = self.states.find(optimizer)
-        return {} if state is None else {"vectors": state.vectors, "n_taken": state.n_taken}
-
-    def set_optimizer_state(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
-        """Put back what ``optimizer_state`` gave."""
-        vectors = tuple(self.engine.make_vector() for _ in state.get("vectors", ()))
-        for vector, kept in zip(vectors, state.get("vectors", ()), strict=True):
-            vector[...] = kept
-        self.states.put(optimizer, RuleState(vectors, state.get("n_taken")))
 
 
 class Loop:
@@ -217,20 +165,11 @@ class Loop:
         if not callable(lr):
             rates[...] = lr
             return
-        rates[...] = self._scheduled(self.learner.states.steps_taken(self.optimizer) - self.taken, len(rates))
-        self.run.set_rates(rates)
-
-    def _scheduled(self, first: int, n: int) -> np.ndarray:
         from vgfast.training import schedules  # only read where there is one
 
-        return schedules.checked_rates(self.optimizer.lr, first, n, self.learner.engine.architecture.dtype)
-
-    def check_schedule(self) -> None:
-        """ValueError where one has no rate for some step to come, before the first is taken."""
-        if callable(self.optimizer.lr):
-            start = self.learner.states.steps_taken(self.optimizer)
-            for first in range(0, self.total, _STEPS_AT_ONCE):
-                self._scheduled(start + first, min(_STEPS_AT_ONCE, self.total - first))
+        first = self.learner.states.steps_taken(self.optimizer) - self.taken
+        rates[...] = schedules.checked_rates(lr, first, len(rates), self.learner.engine.architecture.dtype)
+        self.run.set_rates(rates)
 
     @property
     def done(self) -> int:

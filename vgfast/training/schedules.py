@@ -29,6 +29,9 @@ import numpy as np
 
 from vgfast import _check
 
+# Rates that are checked at a time.
+_AT_ONCE = 4096
+
 # A number, or a function of the step.
 Rate = float | Callable[[int], float]
 
@@ -199,3 +202,9 @@ def checked_rates(schedule: Callable[[int], float], first: int, n: int, dtype: n
             f"correct the schedule, which is {schedule!r}"
         )
     return rates
+
+
+def check_rates(schedule: Callable[[int], float], first: int, n: int, dtype: np.dtype) -> None:
+    """The errors of ``checked_rates``, for any number of steps in little memory."""
+    for begin in range(first, first + n, _AT_ONCE):
+        checked_rates(schedule, begin, min(_AT_ONCE, first + n - begin), dtype)
