@@ -13,6 +13,7 @@ NORM = "+document.querySelector('tr[data-layer=\"1\"] td[data-field=grad_norm]')
 FROZEN = "+document.querySelector('tr[data-layer=\"1\"] td[data-field=frozen]')?.dataset.value"
 VERDICT = "document.querySelector('#verdict')?.textContent"
 WORDS = "document.querySelector('.state')?.parentElement.textContent"
+BARS = "[...document.querySelectorAll('.norms rect')].map(bar => 9 - bar.getAttribute('y'))"
 VERDICTS = {"vanishing": "vanishing:", "exploding": "exploding:", "lsuv": "vanishing:", "clipped": "exploding:"}
 SETTINGS = "depth=8&width=30&activation=sigmoid&init=lecun_normal&lr=0.05&data=two+moons"
 
@@ -59,11 +60,14 @@ def test_presets_show_what_their_lessons_say(session, browser):
 
 def test_the_gradient_comes_back_by_relu_and_he(session, browser):
     assert browser.run(VERDICT).startswith("vanishing:")
-    before = browser.run(NORM)
+    before, bars = browser.run(NORM), browser.run(BARS)
+    assert len(bars) == 9
+    assert bars == sorted(bars)  # each layer's is higher than that of the layer before it
     choose(browser, "activation", "relu")
     choose(browser, "init", "he_normal")
     browser.wait(f"{NORM} > {1000 * before}")
     browser.wait(f"{VERDICT}?.startsWith('healthy:')")
+    assert browser.run(BARS)[0] > bars[0] + 3  # powers of ten
     assert browser.problems == []
 
 

@@ -740,6 +740,8 @@ class History extends View {
 		this.ledger.table.dataset.step = step;
 		this.ledger.show((name, layer) => this.value(name, k, layer));
 		for (const plot of this.plots) plot.setCursor({ left: plot.valToPos(step, "x"), top: 0 });
+		const norms = Array.from({ length: this.n_layers }, (_, layer) => this.value("grad_norm", k, layer));
+		for (const view of this.page.views) view.showNorms?.(norms);
 	}
 
 	/** What arrives at layer 1 of the signal, by the gains of all layers. */
@@ -1027,7 +1029,8 @@ class Play extends View {
 		this.inputs = Object.fromEntries(controls.map(control => [control.name, this.control(control)]));
 		this.canvas = make("canvas", { width: 300, height: 300, role: "img", hidden: true });
 		const labels = Object.values(this.inputs).map(({ label }) => label);
-		const play = make("div.play", make("div.controls", labels), this.canvas);
+		this.norms = make("div.norms");
+		const play = make("div.play", make("div.controls", labels, this.norms), this.canvas);
 		const training = group("Training", orders, share);
 		this.element.replaceChildren(...heading(this.part), group("Presets", this.presets), this.claim, play, training);
 	}
@@ -1069,6 +1072,16 @@ class Play extends View {
 		this.set({}, hash);
 		this.boundary = boundary;
 		this.paint();
+	}
+
+	/** The gradient of each layer at the slider, as bars from 1e-7 to 100, powers of ten as high as each other. */
+	showNorms(norms) {
+		const n = norms.length;
+		const words = `|dW| of layers 1 to ${n}, log scale: ${digits(norms[0])} to ${digits(norms[n - 1])}`;
+		const height = x => clamp(Math.log10(x) + 7, 0.1, 9) || 0;
+		const bars = norms.map((norm, x) => draw("rect", { x, y: 9 - height(norm), width: 0.8, height: 9 }));
+		const about = { viewBox: `0 0 ${n} 9`, preserveAspectRatio: "none", "aria-hidden": "true" };
+		this.norms.replaceChildren(make("span", words), draw("svg", about, bars));
 	}
 
 	/** What the net makes of each place, from the first class, blue, to the second, orange; and the points. boundary: a
