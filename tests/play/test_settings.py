@@ -10,7 +10,8 @@ from vgfast.play.settings import Choice, checked, controls, defaults
 def test_defaults_are_among_what_can_be_set():
     assert checked(defaults(), defaults()) == defaults()
     for of in settings.as_controls(defaults()):
-        assert {"name", "label", "type", "value", "help"} <= set(of)
+        assert {"name", "label", "value", "help"} <= set(of)
+        assert "options" in of or {"type", "min", "max", "step"} <= set(of)
 
 
 def test_changes_leave_the_rest():

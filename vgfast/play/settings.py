@@ -59,7 +59,7 @@ class Choice(NamedTuple):
         return text
 
     def as_data(self) -> dict[str, Any]:
-        return {"type": "choice", "options": list(self.options)}
+        return {"options": list(self.options)}
 
 
 def controls() -> dict[str, Range | Choice]:

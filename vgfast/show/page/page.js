@@ -147,9 +147,8 @@ function join(planes, kind) {
 
 /** The fields of packed arrays by name, as numbers. */
 async function unpackAll(fields) {
-	const names = Object.keys(fields);
-	const values = await Promise.all(names.map(name => unpack(fields[name])));
-	return Object.fromEntries(names.map((name, i) => [name, values[i]]));
+	const all = Object.entries(fields).map(async ([name, packed]) => [name, await unpack(packed)]);
+	return Object.fromEntries(await Promise.all(all));
 }
 
 function appended(old, more) {
@@ -176,29 +175,14 @@ const RAMP = Uint32Array.from({ length: 256 }, (_, i) => {
 	return (255 << 24) | (b << 16) | (g << 8) | r;
 });
 
-const pixelOf = hex =>
-	0xff000000 |
-	(parseInt(hex.slice(5, 7), 16) << 16) |
-	(parseInt(hex.slice(3, 5), 16) << 8) |
-	parseInt(hex.slice(1, 3), 16);
+const pixelOf = hex => parseInt(`ff${hex.slice(5)}${hex.slice(3, 5)}${hex.slice(1, 3)}`, 16);
 
 /** What the map shows, in the order of the keys that choose it. */
 const QUANTITIES = [
 	{ name: "grad_norm", label: "|dW|", about: "norm of the gradient of each layer's weights", log: true, text: power },
-	{
-		name: "update_ratio",
-		label: "step/W",
-		about: "how far a step moves the weights, over their norm",
-		log: true,
-		text: power,
-	},
+	{ name: "update_ratio", label: "step/W", about: "norm of the step over that of the weights", log: true, text: power },
 	{ name: "frozen", label: "frozen", about: "share of weights whose bits the step leaves as they are", text: percent },
-	{
-		name: "saturated",
-		label: "sat.",
-		about: "share of saturated activations, with under 1% of the largest slope",
-		text: percent,
-	},
+	{ name: "saturated", label: "sat.", about: "share of activations with under 1% of the largest slope", text: percent },
 	{ name: "dead", label: "dead", about: "share of dead units: no slope on any row of the batch", text: percent },
 ];
 
@@ -304,7 +288,7 @@ function lossPlot(target, width, history) {
 }
 
 /** The map, layer x step: axes by uPlot, and below them a colour a pixel. */
-function mapPlot(target, width, height, history, coloursOf) {
+function mapPlot(target, width, height, history) {
 	const n = history.n_layers;
 	const every = ROUND.find(step => step >= n / 12) ?? n;
 	const first = every < 3 ? 1 : 0;
@@ -314,21 +298,17 @@ function mapPlot(target, width, height, history, coloursOf) {
 		scales: { layer: { range: () => [0.5, n + 0.5], dir: -1 } },
 		padding: [8, RIGHT, 0, 0],
 		series: [{}, { scale: "layer", paths: () => null, points: { show: false } }],
-		hooks: { drawClear: [u => paint(u, history, coloursOf())] },
+		hooks: { drawClear: [u => paint(u, history)] },
 	});
 	options.axes[0].grid = { show: false };
-	const corners = [
-		[0, 1],
-		[1, n],
-	];
-	return new uPlot(options, corners, target);
+	return new uPlot(options, [[0], [1]], target);
 }
 
 /** A pixel has the colour of the record whose step is nearest, and of the layer that it is on; what is farther from
     any than they are from each other has none. */
-function paint(u, history, colours) {
+function paint(u, history) {
 	const { left, top, width, height } = u.bbox,
-		{ steps, n_layers: n, end } = history;
+		{ shades: colours, n_layers: n, end } = history;
 	const image = new ImageData(width, height);
 	const pixels = new Uint32Array(image.data.buffer);
 	const records = Int32Array.from({ length: width }, (_, x) => history.recordAt(((x + 0.5) / width) * end));
@@ -414,12 +394,8 @@ class Ledger {
 
 	key() {
 		const factors = this.factors.map(({ label, colour: own }) => mark("block", label, own));
-		return make(
-			"ul.key",
-			factors,
-			mark("diamond", "gain, their product"),
-			this.band && mark("range", "predicted by theory, 95%"),
-		);
+		const theory = this.band && mark("range", "predicted by theory, 95%");
+		return make("ul.key", factors, mark("diamond", "gain, their product"), theory);
 	}
 
 	/** One layer: its cells, and what is drawn in the cell of bars. */
@@ -523,10 +499,10 @@ class View {
 /** A report on one batch: its verdict, and its ledger. */
 class Report extends View {
 	async update(part) {
-		const of = name => part.layers.map(layer => layer[name] ?? NaN);
-		const all = Object.fromEntries(Object.keys(part.layers[0]).map(name => [name, of(name)]));
+		const { layers } = part;
+		const all = Object.fromEntries(Object.keys(layers[0]).map(name => [name, layers.map(of => of[name] ?? NaN)]));
 		for (const { name } of FACTORS.slice(2)) if (!all[name]?.some(x => x === x && x !== 1)) delete all[name];
-		const ledger = new Ledger(all, part.layers.length, all, "Ledger, a row a layer");
+		const ledger = new Ledger(all, layers.length, all, "Ledger, a row a layer");
 		ledger.show((name, layer) => all[name][layer]);
 		this.element.replaceChildren(...heading(part), verdictBox(part), ledger.element);
 	}
@@ -609,12 +585,7 @@ class History extends View {
 		const plots = make("div.plots");
 		const children = [...heading(part), this.verdict, this.about, plots];
 		if (this.steps.length) {
-			this.ledger = new Ledger(
-				this.fields,
-				this.n_layers,
-				part.band,
-				"Ledger of the step at the slider, a row a layer",
-			);
+			this.ledger = new Ledger(this.fields, this.n_layers, part.band, "Ledger of the step, a row a layer");
 			children.push(this.ledgerHeading, this.sentence, this.ledger.element);
 		}
 		this.element.replaceChildren(...children);
@@ -638,7 +609,7 @@ class History extends View {
 			this.tip = make("div.tip", { hidden: true });
 			plots.append(this.label("Layer by step"), this.chooser(), this.key, below, this.scrubber(), this.readout);
 			const height = clamp(20 * this.n_layers, 120, 400) + 38;
-			this.plots.push(mapPlot(below, this.width, height, this, () => this.shades));
+			this.plots.push(mapPlot(below, this.width, height, this));
 			this.plots[1].over.append(this.tip);
 			this.colourMap();
 			for (const plot of this.plots) this.follow(plot);
@@ -941,33 +912,24 @@ function costTable(part) {
 
 /** What is above each column, the field, and its text. */
 function costColumns(part) {
-	const counted = [
+	return [
 		["FLOPs", "flops", scaled],
 		["bytes", "bytes", scaled],
 		["FLOP/byte", "intensity", x => scaled(x, 2)],
 		["predicted µs", "predicted", microseconds],
-	];
-	const measured = [
-		["measured µs", "measured", microseconds],
-		["of limit", "share", percent],
-	];
-	return [
-		...counted,
-		...(part.step ? measured : []),
+		part.step && ["measured µs", "measured", microseconds],
+		part.step && ["of limit", "share", percent],
 		["bound by", "bound", String],
 		["share of the step", "of_step", percent],
-	];
+	].filter(Boolean);
 }
 
 function costCells(columns, row, largest) {
 	return columns.map(([, name, text]) => {
 		const value = row.bytes || !["flops", "bytes", "intensity"].includes(name) ? row[name] : null;
 		const share = name === "of_step" && `--share: ${(value ?? 0) / largest}`;
-		return make(
-			"td",
-			{ "data-field": name, "data-value": typeof value === "number" && value, style: share },
-			value == null ? NONE : text(value),
-		);
+		const data = { "data-field": name, "data-value": typeof value === "number" && value, style: share };
+		return make("td", data, value == null ? NONE : text(value));
 	});
 }
 
@@ -988,14 +950,8 @@ function stillTable(part) {
 	// A row of one cell stands above those that follow.
 	const cells = row => (row.length > 1 ? row.map(cell) : make("th", { colspan: part.headings.length }, row));
 	const head = make("thead", make("tr", part.headings.map(columnHead)));
-	const table = make(
-		"table",
-		head,
-		make(
-			"tbody",
-			part.rows.map(row => make("tr", cells(row))),
-		),
-	);
+	const rows = part.rows.map(row => make("tr", cells(row)));
+	const table = make("table", head, make("tbody", rows));
 	return [scrolling(part.heading || "Table", table), ...paragraphs(part.notes ? [part.notes] : [], "quiet")];
 }
 
@@ -1005,11 +961,8 @@ function stillTable(part) {
     of them. */
 class Play extends View {
 	async update(part) {
-		const names = JSON.stringify(part.controls.map(({ value, ...control }) => control));
-		const same = names === this.names;
-		this.names = names;
 		this.part = part;
-		if (!same) this.build();
+		if (!this.inputs) this.build();
 		this.points = part.points && (await unpackAll(part.points));
 		this.set(part.settings, part.hash);
 		this.paint();
@@ -1037,23 +990,21 @@ class Play extends View {
 
 	/** A label, its input, and for a range the number. */
 	control({ name, label, type, min, max, step, options, help }) {
-		const text = { "data-control": name, title: help };
-		const kinds = { range: { type, min, max, step }, flag: { type: "checkbox" } };
-		const choices = (options ?? []).map(option => make("option", String(option)));
-		const input = type === "choice" ? make("select", text, choices) : make("input", { ...text, ...kinds[type] });
-		const number = make("output");
-		const values = { range: () => +input.value, flag: () => input.checked, choice: () => options[input.selectedIndex] };
-		input.addEventListener("input", () => (number.textContent = type === "range" ? input.value : ""));
-		input.addEventListener("change", () => this.page.command("set", { settings: { [name]: values[type]() } }));
-		return { input, type, number, options, label: make("label", make("span", label, number), input) };
+		const text = { "data-control": name, title: help },
+			number = make("output");
+		const choices = options?.map(option => make("option", String(option)));
+		const input = options ? make("select", text, choices) : make("input", { ...text, type, min, max, step });
+		const value = () => (options ? options[input.selectedIndex] : +input.value);
+		input.addEventListener("input", () => (number.textContent = options ? "" : input.value));
+		input.addEventListener("change", () => this.page.command("set", { settings: { [name]: value() } }));
+		return { input, number, options, label: make("label", make("span", label, number), input) };
 	}
 
 	/** Let the controls show these settings, and the address the whole state. */
 	set(settings, hash) {
-		for (const [name, { input, type, number, options }] of Object.entries(this.inputs)) {
+		for (const [name, { input, number, options }] of Object.entries(this.inputs)) {
 			if (!(name in settings) || (input === document.activeElement && input.matches(":active"))) continue;
-			if (type === "flag") input.checked = settings[name];
-			else if (type === "choice") input.selectedIndex = options.indexOf(settings[name]);
+			if (options) input.selectedIndex = options.indexOf(settings[name]);
 			else number.textContent = input.value = settings[name];
 		}
 		if (hash && location.hash !== `#${hash}`) history.replaceState(null, "", `#${hash}`);
@@ -1149,7 +1100,7 @@ class Page {
 
 	/** All of this. Views of the same kinds stay, with their sliders. What stood there before does until all is made. */
 	async show(data) {
-		const parts = data.parts.filter(({ kind }) => kind in VIEWS);
+		const { parts } = data;
 		const same =
 			this.views.length === parts.length && parts.every(({ kind }, i) => this.views[i] instanceof VIEWS[kind]);
 		if (!same) {
@@ -1164,12 +1115,11 @@ class Page {
 
 	/** Draw this view anew with the next picture of the screen, however often that is asked for until then. */
 	later(view) {
-		if (!this.waiting.size) {
+		if (!this.waiting.size)
 			requestAnimationFrame(() => {
 				for (const each of this.waiting) each.refresh?.();
 				this.waiting.clear();
 			});
-		}
 		this.waiting.add(view);
 	}
 
@@ -1220,8 +1170,7 @@ class Page {
 	/** Keys 1 to 5 choose what the map shows, arrows move the slider, where nothing else wants them. */
 	press(event) {
 		const { target, key } = event;
-		if (event.ctrlKey || event.metaKey || event.altKey || target.closest?.("input:not(.slider), select, textarea"))
-			return;
+		if (event.ctrlKey || event.metaKey || event.altKey || target.closest?.("input:not(.slider), select")) return;
 		const histories = this.views.filter(view => view instanceof History);
 		const view = histories.find(({ element }) => element.contains(target)) ?? histories[0];
 		if (!view) return;
