@@ -220,12 +220,32 @@ def test_a_training_that_failed_is_no_longer_running(page):
     assert [len(part["about"]) for part in found["parts"]] == [1, 0]
 
 
+def test_the_last_verdict_is_not_waited_for(page, monkeypatch):
+    monkeypatch.setattr(live, "_JUDGE", 3600)
+    page.news(True)
+    vg.MLP([6, 8, 3], rng=0).fit(X, Y, callbacks=[page], **HOW)
+    page.news(True)
+    assert whole(page)[0]["parts"][0]["report"]["verdict"] == "healthy"
+    page.on_train_begin(vg.MLP([6, 8, 3]), history := history_of(10))
+    page.news(True)
+    page.end()
+    page.news(True)
+    assert len(history.loss) == 10
+    assert whole(page)[0]["parts"][1]["report"] is not None
+
+
 def test_an_error_that_cannot_be_told():
     class Odd(Exception):
         def __str__(self):
             raise RuntimeError
 
     assert live.in_words(Odd()) == "Odd: it does not say why"
+
+
+def test_names_of_files_need_not_be_text():
+    with Watch("caf\udce9.py", 0) as page:
+        assert "caf\\udce9.py" in page.document({"events": "/e", "commands": "/c"})[0].encode().decode()
+    assert live.in_words(FileNotFoundError("\udce9")).encode() == b"FileNotFoundError: \\udce9"
 
 
 def test_a_script_without_a_training(page):

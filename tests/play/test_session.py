@@ -1,6 +1,7 @@
 """``vgfast play`` without a browser: its commands, its state, and what its presets show."""
 
 import json
+import threading
 import urllib.error
 import urllib.request
 from functools import cache
@@ -74,6 +75,9 @@ def test_a_command_by_the_server(session):
         {"do": ["start"]},
         {"do": "start", "code": "1"},
         {"do": "start", "hash": "depth=3"},
+        {"do": "start", "settings": {"depth": 3}},
+        {"do": "rewind", "settings": {"depth": 3}},
+        {"do": "set", "settings": {"depth": 3}, "hash": "depth=3"},
         {"do": "set", "settings": {"depth": 99}},
         {"do": "set", "settings": "depth"},
         {"do": "set", "hash": "depth=99"},
@@ -177,6 +181,60 @@ def test_divergence_is_told_with_its_step(session):
     assert session._lab.n_steps == n
     order(session, "rewind")
     assert session._state()["error"] is None
+
+
+def test_two_browsers_set_both_what_they_set(session, monkeypatch):
+    """While the first one's net is made, which takes its time, the second asks for another."""
+    order(session, "set", settings=PLANE)
+    made, go_on = threading.Event(), threading.Event()
+
+    def slow(settings):
+        made.set()
+        go_on.wait(30)
+        return Lab(settings)
+
+    monkeypatch.setattr("vgfast.play.session.Lab", slow)
+    asked = [
+        threading.Thread(target=order, args=(session, "set"), kwargs={"settings": {n: 5}}) for n in ("depth", "width")
+    ]
+    asked[0].start()
+    assert made.wait(30)
+    asked[1].start()
+    asked[1].join(0.05)  # long enough for what would be lost to be read
+    go_on.set()
+    for thread in asked:
+        thread.join(30)
+    assert session._lab.settings == defaults() | PLANE | {"depth": 5, "width": 5}
+
+
+BEYOND = {"activation": "identity", "depth": 50, "width": 64, "scale": "50", "init": "he_normal"}
+
+
+def test_a_net_without_a_first_step_says_so_and_the_next_one_trains(session):
+    """Its outputs are not finite before it is trained."""
+    order(session, "set", settings={**PLANE, **BEYOND})
+    with session._changed:
+        assert session._changed.wait_for(lambda: session._lab.error, 60)
+    order(session, "start")
+    state = session._state()
+    assert "finite" in state["error"]
+    assert (state["running"], state["step"]) == (False, 0)
+    json.dumps(session.page(session._server.live), allow_nan=False)
+    order(session, "set", settings=defaults() | PLANE)
+    order(session, "step")
+    reach(session, 1)
+    assert session._state()["error"] is None
+
+
+def test_what_fails_within_a_look_is_told(session, monkeypatch):
+    order(session, "set", settings=PLANE)
+    reach(session, 0)
+    monkeypatch.setattr(Lab, "look", lambda lab: 1 / 0)
+    order(session, "step")
+    with session._changed:
+        assert session._changed.wait_for(lambda: session._lab.error, 60)
+    assert session._state()["error"] == "ZeroDivisionError: division by zero"
+    assert not session._state()["running"]
 
 
 def test_a_course_is_bounded_and_right():

@@ -2,8 +2,12 @@
 
 import http.client
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
+import types
 
 import pytest
 
@@ -156,6 +160,7 @@ def test_a_command_is_obeyed_and_answered(server, source):
         ({"do": "start"}, {"Content_Length": "-1"}, 411),
         ({"do": "start"}, {"Content_Length": "two"}, 411),
         ({"do": "start"}, {"Content_Length": "9" * 5000}, 413),
+        ({"do": "start"}, {"Content_Length": "15, 15"}, 411),
     ],
 )
 def test_a_command_that_is_none(server, source, data, headers, status):
@@ -164,6 +169,51 @@ def test_a_command_that_is_none(server, source, data, headers, status):
     assert json.loads(found[2])["error"].endswith(".")
     assert source.commands == []
     assert ask(server)[0] == 200
+
+
+@pytest.mark.parametrize(("place", "status"), [("http://[", b"400"), ("http://example.org", b"403"), ("", b"200")])
+def test_a_whole_address_is_not_taken_for_a_path(server, place, status):
+    with socket.create_connection(("127.0.0.1", server.port), 30) as connection:
+        head = f"GET {place}/?token={server.token} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n"
+        connection.sendall(head.encode())
+        assert connection.makefile("rb").read().split()[1] == status
+
+
+def test_two_lengths_are_none(server, source):
+    with socket.create_connection(("127.0.0.1", server.port), 30) as connection:
+        head = f"POST /command?token={server.token} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nX-Vgfast: 1\r\n"
+        lengths = f"Content-Type: application/json\r\nContent-Length: {len(START)}\r\nContent-Length: 5\r\n\r\n"
+        connection.sendall(f"{head}{lengths}{START}".encode())
+        assert connection.makefile("rb").read().split()[1] == b"411"
+    assert source.commands == []
+
+
+def test_a_command_that_fails_says_how(server, source, monkeypatch):
+    monkeypatch.setattr(source, "command", lambda data: 1 / 0)
+    status, _, text = command(server, {"do": "start"})
+    assert (status, json.loads(text)) == (500, {"error": "This failed by ZeroDivisionError: division by zero"})
+
+
+def test_a_request_that_comes_byte_by_byte_is_not_waited_for(server, monkeypatch):
+    monkeypatch.setattr(served, "_PATIENCE", 0.2)
+    connection, following = events(server)
+    with socket.create_connection(("127.0.0.1", server.port), 0.01) as slow:
+        slow.sendall(b"GET / HTTP/1.1\r\n")
+        for _ in range(3000):
+            try:
+                slow.sendall(b"A: b\r\n")
+                assert slow.recv(1) == b""
+                break
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+        else:
+            pytest.fail("still waited for")
+    following()
+    server.source.events = [{"type": "state", "step": 1}]  # who has been heard stays
+    assert following()["step"] == 1
+    connection.close()
 
 
 def test_a_gigabyte_is_refused_unread(server, source):
@@ -238,6 +288,45 @@ def test_a_queue_is_bounded_and_starts_again_with_the_page():
     client.restart(b"page again")
     assert not client.behind or client.get(0) == b"event"
     client.close()
+
+
+def test_a_source_that_fails_ends_the_events(server, source, monkeypatch):
+    monkeypatch.setattr(threading, "excepthook", lambda told: None)
+    connection, following = events(server)
+    following()
+    monkeypatch.setattr(source, "news", lambda wanted: 1 / 0)
+    with pytest.raises(AssertionError, match="the events have ended"):
+        following()
+    connection.close()
+    assert server.join().get(0) is None  # nor does who comes later wait for any
+
+
+def test_the_end_of_a_program_tells_the_last_news():
+    """Without ``close``; and the end of a fork tells nothing, and waits for nobody."""
+    code = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from test_server import Server, Source, served
+served._LOOK = 60
+source = Source()
+server = Server(source, 0)
+if hasattr(os, "fork") and os.fork() == 0:
+    sys.exit()
+print(server.token, server.port, flush=True)
+while not server._clients:
+    source.told.wait(0.01)
+source.n = 7
+"""
+    here = os.path.dirname(__file__)
+    with subprocess.Popen([sys.executable, "-c", code, here], stdout=subprocess.PIPE, text=True) as process:
+        token, port = process.stdout.readline().split()
+        connection, following = events(types.SimpleNamespace(token=token, port=int(port)))
+        assert following()["page"]["n"] == 7
+        with pytest.raises(AssertionError, match="the events have ended"):
+            following()
+        connection.close()
+        assert process.stdout.read() == ""  # not before the fork has ended, too
+        assert process.wait(60) == 0
 
 
 def test_a_port_in_use_is_left_for_the_next(server, source):

@@ -69,8 +69,17 @@ def in_words(error: BaseException) -> str:
         message = str(error)
     except Exception:  # of whoever wrote it
         message = "it does not say why"
-    text = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    text = _written(f"{type(error).__name__}: {message}" if message else type(error).__name__)
     return text if len(text) <= _MESSAGE else text[: _MESSAGE - 3] + "..."
+
+
+def _written(text: str) -> str:
+    """As UTF-8 has it: names of files need not be text.
+
+    >>> _written("caf\\udce9.py")
+    'caf\\\\udce9.py'
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class _Shown:
@@ -97,7 +106,7 @@ class Watch:
     """What ``watch`` returns: the callback, and the page's ``address``."""
 
     def __init__(self, title: str, port: int) -> None:
-        self.title, self.error = title, ""
+        self.title, self.error = _written(title), ""
         self._lock, self._process = threading.Lock(), os.getpid()
         self._shown: list[_Shown] = []
         self._begun, self._changed, self._ended = 0, False, False
@@ -168,12 +177,13 @@ class Watch:
             if epoch:
                 shown.course.add_epochs(history)
             shown.course.running, shown.course.ended_by = not ended, ended_by
+            self._judge_at = 0.0 if ended else self._judge_at  # the last verdict does not wait
             self._changed = self._changed or bool(ended_by)
 
     def end(self, error: str = "") -> None:
         """There will be no more training; the page shows the last state of each, and the error."""
         with self._lock:
-            self.error, self._ended, self._changed = error, True, True
+            self.error, self._ended, self._changed, self._judge_at = error, True, True, 0.0
             for course in (each.course for each in self._shown if each.course.running):
                 history, course.running = course.history(), False
                 if history is not None:

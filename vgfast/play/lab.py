@@ -11,6 +11,7 @@ import numpy as np
 import vgfast as vg
 from vgfast.inspection.report import GradientReport
 from vgfast.live.course import MOST_EPOCHS, Course
+from vgfast.live.watch import in_words
 from vgfast.play import tasks
 from vgfast.play.settings import MOST_STEPS
 from vgfast.pretrain import DeepBeliefNet
@@ -82,10 +83,7 @@ class Lab:
                 X, y = self.X[rows], self.task.y[rows]
                 history = self.net.fit(X, y, 1, len(rows), self.optimizer, shuffle=False, inspect_every=1)
             except vg.DivergenceError as error:
-                n = self.n_steps  # each step is a training of its own
-                self.error = (
-                    str(error).replace("step 0 (epoch 1)", f"step {n}").replace("after 0 steps", f"after {n} steps")
-                )
+                self.fail(error)
                 break
             self.n_steps += 1
             found = history.epochs[0]
@@ -101,6 +99,12 @@ class Lab:
         if taken:
             self.ms_per_step = 1e3 * (time.perf_counter() - start) / len(taken)
         return taken
+
+    def fail(self, error: Exception) -> None:
+        """There can be no more steps and looks."""
+        told = str(error) if isinstance(error, vg.DivergenceError) else in_words(error)
+        n = self.n_steps  # each step is a training of its own
+        self.error = told.replace("step 0 (epoch 1)", f"step {n}").replace("after 0 steps", f"after {n} steps")
 
     def first(self) -> tuple[float, np.ndarray]:
         """The loss and the record of the first step, before it is taken."""

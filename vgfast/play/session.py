@@ -29,7 +29,7 @@ class Session:
     ``goal``."""
 
     def __init__(self, port: int = PORT) -> None:
-        self._changed = threading.Condition()
+        self._changed, self._setting = threading.Condition(), threading.Lock()
         self._put(Lab(defaults()), 0)
         self._busy, self._ended = False, False
         self._state_told: dict[str, Any] | None = None
@@ -65,11 +65,14 @@ class Session:
         """start, pause, step, rewind, or set settings, or a state as text; TypeError or ValueError for what is none,
         and then nothing changes."""
         do = _check.choice("do", data.get("do"), _DO)
-        allowed = {"do", "settings"} | ({"hash"} if do == "set" else set())
+        allowed = ("do", "settings", "hash") if do == "set" else ("do",)
         for name in data:
-            _check.choice("part of a command", name, sorted(allowed))
+            _check.choice("part of a command", name, allowed)
+        if "hash" in data and "settings" in data:
+            raise ValueError("set takes hash or settings, got both; hash has all of them")
         if do in ("set", "rewind"):
-            self._set(data if do == "set" else {})
+            with self._setting:  # one after the other: of two browsers, each keeps what the other has set
+                self._set(data)
         with self._changed:
             lab = self._lab
             if do == "start" and not lab.error:
@@ -123,11 +126,18 @@ class Session:
                 steps = 0 if self._is_idle() or not self._begun else self._goal - lab.n_steps
                 begins = not self._begun
                 looks = not lab.error and self._is_unseen() and (steps == 0 or time.perf_counter() > self._look_at)
-            first = lab.first() if begins else None
-            taken = lab.train(steps, _SLICE) if steps else []
-            look = lab.look() if looks and not lab.error else None
+            first: tuple[float, np.ndarray] | None = None
+            taken: list[Taken] = []
+            look: Look | None = None
+            try:
+                first = lab.first() if begins else None
+                taken = lab.train(steps, _SLICE) if steps else []
+                look = lab.look() if looks and not lab.error else None
+            except Exception as error:  # such as outputs that are not finite before the first step
+                lab.fail(error)
             with self._changed:
                 if lab is self._lab:
+                    self._begun = True
                     self._take(first, taken, look)
 
     def _is_unseen(self) -> bool:
@@ -138,7 +148,6 @@ class Session:
         """What the worker has found, of the net that still is the one."""
         if first is not None:
             self._course.begin(*first)
-            self._begun = True
         for each in taken:
             self._course.take(each)
         if look is not None:

@@ -42,7 +42,10 @@ def test_presets_show_what_their_lessons_say(session, browser):
     norms, frozen = {}, {}
     for name, of in presets.PRESETS.items():
         button = f"document.querySelector('[data-preset=\"{name}\"]')"
+        before = session._lab
         browser.run(f"{button}.click()")
+        with session._changed:  # the first preset is how the page begins, and its button pressed before
+            assert session._changed.wait_for(lambda net=before: session._lab is not net and session._look, 60)
         browser.wait(f"{button}.getAttribute('aria-pressed') === 'true'")  # from here on the page is of this net
         assert browser.run("document.querySelector('.claim').textContent") == of.claim()
         verdict = VERDICTS.get(name, "vanishing:" if "biases too" in of.settings.get("init", "") else "healthy:")

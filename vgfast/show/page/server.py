@@ -9,6 +9,7 @@ own. Who does not read loses the queue, and gets the whole page when there is ro
 
 from __future__ import annotations
 
+import atexit
 import hmac
 import json
 import os
@@ -17,7 +18,9 @@ import socket
 import socketserver
 import sys
 import threading
+import time
 from collections import deque
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from typing import Any, ClassVar, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -28,8 +31,9 @@ HOST = "127.0.0.1"
 # Ports that are tried from the wanted one on; connections at once; bytes of a command.
 _PORTS, _CONNECTIONS, _BODY = 20, 64, 16384
 # Seconds: between two looks for news; for a browser to send a request, or to take what is written; without news, until
-# a comment is sent, by which browsers that are gone are found; and between two looks whether to listen still.
-_LOOK, _PATIENCE, _SILENCE, _WAKE = 0.2, 20.0, 10.0, 0.1
+# a comment is sent, by which browsers that are gone are found; between two looks whether to listen still; and for
+# browsers to take the last news.
+_LOOK, _PATIENCE, _SILENCE, _WAKE, _FAREWELL = 0.2, 20.0, 10.0, 0.1, 1.0
 # Events that wait for one browser, at most, and the bytes that the system holds for it.
 _QUEUE, _BUFFER = 16, 1 << 17
 _HEADERS = {
@@ -117,13 +121,15 @@ class Server:
         if port not in (0, self.port):
             self.notice = f"port {port} is in use; the page is on port {self.port}"
         self._clients: set[Client] = set()
-        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._lock, self._ended = threading.Condition(), threading.Event()
         self._threads = [
             threading.Thread(target=self._http.serve_forever, args=(_WAKE,), name="vgfast-page", daemon=True),
             threading.Thread(target=self._tell, name="vgfast-page-news", daemon=True),
         ]
         for thread in self._threads:
             thread.start()
+        self._process = os.getpid()
+        atexit.register(self.close)  # so that the last news are told
 
     def join(self) -> Client:
         """One more browser, which gets the page first."""
@@ -137,17 +143,21 @@ class Server:
     def leave(self, client: Client) -> None:
         with self._lock:
             self._clients.discard(client)
+            self._lock.notify_all()
 
     def _tell(self) -> None:
-        """What is new, and to those who are behind everything, until the end; the last news before it, too."""
+        """What is new, and to those who are behind everything, until the end; the last news before it, too. Should the
+        source fail, browsers hear no more, as at the end."""
         ended = False
-        while not ended:
-            ended = self._ended.wait(_LOOK)
-            self._tell_once()
-        with self._lock:
-            clients = list(self._clients)
-        for client in clients:
-            client.close()
+        try:
+            while not ended:
+                ended = self._ended.wait(_LOOK)
+                self._tell_once()
+        finally:
+            with self._lock:
+                self._ended.set()
+                for client in self._clients:
+                    client.close()
 
     def _tell_once(self) -> None:
         with self._lock:
@@ -172,12 +182,17 @@ class Server:
         return b"".join(map(_event, self.source.page(self.live)))
 
     def close(self) -> None:
-        """Tell the last news, and listen no more."""
+        """Tell the last news, and listen no more. In a fork, which has none of the threads, nothing."""
+        atexit.unregister(self.close)
+        if os.getpid() != self._process:
+            return
         self._ended.set()
         self._http.shutdown()
         self._http.server_close()
         for thread in self._threads:
             thread.join(_PATIENCE)
+        with self._lock:
+            self._lock.wait_for(lambda: not self._clients, _FAREWELL)
 
 
 def _event(data: dict[str, Any]) -> bytes:
@@ -207,10 +222,12 @@ class _Http(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         self._room = threading.BoundedSemaphore(_CONNECTIONS)
+        self._unheard: dict[Any, float] = {}  # until when the request of a connection must have been read
         super().__init__(address, handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if self._room.acquire(blocking=False):
+            self._unheard[request] = time.monotonic() + _PATIENCE
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
@@ -219,7 +236,19 @@ class _Http(socketserver.ThreadingMixIn, socketserver.TCPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self.heard(request)
             self._room.release()
+
+    def heard(self, request: Any) -> None:
+        self._unheard.pop(request, None)
+
+    def service_actions(self) -> None:
+        """End those that take too long over a request, byte by byte: each of them takes the place of a browser."""
+        now = time.monotonic()
+        for request, until in list(self._unheard.items()):
+            with suppress(OSError):
+                if now > until:
+                    request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that is gone, or too slow, is no error."""
@@ -252,6 +281,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
+        self.server.heard(self.connection)
         try:
             getattr(self, self._places[self.command, self._checked_path()])()
         except _Refusal as refusal:
@@ -259,9 +289,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _checked_path(self) -> str:
         """The path of a request that may be answered; or ``_Refusal``."""
-        owner, address = self.server.server, urlsplit(self.path)
+        owner = self.server.server
+        try:
+            address = urlsplit(self.path)
+        except ValueError:
+            raise _Refusal(400, "This is no address.") from None
         path = unquote(address.path)
-        if self.headers.get_all("Host", []) not in [[host] for host in owner.hosts]:
+        if self.headers.get_all("Host", []) not in [[host] for host in owner.hosts] or address.netloc:
             raise _Refusal(403, f"Ask by the address that was printed, http://{HOST}:{owner.port}/.")
         if ".." in path.replace("\\", "/").split("/"):
             raise _Refusal(400, "There are no files here, and no path with two dots.")
@@ -300,6 +334,8 @@ class _Handler(BaseHTTPRequestHandler):
             answer = self.server.server.source.command(data)
         except (ValueError, TypeError) as error:
             raise _Refusal(400, str(error)) from None
+        except Exception as error:
+            raise _Refusal(500, f"This failed by {type(error).__name__}: {error}") from None
         self._send_json(200, answer)
 
     def _read_body(self) -> dict[str, Any]:
@@ -308,7 +344,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refusal(403, "A command needs the header X-Vgfast: 1.")
         if self.headers.get_content_type() != "application/json":
             raise _Refusal(415, "A command is application/json.")
-        length = self.headers.get("Content-Length", "")
+        length = ", ".join(self.headers.get_all("Content-Length", []))
         if "Transfer-Encoding" in self.headers or not (length.isascii() and length.isdigit()):
             raise _Refusal(411, "A command needs its Content-Length.")
         if len(length) > 9 or int(length) > _BODY:
@@ -338,7 +374,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self.send_response(status)
         headers = {"Content-Type": kind, "Connection": "close", "Content-Security-Policy": policy, **_HEADERS}
-        for name, value in headers.items() if length is None else {**headers, "Content-Length": str(length)}.items():
+        headers |= {} if length is None else {"Content-Length": str(length)}
+        for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
 
