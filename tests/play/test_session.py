@@ -297,6 +297,16 @@ def test_presets_show_what_they_claim(digits, name):
         assert then.loss < shown("vanishing")[1].loss - 1
 
 
+def test_faces_can_be_told_apart():
+    """As by the lesson's net of ReLUs."""
+    pytest.importorskip("skimage")
+    lab = Lab(defaults() | {"data": "faces", "depth": 4, "width": 16, "activation": "relu", "init": "he_normal"})
+    first = lab.look()
+    lab.train(150, 60)
+    assert first.accuracy < 0.7
+    assert lab.look().accuracy > 0.9
+
+
 def test_the_first_layer_comes_back_by_relu_and_he(digits):
     """From sigmoids with LeCun's weights, its gradient grows by more than 1,000."""
     before, after = (float(shown(name, 0)[0].report.layers["grad_norm"][0]) for name in ("vanishing", "relu"))

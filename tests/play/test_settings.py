@@ -105,11 +105,25 @@ def test_without_noise_each_point_is_nearest_to_its_own_class_and_no_line_parts_
     assert ((np.c_[X, np.ones(len(X))] @ line > 0) == y).mean() < 0.95
 
 
-def test_digits_are_there_where_scikit_learn_is(monkeypatch):
-    pytest.importorskip("sklearn")
-    assert tasks.names()[-1] == "digits"
-    assert tasks.make("digits", 0.1, 0).classes == 10
-    monkeypatch.setitem(__import__("sys").modules, "sklearn.datasets", None)
-    assert "digits" not in tasks.names()
-    with pytest.raises(ValueError, match="unknown data 'digits'"):
-        checked({"data": "digits"}, defaults())
+@pytest.mark.parametrize(
+    ("name", "module", "shape", "classes"),
+    [("digits", "sklearn.datasets", (1797, 64), 10), ("faces", "skimage.data", (200, 625), 2)],
+)
+def test_images_are_there_where_what_brings_them_is(monkeypatch, name, module, shape, classes):
+    pytest.importorskip(module)
+    assert name in tasks.names()
+    task = tasks.make(name, 0.1, 0)
+    assert (task.X.shape, task.classes, len(np.unique(task.y))) == (shape, classes, classes)
+    assert not task.is_plane
+    monkeypatch.setitem(__import__("sys").modules, module, None)
+    assert name not in tasks.names()
+    assert defaults()["data"] in tasks.names()
+    with pytest.raises(ValueError, match=f"unknown data '{name}'"):
+        checked({"data": name}, defaults())
+
+
+def test_faces_are_as_in_their_lesson():
+    pytest.importorskip("skimage")
+    X = tasks.make("faces", 0.1, 0).X
+    np.testing.assert_allclose(X.mean(axis=0), np.zeros(625), atol=1e-12)
+    assert X.std() == pytest.approx(1, abs=1e-12)

@@ -19,7 +19,8 @@ weights, normalization, skips, dropout, optimizer, rate. Beside it are the
 gradient of each layer now, the ledger, theory, frozen weights and the decision
 surface. Presets are the claims of the lessons. The address in the browser holds
 the whole state, to be shared: whoever opens it comes to the same bits. Digits
-need scikit-learn. The page is on 127.0.0.1 alone, until Ctrl-C.""",
+need scikit-learn, faces scikit-image. The page is on 127.0.0.1 alone, until
+Ctrl-C.""",
         epilog="example: vgfast play",
     )
     watch.add_page(parser)

@@ -65,8 +65,11 @@ class Choice(NamedTuple):
 def controls() -> dict[str, Range | Choice]:
     """All that can be set, by name, in the order of the page."""
     data = tasks.names()
+    default = "digits" if "digits" in data else "spiral"
     return {
-        "data": Choice("data", data, data[-1], "what there is to learn; digits come with scikit-learn"),
+        "data": Choice(
+            "data", data, default, "what there is to learn; digits come with scikit-learn, faces with scikit-image"
+        ),
         "noise": Range("noise", 0.0, 0.5, 0.01, 0.1, "of points in the plane: how far they are off"),
         "depth": Range("hidden layers", 1, 50, 1, 8, "how many"),
         "width": Range("width", 2, 64, 1, 30, "units of each hidden layer"),

@@ -1,8 +1,10 @@
-"""What there is to learn: points of two classes in the plane, made by a seed, and scikit-learn's digits."""
+"""What there is to learn: points of two classes in the plane, made by a seed; and digits and faces that packages bring
+along, where those are installed. Nothing is downloaded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import NamedTuple
 
 import numpy as np
@@ -61,20 +63,31 @@ _PLANES: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] =
 
 
 def names() -> tuple[str, ...]:
-    """Those that there are; digits only where scikit-learn, which brings them, is installed."""
+    """Those that there are; digits where scikit-learn, which brings them, is installed, and faces where scikit-image
+    is."""
+    brought = [("digits", "sklearn.datasets"), ("faces", "skimage.data")]
+    return (*_PLANES, *(name for name, module in brought if _can_be_imported(module)))
+
+
+def _can_be_imported(module: str) -> bool:
     try:
-        import sklearn.datasets  # noqa: F401
+        import_module(module)
     except ImportError:
-        return tuple(_PLANES)
-    return (*_PLANES, "digits")
+        return False
+    return True
 
 
 def make(name: str, noise: float, seed: int) -> Task:
     """The task of this name. noise: standard deviation of what is added to the points, whose coordinates then get mean
-    0 and variance 1; seed: of the points. Digits have neither."""
+    0 and variance 1; seed: of the points. Digits and faces have neither; faces (1) and backgrounds (0) are less their
+    mean, over their standard deviation, as in the lesson on them."""
     if name == "digits":
         digits = datasets.digits()
         return Task(digits.X, digits.y, 10)
+    if name == "faces":
+        faces = datasets.faces()
+        X = faces.X.astype(np.float64) - faces.X.mean(axis=0, dtype=np.float64)
+        return Task(X / X.std(), faces.y, 2)
     rng = np.random.default_rng(seed)
     y = np.arange(POINTS) % 2
     X = _PLANES[name](rng.random(POINTS), y, noise * rng.normal(size=(POINTS, 2)))
