@@ -12,6 +12,7 @@ import numpy as np
 
 from vgfast import _check
 from vgfast._check import packages
+from vgfast.files import npz
 
 Read = Callable[[int, int], Any]
 
@@ -65,14 +66,10 @@ class Npy:
 
     def __init__(self, name: str, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
-        with open(self.path, "rb") as file:
-            try:
-                version = np.lib.format.read_magic(file)
-                read = "read_array_header_1_0" if version == (1, 0) else "read_array_header_2_0"
-                self.shape, fortran, self.dtype = getattr(np.lib.format, read)(file)
-            except ValueError as error:
-                raise ValueError(f"{name} must name a file of np.save, and {self.path} is none ({error})") from None
-            self.begins = file.tell()
+        try:
+            self.shape, fortran, self.dtype, self.begins = npz.despite_threads(self._read_header)
+        except ValueError as error:
+            raise ValueError(f"{name} must name a file of np.save, and {self.path} is none ({error})") from None
         if fortran and len(self.shape) > 1:
             raise ValueError(
                 f"{name} must name a file whose rows lie one after the other, and {self.path} is in Fortran's order; "
@@ -85,6 +82,13 @@ class Npy:
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def _read_header(self) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+        """(shape, whether in Fortran's order, dtype, where the rows begin)."""
+        with open(self.path, "rb") as file:
+            version = np.lib.format.read_magic(file)
+            read = "read_array_header_1_0" if version == (1, 0) else "read_array_header_2_0"
+            return *getattr(np.lib.format, read)(file), file.tell()
 
     @contextmanager
     def open(self, most: int) -> Iterator[Read]:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import io
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
 from vgfast.files import replace
+
+T = TypeVar("T")
+# So often is a file read that another thread has disturbed.
+_ATTEMPTS = 20
 
 
 def write(path: str, data: dict[str, Any]) -> None:
@@ -23,17 +28,39 @@ def write(path: str, data: dict[str, Any]) -> None:
 
 
 def read(path: str) -> Any:
-    """What ``write`` was given. ValueError says in some words what is wrong with the file; OSError."""
+    """What ``write`` was given. ValueError says in some words what is wrong with the file; OSError. Errors of the
+    interpreter, which has no memory left for example, are no news of the file, and go on as they are."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            text = json.loads(str(file["text"]))
-            return unpack(text, [file[f"array{i}"] for i in range(len(file.files) - 1)])
+        text, arrays = despite_threads(lambda: _load(path))
+    except (MemoryError, RecursionError, SystemError):
+        raise
     except OSError as error:
         if error.errno is not None:
             raise
         raise ValueError(str(error)) from None
-    except Exception as error:  # of zip, of NumPy, of JSON
+    except Exception as error:  # of zip, of NumPy
         raise ValueError(f"{type(error).__name__}: {error}") from None
+    try:
+        return unpack(json.loads(text), arrays)
+    except Exception as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def _load(path: str) -> tuple[str, list[np.ndarray]]:
+    with np.load(path, allow_pickle=False) as file:
+        return str(file["text"]), [file[f"array{i}"] for i in range(len(file.files) - 1)]
+
+
+def despite_threads(read: Callable[[], T]) -> T:
+    """What read() returns, which may be called again. NumPy reads the header of an array as a literal of Python's;
+    where several threads do so at once, CPython 3.11 may raise SystemError, whatever the file holds (its issue
+    106905)."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return read()
+        except SystemError:
+            pass
+    return read()
 
 
 def pack(value: Any, arrays: list[np.ndarray]) -> Any:
