@@ -95,6 +95,9 @@ class EarlyStopping:
     True
     """
 
+    # Of what ``state_dict`` gives.
+    state_names = ("best", "best_epoch", "params")
+
     def __init__(self, patience: int, monitor: str = "val_loss", restore_best: bool = True) -> None:
         self.patience = _check.integer("patience", patience, 1)
         self.monitor = _check.choice("monitor", monitor, MONITORED)

@@ -76,6 +76,7 @@ class Checkpoint:
         """What the file holds, if it is of this training, whose other callbacks are given. None if there was no file:
         now there is one, as it is better known now if it cannot be written."""
         from vgfast.files import npz
+        from vgfast.training import checkpoint_file
 
         self._check_averages(loop)
         self._training = _describe(loop, others)
@@ -84,15 +85,21 @@ class Checkpoint:
             return None
         try:
             kept = npz.read(self.path)
-            if kept["kind"] not in (_KIND, _KIND_BEFORE):
-                raise ValueError(f"its kind is {kept['kind']!r}")
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{self.path} must be a checkpoint of this training, and cannot be read as one ({error}); name another "
-                f"path, or remove it to begin anew"
-            ) from None
+            checkpoint_file.check_facts(kept, (_KIND, _KIND_BEFORE))
+        except ValueError as error:
+            raise self._damaged(error) from None
         self._compare(kept, epochs)
+        try:
+            checkpoint_file.check(kept, self._state(loop, False, []), loop, _with_state(others))
+        except ValueError as error:
+            raise self._damaged(error) from None
         return kept
+
+    def _damaged(self, error: ValueError) -> ValueError:
+        return ValueError(
+            f"{self.path} must be a checkpoint of this training, and cannot be read as one ({error}); name another "
+            f"path, or remove it to begin anew"
+        )
 
     def _check_averages(self, loop: Loop) -> None:
         """ValueError if it is to be written where processes have parameters of their own."""
@@ -157,8 +164,12 @@ class Checkpoint:
         """Replace the file. ended: whether a callback has said so."""
         from vgfast.files import npz
 
+        npz.write(self.path, self._state(loop, ended, others))
+
+    def _state(self, loop: Loop, ended: bool, others: list[Any]) -> dict[str, Any]:
+        """What is kept of a training, as it is now."""
         learner, optimizer = loop.learner, loop.optimizer
-        data = {
+        return {
             "kind": _KIND,
             "training": self._training,
             "ended": ended,
@@ -171,7 +182,6 @@ class Checkpoint:
             "callbacks": [callback.state_dict() for callback in _with_state(others)],
             **self.besides(),
         }
-        npz.write(self.path, data)
 
 
 def _describe(loop: Loop, others: list[Any]) -> dict[str, str]:
