@@ -62,7 +62,7 @@ def test_bad_parameters_are_refused_by_fit_and_leave_the_model_as_it_was(how, wo
         (lambda m: m.partial_fit(X, Y, classes=[0, 1]), "not the same as on last call"),
         (lambda m: m.fit(X, Y, sample_weight=np.zeros(330)), "weight"),
         (lambda m: m.fit(X, Y, sample_weight=-np.ones(330)), "at least 0"),
-        (lambda m: m.fit(X * np.inf, Y), "infinity"),
+        (lambda m: m.fit(np.full_like(X, np.inf), Y), "infinity"),
         (lambda m: m.predict(np.full((1, 12), np.nan)), "NaN"),
         (lambda m: m.predict(X[:, :5]), "5 features"),
         (lambda m: MLPClassifier().partial_fit(X, Y), "classes must be passed on the first call"),
