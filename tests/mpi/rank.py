@@ -1,9 +1,8 @@
 """What one rank does in a test: ``mpiexec -n N python rank.py FOLDER WORK [ARGUMENT]``. It leaves in FOLDER a pickle of
-what it has found, by its number."""
+what it has found, by its number; of several works, as in cases+exact, by their names."""
 
 import os
 import pickle
-import random
 import signal
 import sys
 import warnings
@@ -11,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import scipy.sparse
 from mpi.cases import CASES, digest, split, train, train_with_checkpoint
 from mpi4py import MPI
 from training.ranks import SIZES, make_data
@@ -74,6 +72,8 @@ class Source:
 
 
 def refusals(_):
+    import scipy.sparse  # half the time that a rank takes to start
+
     X, y = make_data(dtype="float32")
     spoilt = X.copy()
     spoilt[40, 3] = np.nan
@@ -161,17 +161,16 @@ def fails(how):
 
 
 def goes_on(argument):
-    """A training with a checkpoint, if it has a path; with a seed, one rank is killed at some step."""
-    path, seed, sharded = argument.split(",")
-    rng, add, steps = random.Random(seed), mpi.Reducer.add, []
-    who, when = rng.randrange(SIZE), rng.randrange(60)
+    """A training with a checkpoint, if it has a path; with a death such as 1:30, that rank is killed at that step."""
+    path, death, sharded = argument.split(",")
+    add, steps = mpi.Reducer.add, []
     n_params = vg.MLP(SIZES).n_params
 
     def mortal(self, numbers):
         if numbers.size == n_params:  # a step's gradient
-            steps.append(len(steps))
-            if seed and who == RANK and steps[-1] == when:
+            if death == f"{RANK}:{len(steps)}":
                 os.kill(os.getpid(), signal.SIGKILL)
+            steps.append(len(steps))
         add(self, numbers)
 
     mpi.Reducer.add = mortal
@@ -229,5 +228,6 @@ def broken(path):
 
 if __name__ == "__main__":
     folder, work, *argument = sys.argv[1:]
-    found = globals()[work](*argument or [""])
+    found = {name: globals()[name](*argument or [""]) for name in work.split("+")}
+    found = found if "+" in work else found[work]
     Path(folder, f"{RANK}.pickle").write_bytes(pickle.dumps(found))

@@ -3,9 +3,9 @@
 Each start does many things, as it takes most of a second: ``rank.py`` is what a rank does.
 """
 
-import random
 import sys
 import time
+from functools import cache
 
 import numpy as np
 import pytest
@@ -16,33 +16,35 @@ from training.ranks import CLOSE, assert_as_one
 import vgfast as vg
 
 pytestmark = [pytest.mark.any_isa, *needs_mpi]
+FEW = ["uneven batches", "weighted shards"]
 
 
 # ---- as one process --------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory):
-    return run(2, tmp_path_factory.mktemp("two"), "cases")
+def started(tmp_path_factory):
+    """What each rank has found, by how many there are: of one start each."""
+    works = {2: "cases+exact+refusals", 3: "cases+exact+others", 4: "cases+exact"}
+    names = {size: "" if size == 2 else ";".join(FEW) for size in works}
+    return cache(lambda size: run(size, tmp_path_factory.mktemp(str(size)), works[size], names[size]))
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_two_ranks_are_one_process(name, two):
+def test_two_ranks_are_one_process(name, started):
     one = train(name, vg.MLP.fit, size=2)
-    assert_as_one([rank[name] for rank in two], one, CLOSE[one[0].dtype.name])
+    assert_as_one([rank["cases"][name] for rank in started(2)], one, CLOSE[one[0].dtype.name])
 
 
 @pytest.mark.parametrize("size", [3, 4])
-def test_so_are_more_of_them_than_processors(size, tmp_path):
-    names = ["uneven batches", "weighted shards"]
-    found = run(size, tmp_path, "cases", ";".join(names))
-    for name in names:
-        assert_as_one([rank[name] for rank in found], train(name, vg.MLP.fit, size=size))
+def test_so_are_more_of_them_than_processors(size, started):
+    for name in FEW:
+        assert_as_one([rank["cases"][name] for rank in started(size)], train(name, vg.MLP.fit, size=size))
 
 
 @pytest.mark.parametrize("size", [2, 3, 4])
-def test_exact_sums_give_the_same_bits_each_time(size, tmp_path):
-    found = run(size, tmp_path, "exact")
+def test_exact_sums_give_the_same_bits_each_time(size, started):
+    found = [rank["exact"] for rank in started(size)]
     assert len({digest for three, _ in found for digest in three}) == 1
     assert len({own for _, own in found}) == 1
 
@@ -80,14 +82,10 @@ REFUSALS = {
 }
 
 
-@pytest.fixture(scope="module")
-def refused(tmp_path_factory):
-    return run(2, tmp_path_factory.mktemp("refused"), "refusals")
-
-
 @pytest.mark.parametrize("what", REFUSALS)
-def test_what_ranks_cannot_do_together_is_refused_in_all_before_any_change(what, refused):
+def test_what_ranks_cannot_do_together_is_refused_in_all_before_any_change(what, started):
     error, words = REFUSALS[what]
+    refused = [rank["refusals"] for rank in started(2)]
     assert refused[0].keys() == REFUSALS.keys()
     for found in refused:
         assert found[what][0] == error
@@ -97,8 +95,8 @@ def test_what_ranks_cannot_do_together_is_refused_in_all_before_any_change(what,
 
 
 @pytest.fixture(scope="module")
-def others(tmp_path_factory):
-    return run(3, tmp_path_factory.mktemp("others"), "others")
+def others(started):
+    return [rank["others"] for rank in started(3)]
 
 
 def test_ranks_that_begin_with_other_seeds_take_rank_0s(others):
@@ -161,20 +159,18 @@ def test_a_rank_that_fails_ends_all(how, words, tmp_path):
         assert word.lower() in (done.stdout + done.stderr).lower()
 
 
-def killed_and_gone_on(seed, folder):
-    """A training with a rank killed at some step, and what its second start finds; how many ranks, and whether each has
-    its own rows."""
-    drawn = random.Random(seed)
-    how = drawn.choice([2, 3]), drawn.choice(["", "sharded"])
+def killed_and_gone_on(how, death, folder):
+    """A training with a rank killed, and what its second start finds. how: the number of ranks, and whether each has
+    its own rows. death: which, and at which step."""
     size, sharded = how
     path = folder / "run.npz"
-    lost, done = start(size, folder, "goes_on", f"{path},{seed},{sharded}")
+    lost, done = start(size, folder, "goes_on", f"{path},{death},{sharded}")
     assert done.returncode != 0
     assert len(lost) < size
     assert path.exists()
     for file in folder.glob("*.pickle"):
         file.unlink()
-    return how, run(size, folder, "goes_on", f"{path},,{sharded}")
+    return run(size, folder, "goes_on", f"{path},,{sharded}")
 
 
 def assert_as_unbroken(unbroken, gone_on):
@@ -190,32 +186,44 @@ def assert_as_unbroken(unbroken, gone_on):
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     """By the number of ranks, and whether each has its own rows."""
-    hows = [(n, sharded) for n in (2, 3) for sharded in ("", "sharded")]
-    return {how: run(how[0], tmp_path_factory.mktemp("whole"), "goes_on", f",,{how[1]}") for how in hows}
+    return cache(lambda size, sharded: run(size, tmp_path_factory.mktemp("whole"), "goes_on", f",,{sharded}"))
 
 
-@pytest.mark.parametrize("seeds", [range(2), pytest.param(range(2, 20), marks=pytest.mark.once)], ids=["2", "18"])
-def test_a_training_that_was_killed_goes_on_to_the_same_bits(seeds, unbroken, tmp_path):
+DEATHS = [(3, "sharded", "1:5"), (2, "", "1:30")]
+# Rank 0, which writes, and another of each kind; of every ten steps, between which checkpoints come again, another.
+MORE_DEATHS = [
+    (2, "", "0:15"),
+    (2, "", "1:49"),
+    (3, "", "0:51"),
+    (3, "", "2:36"),
+    (2, "sharded", "0:43"),
+    (2, "sharded", "1:22"),
+    (3, "sharded", "0:57"),
+    (3, "sharded", "2:38"),
+]
+
+
+@pytest.mark.parametrize(
+    ("size", "sharded", "death"), [*DEATHS, *(pytest.param(*case, marks=pytest.mark.once) for case in MORE_DEATHS)]
+)
+def test_a_training_that_was_killed_goes_on_to_the_same_bits(size, sharded, death, unbroken, tmp_path):
     """Checkpoints are two steps apart, or one where an epoch ends; the last may not have been finished."""
-    for seed in seeds:
-        how, gone_on = killed_and_gone_on(seed, tmp_path / str(seed))
-        assert_as_unbroken(unbroken[how], gone_on)
-        drawn = random.Random(str(seed))
-        drawn.randrange(how[0])
-        lost = gone_on[0]["steps"] - (60 - drawn.randrange(60))
-        print(f"seed {seed}: {how[0]} ranks {how[1]}, {lost} steps were taken again")
-        assert 0 <= lost < 4
+    gone_on = killed_and_gone_on((size, sharded), death, tmp_path)
+    assert_as_unbroken(unbroken(size, sharded), gone_on)
+    lost = gone_on[0]["steps"] - (60 - int(death.partition(":")[2]))
+    print(f"killed at {death}: {size} ranks {sharded}, {lost} steps were taken again")
+    assert 0 <= lost < 4
 
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_with_another_number_of_ranks_it_goes_on_and_warns(size, unbroken, tmp_path):
     path = tmp_path / "run.npz"
-    assert start(2, tmp_path, "goes_on", f"{path},0,")[1].returncode != 0
+    assert start(2, tmp_path, "goes_on", f"{path},1:30,")[1].returncode != 0
     found = run(size, tmp_path, "goes_on", f"{path},,")
     ends = f"ranks, and goes on with {size}: sums are taken in another order, so that the last bits may differ"
     assert [len(rank["warnings"]) for rank in found] == [1] + [0] * (size - 1)
     assert found[0]["warnings"][0] == f"{path} is a checkpoint of 2 {ends}"
-    whole = unbroken[2, ""][0]["shown"]
+    whole = unbroken(2, "")[0]["shown"]
     assert_as_one([rank["shown"] for rank in found], whole)
     assert found[0]["steps"] < 60
 
@@ -226,7 +234,7 @@ def test_a_checkpoint_of_one_process_goes_on_by_ranks(unbroken, tmp_path):
     found = run(2, tmp_path, "goes_on", f"{path},,")
     assert found[0]["warnings"][0].startswith(f"{path} is a checkpoint of 1 rank, and goes on with 2")
     assert [rank["steps"] for rank in found] == [35, 35]
-    assert_as_one([rank["shown"] for rank in found], unbroken[2, ""][0]["shown"])
+    assert_as_one([rank["shown"] for rank in found], unbroken(2, "")[0]["shown"])
     done = start(2, tmp_path, "broken", str(path))[0]
     assert [len(rank) for rank in done] == [2, 2]
     for error, words in done:
