@@ -124,6 +124,16 @@ def test_a_training_without_records_yet(serve, browser):
     assert browser.problems == []
 
 
+def test_a_page_before_any_training(serve, browser):
+    """As it is opened by ``vgfast watch``, before the script has begun one."""
+    source = serve()
+    assert browser.run("document.querySelectorAll('section').length") == 0
+    source.parts = [data.of_history(records(0, 5))]
+    source.tell({"type": "page", "page": page.data_of("Live", source.parts)})
+    browser.wait(f"{STEP} === '4'")
+    assert browser.problems == []
+
+
 def test_state_and_error(serve, browser):
     source = serve(data.of_history(records(0, 5)))
     assert browser.run("document.querySelector('.state').textContent") == "Running, step 7, 0.250 ms a step"
@@ -138,9 +148,16 @@ def test_a_server_that_ends_is_noticed(serve, browser):
     source = Source([part])
     server = Server(source, 0)
     browser.open(server.address, LIVE)
+    status = "document.querySelector('.state')"
+    keep = f"said.push({status}.textContent)"
+    browser.run(f"said = []; new MutationObserver(() => {keep}).observe({status}, {{childList: true}}); 0")
+    source.waiting = [event_of(5, 3), source.state | {"step": 8}]
     server.close()
-    browser.wait("document.querySelector('.state').textContent.includes('has ended')")
-    assert browser.run(STEP) == "4"
+    # After all that was sent, however long that takes to be unpacked.
+    browser.wait(
+        f"{STEP} === '7' && ['has ended', 'step 8'].every((words) => said.some((text) => text.includes(words)))"
+    )
+    assert [text.split(",")[0] for text in browser.run("said")[:2]] == ["Running", "The program has ended"]
 
 
 def test_controls_ask_for_what_they_say(serve, browser):

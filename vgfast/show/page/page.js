@@ -1082,7 +1082,7 @@ class Page {
 	constructor(root, keys = root) {
 		this.root = themed = root;
 		this.views = [];
-		this.hash = location.hash; // as it was asked for
+		this.hash = location.hash; // as asked for
 		this.waiting = new Set();
 		this.queue = this.asked = Promise.resolve();
 		this.status = make("div.state");
@@ -1098,18 +1098,18 @@ class Page {
 		return Math.max(Math.floor(this.root.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight)), 200);
 	}
 
-	/** All of this. Views of the same kinds stay, with their sliders. What stood there before does until all is made. */
-	async show(data) {
-		const { parts } = data;
-		const same =
-			this.views.length === parts.length && parts.every(({ kind }, i) => this.views[i] instanceof VIEWS[kind]);
+	/** Views of the same kinds stay, with their sliders. What stood there before does until all is made. */
+	async show({ title, parts, about }) {
+		const old = this.views,
+			head = this.root.querySelector(".head");
+		const same = head && old.length === parts.length && parts.every(({ kind }, i) => old[i] instanceof VIEWS[kind]);
 		if (!same) {
 			this.views = [];
 			parts.forEach((part, index) => this.views.push(new VIEWS[part.kind](part, index, this)));
 		}
 		await Promise.all(this.views.map((view, index) => view.update(parts[index])));
-		this.head = [make("h1", data.title), ...paragraphs(data.about, "lead"), this.status, this.problem];
-		if (same) this.root.querySelector(".head").replaceChildren(...this.head);
+		this.head = [make("h1", title), ...paragraphs(about, "lead"), this.status, this.problem];
+		if (same) head.replaceChildren(...this.head);
 		else this.root.replaceChildren(make("div.head", this.head), ...this.views.map(({ element }) => element));
 	}
 
@@ -1127,18 +1127,20 @@ class Page {
 	listen(live) {
 		this.live = live;
 		const events = new EventSource(live.events);
-		events.onmessage = ({ data }) =>
-			(this.queue = this.queue.then(() => this.receive(JSON.parse(data))).catch(reportError));
-		events.onerror = () => (this.status.textContent = "The program has ended, or is busy; this is what it sent last.");
+		const take = what => (this.queue = this.queue.then(what).catch(reportError));
+		events.onmessage = ({ data }) => take(() => this.receive(JSON.parse(data)));
+		const end = "The program has ended, or is busy; this is what it sent last.";
+		events.onerror = () => take(() => this.status.replaceChildren(end));
 		const restore = hash => hash.length > 1 && this.command("set", { hash: hash.slice(1) });
 		if (this.views.some(view => view instanceof Play)) restore(this.hash);
 		addEventListener("hashchange", ({ newURL }) => restore(new URL(newURL).hash));
 	}
 
 	async receive(message) {
-		if (message.type === "page") await this.show(message.page);
-		else if (message.type === "records") await this.views[message.part]?.append(message);
-		else if (message.type === "state") this.state(message);
+		const { type, page, part } = message;
+		if (type === "page") await this.show(page);
+		else if (type === "records") await this.views[part]?.append(message);
+		else this.state(message);
 	}
 
 	/** Whether it runs, how fast; its sentences, and what went wrong. */
