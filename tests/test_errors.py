@@ -333,6 +333,10 @@ def rewritten(saved, change):
         (lambda h: h.update({"1.weight": h.pop("0.weight")}), "names, shapes and dtype"),
         (lambda h: h["__metadata__"].update(vgfast="[" * 100_000), "description of the net is not understood"),
         (
+            lambda h: h["__metadata__"].update(vgfast=h["__metadata__"]["vgfast"][:-1] + ", []]"),
+            "description of the net is not understood",
+        ),
+        (
             lambda h: h["__metadata__"].update(vgfast='[[40000, 60000], [], "mse", "float32"]'),
             "fewer parameters than the net",
         ),

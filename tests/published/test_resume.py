@@ -141,6 +141,22 @@ def test_what_another_run_has_kept_is_refused(folder, tmp_path):
     assert source.measure(folder=folder, settings=wide, state=state) == whole
 
 
+@pytest.mark.parametrize(
+    ("name", "file"), [("pcd-rbm", "machine"), ("deep-autoencoder", "fine-tuning"), ("deep-belief-net", "fine-tuning")]
+)
+def test_a_file_from_which_something_is_missing_is_refused(name, file, folder, tmp_path):
+    source, settings = SMALL[name]
+    source.measure(folder=folder, settings=settings, state=tmp_path)
+    path = str(tmp_path / f"{file}.npz")
+    whole = npz.read(path)
+    for part in whole["found"]:
+        npz.write(path, whole | {"found": {one: its for one, its in whole["found"].items() if one != part}})
+        with pytest.raises(
+            ValueError, match=rf"cannot be read \(it has no '{part}'\); remove it to begin this part anew"
+        ):
+            source.measure(folder=folder, settings=settings, state=tmp_path)
+
+
 @pytest.mark.parametrize("place", ["file", "file/folder"])
 def test_a_state_that_is_no_folder(place, folder, tmp_path):
     source, settings = SMALL["pcd-rbm"]

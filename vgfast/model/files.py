@@ -236,7 +236,11 @@ def _more(found: list[Any]) -> dict[str, Any]:
     if not found:
         return {}
     (more,) = found
-    if set(more) - set(_MORE) or not all(isinstance(value, list) for value in more.values()):
+    if (
+        not isinstance(more, dict)
+        or set(more) - set(_MORE)
+        or not all(isinstance(value, list) for value in more.values())
+    ):
         raise ValueError
     made: dict[str, Any] = {"residual": residual(*more["residual"])} if "residual" in more else {}
     made |= {"dropout": dropout.from_plain(more["dropout"])} if "dropout" in more else {}

@@ -93,7 +93,7 @@ def of_components(train: np.ndarray, test: np.ndarray, n: int) -> float:
 def tune(run: LongRun, net: vg.MLP, x: np.ndarray, test: np.ndarray, settings: Settings, errors: list[float]) -> None:
     """An epoch after another; ``errors`` gets those of the test images. Each has an order and a velocity of its own, so
     that a run which goes on has the same bits."""
-    kept = run.load("fine-tuning")
+    kept = run.load("fine-tuning", "params", "errors")
     work = 3.0 * net.params.size
     if kept is not None:
         net.params = kept["params"]

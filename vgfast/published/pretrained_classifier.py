@@ -111,7 +111,7 @@ def tune(
 ) -> dict[str, Any]:
     """``patience.train``, from where an earlier run has stopped; ``reach`` gets each course."""
     name, per_epoch = "fine-tuning", len(data.train.X) // settings.tuning.batch_size
-    kept, course = run.load(name), None
+    kept, course = run.load(name, "params", *patience.Course._fields), None
     if kept is not None:
         net.params = kept["params"]
         validations = [patience.Validation(*each) for each in kept["validations"]]

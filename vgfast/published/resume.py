@@ -68,14 +68,18 @@ class LongRun:
 
     # ---- what is kept ---------------------------------------------------------------------------------------
 
-    def load(self, name: str) -> dict[str, Any] | None:
-        """What ``keep`` was given under this name; None if there is nothing. ValueError for a file of another run."""
+    def load(self, name: str, *parts: str) -> dict[str, Any] | None:
+        """What ``keep`` was given under this name, which must have these parts; None if there is nothing. ValueError
+        for a file that is damaged or of another run."""
         path = None if self._folder is None else self._folder / f"{name}.npz"
         if path is None or not path.exists():
             return None
         try:
             kept = npz.read(str(path))
             key, found = kept["key"], kept["found"]
+            missing = next((part for part in parts if part not in found), None)
+            if missing is not None:
+                raise ValueError(f"it has no {missing!r}")
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} must be what an earlier run has kept, and cannot be read ({error}); remove it to begin this "
@@ -117,7 +121,7 @@ class LongRun:
     ) -> None:
         """So many epochs of a layer, each of so much work: learn() trains it for one, and returns plain data, which is
         appended to ``notes``, after those of the epochs of an earlier run."""
-        kept = self.load(name)
+        kept = self.load(name, "layer", "notes")
         if kept is not None:
             layer.__setstate__(unpacked(kept["layer"]))
             notes += kept["notes"]
