@@ -27,7 +27,9 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from types import FrameType
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -37,12 +39,13 @@ from vgfast.training import ranks
 from vgfast.training.block_loop import check_source, is_source
 from vgfast.training.callbacks import Callbacks
 from vgfast.training.checkpoint import Checkpoint, describe_optimizer
-from vgfast.training.epochs import check_numbers, check_progress
+from vgfast.training.epochs import check_batches, check_numbers, check_progress, check_schedule
 from vgfast.training.fit import measured
 from vgfast.training.history import History
 from vgfast.training.settings import check_optimizer
 
 _INSTALL = "'vgfast[mpi]' mpich"
+T = TypeVar("T")
 
 
 def _world() -> Any:
@@ -127,26 +130,24 @@ def fit(
     average_every: None; or, for slow networks, the H of **another algorithm**, local SGD: see ``help(vgfast.mpi)``.
 
     Errors of ``net.fit``, and ValueError for ranks with different nets, settings or data, or more ranks than rows of a
-    batch: in all ranks, with the rank named, before any change. ``DivergenceError`` likewise in all ranks, and
-    RuntimeError where ranks no longer do the same; and the error of a source, with its rank named, after the last step
-    that all have the rows of. Any other error in one rank is printed, and ends all of them, as the others would wait
-    for that one for ever: so do errors of callbacks and schedules. MPI ends all where a rank is killed: Open MPI's
-    mpiexec says which one; MPICH's says the number of a process, which may be one that it has ended itself.
+    batch: in all ranks, with the rank named if it is of one, before any change. ``DivergenceError`` likewise in all
+    ranks, and RuntimeError where ranks no longer do the same; and the error of a source, with its rank named, after the
+    last step that all have the rows of. Any other error in one rank is printed, and ends all of them, as the others
+    would wait for that one for ever: so do errors of callbacks. MPI ends all where a rank is killed: Open MPI's mpiexec
+    says which one; MPICH's says the number of a process, which may be one that it has ended itself.
     """
     reducer = Reducer(comm, exact, sharded, check_every, average_every)
-    how: dict[str, Any] = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "shuffle": shuffle,
-        "inspect_every": inspect_every,
-    }
-    how |= {"inspect": inspect, "validation_data": validation_data, "sample_weight": sample_weight}
-    how |= {"callbacks": callbacks, "progress": progress}
-    optimizer = _agree(reducer, lambda: _describe(net, X, y, optimizer, how, threads, reducer))
-    how["callbacks"] = [_OfRanks(one, reducer) if isinstance(one, Checkpoint) else one for one in how["callbacks"]]
-    how["progress"] = progress if reducer.rank == 0 else False
+    how: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "shuffle": shuffle, "callbacks": callbacks}
+    how |= {"inspect_every": inspect_every, "inspect": inspect, "progress": progress}
+    how |= {"validation_data": validation_data, "sample_weight": sample_weight}
+    optimizer, rows = _agree(reducer, lambda: _describe(net, X, y, optimizer, how, threads, reducer))
+    _in_all(reducer, lambda: _check_steps(net, optimizer, rows, how))
+    begin = partial(_begin_alike, net, optimizer, reducer)
+    shared = [_OfRanks(one, reducer, begin) if isinstance(one, Checkpoint) else one for one in how["callbacks"]]
+    how["callbacks"], how["progress"] = shared, progress if reducer.rank == 0 else False
     with _or_all_end(reducer), config.threads(threads):
-        _begin_alike(net, optimizer, reducer)
+        if not any(isinstance(one, _OfRanks) for one in shared):
+            begin()
         return net.fit(X, y, optimizer=optimizer, reduce=reducer, **how)
 
 
@@ -196,33 +197,45 @@ def _describe(net: Any, X: Any, y: Any, optimizer: Any, how: dict[str, Any], thr
     return _Mine(optimizer, len(x), batch_size, facts)
 
 
-def _agree(reducer: Reducer, describe: Callable[[], _Mine]) -> Any:
-    """The optimizer, when all ranks have said that they will do the same; else an error in all of them."""
-    mine, failed = None, None
+def _in_all(reducer: Reducer, check: Callable[[], T]) -> T:
+    """What check() returns in this rank; the error of the first rank that has one, which is named, in all."""
+    found, failed = None, None
     try:
-        mine = describe()
+        found = check()
     except Exception as error:
         failed = error if type(error) in (TypeError, ValueError, MemoryError) else RuntimeError(repr(error))
-    said = reducer.comm.allgather((failed, None if mine is None else (mine.n_rows, mine.batch_size, mine.facts)))
-    for rank, (failed, _) in enumerate(said):
-        if failed is not None:
-            raise type(failed)(f"rank {rank} of {reducer.size}: {failed}")
-    first = said[0][1][2]
-    for rank, (_, (_, _, facts)) in enumerate(said):
+    for rank, its in enumerate(reducer.comm.allgather(failed)):
+        if its is not None:
+            raise type(its)(f"rank {rank} of {reducer.size}: {its}")
+    return cast(T, found)
+
+
+def _agree(reducer: Reducer, describe: Callable[[], _Mine]) -> tuple[Any, int]:
+    """(the optimizer, the rows of an epoch), when all ranks have said that they will do the same; else an error in all
+    of them."""
+    mine = _in_all(reducer, describe)
+    said = reducer.comm.allgather((mine.n_rows, mine.facts))
+    first = said[0][1]
+    for rank, (_, facts) in enumerate(said):
         for name, fact in facts.items():
             if fact != first.get(name):
                 raise ValueError(
                     f"rank {rank} of {reducer.size} trains with {name} {fact}, and rank 0 with {first.get(name)}; give "
                     f"all ranks the same"
                 )
-    assert mine is not None
-    rows = sum(n for _, (n, _, _) in said) if reducer.sharded else mine.n_rows
+    rows = sum(n for n, _ in said) if reducer.sharded else mine.n_rows
     if min(mine.batch_size, rows) < reducer.size:
         raise ValueError(
             f"a batch must have a row for each of the {reducer.size} ranks, got batch_size={mine.batch_size} and "
             f"{rows} rows in all; take larger batches, or fewer ranks"
         )
-    return mine.optimizer
+    return mine.optimizer, rows
+
+
+def _check_steps(net: Any, optimizer: Any, rows: int, how: dict[str, Any]) -> None:
+    """The errors of ``net.fit`` about so many steps."""
+    batch_size = check_batches(net._architecture, how["batch_size"], rows, how["epochs"])
+    check_schedule(optimizer, net._states, how["epochs"] * -(-rows // batch_size), net.dtype)
 
 
 def _begin_alike(net: Any, optimizer: Any, reducer: Reducer) -> None:
@@ -236,11 +249,19 @@ def _begin_alike(net: Any, optimizer: Any, reducer: Reducer) -> None:
     learner.set_optimizer_state(optimizer, comm.bcast(learner.optimizer_state(optimizer)))
     others = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
     if others and reducer.rank == 0:
-        warnings.warn(
+        _warn(
             f"{ranks.name_ranks(others, reducer.size)} had other parameters than rank 0, which all now take; make "
-            f"each net with the same seed",
-            stacklevel=3,
+            f"each net with the same seed"
         )
+
+
+def _warn(text: str) -> None:
+    """At the line that has called ``fit``."""
+    level = 1
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "vgfast":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, stacklevel=level)
 
 
 @contextmanager
@@ -266,11 +287,11 @@ def _name_callback(callback: Any) -> str:
 
 
 class _OfRanks(Checkpoint):
-    """A checkpoint of all ranks, in rank 0's file."""
+    """A checkpoint of all ranks, in rank 0's file. begin: makes all ranks alike, where there is no file yet."""
 
-    def __init__(self, checkpoint: Checkpoint, reducer: Reducer) -> None:
+    def __init__(self, checkpoint: Checkpoint, reducer: Reducer, begin: Callable[[], None]) -> None:
         super().__init__(checkpoint.path, checkpoint.every, checkpoint.every_steps)
-        self.reducer = reducer
+        self.reducer, self.begin = reducer, begin
         self.optimizers: list[Any] = []  # what they keep in each rank, where that is not the same
         self.data: list[dict[str, str]] = []  # of each rank
 
@@ -295,11 +316,12 @@ class _OfRanks(Checkpoint):
         if kept is not None and had == self.reducer.size:
             self._compare_data(kept)
         if had != self.reducer.size and self.reducer.rank == 0:
-            warnings.warn(
+            _warn(
                 f"{self.path} is a checkpoint of {_count(had)}, and goes on with {self.reducer.size}: sums are "
-                f"taken in another order, so that the last bits may differ",
-                stacklevel=2,
+                f"taken in another order, so that the last bits may differ"
             )
+        if kept is None:
+            self.begin()
         return kept
 
     def _compare_data(self, kept: dict[str, Any]) -> None:

@@ -79,6 +79,12 @@ REFUSALS = {
     "sparse shards": ("ValueError", "rank 0 of 2: sharded sparse rows are not inspected"),
     "threads": ("ValueError", "rank 1 of 2: threads must be at least 1, got 0"),
     "progress": ("TypeError", "rank 1 of 2: progress must be True, False, or a function"),
+    "schedules": (
+        "ValueError",
+        "rank 0 of 2: lr must give a number for each step, at least 0 and finite, got -1.0 for",
+    ),
+    "schedules that fail": ("RuntimeError", "rank 0 of 2: KeyError(6)"),
+    "many steps": ("ValueError", "rank 0 of 2: epochs x steps of an epoch must be from 1 to 2147483647"),
 }
 
 
@@ -236,10 +242,10 @@ def test_a_checkpoint_of_one_process_goes_on_by_ranks(unbroken, tmp_path):
     assert [rank["steps"] for rank in found] == [35, 35]
     assert_as_one([rank["shown"] for rank in found], unbroken(2, "")[0]["shown"])
     done = start(2, tmp_path, "broken", str(path))[0]
-    assert [len(rank) for rank in done] == [2, 2]
-    for error, words in done:
+    for error, words, same in done:
         assert error == "ValueError"
         assert f"{path} must be a checkpoint of this training, and cannot be read as one" in words
+        assert same
 
 
 def test_a_rank_that_goes_on_with_other_rows_is_named(tmp_path):
