@@ -11,6 +11,8 @@ import pytest
 from pages import Tags, data_in, unpacked
 
 import vgfast as vg
+from vgfast.cost.report import report_cost
+from vgfast.inspection.report import GradientReport
 from vgfast.model.quantities import RECORD
 from vgfast.pretrain import RBM
 from vgfast.show import page
@@ -76,7 +78,6 @@ def test_the_numbers_of_a_history(trained, tmp_path):
     np.testing.assert_array_equal(unpacked(part["steps"]), trained.steps)
     np.testing.assert_allclose(unpacked(part["loss"]), trained.loss, rtol=2**-16)
     assert unpacked(part["loss_steps"]).tolist() == list(range(12))
-    np.testing.assert_allclose(unpacked(part["lr"]), trained.lr, rtol=2**-16)
     assert part["epochs"] == trained.epochs
     assert part["epoch_steps"] == [4, 8, 12]
     assert tuple(part["fields"]) == data.FIELDS
@@ -127,13 +128,39 @@ def test_a_report_and_a_cost(small_problem, tmp_path):
     cost.save_html(tmp_path / "cost.html")
     (found,) = data_in((tmp_path / "report.html").read_text())["parts"]
     wanted = report.to_dict()
-    assert {name: found[name] for name in ("verdict", "layers", "remedies", "loss")} == {
-        name: wanted[name] for name in ("verdict", "layers", "remedies", "loss")
-    }
+    names = ("verdict", "explanation", "fault", "layer", "remedies", "loss")
+    assert {name: found[name] for name in names} == {name: wanted[name] for name in names}
+    of_layer = [{name: unpacked(of)[0][l] for name, of in found["fields"].items()} for l in range(2)]
+    for shown, layer in zip(of_layer, wanted["layers"], strict=True):
+        expected = [np.nan if layer[name] is None else layer[name] for name in shown]
+        np.testing.assert_allclose(list(shown.values()), expected, rtol=2**-16, atol=0)
+    assert found["band"] == {name: [layer[name] for layer in wanted["layers"]] for name in data.PREDICTED}
     (found,) = data_in((tmp_path / "cost.html").read_text())["parts"]
     assert [row["phase"] for row in found["rows"]] == [row.phase for row in cost.rows]
     assert sum(row["of_step"] for row in found["rows"]) == pytest.approx(1)
     assert found["rows"][0]["measured"] is None
+    assert found["about"] == [f"{cost.heading}.", *cost.notes]
+    assert all(note in str(cost).replace("\n", " ") for note in cost.notes)
+
+
+def test_of_many_layers_a_page_has_what_it_shows(tmp_path):
+    sizes = (4,) * 1002
+    records = np.ones(1001, RECORD)
+    report = GradientReport(records, 1.0, sizes, ("tanh",) * 1000, 100, 32)
+    report.save_html(tmp_path / "report.html")
+    assert data_in((tmp_path / "report.html").read_text())["parts"][0]["band"] is None
+    cost = report_cost(sizes, batch_size=8, measure=False)
+    cost.save_html(tmp_path / "cost.html")
+    (part,) = data_in((tmp_path / "cost.html").read_text())["parts"]
+    layers = sorted({row["layer"] for row in part["rows"]})
+    assert (layers[:2], layers[-1], len(layers), part["layers"]) == ([0, 1], 1001, data.MOST_LAYERS + 1, 1001)
+    assert list(part["sizes"]) == [str(layer) for layer in layers[1:]]
+    for layer in layers:
+        assert len([row for row in part["rows"] if row["layer"] == layer]) == len(cost.by_layer[layer])
+    before = len(page.text("", []))
+    # The rows of all layers would be 1 MB, and a record of each as text 0.6 MB.
+    assert (tmp_path / "cost.html").stat().st_size < before + 130_000
+    assert (tmp_path / "report.html").stat().st_size < before + 30_000
 
 
 # ---- what a page lets in ---------------------------------------------------------------------------------
@@ -159,6 +186,14 @@ def test_nothing_gets_out_of_its_place():
     assert not any(name.startswith("on") for _, attributes, _ in tags.found for name in attributes)
     found = data_in(nasty_page())
     assert (found["title"], found["about"], found["parts"][3]["name"]) == (NASTY, [NASTY], NASTY)
+
+
+def test_half_a_character_is_shown_as_one_that_is_missing(tmp_path):
+    """Of a path that is no text, for example, Python keeps such halves."""
+    page.save(tmp_path / "a.html", "a\ud800b", [data.of_history(history_of(3, 2), name="\udcff")])
+    text = (tmp_path / "a.html").read_bytes().decode()
+    assert "<title>a?b</title>" in text
+    assert data_in(text)["title"] == "a\ud800b"
 
 
 @pytest.mark.parametrize("live", [None, {"events": "/events?token=a", "commands": "/command?token=a"}])
@@ -205,6 +240,8 @@ def test_the_tables_are_there_without_scripts(trained, small_problem, tmp_path):
         assert table in before
     assert "10 steps" not in before
     assert "12 steps" in before
+    assert "<noscript><p>With JavaScript" in before
+    assert "<noscript>" not in page.text("a", [{"kind": "text", "heading": "", "paragraphs": ["b"]}])
 
 
 # ---- sizes -----------------------------------------------------------------------------------------------
@@ -285,6 +322,7 @@ def test_a_path_that_cannot_be_written(trained, tmp_path):
         (tmp_path / "file" / "a.html", NotADirectoryError, "is no folder; choose another path"),
         (tmp_path, ValueError, "is not a regular file"),
         ("a\0b", ValueError, "NUL"),
+        ("\ud800.html", ValueError, "which no file can be called; choose another"),
         (3, TypeError, "path must name the file of the page, got int; for example 'page.html'"),
     ]:
         with pytest.raises(error, match=words):

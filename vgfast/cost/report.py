@@ -131,6 +131,11 @@ class CostReport:
             f"that is {scaled(products)}, {products / self.flops:.1%} of the step's {scaled(self.flops)} operations."
         )
 
+    @property
+    def notes(self) -> list[str]:
+        """What its numbers stand on, in sentences: ``formula``, the limits, what was timed, and ``note``."""
+        return tables.notes(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON; what is not known is None."""
         rows = []
@@ -174,7 +179,8 @@ class CostReport:
         return figures.draw_roofline(self)
 
     def save_html(self, path: str | os.PathLike[str]) -> None:
-        """Write a page, one file that needs no network: the roofline, the table, and each phase's share of the time.
+        """Write a page, one file that needs no network: the roofline, the table, and each phase's share of the time;
+        of many layers some, evenly chosen.
 
         Errors: OSError where it cannot be written, the old file being as it was; TypeError or ValueError for what names
         no file.

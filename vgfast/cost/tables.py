@@ -131,7 +131,7 @@ def _table(report: Any) -> Table:
     return Table(headings, [*rows, _total(report)])
 
 
-def _notes(report: Any) -> list[str]:
+def notes(report: Any) -> list[str]:
     """What the table stands on."""
     timers = [_timers(report)] if report.step is not None and report.timed is not None else []
     return [note for note in (report.formula, _limits(report), *timers, report.note) if note]
@@ -142,13 +142,13 @@ def as_text(report: Any) -> str:
     table, layout = _table(report), _STATIC_LAYOUT if report.step is None else _LAYOUT
     lines = [*textwrap.wrap(f"{report.heading}.", WIDTH), "", *layout.heading(table.headings)]
     lines += [row[0] if len(row) == 1 else layout.line(row) for row in table.rows]
-    return "\n".join([*lines, "", *(line for note in _notes(report) for line in textwrap.wrap(note, WIDTH))])
+    return "\n".join([*lines, "", *(line for note in notes(report) for line in textwrap.wrap(note, WIDTH))])
 
 
 def as_html(report: Any) -> str:
     """The same as HTML; of many layers that differ, some rows."""
     table = _table(report)
-    about = [f"{report.heading}.", *_notes(report)]
+    about = [f"{report.heading}.", *notes(report)]
     above, *below = (f"<p>{html.escape(sentence)}</p>" for sentence in about)
     return above + table_html(table.headings, table.rows, what="rows") + "".join(below)
 

@@ -46,6 +46,10 @@ def path_name(path: str | bytes | os.PathLike[Any]) -> str:
     name = os.fsdecode(path)
     if "\0" in name:
         raise ValueError("path must name a file, got one with a NUL in it; a file's contents go into a file first")
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        raise ValueError(f"path must name a file, got {name!r}, which no file can be called; choose another") from None
     return name
 
 

@@ -134,7 +134,7 @@ class GradientReport:
 
     def save_html(self, path: str | os.PathLike[str]) -> None:
         """Write a page, one file that needs no server and no network: the ledger beside what theory predicts, the
-        verdict in its words and the remedies.
+        verdict in its words and the remedies. Numbers are rounded to one part in 65,536; of many layers some are shown.
 
         Errors: OSError where it cannot be written, the old file being as it was; TypeError or ValueError for what names
         no file.

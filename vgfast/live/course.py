@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import weakref
 from typing import Any, NamedTuple
 
@@ -39,7 +38,6 @@ class Excerpt(NamedTuple):
     steps: np.ndarray
     records: np.ndarray
     loss: np.ndarray
-    lr: np.ndarray
     loss_steps: np.ndarray
     epochs: list[dict[str, Any]]
     epoch_steps: list[int]
@@ -53,7 +51,6 @@ class Excerpt(NamedTuple):
             "steps": data.packed(self.steps),
             "loss": data.packed(self.loss),
             "loss_steps": data.packed(self.loss_steps),
-            "lr": data.packed(self.lr),
             "epochs": [plain(epoch) for epoch in self.epochs],
             "epoch_steps": self.epoch_steps,
             "fields": {name: data.packed(self.records[name]) for name in names},
@@ -73,7 +70,7 @@ class Course:
         self.n_records = self.n_points = self.n_epochs = 0
         most = max(2, min(data.MOST_RECORDS, data.MOST_NUMBERS // n_layers))
         self._records, self._steps = np.empty((most, n_layers), RECORD), np.empty(most, np.int64)
-        self._loss, self._lr = np.empty(data.MOST_POINTS), np.empty(data.MOST_POINTS)
+        self._loss = np.empty(data.MOST_POINTS)
         self.epochs: list[dict[str, Any]] = []
         self.epoch_steps: list[int] = []
         self._factors: tuple[str, ...] = ()
@@ -111,12 +108,10 @@ class Course:
         while n := (len(history.loss) - self.n_points * self.loss_every) // self.loss_every:
             if self.n_points == most:
                 self._halve_losses()
-                self._lr[: self.n_points] = history.lr[self._middles(0, self.n_points)]
                 continue
             first, n = self.n_points, min(n, most - self.n_points)
             losses = history.loss[first * self.loss_every : (first + n) * self.loss_every]
             self._loss[first : first + n] = losses.reshape(n, self.loss_every).mean(axis=1)
-            self._lr[first : first + n] = history.lr[self._middles(first, first + n)]
             self.n_points += n
 
     def _halve_records(self) -> None:
@@ -156,7 +151,6 @@ class Course:
             self._steps[records].copy(),
             self._records[records].copy(),
             self._loss[points].copy(),
-            self._lr[points].copy(),
             self._middles(points.start, points.stop),
             self.epochs,
             self.epoch_steps,
@@ -193,20 +187,8 @@ class Course:
             "name": self.name,
             "layers": self.n_layers,
             "every": excerpt.every,
-            "band": band_of(report),
+            "band": data.band_of(report),
             "report": None if report is None else data.verdict_of(report),
-            "static": "".join(
-                [
-                    *(f"<p>{html.escape(each)}</p>" for each in excerpt.about),
-                    "" if report is None else report._repr_html_(),
-                ]
-            ),
+            "static": data.static_of(excerpt.about, report),
             **excerpt.as_data(),
         }
-
-
-def band_of(report: Any) -> dict[str, Any] | None:
-    """What theory says of the gains, where it says anything."""
-    if report is None or np.isnan(report.predicted["predicted_gain"]).all():
-        return None
-    return {name: plain(report.predicted[name]) for name in data.PREDICTED}

@@ -173,7 +173,7 @@ class Steps(Course):
 
     def __init__(self, lab: Lab) -> None:
         super().__init__("The net", len(lab.net.sizes) - 1)
-        self.rate, self._sum, self._each_epoch = float(lab.settings["lr"]), 0.0, 1
+        self._sum, self._each_epoch = 0.0, 1
 
     def begin(self, loss: float, record: np.ndarray) -> None:
         """What the first step will show."""
@@ -186,7 +186,7 @@ class Steps(Course):
             self._keep(self.n_steps, taken.record)
         self.n_steps, self.last_loss, self._sum = self.n_steps + 1, taken.loss, self._sum + taken.loss
         if self.n_steps % self.loss_every == 0:
-            self._loss[self.n_points], self._lr[self.n_points] = self._sum / self.loss_every, self.rate
+            self._loss[self.n_points] = self._sum / self.loss_every
             self.n_points, self._sum = self.n_points + 1, 0.0
             if self.n_points == len(self._loss):
                 self._halve_losses()

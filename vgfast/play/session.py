@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vgfast import _check
-from vgfast.live.course import NOTHING, band_of
+from vgfast.live.course import NOTHING
 from vgfast.play import presets
 from vgfast.play.lab import Lab, Look, Steps, Taken
 from vgfast.play.sentences import sentences
@@ -203,7 +203,7 @@ class Session:
         if excerpt is not None:
             events.append({"type": "records", "part": 1, **excerpt.as_data()})
             if report is not None:
-                events[0] |= {"report": data.of_report(report), "band": band_of(report)}
+                events[0] |= {"report": data.verdict_of(report), "band": data.band_of(report)}
         before, self._state_told = self._state_told, state
         return [*events, {"type": "state", **state}] if state != before else events
 

@@ -110,10 +110,10 @@ def _parts(line: str, width: int) -> list[str]:
 def on_one_line(heading: str) -> str:
     """Without its line breaks, and the hyphens before them.
 
-    >>> on_one_line("\\neffi-\\nciency"), on_one_line("rows a\\nworker")
-    ('efficiency', 'rows a worker')
+    >>> on_one_line("\\neffi-\\nciency"), on_one_line("rows a\\nworker"), on_one_line("FLOP\\n/byte")
+    ('efficiency', 'rows a worker', 'FLOP/byte')
     """
-    return heading.replace("-\n", "").replace("\n", " ").strip()
+    return heading.replace("-\n", "").replace("\n/", "/").replace("\n", " ").strip()
 
 
 def as_html(

@@ -1,12 +1,17 @@
 """Pages as a browser shows them: their numbers, keys and clicks, that nothing comes from outside, and who can read
 them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import vgfast as vg
+from vgfast.cost.report import report_cost
+from vgfast.model.quantities import RECORD
 from vgfast.show import page, shades
 from vgfast.show.page import data
+from vgfast.training.history import History
 
 pytestmark = pytest.mark.any_isa
 
@@ -131,6 +136,71 @@ def test_the_map_has_the_colour_of_each_number(shown, trained, field):
         assert np.abs(np.subtract(pixel[:3], [int(expected[i : i + 2], 16) for i in (1, 3, 5)])).max() <= 3, (k, l)
 
 
+def show(browser, path, *parts):
+    """A page of these parts."""
+    page.save(path / "a.html", "a", parts)
+    browser.look(1280)
+    browser.open((path / "a.html").as_uri(), DRAWN)
+
+
+def test_a_map_of_nothing_says_so(browser, tmp_path):
+    """In words, too; and colours are of finite numbers."""
+    history = History(np.ones(2))
+    history.gradients, history.steps = np.zeros((2, 2), RECORD), np.arange(2)
+    history.gradients["update_ratio"] = [[1.0, 0.01], [np.inf, np.nan]]
+    history.gradients["frozen"] = [[0.0, 0.25], [0.5, 0.0]]
+    show(browser, tmp_path, data.of_history(history))
+    ramps = []
+    for key, words in [("1", "none above 0."), ("2", "from 1.0e-02 to 1.0e+00."), ("3", "up to 50.0%."), ("5", "none")]:
+        browser.press(key)
+        assert words in browser.run("document.querySelector('.map canvas').getAttribute('aria-label')")
+        ramps.append(browser.run("document.querySelector('.shade') !== null"))
+    assert ramps == [False, True, True, False]
+    browser.press("2")
+    assert "exactly 0, or not finite" in browser.run("document.querySelector('.colours').textContent")
+    grey = browser.run(
+        "(canvas => [...canvas.getContext('2d').getImageData(canvas.width - 200, canvas.height / 4, 1, 1).data])"
+        "(document.querySelector('.map canvas'))"
+    )
+    assert grey == [0xBB, 0xBB, 0xBB, 0xFF]
+
+
+@pytest.mark.parametrize("normalization", [None, "batch"])
+def test_the_key_names_what_theory_draws(browser, tmp_path, normalization):
+    """With a normalization it predicts no band."""
+    net = vg.MLP([6, 8, 8, 3], "tanh", normalization=normalization, rng=0)
+    X = np.random.default_rng(0).normal(size=(32, 6))
+    report = net.inspect(X, np.arange(32) % 3, try_remedies=False)
+    show(browser, tmp_path, data.of_report(report))
+    key = browser.run("document.querySelector('.key').textContent")
+    assert "predicted by theory" in key
+    assert ("95% band" in key) == (browser.run("document.querySelector('.band') !== null")) == (normalization is None)
+    for field, values in numbers(browser, ".ledger").items():
+        wanted = [np.nan if layer[field] is None else layer[field] for layer in report.to_dict()["layers"]]
+        np.testing.assert_allclose(values, wanted, rtol=ROUNDED, atol=0, err_msg=field)
+
+
+def test_no_mark_of_the_roofline_is_cut_off(browser, trained, tmp_path):
+    """Even where the machine's peak was measured too low."""
+    show(browser, tmp_path, data.of_cost(replace(trained.cost, peak=trained.cost.peak / 30)))
+    inside = browser.run(
+        "(box => [...document.querySelectorAll('.phase')].map(mark => mark.getBoundingClientRect())"
+        ".map(({top, bottom}) => top >= box.top && bottom <= box.bottom))"
+        "(document.querySelector('.roofline').getBoundingClientRect())"
+    )
+    assert len(inside) > 5
+    assert all(inside)
+
+
+def test_the_cost_of_many_layers(browser, tmp_path):
+    """Of which none takes a thousandth of the step."""
+    show(browser, tmp_path, data.of_cost(report_cost((4,) * 1502, batch_size=8, measure=False)))
+    assert browser.run("document.querySelectorAll('.phase').length") > 50
+    assert "60 of 1,501 layers are shown" in browser.run("document.querySelector('main').textContent")
+    first = browser.run("document.querySelector('.cost tbody:nth-of-type(2) th').textContent")
+    assert first == "1 4 → 4"
+
+
 def test_verdict_and_remedies(shown, trained):
     text = shown.run("verdict.textContent")
     assert text.startswith(f"{trained.report.verdict}: {trained.report.explanation}")
@@ -235,9 +305,6 @@ def test_people_can_read_it(browser, trained, axe, width, dark):
 
 def test_small_numbers_and_late_steps(browser, tmp_path):
     """Gradients that float32 does not hold, and steps beyond 2^31."""
-    from vgfast.model.quantities import RECORD
-    from vgfast.training.history import History
-
     history = History(np.ones(3))
     history.gradients = np.ones((3, 2), RECORD)
     history.gradients["grad_norm"] = [[1e-300, 1e-200], [0.0, np.nan], [3e-310, 1.5]]
@@ -256,9 +323,6 @@ def test_small_numbers_and_late_steps(browser, tmp_path):
 
 
 def test_ten_thousand_layers(browser, tmp_path):
-    from vgfast.model.quantities import RECORD
-    from vgfast.training.history import History
-
     history = History(np.ones(4))
     history.gradients, history.steps = np.ones((4, 10_000), RECORD), np.arange(4)
     history.gradients["grad_norm"] = np.logspace(-9, 0, 10_000)

@@ -87,7 +87,9 @@ def text(
         "<", "\\u003c"
     )
     static = "\n".join(f"<section>{_static(part)}</section>" for part in parts)
-    return f"""\
+    drawn = any(part["kind"] not in ("text", "table", "picture") for part in parts)
+    more = "<noscript><p>With JavaScript this page shows more than these tables.</p></noscript>" if drawn else ""
+    page = f"""\
 <!DOCTYPE html>
 <html lang="en">
 <head>
@@ -104,6 +106,7 @@ def text(
 <main id="vgfast-page">
 <h1>{html.escape(title)}</h1>
 {_paragraphs(about)}
+{more}
 {static}
 </main>
 <script type="application/json" id="vgfast-data">{data}</script>
@@ -111,6 +114,7 @@ def text(
 </body>
 </html>
 """
+    return page.encode(errors="replace").decode()  # of a path that is no text, half a character
 
 
 def checked_path(path: Any) -> str:

@@ -19,8 +19,10 @@ from vgfast.show.table import Table, on_one_line
 
 # Of a history, at most: numbers of each field, records, characters of all fields, and points of the loss.
 MOST_NUMBERS, MOST_RECORDS, MOST_CHARACTERS, MOST_POINTS = 40_000, 1000, 420_000, 2000
-# What is shown of each layer and record; the last two only where they are of some effect.
-FIELDS = ("grad_norm", "update_ratio", "frozen", "stuck", "saturated", "dead", "weight_gain", "activation_gain", "gain")
+# Of a cost, at most: layers whose phases are shown.
+MOST_LAYERS = 60
+# What is shown of each layer and record; and of a gain's other factors those that are of some effect.
+FIELDS = ("grad_norm", "update_ratio", "frozen", "saturated", "dead", "weight_gain", "activation_gain", "gain")
 FACTORS = ("normalization_gain", "skip_gain")
 PREDICTED = ("predicted_gain", "predicted_low", "predicted_high")
 COST_TITLE = "What a training step costs"
@@ -87,10 +89,8 @@ def of_history(history: Any, report: Any = None, name: str = "") -> dict[str, An
     if every > 1:
         shown = -(-n_records // every)
         about.append(f"Shown are {shown:,} of {n_records:,} inspected steps, one of every {every:,}.")
-    band = None
     if report is not None:
-        band = {field: plain(report.predicted[field]) for field in PREDICTED}
-    static = history._repr_html_() + ("" if report is None else report._repr_html_())
+        about.append("The verdict, and what theory predicts, are of the batch that net.inspect was given.")
     return {
         "kind": "history",
         "name": name,
@@ -100,10 +100,16 @@ def of_history(history: Any, report: Any = None, name: str = "") -> dict[str, An
         **losses(history),
         "steps": packed(np.asarray(history.steps[::every], np.int64)),
         "fields": shown_fields,
-        "band": band,
+        "band": band_of(report),
         "report": None if report is None else verdict_of(report),
-        "static": "".join(f"<p>{html.escape(sentence)}</p>" for sentence in about) + static,
+        "static": static_of(about, report, history._repr_html_()),
     }
+
+
+def static_of(about: Sequence[str], report: Any, course: str = "") -> str:
+    """What is seen of a training where scripts are off; course: the HTML of its table."""
+    sentences = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in about)
+    return sentences + course + ("" if report is None else report._repr_html_())
 
 
 def title_of(history: Any) -> str:
@@ -130,18 +136,16 @@ def fields(records: np.ndarray) -> dict[str, Any]:
 
 
 def losses(history: Any) -> dict[str, Any]:
-    """The loss and the rate over the steps, of too many in means of neighbours; and the epochs."""
+    """The loss over the steps, of too many in means of neighbours; and the epochs."""
     n, epochs = len(history.loss), history.epochs
     starts = np.arange(0, n, max(-(-n // MOST_POINTS), 1))
     ends = np.append(starts[1:], n)
-    steps = (starts + ends - 1) // 2
     with np.errstate(all="ignore"):  # of a training that diverged
         loss = np.add.reduceat(history.loss, starts) / (ends - starts) if n else history.loss
     return {
         "n_steps": n,
         "loss": packed(loss),
-        "loss_steps": packed(steps),
-        "lr": packed(history.lr[steps]) if n and len(history.lr) == n else None,
+        "loss_steps": packed((starts + ends - 1) // 2),
         "epochs": [plain(epoch) for epoch in epochs],
         "epoch_steps": [history.steps_per_epoch * number for number in range(1, len(epochs) + 1)],
     }
@@ -151,8 +155,14 @@ def losses(history: Any) -> dict[str, Any]:
 
 
 def of_report(report: Any, name: str = "") -> dict[str, Any]:
-    """Of a ``GradientReport``."""
-    return {**verdict_of(report, name), "layers": report.to_dict()["layers"], "static": report._repr_html_()}
+    """Of a ``GradientReport``; its numbers as of a history with one record."""
+    return {
+        **verdict_of(report, name),
+        "layers": len(report.records),
+        "fields": fields(report.records[None]),
+        "band": band_of(report),
+        "static": report._repr_html_(),
+    }
 
 
 def verdict_of(report: Any, name: str = "") -> dict[str, Any]:
@@ -161,17 +171,40 @@ def verdict_of(report: Any, name: str = "") -> dict[str, Any]:
     return {"kind": "report", "name": name, **{key: plain(getattr(report, key)) for key in wanted}}
 
 
+def band_of(report: Any) -> dict[str, Any] | None:
+    """What theory says of the gains, where it says anything."""
+    if report is None or np.isnan(report.predicted["predicted_gain"]).all():
+        return None
+    return {name: plain(report.predicted[name]) for name in PREDICTED}
+
+
 def of_cost(cost: Any, name: str = "") -> dict[str, Any]:
-    """Of a ``CostReport``."""
-    found = cost.to_dict()
+    """Of a ``CostReport``: of many layers, the rows of some, evenly chosen, and of the batch."""
+    found, n_layers = cost.to_dict(), len(cost.sizes) - 1
+    shown = {0, *np.linspace(1, n_layers, min(n_layers, MOST_LAYERS)).round().astype(int).tolist()}
     rows = [
-        {**row, "measured": row["measured"] and row["measured"]["median"], "of_step": each.seconds / cost.seconds}
-        for row, each in zip(found.pop("rows"), cost.rows, strict=True)
+        {
+            **row,
+            **({} if each.bytes else dict.fromkeys(("flops", "bytes"))),  # barriers and the rest
+            "measured": row["measured"] and row["measured"]["median"],
+            "of_step": each.seconds / cost.seconds,
+        }
+        for row, each in zip(found["rows"], cost.rows, strict=True)
+        if each.layer in shown
     ]
-    step = found["step"] and found["step"]["median"]
-    about = [sentence for sentence in (cost.heading + ".", found["formula"], found["note"]) if sentence]
-    more = {"step": step, "roofs": found["read_bandwidth"], "rows": rows, "about": about}
-    return plain({"kind": "cost", "name": name, **found, **more}) | {"static": cost._repr_html_()}
+    return {
+        "kind": "cost",
+        "name": name,
+        "about": [f"{cost.heading}.", *cost.notes],
+        "layers": n_layers,
+        "sizes": {str(layer): [cost.sizes[layer - 1], cost.sizes[layer]] for layer in sorted(shown - {0})},
+        "measured": cost.step is not None,
+        "peak": cost.peak,
+        "roofs": plain(cost.roofs),
+        "rows": plain(rows),
+        "longest": max(row["of_step"] for row in rows),
+        "static": cost._repr_html_(),
+    }
 
 
 def table(heading: str, rows: Table) -> dict[str, Any]:

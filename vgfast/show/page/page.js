@@ -120,7 +120,7 @@ const PLANES = { f24: 3, d32: 4, i32: 4 };
 /** The numbers of a packed array; of nothing, null. */
 async function unpack(packed) {
 	if (packed == null) return null;
-	if (Array.isArray(packed.list)) return Float64Array.from(packed.list);
+	if (packed.list) return Float64Array.from(packed.list);
 	const kind = Object.keys(PLANES).find(name => name in packed);
 	const text = atob(packed[kind]);
 	const bytes = new Uint8Array(text.length);
@@ -162,8 +162,6 @@ function appended(old, more) {
 
 const VIRIDIS = ["440154", "472c7a", "3b518b", "2c718e", "21908d", "27ad81", "5cc863", "aadc32", "fde725"];
 
-const GRADIENT = `background: linear-gradient(to right, ${VIRIDIS.map(stop => `#${stop}`)})`;
-
 /** 256 colours from dark to bright as ImageData has them in memory, red first, on machines that are little-endian. */
 const RAMP = Uint32Array.from({ length: 256 }, (_, i) => {
 	const at = (i / 255) * (VIRIDIS.length - 1),
@@ -186,18 +184,19 @@ const QUANTITIES = [
 	{ name: "dead", label: "dead", about: "share of dead units: no slope on any row of the batch", text: percent },
 ];
 
-/** From where to where the colours of a quantity go: shares from 0 to a round number. */
+/** The numbers of a quantity's first, middle and last colour; and the place of any. */
 function scaleOf(quantity, values) {
 	const [low, high] = limits(values);
-	if (quantity.log) return { low, high, place: x => (high > low ? Math.log(x / low) / Math.log(high / low) : 0.5) };
+	const place = x => (high > low ? Math.log(x / low) / Math.log(high / low) : 0.5);
+	if (quantity.log) return { numbers: [low, Math.sqrt(low * high), high], place };
 	const round = [0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1].find(most => high <= most) ?? 1;
-	return { low: 0, high: round, place: x => x / round };
+	return { numbers: [0, round / 2, round], place: x => x / round };
 }
 
-/** The colour of each value; grey for exact zeros and for what is no number. */
+/** The colour of each value; grey for zeros and for what is not finite. */
 function shades(values, scale) {
 	const grey = pixelOf(colour("--nothing"));
-	return Uint32Array.from(values, x => (x > 0 ? RAMP[Math.round(255 * clamp(scale.place(x), 0, 1))] : grey));
+	return Uint32Array.from(values, x => (positive(x) ? RAMP[Math.round(255 * clamp(scale.place(x), 0, 1))] : grey));
 }
 
 // ---- what uPlot draws ----
@@ -333,8 +332,6 @@ const FACTORS = [
 	{ name: "skip_gain", label: "skip", colour: "--pink" },
 ];
 
-const PREDICTED = ["predicted_low", "predicted_gain", "predicted_high"];
-
 /** The axis of gains: from the least to the largest of nearly all, 1 among them; a few that diverge do not press the
     others together. Some thousand numbers, evenly chosen, are enough to know that. */
 function gainAxis(fields) {
@@ -360,22 +357,23 @@ function logTicks(low, high) {
 /** A table with a row a layer, whose numbers change from step to step: `show(value)` asks value(field, layer). */
 class Ledger {
 	/** fields: the numbers of all steps by name, from which the axes are; band: null, or theory's by name and layer. */
-	constructor(fields, n, band, label) {
-		this.n = n;
-		this.band = band;
-		Object.assign(this, Ledger.axes(fields));
+	constructor(fields, n, band, name) {
+		Object.assign(this, { n, band }, Ledger.axes(fields));
 		this.rows = evenly(n, MOST_ROWS).map(layer => this.row(layer));
 		const body = make("tbody", ...this.rows.map(row => row.element));
 		this.table = make("table.ledger", this.head(), body);
-		this.element = make("div", this.key(), scrolling(label, this.table), someOf(this.rows.length, n));
+		const about = "Each layer multiplies the signal on its way back by its gain: below 1 it fades, above 1 it grows.";
+		const box = scrolling(`${name} Ledger, a row a layer`.trim(), this.table);
+		this.element = make("div", make("p.quiet", about), this.key(), box, someOf(this.rows.length, n));
 	}
 
 	/** The factors that there are, the axis of gains and that of norms, in whole powers of two and ten. */
 	static axes(fields) {
 		const factors = FACTORS.filter(({ name }, i) => i < 2 || name in fields);
-		const axis = gainAxis([...factors, { name: "gain" }].map(({ name }) => fields[name]));
+		const gains = [...factors, { name: "gain" }];
+		const axis = gainAxis(gains.map(({ name }) => fields[name]));
 		const [least, most] = limits(fields.grad_norm).map((x, i) => 10 ** (Math.floor(Math.log10(x)) + i));
-		return { factors, axis, least, most, bounds: [factors.length, axis.low, axis.high, least, most] };
+		return { factors, gains, axis, least, most, bounds: [factors.length, axis.low, axis.high, least, most] };
 	}
 
 	head() {
@@ -384,8 +382,8 @@ class Ledger {
 			draw("line", { x1: x(gain), x2: x(gain), y1: 17, y2: ROW }),
 			draw("text", { x: clamp(x(gain), 8, BARS - 8), y: 12 }, String(gain)),
 		]);
-		const scale = draw("svg.axis", { width: BARS, height: ROW, "aria-hidden": "true" }, ticks);
-		const bars = make("th.bars", { scope: "col", "aria-label": "gain as bars" }, scale);
+		const scale = draw("svg.axis", { width: BARS, height: ROW, role: "img", "aria-label": "gain as bars" }, ticks);
+		const bars = make("th.bars", { scope: "col" }, scale);
 		const column = (label, about) => make("th", { scope: "col", title: about }, label);
 		const gains = this.factors.map(({ label }, i) => column((i ? "× " : "") + label));
 		const [norm, ratio, ...shares] = QUANTITIES.map(({ label, about }) => column(label, about));
@@ -394,7 +392,10 @@ class Ledger {
 
 	key() {
 		const factors = this.factors.map(({ label, colour: own }) => mark("block", label, own));
-		const theory = this.band && mark("range", "predicted by theory, 95%");
+		const theory = this.band && [
+			mark("dashes", "predicted by theory", "--muted"),
+			this.band.predicted_low.some(positive) && mark("range", "its 95% band"),
+		];
 		return make("ul.key", factors, mark("diamond", "gain, their product"), theory);
 	}
 
@@ -415,7 +416,7 @@ class Ledger {
 				? draw("svg", { width: BARS, height: ROW, "aria-hidden": "true" }, drawn)
 				: make("span.quiet", "the signal starts here");
 		const [norm, ratio, ...shares] = QUANTITIES.map(({ name }) => cell(name));
-		const gains = [...this.factors, { name: "gain" }].map(({ name }) => cell(name));
+		const gains = this.gains.map(({ name }) => cell(name));
 		const head = make("th", { scope: "row" }, whole(layer + 1));
 		const element = make("tr", { "data-layer": layer + 1 }, head, norm, gains, make("td.bars", picture), ratio, shares);
 		return { layer, cells, bars, gain, theory, element };
@@ -423,8 +424,9 @@ class Ledger {
 
 	/** Theory's band, and a line at what it predicts. */
 	drawTheory({ theory, layer }) {
-		const [low, middle, high] = PREDICTED.map(name => this.band?.[name]?.[layer]),
+		const of = name => this.band?.[`predicted_${name}`][layer],
 			{ x } = this.axis;
+		const [low, middle, high] = ["low", "gain", "high"].map(of);
 		const band = { x: x(low), width: Math.max(x(high) - x(low), 1.5), y: 0, height: ROW };
 		const line = { x1: x(middle), x2: x(middle), y1: 0, y2: ROW };
 		const [area, mark] = [positive(low) && draw("rect.band", band), positive(middle) && draw("line.predicted", line)];
@@ -433,7 +435,7 @@ class Ledger {
 
 	show(value) {
 		for (const row of this.rows) {
-			for (const { name, text } of [...QUANTITIES, ...this.factors, { name: "gain" }]) {
+			for (const { name, text } of [...QUANTITIES, ...this.gains]) {
 				const x = value(name, row.layer);
 				row.cells[name].textContent = (text ?? digits)(x);
 				row.cells[name].dataset.value = x == null || x !== x ? "" : String(x);
@@ -460,13 +462,12 @@ class Ledger {
 		bars.forEach((bar, i) => {
 			const from = x(product);
 			product *= value(this.factors[i].name, layer);
-			const to = product === 0 ? 0 : x(product);
+			const to = x(product);
 			bar.setAttribute("x", Math.min(from, to) || 0);
-			bar.setAttribute("width", product === product ? Math.max(Math.abs(to - from), 1) : 0);
+			bar.setAttribute("width", Math.max(Math.abs(to - from), 1) || 0);
 		});
-		const whole = value("gain", layer);
-		const at = whole === 0 ? 0 : x(whole);
-		gain.setAttribute("d", whole === whole && whole != null ? `M${at - 4} 11L${at} 7L${at + 4} 11L${at} 15Z` : "");
+		const at = x(value("gain", layer));
+		gain.setAttribute("d", at === at ? `M${at - 4} 11L${at} 7L${at + 4} 11L${at} 15Z` : "");
 	}
 }
 
@@ -499,11 +500,9 @@ class View {
 /** A report on one batch: its verdict, and its ledger. */
 class Report extends View {
 	async update(part) {
-		const { layers } = part;
-		const all = Object.fromEntries(Object.keys(layers[0]).map(name => [name, layers.map(of => of[name] ?? NaN)]));
-		for (const { name } of FACTORS.slice(2)) if (!all[name]?.some(x => x === x && x !== 1)) delete all[name];
-		const ledger = new Ledger(all, layers.length, all, "Ledger, a row a layer");
-		ledger.show((name, layer) => all[name][layer]);
+		const fields = await unpackAll(part.fields);
+		const ledger = new Ledger(fields, part.layers, part.band, part.name);
+		ledger.show((name, layer) => fields[name][layer]);
 		this.element.replaceChildren(...heading(part), verdictBox(part), ledger.element);
 	}
 }
@@ -585,7 +584,7 @@ class History extends View {
 		const plots = make("div.plots");
 		const children = [...heading(part), this.verdict, this.about, plots];
 		if (this.steps.length) {
-			this.ledger = new Ledger(this.fields, this.n_layers, part.band, "Ledger of the step, a row a layer");
+			this.ledger = new Ledger(this.fields, this.n_layers, part.band, part.name);
 			children.push(this.ledgerHeading, this.sentence, this.ledger.element);
 		}
 		this.element.replaceChildren(...children);
@@ -622,7 +621,8 @@ class History extends View {
 			const key = make("kbd", { "aria-hidden": "true" }, String(i + 1));
 			return button({ "data-quantity": quantity.name }, () => this.choose(quantity), key, quantity.label);
 		});
-		return make("div.choice", { role: "group", "aria-label": "What the map shows" }, this.buttons);
+		const keys = make("span.quiet", "Keys: 1 to 5, ← and →.");
+		return make("div.choice", { role: "group", "aria-label": "What the map shows" }, this.buttons, keys);
 	}
 
 	scrubber() {
@@ -679,12 +679,15 @@ class History extends View {
 		const values = this.fields[name],
 			scale = scaleOf(this.quantity, values);
 		this.shades = shades(values, scale);
-		const middle = log ? Math.sqrt(scale.low * scale.high) : scale.high / 2;
-		const numbers = [scale.low, middle, scale.high].map(x => make("span", text(x)));
-		const ramp = make("div", make("span.shade", { style: GRADIENT }), make("div.numbers", numbers));
-		const none = make("ul.key", mark("block", log ? "exactly 0, or no number" : "none", "--nothing"));
-		this.key.replaceChildren(make("p", `${label}: ${about}`), ramp, values.every(x => x > 0) ? "" : none);
-		const range = scale.high > 0 ? `from ${text(limits(values)[0])} to ${text(limits(values)[1])}` : "all 0";
+		const numbers = scale.numbers.map(x => make("span", text(x)));
+		const style = `background: linear-gradient(to right, ${VIRIDIS.map(stop => `#${stop}`)})`;
+		const ramp = make("div", make("span.shade", { style }), make("div.numbers", numbers));
+		const none = make("ul.key", mark("block", log ? "exactly 0, or not finite" : "none", "--nothing"));
+		const some = values.some(positive),
+			[least, most] = limits(values);
+		const words = `${label}: ${about}${log ? ", by its logarithm" : ""}. Layer 1 is next to the input.`;
+		this.key.replaceChildren(make("p", words), some ? ramp : "", values.every(positive) ? "" : none);
+		const range = some ? `${log ? `from ${text(least)} ` : "up "}to ${text(most)}` : "none above 0";
 		const size = `layers: ${whole(this.n_layers)}; inspected steps: ${whole(this.steps.length)}`;
 		describe(this.plots[1], `Map of ${about}; ${size}; ${range}.`);
 	}
@@ -698,11 +701,12 @@ class History extends View {
 		const loss = this.loss[nearest(this.lossSteps, step)];
 		const past = ends.findLastIndex(end => end <= step + 1);
 		const accuracy = epochs[past]?.val_accuracy ?? epochs[past]?.accuracy;
-		const more = [
+		const parts = [
+			`step ${whole(step)} of ${whole(n_steps)}`,
 			loss === loss && `loss ${digits(loss)}`,
 			accuracy != null && `accuracy ${percent(accuracy)} after epoch ${past + 1}`,
 		];
-		const words = [`step ${whole(step)} of ${whole(n_steps)}`, ...more.filter(Boolean)].join(", ");
+		const words = parts.filter(Boolean).join(", ");
 		this.readout.textContent = capital(words);
 		set(this.slider, { max: this.steps.length - 1, "aria-valuetext": words });
 		this.slider.value = k;
@@ -759,24 +763,16 @@ function describe(plot, words) {
 
 // ---- costs ----
 
+/** The colour of each phase's mark, and its path, of radius 1. */
 const PHASES = {
-	forward: ["--blue", "circle"],
-	dX: ["--orange", "square"],
-	"dW + update": ["--red", "diamond"],
-	activation: ["--green", "up"],
-	loss: ["--sky", "down"],
-	normalization: ["--pink", "plus"],
+	forward: ["--blue", "M-1 0A1 1 0 1 0 1 0A1 1 0 1 0-1 0Z"],
+	dX: ["--orange", "M-1-1H1V1H-1Z"],
+	"dW + update": ["--red", "M0-1.3L1.3 0L0 1.3L-1.3 0Z"],
+	activation: ["--green", "M0-1.2L1.2 1H-1.2Z"],
+	loss: ["--sky", "M0 1.2L1.2-1H-1.2Z"],
+	normalization: ["--pink", "M-.4-1.1H.4V-.4H1.1V.4H.4V1.1H-.4V.4H-1.1V-.4H-.4Z"],
 };
 const DASHES = ["", "7 4", "7 3 2 3", "2 3"];
-// Paths of marks of radius 1.
-const MARKS = {
-	circle: "M-1 0A1 1 0 1 0 1 0A1 1 0 1 0-1 0Z",
-	square: "M-1-1H1V1H-1Z",
-	diamond: "M0-1.3L1.3 0L0 1.3L-1.3 0Z",
-	up: "M0-1.2L1.2 1H-1.2Z",
-	down: "M0 1.2L1.2-1H-1.2Z",
-	plus: "M-.4-1.1H.4V-.4H1.1V.4H.4V1.1H-.4V.4H-1.1V-.4H-.4Z",
-};
 
 /** A step's cost: its roofline, and a row a phase of each layer. */
 class Cost extends View {
@@ -802,10 +798,10 @@ class Cost extends View {
 	}
 }
 
-/** The rows that are on the roofline: with operations, and with some of the time. */
+/** The rows that are on the roofline: with operations, and a thousandth of the longest row's time. */
 function marksOf(part) {
 	return part.rows
-		.filter(row => row.flops && row.of_step > 1e-3 && row.phase in PHASES)
+		.filter(row => row.flops && row.of_step > part.longest / 1000 && row.phase in PHASES)
 		.map(row => ({ ...row, x: row.intensity, y: row.flops / (row.measured ?? row.predicted) / 1e9 }));
 }
 
@@ -816,7 +812,7 @@ function roofline(part, width) {
 		marks = marksOf(part),
 		peak = part.peak / 1e9;
 	const [xs, ys] = [limits(marks.map(mark => mark.x)), limits(marks.map(mark => mark.y))];
-	const [x0, x1, y0, y1] = [Math.min(xs[0] / 2, 0.1), Math.max(xs[1] * 4, 300), ys[0] / 2, 2 * peak];
+	const [x0, x1, y0, y1] = [Math.min(xs[0] / 2, 0.1), Math.max(xs[1] * 4, 300), ys[0] / 2, 2 * Math.max(peak, ys[1])];
 	const x = v => LEFT + (Math.log(v / x0) / Math.log(x1 / x0)) * (width - LEFT - 12);
 	const y = v => height - 46 - (Math.log(v / y0) / Math.log(y1 / y0)) * (height - 54);
 	const roofs = Object.values(part.roofs).map((rate, i) => {
@@ -832,7 +828,7 @@ function roofline(part, width) {
 	const turned = { transform: `translate(12 ${height / 2 - 20}) rotate(-90)` };
 	const names = [
 		draw("text", { x: (LEFT + width) / 2, y: height - 6 }, "FLOP / byte"),
-		draw("text", turned, `GFLOP/s, ${part.step ? "measured" : "predicted"}`),
+		draw("text", turned, `GFLOP/s, ${part.measured ? "measured" : "predicted"}`),
 	];
 	const axes = [gridOf(x0, x1, x, height, false), gridOf(y0, y1, y, width, true), names];
 	const drawn = [axes, roofs, top, marks.map(mark => markOf(mark, x, y)), layersOf(marks, x, y)];
@@ -852,9 +848,9 @@ function gridOf(low, high, place, length, across) {
 const radiusOf = mark => 3.5 + 9 * Math.sqrt(mark.of_step);
 
 function markOf(mark, x, y) {
-	const [own, shape] = PHASES[mark.phase];
+	const [own, d] = PHASES[mark.phase];
 	const transform = `translate(${x(mark.x)} ${y(mark.y)}) scale(${radiusOf(mark)})`;
-	return draw("path.phase", { d: MARKS[shape], transform, style: filled(own) });
+	return draw("path.phase", { d, transform, style: filled(own) });
 }
 
 /** Below the marks, their layers; one text for those that are near each other. */
@@ -878,8 +874,8 @@ function roofKey(part) {
 	const item = (picture, text) =>
 		make("li", draw("svg", { width: 26, height: 14, "aria-hidden": "true" }, picture), text);
 	const phases = Object.entries(PHASES).filter(([phase]) => shown.has(phase));
-	const marks = phases.map(([phase, [own, shape]]) =>
-		item(draw("path", { d: MARKS[shape], transform: "translate(13 7) scale(5)", style: filled(own) }), phase),
+	const marks = phases.map(([phase, [own, d]]) =>
+		item(draw("path", { d, transform: "translate(13 7) scale(5)", style: filled(own) }), phase),
 	);
 	const line = (kind, dash) => draw(`line.${kind}`, { x1: 0, x2: 26, y1: 7, y2: 7, "stroke-dasharray": dash });
 	const roofs = Object.entries(part.roofs).map(([name, rate], i) =>
@@ -890,44 +886,41 @@ function roofKey(part) {
 	return make("figcaption", make("ul.key", marks), make("ul.key", roofs, peak), note);
 }
 
-/** A row a phase, layer by layer; of layers, as many as can be read. */
+/** A row a phase, layer by layer. */
 function costTable(part) {
 	const layers = [...new Set(part.rows.map(({ layer }) => layer))].sort((a, b) => a - b);
-	const shown = evenly(layers.length, MOST_ROWS).map(i => layers[i]);
-	const largest = Math.max(...part.rows.map(row => row.of_step ?? 0));
 	const columns = costColumns(part);
-	const names = ["layer", "phase", ...columns.map(([name]) => name)];
-	const head = names.map(columnHead);
-	const bodies = shown.map(layer => {
+	const head = ["layer", "phase", ...columns.map(([name]) => name)].map(columnHead);
+	const bodies = layers.map(layer => {
 		const rows = part.rows.filter(row => row.layer === layer);
-		const size = layer > 0 && make("small", ` ${part.sizes[layer - 1]} → ${part.sizes[layer]}`);
+		const size = layer > 0 && make("small", ` ${part.sizes[layer].join(" → ")}`);
 		const name = make("th", { scope: "rowgroup", rowspan: rows.length }, layer ? `${layer}` : "batch", size);
-		const cells = row => [make("th", { scope: "row" }, row.phase), costCells(columns, row, largest)];
+		const cells = row => [make("th", { scope: "row" }, row.phase), costCells(columns, row, part.longest)];
 		const lines = rows.map((row, i) => make("tr", i === 0 && name, cells(row)));
 		return make("tbody", lines);
 	});
 	const table = make("table.cost", make("thead", make("tr", head)), bodies);
-	return make("div", scrolling("Cost of a step, a row a phase", table), someOf(shown.length, layers.length));
+	return make("div", scrolling("Cost of a step, a row a phase", table), someOf(layers.length - 1, part.layers));
 }
 
-/** What is above each column, the field, and its text. */
+/** What is above each column, its field, and the text of a number. */
 function costColumns(part) {
 	return [
 		["FLOPs", "flops", scaled],
-		["bytes", "bytes", scaled],
+		["least bytes", "bytes", scaled],
 		["FLOP/byte", "intensity", x => scaled(x, 2)],
 		["predicted µs", "predicted", microseconds],
-		part.step && ["measured µs", "measured", microseconds],
-		part.step && ["of limit", "share", percent],
+		part.measured && ["measured µs", "measured", microseconds],
+		part.measured && ["of limit", "share", percent],
 		["bound by", "bound", String],
 		["share of the step", "of_step", percent],
 	].filter(Boolean);
 }
 
-function costCells(columns, row, largest) {
+function costCells(columns, row, longest) {
 	return columns.map(([, name, text]) => {
-		const value = row.bytes || !["flops", "bytes", "intensity"].includes(name) ? row[name] : null;
-		const share = name === "of_step" && `--share: ${(value ?? 0) / largest}`;
+		const value = row[name];
+		const share = name === "of_step" && `--share: ${value / longest}`;
 		const data = { "data-field": name, "data-value": typeof value === "number" && value, style: share };
 		return make("td", data, value == null ? NONE : text(value));
 	});
