@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import vgfast as vg
+from vgfast.data import blocks
 from vgfast.live import watch as live
 from vgfast.live.course import NOTHING, Course
 from vgfast.live.watch import Watch
@@ -87,6 +88,32 @@ def test_the_page_has_what_history_has(page):
     assert (state["running"], state["step"], state["error"]) == (False, 36, None)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_theory_is_that_of_a_report_before_the_first_step(page, dropout):
+    net = vg.MLP([6, 12, 12, 3], "tanh", dropout=dropout, rng=0)
+    expected = net.inspect(X, Y, try_remedies=False).predicted
+    net.fit(X, Y, callbacks=[page], **HOW)
+    page.news(True)
+    (part,) = whole(page)[0]["parts"]
+    for name in data.PREDICTED:
+        np.testing.assert_array_equal(np.array(part["band"][name], float), expected[name])
+    assert part["about"] == ["Theory's band is by the weights before the first step."]
+    net.fit(X, Y, callbacks=[page], **HOW)  # from other weights on
+    page.news(True)
+    one, other = whole(page)[0]["parts"]
+    assert (one["band"], other["band"]["predicted_gain"] != one["band"]["predicted_gain"]) == (part["band"], True)
+
+
+def test_theory_has_no_band_for_what_it_does_not_see(page):
+    """Normalizations; inputs that are sparse, or come block by block."""
+    vg.MLP([6, 8, 3], normalization=vg.norm.layer(), rng=0).fit(X, Y, callbacks=[page], **HOW)
+    vg.MLP([6, 8, 3], rng=0).fit(blocks.from_arrays(X, Y), callbacks=[page], **HOW)
+    vg.MLP([6, 8, 3], rng=0).fit(pytest.importorskip("scipy.sparse").csr_array(X), Y, callbacks=[page], **HOW)
+    page.news(True)
+    for part in whole(page)[0]["parts"]:
+        assert (part["band"], part["about"], part["report"]["verdict"]) == (None, [], "healthy")
+
+
 def test_news_added_to_the_page_are_the_page(page):
     """Pages of any moment, and all events after it, come to the same in the end."""
     told = []
@@ -108,6 +135,7 @@ def test_news_added_to_the_page_are_the_page(page):
     np.testing.assert_allclose(norms, history.gradients["grad_norm"], rtol=2**-15)
     assert len(records) >= 3
     assert all(event["part"] == 0 and event["report"]["kind"] == "report" for event in records)
+    assert all(len(event["band"]["predicted_gain"]) == 2 for event in records)
     assert records[-1]["epoch_steps"] == [12, 24, 36]
     assert told[-1][-1]["type"] == "state"
     assert page.news(True) == []
@@ -211,13 +239,13 @@ def test_a_training_that_failed_is_no_longer_running(page):
     found, state = whole(page)
     assert (state["running"], state["error"], state["step"]) == (False, words, error.value.step)
     assert found["parts"][0]["n_steps"] == error.value.step
-    assert found["parts"][0]["about"] == [f"This training was ended by {words}"]
+    assert found["parts"][0]["about"][0] == f"This training was ended by {words}"
     assert html.escape(words) in page.document({"events": "/e", "commands": "/c"})[0].split("<script")[0]
     vg.MLP([6, 8, 3], rng=0).fit(X, Y, callbacks=[page], **HOW)
     page.news(True)
     found, state = whole(page)
     assert state["error"] is None
-    assert [len(part["about"]) for part in found["parts"]] == [1, 0]
+    assert [len(part["about"]) for part in found["parts"]] == [2, 1]
 
 
 def test_the_last_verdict_is_not_waited_for(page, monkeypatch):

@@ -57,7 +57,7 @@ def _report(case: Case, loss: float, records: np.ndarray, steps: int, with_remed
         net.activations,
         steps,
         rows,
-        moments=_take_moments(case),
+        moments=take_moments(case.engine, case.x),
         expected=_predict_without_band(case),
         error=error,
         one_step=True,
@@ -129,15 +129,15 @@ def _predict_without_band(case: Case) -> np.ndarray | None:
         return None
 
 
-def _take_moments(case: Case) -> tuple[list[float], list[float], list[float]] | None:
+def take_moments(engine: Engine, x: np.ndarray) -> tuple[list[float], list[float], list[float]] | None:
     """What gains are predicted from; None where a square is beyond the range of float64, and of nets of which it is not
     enough."""
-    net = case.engine.architecture
+    net = engine.architecture
     if net.normalization is not None or net.residual is not None:
         return None
     try:
         with np.errstate(over="ignore"):
-            found = moments_of(case.engine.weights, case.engine.biases, case.x)
+            found = moments_of(engine.weights, engine.biases, x)
     except ValueError:
         return None
     return found if np.isfinite(np.concatenate(found)).all() else None

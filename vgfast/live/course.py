@@ -75,6 +75,7 @@ class Course:
         self.epoch_steps: list[int] = []
         self._factors: tuple[str, ...] = ()
         self.running, self.due, self.ended_by = True, 0.0, ""
+        self.is_foretold = False  # whether theory's band is shown, by the first weights
         self.history: Any = lambda: None  # a weak reference, as a history can be large
 
     def follow(self, history: History) -> None:
@@ -173,6 +174,8 @@ class Course:
             sentences.append(f"Each point of the loss is a mean over {self.loss_every:,} steps.")
         if len(self.epochs) < self.n_epochs:
             sentences.append(f"Of the {self.n_epochs:,} epochs {len(self.epochs):,} are shown.")
+        if self.n_records and self.is_foretold:
+            sentences.append("Theory's band is by the weights before the first step.")
         if self.n_steps and not self.n_records:
             sentences.append(
                 "No step of this training is inspected, so that there are no gradients to show; ask for them with "

@@ -12,29 +12,31 @@ from typing import Any
 import numpy as np
 
 from vgfast import _check
+from vgfast.inspection.inspect import take_moments
 from vgfast.inspection.report import GradientReport
-from vgfast.live.course import NOTHING, Course, Excerpt
+from vgfast.live.course import NOTHING, Course, Excerpt, band_of
 from vgfast.show import PORT, page
 from vgfast.show.page import data, server
 from vgfast.training.history import History
 from vgfast.training.records import over_time
 
 # Trainings that are kept, at most; seconds from one look to the next, and from one verdict to the next; records, and
-# with them rows, that a verdict is on; characters of an error.
+# with them rows, that a verdict is on; characters of an error; rows that theory goes by, at most.
 _TRAININGS, _LOOK, _JUDGE, _JUDGED = 8, 0.1, 1.0, 10
-_ROWS, _MESSAGE = 16, 1000
+_ROWS, _MESSAGE, _SEEN = 16, 1000, 500
 
 
 def watch(net: Any = None, port: int = PORT, browser: bool = True) -> Watch:
     """A callback for ``fit`` that shows the training live, on a page of this machine's browser.
 
     The page has the loss, the gradients of the inspected steps, layer by step, their ledger and a verdict, as
-    ``history.save_html`` has them. It is served on 127.0.0.1 alone, at an address with a token that is printed on
-    stderr, until ``close()``, the end of a with statement or that of the process. Ten times a second ``fit`` hands over
-    what is new; who looks at the page, and how slowly, does not matter to the training. Where an error or Ctrl-C ends a
-    training, the page shows its last state and the error. One callback may be of several trainings, of which the last 8
-    are shown. Of long ones, every second record is dropped each time that there are 1,000, or 40,000 numbers of a
-    quantity, which the page says.
+    ``history.save_html`` has them; and theory's band, by the weights before the first step, for nets without a
+    normalization and residual connections. It is served on 127.0.0.1 alone, at an address with a token that is printed
+    on stderr, until ``close()``, the end of a with statement or that of the process. Ten times a second ``fit`` hands
+    over what is new; who looks at the page, and how slowly, does not matter to the training. Where an error or Ctrl-C
+    ends a training, the page shows its last state and the error. One callback may be of several trainings, of which the
+    last 8 are shown. Of long ones, every second record is dropped each time that there are 1,000, or 40,000 numbers of
+    a quantity, which the page says.
 
     net: whose name is the page's title; None is "Training". port: if it is in use, one of the next 19; 0: any that is
     free. browser: whether to open one, where there is a display.
@@ -91,12 +93,19 @@ class _Shown:
         self.told = self.judged = NOTHING
         self.due = 0.0  # when it is looked at next
         self.report: GradientReport | None = None
+        # What theory goes by, before the first step, and what it says of the gains.
+        self.moments: tuple[list[float], list[float], list[float]] | None = None
+        self.dropout = net.dropout
+        self.expected: np.ndarray | None = None
 
     def judge(self, records: np.ndarray) -> None:
         """By the mean of these, which are some of the last."""
+        about = self.sizes, self.activations, self.course.n_steps, _ROWS
+        how: dict[str, Any] = {"moments": self.moments, "dropout": self.dropout, "expected": self.expected}
         with np.errstate(all="ignore"):  # of a training that diverged
-            about = self.sizes, self.activations, self.course.n_steps, _ROWS
-            self.report = GradientReport(over_time(records), self.course.last_loss, *about)
+            report = GradientReport(over_time(records), self.course.last_loss, *about, **how)
+        self.expected = report.predicted if self.moments else None  # which does not change
+        self.report = report
 
     def part(self, excerpt: Excerpt) -> dict[str, Any]:
         return self.course.as_part(excerpt, self.report)
@@ -142,6 +151,16 @@ class Watch:
             shown.course.add_epochs(history)
             self._shown = [*self._shown, shown][-_TRAININGS:]
             self._changed = True
+
+    def _see_rows(self, net: Any, history: History, rows: Any) -> None:
+        """Some of them: the first weights and the inputs say what theory expects of the gains."""
+        if self._is_elsewhere() or not isinstance(rows, np.ndarray) or not len(rows):
+            return
+        moments = take_moments(net._engine, rows[:: -(-len(rows) // _SEEN)])
+        with self._lock:
+            for shown in self._shown:
+                if shown.course.history() is history:
+                    shown.moments, shown.course.is_foretold = moments, moments is not None
 
     def on_progress(self, net: Any, history: History) -> None:
         """Copy what is new, if it is time."""
@@ -239,8 +258,8 @@ class Watch:
             return None
         events = []
         for i, each, excerpt in fresh:
-            report = {"report": data.verdict_of(each.report)} if each in judged else {}
-            events.append({"type": "records", "part": i, **excerpt.as_data(), **report})
+            more = {"report": data.verdict_of(each.report), "band": band_of(each.report)} if each in judged else {}
+            events.append({"type": "records", "part": i, **excerpt.as_data(), **more})
         return events if self._state == told else [*events, {"type": "state", **self._state}]
 
     def _judge(self) -> list[_Shown]:

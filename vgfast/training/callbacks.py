@@ -187,7 +187,9 @@ class Callbacks:
         """Before the first epoch, or before one of those that come after what was kept. Whether training has ended."""
         if self.checkpoint is not None and kept is not None:
             self.checkpoint.resume(kept, loop)
-        self._call("on_train_begin", net, loop.current_history())
+        history = loop.current_history()
+        self._call("on_train_begin", net, history)
+        self._call("_see_rows", net, history, loop.x)  # of pages, as theory needs the inputs
         if self.checkpoint is None:
             return False
         self.checkpoint.write_within_epochs(loop, self._others)
