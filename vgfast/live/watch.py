@@ -14,7 +14,7 @@ import numpy as np
 from vgfast import _check
 from vgfast.inspection.inspect import take_moments
 from vgfast.inspection.report import GradientReport
-from vgfast.live.course import NOTHING, Course, Excerpt, band_of
+from vgfast.live.course import NOTHING, Course, Excerpt
 from vgfast.show import PORT, page
 from vgfast.show.page import data, server
 from vgfast.training.history import History
@@ -258,7 +258,7 @@ class Watch:
             return None
         events = []
         for i, each, excerpt in fresh:
-            more = {"report": data.verdict_of(each.report), "band": band_of(each.report)} if each in judged else {}
+            more = {"report": data.verdict_of(each.report), "band": data.band_of(each.report)} if each in judged else {}
             events.append({"type": "records", "part": i, **excerpt.as_data(), **more})
         return events if self._state == told else [*events, {"type": "state", **self._state}]
 
