@@ -4,6 +4,7 @@ All imports count, those within functions and those for type checkers too.
 """
 
 import ast
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -51,6 +52,7 @@ ROOMS = [
 MODULE_MOST, FUNCTION_MOST = 400, 60
 
 
+@cache
 def modules():
     """{name without "vgfast.": syntax tree}"""
     found = {}
@@ -59,9 +61,6 @@ def modules():
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "vgfast"
         found[name] = ast.parse(path.read_text(encoding="utf-8"))
     return found
-
-
-MODULES = modules()
 
 
 def imported(tree):
@@ -81,7 +80,7 @@ def imported(tree):
 def module_of(name):
     """The module that "vgfast.a.b" is, or that has it."""
     name = name.removeprefix("vgfast.")
-    while name not in MODULES:
+    while name not in modules():
         name = name.rpartition(".")[0] or "vgfast"
     return name
 
@@ -101,16 +100,16 @@ def upward(trees):
 
 
 def test_every_module_is_in_a_room():
-    assert {room(name) for name in MODULES} - set(ROOMS) == set()
+    assert {room(name) for name in modules()} - set(ROOMS) == set()
 
 
 def test_imports_point_down():
-    assert upward(MODULES) == set()
+    assert upward(modules()) == set()
 
 
 def test_no_modules_import_each_other():
     try:
-        tuple(TopologicalSorter({name: imported(tree) - {name} for name, tree in MODULES.items()}).static_order())
+        tuple(TopologicalSorter({name: imported(tree) - {name} for name, tree in modules().items()}).static_order())
     except CycleError as error:
         pytest.fail(" <- ".join(error.args[1]))
 
@@ -132,7 +131,7 @@ def test_an_upward_import_is_found(text):
 def lengths():
     """{module or module.function: lines} of those that are too long."""
     found = {}
-    for name, tree in MODULES.items():
+    for name, tree in modules().items():
         lines = max((node.end_lineno for node in tree.body), default=0)
         found |= {name: lines} if lines > MODULE_MOST else {}
         for node in ast.walk(tree):

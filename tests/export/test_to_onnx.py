@@ -63,8 +63,8 @@ def test_every_activation_loss_and_normalization(part):
 
 
 @pytest.mark.slow
-def test_all_of_them():
-    for choice in of_all():
+def test_a_third_of_all_combinations():
+    for choice in of_all()[::3]:
         net = make(*choice)
         x = ROWS.astype(net.dtype)
         check(net, x, run(exported(net), x))

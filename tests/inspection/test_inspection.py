@@ -190,10 +190,10 @@ def test_all_scalars_within_derived_bounds(isa, dtype, activation, rng):
                         assert got == pytest.approx(norm(top) / norm(bottom), rel=slack)
 
 
-def test_the_ledger_is_exact_on_200_nets(rng):
+def test_the_ledger_is_exact_on_60_nets(rng):
     """To 4 ulp a layer: the quantities are ratios of the same norms."""
     ulp = np.finfo(np.float64).eps
-    for n in range(200):
+    for n in range(60):
         net, X, y = random_net(rng, ["float32", "float64"][n % 2])
         r = net.inspect(X, y).layers
         if r.delta_norm.min() == 0:

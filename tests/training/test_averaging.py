@@ -11,6 +11,8 @@ from vgfast import reference
 from vgfast.data import blocks
 from vgfast.training.shares import share_batches, share_shards
 
+pytestmark = pytest.mark.any_isa
+
 KINDS = pytest.mark.parametrize("kind", [vg.MLP, reference.MLP], ids=["core", "numpy"])
 WEIGHTS = np.random.default_rng(1).uniform(0.5, 2, 67)
 PARTS = np.split(np.arange(67), [13, 40])

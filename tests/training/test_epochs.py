@@ -12,6 +12,8 @@ from small_nets import X, Y
 import vgfast as vg
 from vgfast.training import fit
 
+pytestmark = pytest.mark.any_isa
+
 NETS = pytest.mark.parametrize("kind", [vg.MLP, vg.reference.MLP])
 
 

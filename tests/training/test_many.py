@@ -10,6 +10,8 @@ import pytest
 import vgfast as vg
 from vgfast.training import many
 
+pytestmark = pytest.mark.any_isa
+
 RNG = np.random.default_rng(8)
 X = RNG.normal(size=(90, 5))
 Y = RNG.integers(0, 3, len(X))

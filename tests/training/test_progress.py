@@ -13,6 +13,8 @@ import pytest
 import vgfast as vg
 from vgfast.training import progress
 
+pytestmark = pytest.mark.any_isa
+
 NETS = pytest.mark.parametrize("kind", [vg.MLP, vg.reference.MLP])
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(60, 5))

@@ -8,6 +8,8 @@ import vgfast as vg
 from vgfast.data import blocks
 from vgfast.training import reader
 
+pytestmark = pytest.mark.any_isa
+
 X, Y = make_data()
 WEIGHTS = np.random.default_rng(2).uniform(0.5, 2, len(X))
 WEIGHTS[:9] = 0

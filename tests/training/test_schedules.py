@@ -9,6 +9,8 @@ import pytest
 import vgfast as vg
 from vgfast import reference, schedules
 
+pytestmark = pytest.mark.any_isa
+
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(50, 6)).astype(np.float32)
 Y = RNG.integers(0, 3, 50)

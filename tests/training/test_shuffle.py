@@ -12,6 +12,8 @@ import vgfast as vg
 from vgfast import _core
 from vgfast.training.shuffle import Shuffle
 
+pytestmark = pytest.mark.any_isa
+
 KINDS = [np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Philox, np.random.SFC64]
 SIZES = [*range(1, 70), 127, 128, 129, 1000, 1023, 1024, 1025, 4097, 10**5]
 
