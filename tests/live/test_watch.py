@@ -14,7 +14,7 @@ import pytest
 import vgfast as vg
 from vgfast.data import blocks
 from vgfast.live import watch as live
-from vgfast.live.course import NOTHING, Course
+from vgfast.live.course import MOST_EPOCHS, NOTHING, Course
 from vgfast.live.watch import Watch
 from vgfast.model.quantities import RECORD
 from vgfast.show.page import data
@@ -206,6 +206,17 @@ def test_many_epochs_and_many_trainings(page):
     assert state["step"] == 500
 
 
+@pytest.mark.parametrize("n", [1, 199, 200, 201, 400, 100_000])
+def test_epochs_are_bounded_and_the_last_is_among_them(n):
+    course, history = Course("", 2), history_of(n)
+    history.epochs, history.steps_per_epoch = [{"loss": float(i)} for i in range(n)], 1
+    course.add_epochs(history)
+    assert len(course.epochs) == len(course.epoch_steps) <= MOST_EPOCHS
+    assert len(course.epochs) >= min(n, MOST_EPOCHS / 2)
+    assert [epoch["loss"] + 1 for epoch in course.epochs] == course.epoch_steps
+    assert course.epoch_steps[-1] == n
+
+
 def test_a_history_is_not_kept_alive(page):
     history = vg.MLP([6, 3], rng=0).fit(X, Y, callbacks=[page])
     course = page._shown[0].course
@@ -260,6 +271,21 @@ def test_the_last_verdict_is_not_waited_for(page, monkeypatch):
     page.news(True)
     assert len(history.loss) == 10
     assert whole(page)[0]["parts"][1]["report"] is not None
+
+
+def test_an_error_within_an_epoch_leaves_the_ends_of_those_before(page):
+    class Fail:
+        def on_progress(self, net, history):
+            if len(history.epochs) == 2 and len(history.loss) > 24:
+                raise ValueError
+
+    rows = np.repeat(X, 2000, axis=0), np.repeat(Y, 2000)
+    with pytest.raises(ValueError):  # noqa: PT011
+        vg.MLP([6, 8, 3], rng=0).fit(*rows, 5, 8, callbacks=[page, Fail()])
+    page.news(True)
+    part = whole(page)[0]["parts"][0]
+    assert part["epoch_steps"] == [24_000, 48_000]
+    assert part["n_steps"] > 48_000
 
 
 def test_an_error_that_cannot_be_told():

@@ -133,9 +133,10 @@ class Course:
     def add_epochs(self, history: History) -> None:
         """Those that have ended, after one: some of them, and the last."""
         self.n_epochs = n = len(history.epochs)
-        shown = [*range(0, n - 1, -(-n // MOST_EPOCHS)), n - 1] if n else []
+        every = max(1, -(-(n - 1) // (MOST_EPOCHS - 1)))
+        shown = [*range(0, n - 1, every), n - 1] if n else []
         self.epochs = [dict(history.epochs[i]) for i in shown]
-        self.epoch_steps = [len(history.loss) * (i + 1) // n for i in shown]
+        self.epoch_steps = [history.steps_per_epoch * (i + 1) for i in shown]
 
     def place(self) -> Place:
         """How much there is."""
