@@ -312,6 +312,16 @@ def test_a_net_in_a_notebook_is_its_summary():
     assert "75 parameters of float32" in text
 
 
+def test_a_net_of_thousands_of_layers_is_a_short_summary():
+    """In which its sizes are not all named."""
+    net = vg.MLP([2] * 10_000, rng=0, dropout=0.1)
+    text = net._repr_html_()
+    assert len(repr(net)) > 30_000
+    assert len(text) < 10_000
+    assert " ... " in text
+    assert "dropout=0.1)</p>" in text
+
+
 # ---- files -----------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,9 @@ from vgfast.show.numbers import scaled
 from vgfast.show.table import WIDTH, Table, lines
 from vgfast.show.table import as_html as table_html
 
+# Characters of a heading that stand before what is left out, and behind it.
+_END = 500
+
 
 class Summary(str):
     """A text that a prompt shows as ``print`` does."""
@@ -58,8 +61,10 @@ def summarize(net: Architecture, inits: tuple[str, ...]) -> Summary:
 
 
 def as_html(net: Architecture, inits: tuple[str, ...], heading: str) -> str:
-    """The same below a heading; of many layers, some rows."""
+    """The same below a heading; of many layers, some rows, and of a heading that names them all, both ends."""
     rows = table(net, inits)
+    if len(heading) > 2 * _END:
+        heading = f"{heading[:_END]} ... {heading[-_END:]}"
     above, *below = (f"<p>{html.escape(line)}</p>" for line in (heading, *_below(net)))
     return above + table_html(rows.headings, rows.rows, what="layers") + "".join(below)
 

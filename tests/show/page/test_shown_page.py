@@ -173,6 +173,9 @@ def test_the_key_names_what_theory_draws(browser, tmp_path, normalization):
     report = net.inspect(X, np.arange(32) % 3, try_remedies=False)
     show(browser, tmp_path, data.of_report(report))
     key = browser.run("document.querySelector('.key').textContent")
+    # Not a gradient with gaps, which PDFs are without.
+    dashes = "getComputedStyle(document.querySelector('.dashes'))"
+    assert browser.run(f"[{dashes}.borderTopStyle, {dashes}.backgroundImage]") == ["dashed", "none"]
     assert "predicted by theory" in key
     assert ("95% band" in key) == (browser.run("document.querySelector('.band') !== null")) == (normalization is None)
     for field, values in numbers(browser, ".ledger").items():

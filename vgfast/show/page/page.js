@@ -882,7 +882,7 @@ function roofKey(part) {
 		item(line("roof", DASHES[i % 4]), `${name}, ${digits(rate / 1e9)} GB/s`),
 	);
 	const peak = item(line("peak"), `multiply-adds, ${digits(part.peak / 1e9)} GFLOP/s`);
-	const note = make("p.quiet", "Numbers: the layer; sizes: the share of the time.");
+	const note = make("p.quiet", "Lines: what memory and arithmetic allow. Numbers: layers; sizes: shares of the time.");
 	return make("figcaption", make("ul.key", marks), make("ul.key", roofs, peak), note);
 }
 
