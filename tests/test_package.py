@@ -270,9 +270,9 @@ def test_the_extension_is_linked_again_when_a_static_library_is_new(tmp_path):
 
 
 def quick_compiler(folder):
-    """The one of this interpreter, which hardly optimises: in a sixth of the time."""
+    """The one of this interpreter, which does not optimise: in a tenth of the time."""
     path = folder / "cc"
-    path.write_text(f'#!/bin/sh\nexec {sysconfig.get_config_var("CC")} "$@" -O1 -fno-inline -Dalways_inline=unused\n')
+    path.write_text(f'#!/bin/sh\nexec {sysconfig.get_config_var("CC")} "$@" -O0 -Dalways_inline=unused\n')
     path.chmod(0o755)
     return path
 
@@ -319,10 +319,10 @@ def test_sdist_to_wheel_to_tests(tmp_path):
     interpreter = environment(tmp_path / "empty", str(wheel), "pytest", f"numpy=={np.__version__}")
     packages = run(sys.executable, "-m", "pip", "--python", interpreter, "list", "--format=freeze").stdout
     assert "scikit-learn" not in packages
-    tests = [str(unpacked / "tests" / name) for name in ("test_errors.py", "core/test_kernels.py", "core/test_math.py")]
-    done = run(
-        interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not around_the_edges", *tests, cwd=tmp_path
-    )
+    tests = [
+        str(unpacked / "tests" / name) for name in ("test_errors.py", "core/test_parts.py", "model/test_gradients.py")
+    ]
+    done = run(interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, cwd=tmp_path)
     assert " passed" in done.stdout
     assert "failed" not in done.stdout
 
