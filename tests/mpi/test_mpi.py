@@ -196,7 +196,8 @@ def unbroken(tmp_path_factory):
 
 
 DEATHS = [(3, "sharded", "1:5"), (2, "", "1:30")]
-# Rank 0, which writes, and another of each kind; of every ten steps, between which checkpoints come again, another.
+# Rank 0, which writes, and another of each kind, at steps of which each lies otherwise between two checkpoints; and ten
+# that were drawn.
 MORE_DEATHS = [
     (2, "", "0:15"),
     (2, "", "1:49"),
@@ -206,6 +207,16 @@ MORE_DEATHS = [
     (2, "sharded", "1:22"),
     (3, "sharded", "0:57"),
     (3, "sharded", "2:38"),
+    (2, "sharded", "1:4"),
+    (3, "", "0:0"),
+    (3, "", "0:58"),
+    (3, "", "1:44"),
+    (3, "", "2:2"),
+    (3, "sharded", "0:50"),
+    (3, "sharded", "2:11"),
+    (3, "sharded", "2:18"),
+    (3, "sharded", "2:28"),
+    (3, "sharded", "2:49"),
 ]
 
 
