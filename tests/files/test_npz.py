@@ -74,3 +74,13 @@ def test_a_text_that_is_not_what_was_written_is_damage(text, tmp_path):
     np.savez(tmp_path / "data.npz", text=np.array(text), array0=np.zeros(2))
     with pytest.raises(ValueError, match="Error: "):
         npz.read(str(tmp_path / "data.npz"))
+
+
+@pytest.mark.parametrize("name", ["seed", "shuffle", "RandomState", "of nobody"])
+def test_a_generator_is_made_of_bits_alone(name):
+    """A file may name anything that NumPy has."""
+    with pytest.raises(ValueError, match=f"no bit generator '{name}' in NumPy"):
+        npz.unpack({"generator": {"dict": {"bit_generator": name}}}, [])
+    arrays, generator = [], np.random.Generator(np.random.Philox(3))
+    again = npz.unpack(npz.pack(generator, arrays), arrays)
+    assert again.random() == generator.random()

@@ -80,7 +80,7 @@ def pack(value: Any, arrays: list[np.ndarray]) -> Any:
 
 
 def unpack(value: Any, arrays: list[np.ndarray]) -> Any:
-    """What ``pack`` was given."""
+    """What ``pack`` was given; ValueError for a generator of no bits that NumPy makes."""
     if not isinstance(value, dict):
         return value
     ((kind, part),) = value.items()
@@ -90,7 +90,10 @@ def unpack(value: Any, arrays: list[np.ndarray]) -> Any:
         return (tuple if kind == "tuple" else list)(unpack(each, arrays) for each in part)
     if kind == "generator":
         state = unpack(part, arrays)
-        bits = getattr(np.random, state["bit_generator"])()
-        bits.state = state
-        return np.random.Generator(bits)
+        bits = getattr(np.random, state["bit_generator"], None)
+        if not (isinstance(bits, type) and issubclass(bits, np.random.BitGenerator)):
+            raise ValueError(f"there is no bit generator {state['bit_generator']!r} in NumPy")
+        generator = np.random.Generator(bits())
+        generator.bit_generator.state = state
+        return generator
     return arrays[part] if kind == "array" else np.dtype(part)
