@@ -102,7 +102,7 @@ if (child := os.fork()) == 0:
     print("a fork", flush=True)
 else:
     assert os.waitpid(child, 0)[1] == 0
-    threading.Timer(0.01, lambda: print("a thread", pickle.dumps(Own())[:2], flush=True)).start()
+    threading.Timer(0.5, lambda: print("a thread", pickle.dumps(Own())[:2], flush=True)).start()
 """
 
 
@@ -118,6 +118,7 @@ def test_a_script_finds_what_it_finds_by_python_and_its_forks_end(tmp_path):
     )
     assert (done.returncode, done.stdout) == (plain.returncode, plain.stdout)
     assert b"a fork" in done.stdout
+    assert b"a thread" in done.stdout
     assert done.stderr.count(b"\n") == 1  # where the page is
 
 

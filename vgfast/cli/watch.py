@@ -108,14 +108,20 @@ def stay(why: str) -> None:
 @contextmanager
 def _as_main(script: Path, arguments: list[str]) -> Iterator[ModuleType]:
     """The module that a script is, with what it finds in ``sys``: beyond its end, for threads that go on."""
-    before = sys.argv, sys.path[:], sys.modules["__main__"]
+    before, threads = (sys.argv, sys.path[:], sys.modules["__main__"]), _lasting_threads()
     sys.argv, sys.path[0:0] = [str(script), *arguments], [str(script.resolve().parent)]
     main = sys.modules["__main__"] = ModuleType("__main__")
     main.__dict__.update(__file__=os.path.abspath(script), __builtins__=builtins)
     try:
         yield main
     finally:
-        sys.argv, sys.path[:], sys.modules["__main__"] = before
+        if _lasting_threads() <= threads:  # else those of the script go on in it, until the process ends
+            sys.argv, sys.path[:], sys.modules["__main__"] = before
+
+
+def _lasting_threads() -> set[threading.Thread]:
+    """For which a process waits before it ends."""
+    return {thread for thread in threading.enumerate() if not thread.daemon}
 
 
 def _run_script(main: Any, watch: Any) -> int:
