@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -100,7 +101,8 @@ def stay(why: str) -> None:
     """Until Ctrl-C."""
     print(f"{why}; the page stays until Ctrl-C", file=sys.stderr, flush=True)
     try:
-        threading.Event().wait()
+        while True:
+            time.sleep(1)  # and not all the time: Python does not end a wait for a Ctrl-C that comes as it begins
     except KeyboardInterrupt:
         print(file=sys.stderr)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from vgfast import _check, config
 from vgfast.model.errors import DivergenceError
 from vgfast.training.fit import stopping
 from vgfast.training.history import History
+
+# Seconds, after which it is looked whether Ctrl-C has come: Python does not end a wait for one that comes as it begins.
+_WAKE = 0.2
 
 
 def fit_many(
@@ -107,9 +110,12 @@ def _train(nets: list[Any], trainings: list[dict[str, Any]]) -> list[History]:
         try:
             futures = [pool.submit(train, net, how) for net, how in zip(nets, trainings, strict=True)]
             all_there.set()
-            for future in as_completed(futures):
-                if not isinstance(future.exception(), DivergenceError | None):
-                    future.result()
+            left = set(futures)
+            while left:
+                done, left = wait(left, _WAKE, FIRST_COMPLETED)
+                for future in done:
+                    if not isinstance(future.exception(), DivergenceError | None):
+                        future.result()
         except BaseException:
             end.set()
             all_there.set()
