@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def unpacked(part):
 def page(monkeypatch):
     """Fed at each call of ``fit``, and judged at each look; nobody else asks for news."""
     monkeypatch.setattr(live, "_LOOK", 0)
-    monkeypatch.setattr(live, "_JUDGE", 0)
+    monkeypatch.setattr(live, "_TELL", 0)
     monkeypatch.setattr(live.server, "_LOOK", 60)
     page = Watch("a training", 0)
     page.news(True)
@@ -173,13 +174,41 @@ def test_what_was_told_before_thinning_holds_no_more(page):
     page.on_train_begin(net, history)
     assert page.news(True) is None
     assert page.news(True) == []
-    longer = history_of(1100)
-    history.loss, history.lr, history.steps, history.gradients = (
-        getattr(longer, name) for name in ("loss", "lr", "steps", "gradients")
-    )
+    grow(history, 1100)
     page.on_progress(net, history)
     assert page.news(True) is None
     assert whole(page)[0]["parts"][0]["every"] == 2
+
+
+def grow(history, steps):
+    longer = history_of(steps)
+    for name in ("loss", "lr", "steps", "gradients"):
+        setattr(history, name, getattr(longer, name))
+
+
+def test_the_longer_a_training_the_less_often_it_is_told(page, monkeypatch):
+    """Each time that it is looked at, there is more; looks are 1 s apart."""
+    monkeypatch.setattr(live, "_TELL", 3)
+    clock = SimpleNamespace(now=100.0, perf_counter=lambda: clock.now)
+    monkeypatch.setattr(live, "time", clock)
+    net, history, told = vg.MLP([6, 8, 3], rng=0), history_of(10), []
+    page.on_train_begin(net, history)
+    assert page.news(True) is None
+    for steps in range(11, 31):
+        clock.now += 1
+        grow(history, steps)
+        page.on_progress(net, history)
+        if page.news(True):
+            told.append(clock.now - 100)
+    assert told == [1, 2, 3, 4, 6, 8, 11, 14, 17, 20]
+    clock.now += 1
+    grow(history, 31)
+    page.on_train_end(net, history)
+    (records, state) = page.news(True)
+    assert (records["n_steps"], state["running"]) == (31, False)
+    assert page.news(True) == []
+    page.on_train_begin(net, history_of(10))
+    assert page.news(True) is None
 
 
 def test_what_skips_do_is_told_from_where_it_is_known(page):
@@ -260,7 +289,7 @@ def test_a_training_that_failed_is_no_longer_running(page):
 
 
 def test_the_last_verdict_is_not_waited_for(page, monkeypatch):
-    monkeypatch.setattr(live, "_JUDGE", 3600)
+    monkeypatch.setattr(live, "_TELL", 3600)
     page.news(True)
     vg.MLP([6, 8, 3], rng=0).fit(X, Y, callbacks=[page], **HOW)
     page.news(True)

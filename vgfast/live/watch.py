@@ -20,9 +20,11 @@ from vgfast.show.page import data, server
 from vgfast.training.history import History
 from vgfast.training.records import over_time
 
-# Trainings that are kept, at most; seconds from one look to the next, and from one verdict to the next; records, and
-# with them rows, that a verdict is on; characters of an error; rows that theory goes by, at most.
-_TRAININGS, _LOOK, _JUDGE, _JUDGED = 8, 0.1, 1.0, 10
+# Trainings that are kept, at most; seconds from one look at a training to the next, and at most from one telling of
+# records to the next, or a third of the time since the training began: to draw them, a browser takes 30 ms from the
+# processors on which it runs; records, and with them rows, that a verdict is on; characters of an error; rows that
+# theory goes by, at most.
+_TRAININGS, _LOOK, _TELL, _JUDGED = 8, 0.2, 3.0, 10
 _ROWS, _MESSAGE, _SEEN = 16, 1000, 500
 
 
@@ -32,10 +34,11 @@ def watch(net: Any = None, port: int = PORT, browser: bool = True) -> Watch:
     The page has the loss, the gradients of the inspected steps, layer by step, their ledger and a verdict, as
     ``history.save_html`` has them; and theory's band, by the weights before the first step, for nets without a
     normalization and residual connections. It is served on 127.0.0.1 alone, at an address with a token that is printed
-    on stderr, until ``close()``, the end of a with statement or that of the process. Ten times a second ``fit`` hands
-    over what is new; who looks at the page, and how slowly, does not matter to the training. Where an error or Ctrl-C
-    ends a training, the page shows its last state and the error. One callback may be of several trainings, of which the
-    last 8 are shown. Of long ones, every second record is dropped each time that there are 1,000, or 40,000 numbers of
+    on stderr, until ``close()``, the end of a with statement or that of the process. Five times a second ``fit``
+    hands over what is new; it is shown as often in the first seconds, and then every 3 s, as drawing takes processors
+    from the training. Who looks at the page, and how slowly, does not matter to it. Where an error or Ctrl-C ends a
+    training, the page shows its last state and the error. One callback may be of several trainings, of which the last 8
+    are shown. Of long ones, every second record is dropped each time that there are 1,000, or 40,000 numbers of
     a quantity, which the page says.
 
     net: whose name is the page's title; None is "Training". port: if it is in use, one of the next 19; 0: any that is
@@ -119,7 +122,7 @@ class Watch:
         self._lock, self._process = threading.Lock(), os.getpid()
         self._shown: list[_Shown] = []
         self._begun, self._changed, self._ended = 0, False, False
-        self._speed, self._judge_at = Speed(), 0.0
+        self._speed, self._begun_at, self._tell_at = Speed(), 0.0, 0.0
         self._state = self._find_state()
         self._server = server.Server(self, port)
         self.address, self.notice = self._server.address, self._server.notice
@@ -144,7 +147,7 @@ class Watch:
         if self._is_elsewhere():
             return
         with self._lock:
-            self._begun += 1
+            self._begun, self._begun_at = self._begun + 1, time.perf_counter()
             shown = _Shown(self._begun, net)
             shown.course.follow(history)
             shown.course.add(history)
@@ -196,13 +199,13 @@ class Watch:
             if epoch:
                 shown.course.add_epochs(history)
             shown.course.running, shown.course.ended_by = not ended, ended_by
-            self._judge_at = 0.0 if ended else self._judge_at  # the last verdict does not wait
+            self._tell_at = 0.0 if ended else self._tell_at  # the last verdict does not wait
             self._changed = self._changed or bool(ended_by)
 
     def end(self, error: str = "") -> None:
         """There will be no more training; the page shows the last state of each, and the error."""
         with self._lock:
-            self.error, self._ended, self._changed, self._judge_at = error, True, True, 0.0
+            self.error, self._ended, self._changed = error, True, True
             for course in (each.course for each in self._shown if each.course.running):
                 history, course.running = course.history(), False
                 if history is not None:
@@ -242,7 +245,13 @@ class Watch:
         raise ValueError("this page only shows a training, and takes no commands; vgfast play does")
 
     def news(self, wanted: bool) -> list[dict[str, Any]] | None:
-        """New records and verdicts, and the state; None when a training has begun, or records were thinned."""
+        """New records and verdicts, and the state, if it is time; None when a training has begun, or records were
+        thinned."""
+        with self._lock:
+            now = time.perf_counter()
+            if now < self._tell_at and not self._changed:
+                return []
+            self._tell_at = now + min(_TELL, (now - self._begun_at) / 3)
         judged = self._judge()
         with self._lock:
             changed, self._changed = self._changed, False
@@ -263,11 +272,7 @@ class Watch:
         return events if self._state == told else [*events, {"type": "state", **self._state}]
 
     def _judge(self) -> list[_Shown]:
-        """Those on which there is a new verdict, about one a second."""
-        now = time.perf_counter()
-        if now < self._judge_at:
-            return []
-        self._judge_at = now + _JUDGE
+        """Those on which there is a new verdict."""
         with self._lock:
             due = [each for each in self._shown if each.course.n_records and each.judged != each.course.place()]
             for each in due:
@@ -292,10 +297,10 @@ class Watch:
 
 
 class Speed:
-    """Of steps, over the last second or so."""
+    """Of steps, over the last two times that it was told."""
 
     def __init__(self) -> None:
-        self._looks: deque[tuple[int, float, int]] = deque(maxlen=6)
+        self._looks: deque[tuple[int, float, int]] = deque(maxlen=3)
         self._last: float | None = None
 
     def measure(self, training: int, step: int) -> float | None:
