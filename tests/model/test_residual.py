@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 from differences import slopes
+from same_records import assert_records_agree
 from shared_columns import train_by_columns
 
 import vgfast as vg
@@ -53,10 +54,7 @@ def test_the_engines_agree(rng, dtype, residual, activation, dropout):
     for a, b in zip(found.deltas, expected.deltas, strict=True):
         np.testing.assert_allclose(a, b, rtol, atol)
     np.testing.assert_allclose(fast.sample_norms(X, y), plain.sample_norms(X, y), rtol, 100 * atol)
-    records = [net.inspect(X, y, try_remedies=False).records for net in (fast, plain)]
-    for name in records[0].dtype.names:
-        if dtype == "float64" or name not in ("frozen", "stuck"):  # which are about the last bit
-            np.testing.assert_allclose(records[0][name], records[1][name], 10 * rtol, atol, err_msg=name)
+    assert_records_agree(fast, plain, X, y, 10 * rtol, atol)
     histories = [net.fit(X, y, epochs=3, batch_size=8, inspect_every=2) for net in (fast, plain)]
     np.testing.assert_allclose(fast.params, plain.params, 10 * rtol, 10 * atol)
     np.testing.assert_allclose(histories[0].loss, histories[1].loss, 10 * rtol, atol)
