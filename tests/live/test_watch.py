@@ -1,10 +1,12 @@
 """A training on a page while it runs: what is kept of it, what is told, and that it changes nothing."""
 
 import base64
+import copy
 import gc
 import html
 import json
 import os
+import pickle
 import signal
 import zlib
 from types import SimpleNamespace
@@ -186,29 +188,123 @@ def grow(history, steps):
         setattr(history, name, getattr(longer, name))
 
 
-def test_the_longer_a_training_the_less_often_it_is_told(page, monkeypatch):
-    """Each time that it is looked at, there is more; looks are 1 s apart."""
-    monkeypatch.setattr(live, "_TELL", 3)
+@pytest.fixture
+def clock(monkeypatch):
+    """Of the page, which tells every 3 s, and of ends within 1 s."""
+    monkeypatch.setattr(live, "_TELL", 3.0)
     clock = SimpleNamespace(now=100.0, perf_counter=lambda: clock.now)
     monkeypatch.setattr(live, "time", clock)
+    return clock
+
+
+def test_when_records_are_told(page, clock):
+    """Each time that it is looked at, there is more; looks are 1 s apart."""
     net, history, told = vg.MLP([6, 8, 3], rng=0), history_of(10), []
     page.on_train_begin(net, history)
     assert page.news(True) is None
-    for steps in range(11, 31):
+    for steps in range(11, 21):
         clock.now += 1
         grow(history, steps)
         page.on_progress(net, history)
         if page.news(True):
             told.append(clock.now - 100)
-    assert told == [1, 2, 3, 4, 6, 8, 11, 14, 17, 20]
-    clock.now += 1
-    grow(history, 31)
+    assert told == [3, 6, 9]
     page.on_train_end(net, history)
-    (records, state) = page.news(True)
-    assert (records["n_steps"], state["running"]) == (31, False)
     assert page.news(True) == []
-    page.on_train_begin(net, history_of(10))
+    clock.now += 1
+    (records, state) = page.news(True)
+    assert (records["n_steps"], state["running"]) == (20, False)
+
+
+def test_an_error_is_told_at_once_and_trainings_in_a_row_are_not(page, clock):
+    net, first, second = vg.MLP([6, 8, 3], rng=0), history_of(10), history_of(10)
+    page.on_train_begin(net, first)
     assert page.news(True) is None
+    clock.now += 0.5
+    page.on_train_end(net, first)
+    page.on_train_begin(net, second)
+    assert page.news(True) == []
+    clock.now += 0.5
+    assert page.news(True) == []
+    page.on_exception(net, second, ValueError())
+    assert page.news(True) is None
+    clock.now += 4
+    page.on_train_begin(net, history_of(10))  # after a while
+    assert page.news(True) is None
+
+
+def test_who_loads_the_page_goes_on_from_there(page, clock):
+    """And is not sent what was told before."""
+    net, history = vg.MLP([6, 8, 3], rng=0), history_of(10)
+    page.on_train_begin(net, history)
+    page.news(True)
+    clock.now += 1
+    grow(history, 12)
+    page.on_progress(net, history)
+    page.document({"events": "/e", "commands": "/c"})
+    assert page.news(True)[0]["n_steps"] == 12
+    assert whole(page)[0]["parts"][0]["n_steps"] == 12
+
+
+@pytest.mark.parametrize("how", ["close", "end"])
+def test_what_was_not_told_yet_is_told_in_the_end(how, monkeypatch):
+    monkeypatch.setattr(live, "_TELL", 3600.0)
+    monkeypatch.setattr(live.server, "_LOOK", 60)
+    page = Watch("a training", 0)
+    net, history = vg.MLP([6, 8, 3], rng=0), history_of(10)
+    page.on_train_begin(net, history)
+    page.news(True)
+    grow(history, 12)
+    history.epochs = [{"loss": 1.0, "accuracy": 0.5}]
+    getattr(page, how)()
+    page.close()
+    (shown,) = page._shown
+    assert (shown.told.steps, shown.told.epochs, shown.course.running) == (12, 1, how == "close")
+
+
+def test_epochs_are_told_while_a_training_goes_on(page):
+    """By whichever look comes next."""
+    net, history = vg.MLP([6, 8, 3], rng=0), history_of(10)
+    page.on_train_begin(net, history)
+    page.news(True)
+    history.epochs, history.steps_per_epoch = [{"loss": 1.0, "accuracy": 0.5}], 10
+    grow(history, 11)
+    page.on_progress(net, history)
+    assert page.news(True)[0]["epoch_steps"] == [10]
+
+
+def test_the_state_is_that_of_a_training_that_goes_on(page):
+    net, first, second = vg.MLP([6, 8, 3], rng=0), history_of(10), history_of(5)
+    page.on_train_begin(net, first)
+    page.on_train_begin(net, second)
+    page.on_train_end(net, second)
+    page.news(True)
+    state = whole(page)[1]
+    assert (state["running"], state["step"]) == (True, 10)
+    page.on_train_end(net, first)
+    page.news(True)
+    state = whole(page)[1]
+    assert (state["running"], state["step"]) == (False, 5)
+
+
+def test_copies_are_the_page_and_other_processes_have_none(page):
+    assert copy.deepcopy([page])[0] is page
+    with pytest.raises(TypeError, match=r"^a page is of the process that serves it, .* leave it out of what"):
+        pickle.dumps(page)
+
+
+def test_without_scripts_there_are_tables(page):
+    """Of epochs, and of gradients before there is a verdict."""
+    vg.MLP([6, 8, 3], rng=0).fit(X, Y, callbacks=[page], **HOW | {"inspect_every": 0})
+    vg.MLP([6, 8, 3], rng=0).fit(X, Y, callbacks=[page], **HOW)
+    one, other = (each.course.as_part(each.course.excerpt())["static"] for each in page._shown)
+    assert "<th>step</th><th>loss</th><th>accuracy</th>" in one
+    assert one.count("<tr>") == 4
+    assert "36 steps" in one
+    assert other.count("<tr>") == 4 + 3
+    page.news(True)
+    judged = page._shown[1]
+    assert judged.part(judged.course.excerpt())["static"].count("<table") == 2  # of epochs, and the verdict's own
 
 
 def test_what_skips_do_is_told_from_where_it_is_known(page):
@@ -290,6 +386,7 @@ def test_a_training_that_failed_is_no_longer_running(page):
 
 def test_the_last_verdict_is_not_waited_for(page, monkeypatch):
     monkeypatch.setattr(live, "_TELL", 3600)
+    monkeypatch.setattr(live, "_SOON", 0)
     page.news(True)
     vg.MLP([6, 8, 3], rng=0).fit(X, Y, callbacks=[page], **HOW)
     page.news(True)
@@ -371,7 +468,7 @@ def test_watch_says_where_the_page_is(capsys):
     with vg.watch(net, 0, browser=False) as page:
         assert capsys.readouterr().err == f"the page is at {page.address}\n"
         assert page.title == repr(net)
-        assert repr(page) == f"Watch({page.address!r})"
+        assert repr(page) == f"Watch(port={page._server.port})"
 
 
 def test_watch_says_that_a_port_is_in_use(capsys):

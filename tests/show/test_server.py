@@ -381,17 +381,3 @@ def test_close_tells_the_last_news(source, monkeypatch):
     server.close()
     assert following()["step"] == 1
     connection.close()
-
-
-def test_no_display_no_browser(monkeypatch):
-    import webbrowser
-
-    asked = []
-    monkeypatch.setattr(webbrowser, "open", lambda address: asked.append(address) or True)
-    monkeypatch.setattr(served.sys, "platform", "linux")
-    monkeypatch.delenv("DISPLAY", raising=False)
-    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    assert not served.open_browser("http://a")
-    monkeypatch.setenv("DISPLAY", ":0")
-    assert served.open_browser("http://a")
-    assert asked == ["http://a"]

@@ -84,17 +84,17 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def show(page: Any, arguments: argparse.Namespace) -> None:
-    """Open it, and print where it is: for programs on stdout."""
-    from vgfast.show.page import server
+    """Print where it is, for programs on stdout, and open it."""
+    from vgfast.show.page.browser import open_browser
 
     if page.notice:
         streams.complain(page.notice)
-    if not arguments.no_browser:
-        server.open_browser(page.address)
     if arguments.json:
         print(json.dumps({"address": page.address}), flush=True)
     else:
         print(f"the page is at {page.address}", file=sys.stderr, flush=True)
+    if not arguments.no_browser:
+        open_browser(page.address)
 
 
 def stay(why: str) -> None:

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vgfast.model.quantities import RECORD
+from vgfast.show import table
 from vgfast.show.data import plain
 from vgfast.show.page import data
+from vgfast.training import tables
 from vgfast.training.history import History
 
 # Epochs that are shown, at most.
@@ -56,6 +58,18 @@ class Excerpt(NamedTuple):
             "fields": {name: data.packed(self.records[name]) for name in names},
             "about": self.about,
         }
+
+    def as_html(self, ledger: bool) -> str:
+        """The epochs in a table and, if asked for, the last record."""
+        names = [name for name in (self.epochs[0] if self.epochs else ()) if name != "seconds"]
+        ends = zip(self.epoch_steps, self.epochs, strict=True)
+        rows = [(f"{step:,}", *(f"{epoch[name]:.4g}" for name in names)) for step, epoch in ends]
+        text = f"<p>{self.place.steps:,} steps.</p>"
+        text += table.as_html(("step", *names), rows, what="epochs") if rows else ""
+        if ledger and len(self.records):
+            last = self.records[-1]
+            text += table.as_html(tables.headings(last), tables.ledger_rows(last), what="layers")
+        return text
 
 
 class Course:
@@ -193,6 +207,6 @@ class Course:
             "every": excerpt.every,
             "band": data.band_of(report),
             "report": None if report is None else data.verdict_of(report),
-            "static": data.static_of(excerpt.about, report),
+            "static": data.static_of(excerpt.about, report, excerpt.as_html(report is None)),
             **excerpt.as_data(),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import threading
@@ -20,11 +21,11 @@ from vgfast.show.page import data, server
 from vgfast.training.history import History
 from vgfast.training.records import over_time
 
-# Trainings that are kept, at most; seconds from one look at a training to the next, and at most from one telling of
-# records to the next, or a third of the time since the training began: to draw them, a browser takes 30 ms from the
-# processors on which it runs; records, and with them rows, that a verdict is on; characters of an error; rows that
-# theory goes by, at most.
-_TRAININGS, _LOOK, _TELL, _JUDGED = 8, 0.2, 3.0, 10
+# Trainings that are kept, at most; seconds from one look at a training to the next; from one telling of records to the
+# next, as to draw them a browser takes 30 ms from the processors on which the training runs; and from a training's
+# begin or end to when it is told, at most; records, and with them rows, that a verdict is on; characters of an error;
+# rows that theory goes by, at most.
+_TRAININGS, _LOOK, _TELL, _SOON, _JUDGED = 8, 0.2, 3.0, 1.0, 10
 _ROWS, _MESSAGE, _SEEN = 16, 1000, 500
 
 
@@ -34,12 +35,11 @@ def watch(net: Any = None, port: int = PORT, browser: bool = True) -> Watch:
     The page has the loss, the gradients of the inspected steps, layer by step, their ledger and a verdict, as
     ``history.save_html`` has them; and theory's band, by the weights before the first step, for nets without a
     normalization and residual connections. It is served on 127.0.0.1 alone, at an address with a token that is printed
-    on stderr, until ``close()``, the end of a with statement or that of the process. Five times a second ``fit``
-    hands over what is new; it is shown as often in the first seconds, and then every 3 s, as drawing takes processors
-    from the training. Who looks at the page, and how slowly, does not matter to it. Where an error or Ctrl-C ends a
-    training, the page shows its last state and the error. One callback may be of several trainings, of which the last 8
-    are shown. Of long ones, every second record is dropped each time that there are 1,000, or 40,000 numbers of
-    a quantity, which the page says.
+    on stderr, until ``close()``, the end of a with statement or that of the process. What is new is shown every 3 s, as
+    drawing takes processors from the training, and when it ends; how slow a browser is does not matter to it. Where an
+    error or Ctrl-C ends a training, the page shows its last state and the error. One callback may be of several
+    trainings, of which the last 8 are shown. Of long ones, every second record is dropped each time that there are
+    1,000, or 40,000 numbers of a quantity, which the page says.
 
     net: whose name is the page's title; None is "Training". port: if it is in use, one of the next 19; 0: any that is
     free. browser: whether to open one, where there is a display.
@@ -55,12 +55,15 @@ def watch(net: Any = None, port: int = PORT, browser: bool = True) -> Watch:
     if net is not None and not hasattr(net, "sizes"):
         raise TypeError(f"net must be a net such as vg.MLP makes, or None, got {_check.quote(net)}")
     port = _check.integer("port", port, 0, 65535)
+    from vgfast.show.page.browser import open_browser
+
+    wanted = _check.flag("browser", browser)
     watching = Watch("Training" if net is None else repr(net), port)
-    if _check.flag("browser", browser):
-        server.open_browser(watching.address)
     if watching.notice:
         print(watching.notice, file=sys.stderr)
     print(f"the page is at {watching.address}", file=sys.stderr, flush=True)
+    if wanted:
+        open_browser(watching.address)
     return watching
 
 
@@ -91,7 +94,7 @@ class _Shown:
     """A training that is on the page: what was told of it, and the verdict on its last records."""
 
     def __init__(self, number: int, net: Any) -> None:
-        self.course = Course(f"Training {number}: {net!r}", len(net.sizes) - 1)
+        self.number, self.course = number, Course(f"Training {number}: {net!r}", len(net.sizes) - 1)
         self.sizes, self.activations = net.sizes, net.activations
         self.told = self.judged = NOTHING
         self.due = 0.0  # when it is looked at next
@@ -122,13 +125,18 @@ class Watch:
         self._lock, self._process = threading.Lock(), os.getpid()
         self._shown: list[_Shown] = []
         self._begun, self._changed, self._ended = 0, False, False
-        self._speed, self._begun_at, self._tell_at = Speed(), 0.0, 0.0
+        self._speed, self._tell_at, self._looked_at = Speed(), 0.0, -np.inf
         self._state = self._find_state()
         self._server = server.Server(self, port)
         self.address, self.notice = self._server.address, self._server.notice
+        atexit.register(self.close)  # before the server does, as the last is called first
 
     def close(self) -> None:
-        """The page is served no more."""
+        """The page is served no more; what it shows stays."""
+        atexit.unregister(self.close)
+        if not self._is_elsewhere():
+            with self._lock:
+                self._look_once_more()
         self._server.close()
 
     def __enter__(self) -> Watch:
@@ -138,7 +146,17 @@ class Watch:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Watch({self.address!r})"
+        return f"Watch(port={self._server.port})"  # without the token
+
+    def __deepcopy__(self, memo: Any) -> Watch:
+        """Itself: copies of an estimator that has it show their trainings, too."""
+        return self
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a page is of the process that serves it, got a Watch to be pickled; leave it out of what other processes "
+            "or files get"
+        )
 
     # ---- called by fit, in the thread of the training ---------------------------------------------------
 
@@ -147,7 +165,10 @@ class Watch:
         if self._is_elsewhere():
             return
         with self._lock:
-            self._begun, self._begun_at = self._begun + 1, time.perf_counter()
+            self._begun += 1
+            now = time.perf_counter()
+            self._hurry(0.0 if now - self._looked_at > _TELL else _SOON)  # one that follows another at once can wait
+            self._looked_at = now
             shown = _Shown(self._begun, net)
             shown.course.follow(history)
             shown.course.add(history)
@@ -170,23 +191,23 @@ class Watch:
         self._look(history)
 
     def on_epoch_end(self, net: Any, history: History) -> None:
-        """The same, with the epochs."""
-        self._look(history, epoch=True)
+        """The same."""
+        self._look(history)
 
     def on_train_end(self, net: Any, history: History) -> None:
         """The last look."""
-        self._look(history, epoch=True, ended=True)
+        self._look(history, ended=True)
 
     def on_exception(self, net: Any, history: History, error: BaseException) -> None:
         """The last look, and what has ended it."""
-        self._look(history, epoch=True, ended=True, ended_by=in_words(error))
+        self._look(history, ended=True, ended_by=in_words(error))
 
     def _is_elsewhere(self) -> bool:
         """Whether this is a fork of the process that serves the page: it has none of its threads, nor who would let go
         of the lock, should one have held it."""
         return os.getpid() != self._process
 
-    def _look(self, history: History, epoch: bool = False, ended: bool = False, ended_by: str = "") -> None:
+    def _look(self, history: History, ended: bool = False, ended_by: str = "") -> None:
         if self._is_elsewhere():
             return
         now = time.perf_counter()
@@ -194,28 +215,41 @@ class Watch:
             shown = next((each for each in reversed(self._shown) if each.course.history() is history), None)
             if shown is None or (now < shown.due and not ended):
                 return
-            shown.due = now + _LOOK
+            shown.due, self._looked_at = now + _LOOK, now
             shown.course.add(history)
-            if epoch:
-                shown.course.add_epochs(history)
+            shown.course.add_epochs(history)
             shown.course.running, shown.course.ended_by = not ended, ended_by
-            self._tell_at = 0.0 if ended else self._tell_at  # the last verdict does not wait
+            if ended:
+                self._hurry(0.0 if ended_by else _SOON)
             self._changed = self._changed or bool(ended_by)
+
+    def _hurry(self, seconds: float) -> None:
+        """Tell what is new in so many seconds at most."""
+        self._tell_at = min(self._tell_at, time.perf_counter() + seconds)
+
+    def _look_once_more(self) -> None:
+        """At those that are running, and tell it at once."""
+        for course in (each.course for each in self._shown if each.course.running):
+            history = course.history()
+            if history is not None:
+                course.add(history)
+                course.add_epochs(history)
+        self._hurry(0.0)
 
     def end(self, error: str = "") -> None:
         """There will be no more training; the page shows the last state of each, and the error."""
         with self._lock:
             self.error, self._ended, self._changed = error, True, True
-            for course in (each.course for each in self._shown if each.course.running):
-                history, course.running = course.history(), False
-                if history is not None:
-                    course.add(history)
+            self._look_once_more()
+            for each in self._shown:
+                each.course.running = False
 
     # ---- called by the server, in its threads -----------------------------------------------------------
 
     def document(self, live: dict[str, str]) -> tuple[str, str]:
         """The page, and its policy."""
         with self._lock:
+            self._hurry(0.0)  # so that what is told, when the browser asks for it, is not older than this
             excerpts = [(each, each.course.excerpt()) for each in self._shown]
         parts = [each.part(excerpt) for each, excerpt in excerpts]
         return page.text(self.title, parts, self._about(), live), page.policy(live=True)
@@ -249,9 +283,9 @@ class Watch:
         thinned."""
         with self._lock:
             now = time.perf_counter()
-            if now < self._tell_at and not self._changed:
+            if now < self._tell_at:
                 return []
-            self._tell_at = now + min(_TELL, (now - self._begun_at) / 3)
+            self._tell_at = now + _TELL
         judged = self._judge()
         with self._lock:
             changed, self._changed = self._changed, False
@@ -283,13 +317,15 @@ class Watch:
         return due
 
     def _find_state(self) -> dict[str, Any]:
-        """Of the last training."""
-        course = self._shown[-1].course if self._shown else None
+        """Of the last training that is running, or of the last."""
+        running = [each for each in self._shown if each.course.running]
+        last = next(reversed(running or self._shown), None)
+        course = last and last.course
         step = course.n_steps if course else 0
         return {
-            "running": any(each.course.running for each in self._shown),
+            "running": bool(running),
             "step": step,
-            "ms_per_step": self._speed.measure(self._begun, step),
+            "ms_per_step": self._speed.measure(last.number if last else 0, step),
             "error": self.error or (course and course.ended_by) or None,
             "sentences": [],
             "boundary": None,

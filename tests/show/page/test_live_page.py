@@ -190,8 +190,26 @@ def test_what_is_refused_says_why(serve, browser):
     source = serve(play_part())
     control = "document.querySelector('[data-control=depth]')"
     browser.run(f"{control}.value = 50; {control}.dispatchEvent(new Event('change')); 0")
-    browser.wait("document.querySelector('[role=alert]').textContent === 'depth must be at most 49 here'")
+    alert = "document.querySelector('[role=alert]').textContent"
+    browser.wait(f"{alert} === 'depth must be at most 49 here'")
     assert source.commands == []
+    browser.wait(f"{control}.value === '3'")  # as it still is
+    # It stays until the next command, whatever the state is; what is wrong with that, until there is another.
+    source.tell(source.state | {"step": 8, "error": "It diverged."})
+    browser.wait(f"{alert} === 'It diverged. depth must be at most 49 here'")
+    browser.run(f"{control}.value = 4; {control}.dispatchEvent(new Event('change')); 0")
+    browser.wait(f"{alert} === 'It diverged.' || {alert} === ''")
+    source.tell(source.state | {"step": 9})
+    browser.wait(f"{alert} === ''")
+
+
+def test_of_many_epochs_those_that_are_shown_keep_their_numbers(serve, browser):
+    epochs = [{"loss": 1.0, "accuracy": share} for share in (0.25, 0.5, 0.75)]
+    serve(data.of_history(records(0, 20)) | {"epochs": epochs, "epoch_steps": [2, 10, 18]})
+    read = "document.querySelector('.now').textContent"
+    assert browser.run(read).endswith("accuracy 75.0% after epoch 9")
+    browser.run("slider.value = 12; slider.dispatchEvent(new Event('input'))")
+    assert browser.run(read).endswith("accuracy 50.0% after epoch 5")
 
 
 def test_an_address_restores_its_state(serve, browser):

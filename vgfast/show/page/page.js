@@ -303,8 +303,7 @@ function mapPlot(target, width, height, history) {
 	return new uPlot(options, [[0], [1]], target);
 }
 
-/** A pixel has the colour of the record whose step is nearest, and of the layer that it is on; what is farther from
-    any than they are from each other has none. */
+/** A pixel has the colour of its layer in the nearest record, if that is no farther than records are apart. */
 function paint(u, history) {
 	const { left, top, width, height } = u.bbox,
 		{ shades: colours, n_layers: n, end } = history;
@@ -333,7 +332,7 @@ const FACTORS = [
 ];
 
 /** The axis of gains: from the least to the largest of nearly all, 1 among them; a few that diverge do not press the
-    others together. Some thousand numbers, evenly chosen, are enough to know that. */
+    others together. */
 function gainAxis(fields) {
 	const some = fields.flatMap(values => evenly(values.length, 2000).map(i => values[i]));
 	const all = Float64Array.from(some.filter(positive)).sort();
@@ -523,7 +522,7 @@ class History extends View {
 		this.quantity = QUANTITIES[0];
 	}
 
-	/** Take this data in the place of what there was; the slider stays at its step, or at the end if it was there. */
+	/** Take this data instead; the slider stays at its step, or at the end if it was there. */
 	async update(part) {
 		const step = this.atEnd() ? Infinity : this.steps[this.position];
 		Object.assign(this, { part, n_layers: part.layers }, await numbersOf(part));
@@ -704,7 +703,7 @@ class History extends View {
 		const parts = [
 			`step ${whole(step)} of ${whole(n_steps)}`,
 			loss === loss && `loss ${digits(loss)}`,
-			accuracy != null && `accuracy ${percent(accuracy)} after epoch ${past + 1}`,
+			accuracy != null && `accuracy ${percent(accuracy)} after epoch ${ends[past] / ends[0]}`,
 		];
 		const words = parts.filter(Boolean).join(", ");
 		this.readout.textContent = capital(words);
@@ -950,8 +949,7 @@ function stillTable(part) {
 
 // ---- play ----
 
-/** The controls of a training: what it is of, presets, start and pause; and points in the plane with what the net makes
-    of them. */
+/** The controls of a training, and points in the plane with what the net makes of them. */
 class Play extends View {
 	async update(part) {
 		this.part = part;
@@ -993,8 +991,9 @@ class Play extends View {
 		return { input, number, options, label: make("label", make("span", label, number), input) };
 	}
 
-	/** Let the controls show these settings, and the address the whole state. */
-	set(settings, hash) {
+	/** Let the controls show these settings, or those that were, and the address the whole state. */
+	set(settings = this.part.settings, hash) {
+		Object.assign(this.part.settings, settings);
 		for (const [name, { input, number, options }] of Object.entries(this.inputs)) {
 			if (!(name in settings) || (input === document.activeElement && input.matches(":active"))) continue;
 			if (options) input.selectedIndex = options.indexOf(settings[name]);
@@ -1028,8 +1027,8 @@ class Play extends View {
 		this.norms.replaceChildren(make("span", words), draw("svg", about, bars));
 	}
 
-	/** What the net makes of each place, from the first class, blue, to the second, orange; and the points. boundary: a
-      square of shares of the second, the lowest row first; low, high: of both axes. */
+	/** What the net makes of each place, blue or orange, and the points. boundary: a square of shares of the second class,
+      the lowest row first; low, high: of both axes. */
 	async paint() {
 		const { canvas, points, boundary } = this;
 		canvas.hidden = !points;
@@ -1080,6 +1079,7 @@ class Page {
 		this.queue = this.asked = Promise.resolve();
 		this.status = make("div.state");
 		this.problem = make("p.problem", { role: "alert" });
+		this.problems = {};
 		new ResizeObserver(() => this.views.forEach(view => view.resize?.(this.width()))).observe(root);
 		const dark = matchMedia("screen and (prefers-color-scheme: dark)");
 		dark.addEventListener("change", () => this.views.forEach(view => view.refresh?.()));
@@ -1106,7 +1106,7 @@ class Page {
 		else this.root.replaceChildren(make("div.head", this.head), ...this.views.map(({ element }) => element));
 	}
 
-	/** Draw this view anew with the next picture of the screen, however often that is asked for until then. */
+	/** Draw this view anew with the next frame, however often that is asked for until then. */
 	later(view) {
 		if (!this.waiting.size)
 			requestAnimationFrame(() => {
@@ -1136,13 +1136,19 @@ class Page {
 		else this.state(message);
 	}
 
-	/** Whether it runs, how fast; its sentences, and what went wrong. */
+	/** Of the state, or of the last command. */
+	tell(of, error) {
+		this.problems[of] = error;
+		this.problem.textContent = Object.values(this.problems).filter(Boolean).join(" ");
+	}
+
+	/** Whether it runs, how fast; its sentences. */
 	state(message) {
 		const { running, step, ms_per_step: ms, error, sentences } = message;
 		const speed = running && ms != null && `${digits(ms)} ms a step`;
 		const words = [running ? "running" : "not running", `step ${whole(step)}`, speed].filter(Boolean).join(", ");
 		this.status.replaceChildren(make("p", capital(words)), ...paragraphs(sentences));
-		this.problem.textContent = error ?? "";
+		this.tell("state", error);
 		for (const view of this.views) view.state?.(message);
 	}
 
@@ -1158,8 +1164,8 @@ class Page {
 			found => found.json(),
 			() => ({ error: "The program does not answer." }),
 		);
-		this.problem.textContent = answer.error ?? "";
-		if (answer.settings) for (const view of this.views) view.set?.(answer.settings, answer.hash);
+		this.tell("command", answer.error);
+		for (const view of this.views) view.set?.(answer.settings, answer.hash);
 	}
 
 	/** Keys 1 to 5 choose what the map shows, arrows move the slider, where nothing else wants them. */

@@ -16,7 +16,6 @@ import os
 import secrets
 import socket
 import socketserver
-import sys
 import threading
 import time
 from collections import deque
@@ -386,15 +385,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         """Nothing: the token would be in it."""
-
-
-def open_browser(address: str) -> bool:
-    """Whether a browser of this machine is asked to show it: not where there is no display."""
-    import webbrowser
-
-    if sys.platform not in ("win32", "darwin") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        return False
-    try:
-        return webbrowser.open(address)
-    except webbrowser.Error:
-        return False
