@@ -194,11 +194,14 @@ def test_a_command_that_fails_says_how(server, source, monkeypatch):
     assert (status, json.loads(text)) == (500, {"error": "This failed by ZeroDivisionError: division by zero"})
 
 
-def test_a_request_that_comes_byte_by_byte_is_not_waited_for(server, monkeypatch):
+@pytest.mark.parametrize("whole_head", [False, True], ids=["head", "body"])
+def test_a_request_that_comes_byte_by_byte_is_not_waited_for(server, monkeypatch, whole_head):
     monkeypatch.setattr(served, "_PATIENCE", 0.2)
     connection, following = events(server)
+    head = f"POST /command?token={server.token} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nX-Vgfast: 1\r\n"
+    head += "Content-Type: application/json\r\nContent-Length: 16000\r\n"
     with socket.create_connection(("127.0.0.1", server.port), 0.01) as slow:
-        slow.sendall(b"GET / HTTP/1.1\r\n")
+        slow.sendall(f"{head}\r\n".encode() if whole_head else head.encode())
         for _ in range(3000):
             try:
                 slow.sendall(b"A: b\r\n")

@@ -280,7 +280,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
-        self.server.heard(self.connection)
+        if self.command == "GET":  # else when its body has been read
+            self.server.heard(self.connection)
         try:
             getattr(self, self._places[self.command, self._checked_path()])()
         except _Refusal as refusal:
@@ -329,6 +330,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _command(self) -> None:
         data = self._read_body()
+        self.server.heard(self.connection)
         try:
             answer = self.server.server.source.command(data)
         except (ValueError, TypeError) as error:
