@@ -114,6 +114,28 @@ def test_new_records_come_in_and_the_slider_follows(serve, browser):
     assert browser.problems == []
 
 
+def test_of_a_page_only_what_is_new_is_drawn(serve, browser):
+    first, second = data.of_history(records(0, 5)), data.of_history(records(0, 3))
+    source = serve(first, second)
+    ledgers = "[...document.querySelectorAll('.ledger')]"
+
+    def told(*parts):
+        source.parts = list(parts)
+        source.tell({"type": "page", "page": page.data_of("Live", source.parts)})
+        source.tell(source.state | {"step": len(said)})
+        browser.wait(f"document.querySelector('.state').textContent.includes('step {len(said)},')")
+        said.append(browser.run(f"{ledgers}.map(ledger => [ledger.isOld, ledger.dataset.step])"))
+        return said[-1]
+
+    said = [None]
+    browser.run(f"{ledgers}.forEach(ledger => {{ ledger.isOld = true }})")
+    assert told(first, data.of_history(records(0, 4))) == [[True, "4"], [None, "3"]]
+    source.tell(event_of(5, 3))
+    browser.wait(f"{STEP} === '7'")
+    assert told(first, second) == [[None, "4"], [None, "2"]]  # as after a rewind
+    assert browser.problems == []
+
+
 def test_a_training_without_records_yet(serve, browser):
     empty = data.of_history(records(0, 1)) | {"steps": data.packed(np.zeros(0, int))}
     empty["fields"] = {name: data.packed(np.zeros((0, 4))) for name in empty["fields"]}

@@ -162,7 +162,7 @@ function appended(old, more) {
 
 const VIRIDIS = ["440154", "472c7a", "3b518b", "2c718e", "21908d", "27ad81", "5cc863", "aadc32", "fde725"];
 
-/** 256 colours from dark to bright as ImageData has them in memory, red first, on machines that are little-endian. */
+/** 256 colours from dark to bright as ImageData has them, red first, on little-endian machines. */
 const RAMP = Uint32Array.from({ length: 256 }, (_, i) => {
 	const at = (i / 255) * (VIRIDIS.length - 1),
 		first = Math.min(Math.floor(at), VIRIDIS.length - 2);
@@ -286,7 +286,7 @@ function lossPlot(target, width, history) {
 	return new uPlot(options, lossData(history), target);
 }
 
-/** The map, layer x step: axes by uPlot, and below them a colour a pixel. */
+/** The map, layer x step: axes by uPlot, a colour a pixel. */
 function mapPlot(target, width, height, history) {
 	const n = history.n_layers;
 	const every = ROUND.find(step => step >= n / 12) ?? n;
@@ -522,10 +522,12 @@ class History extends View {
 		this.quantity = QUANTITIES[0];
 	}
 
-	/** Take this data instead; the slider stays at its step, or at the end if it was there. */
+	/** Take this data, if it is other; the slider stays at its step, or at the end if it was there. */
 	async update(part) {
+		const told = JSON.stringify(part);
+		if (told === this.told) return;
 		const step = this.atEnd() ? Infinity : this.steps[this.position];
-		Object.assign(this, { part, n_layers: part.layers }, await numbersOf(part));
+		Object.assign(this, { told, part, n_layers: part.layers }, await numbersOf(part));
 		await this.build(nearest(this.steps, step));
 	}
 
@@ -533,6 +535,7 @@ class History extends View {
 	async append(message) {
 		const follow = this.atEnd(),
 			more = await numbersOf(message);
+		this.told = "";
 		for (const name of ["steps", "loss", "lossSteps"]) this[name] = appended(this[name], more[name]);
 		for (const [name, values] of Object.entries(more.fields)) this.fields[name] = appended(this.fields[name], values);
 		for (const name of ["epochs", "epoch_steps", "n_steps", "about", "report", "band"]) {
@@ -804,8 +807,7 @@ function marksOf(part) {
 		.map(row => ({ ...row, x: row.intensity, y: row.flops / (row.measured ?? row.predicted) / 1e9 }));
 }
 
-/** Operations a second over operations a byte, both by powers of ten: what each level of memory and the peak allow,
-    and what each phase reaches. */
+/** Operations a second over operations a byte, by powers of ten: what memory and the peak allow, and each phase. */
 function roofline(part, width) {
 	const height = clamp(0.55 * width, 240, 420),
 		marks = marksOf(part),
@@ -834,7 +836,7 @@ function roofline(part, width) {
 	return draw("svg.roofline", { width, height, role: "img", "aria-label": words }, drawn);
 }
 
-/** Lines and numbers of one axis of the roofline. */
+/** One axis of the roofline. */
 function gridOf(low, high, place, length, across) {
 	return logTicks(low, high).flatMap(value => {
 		const at = place(value);
@@ -1091,7 +1093,7 @@ class Page {
 		return Math.max(Math.floor(this.root.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight)), 200);
 	}
 
-	/** Views of the same kinds stay, with their sliders. What stood there before does until all is made. */
+	/** Views of the same kinds stay. What stood there before does until all is made. */
 	async show({ title, parts, about }) {
 		const old = this.views,
 			head = this.root.querySelector(".head");
