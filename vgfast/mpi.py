@@ -22,6 +22,7 @@ Communication-efficient learning of deep networks from decentralized data, AISTA
 from __future__ import annotations
 
 import sys
+import time
 import traceback
 import warnings
 import zlib
@@ -45,6 +46,8 @@ from vgfast.training.history import History
 from vgfast.training.settings import check_optimizer
 
 _INSTALL = "'vgfast[mpi]' mpich"
+# Seconds for a launcher to read what a rank has printed: with the rank it ends what it has not read.
+_HEARD = 0.5
 T = TypeVar("T")
 
 
@@ -272,9 +275,9 @@ def _or_all_end(reducer: Reducer) -> Iterator[None]:
     except BaseException as error:
         if reducer.size == 1 or ranks.is_raised_by_all(error):
             raise
-        print(f"vgfast.mpi: rank {reducer.rank} of {reducer.size} failed, so all ranks end:", file=sys.stderr)
-        traceback.print_exc()
-        sys.stderr.flush()
+        rank = f"rank {reducer.rank} of {reducer.size}"
+        print(f"vgfast.mpi: {rank} failed, so all ranks end:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+        time.sleep(_HEARD)
         reducer.comm.Abort(1)
         raise
 
